@@ -18,7 +18,7 @@ from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, statistics
 from adapterops.engine.records import note_hashes, noted, whole
 from adapterops.errors import VerificationError, count
-from adapterops.formats.models.weight_files import index_name
+from adapterops.formats.models.weight_files import index_name, is_part
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, check_distinct, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
@@ -292,7 +292,7 @@ def small_files(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes | Path]]:
     for shard in checkpoint.shards:
         folders.setdefault(shard.rpartition("/")[0], []).append(shard)
     for folder, shards in folders.items():
-        if len(shards) > 1:
+        if len(shards) > 1 or is_part(shards[0]):
             yield _index(checkpoint, folder, shards)
 
 

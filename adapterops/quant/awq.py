@@ -11,7 +11,7 @@ from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import scheme
-from adapterops.quant.scheme import Encoder, Part, Read
+from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read
 from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 EACH = 4
 """Bits of a code."""
+
+FIELDS = (("bits", "w_bit", EACH), ("group_size", "q_group_size", 128))
+"""What the config calls them, what AutoAWQ did before, and what they are by default."""
 
 PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where in a word, from the lowest bits on, each of its eight codes is."""
@@ -45,14 +48,17 @@ class AWQ:
         section, spec = header.section, header.part(tensor, role)
         if section.get("quant_method") != "awq" or spec is None:
             return None
-        bits, size, zeros = section.get("bits", EACH), section.get("group_size", 128), section.get("zero_point", True)
-        if bits != EACH or str(section.get("version", "gemm")).lower() != "gemm" or not isinstance(zeros, bool):
-            variant = f"{bits} bits, groups of {size}, zero points {zeros}, {section.get('version')}"
+        bits, size = (section.get(name, section.get(older, default)) for name, older, default in FIELDS)
+        zeros, layout = section.get("zero_point", True), section.get("version", section.get("format", "gemm"))
+        if bits != EACH or str(layout).lower() != "gemm" or not isinstance(zeros, bool):
+            variant = f"{bits} bits, groups of {size}, zero points {zeros}, {layout}"
             raise foreign(f"AWQ in a way ({variant})", tensor)
         if len(spec.shape) != 2 or 0 in spec.shape:
             raise damaged(f"is AWQ, and its qweight is {shown(spec)}, expected I32 [in, out / 8]")
         into, columns = spec.shape
-        found = cls(group_size(bits, into if size == -1 else size, into), not zeros, dtype=header.used_as)
+        scales = header.part(tensor, "scales")
+        scale = scales.dtype if scales and scales.dtype in LONG_NAMES else "F16"
+        found = cls(group_size(bits, into if size == -1 else size, into), not zeros, scale, header.used_as)
         shape = (columns * WORD // EACH, into)
         return Claim(found, shape, found.parts(shape))
 

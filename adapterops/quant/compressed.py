@@ -1,5 +1,5 @@
 """compressed-tensors' pack-quantized:
-integers of 4 or 8 bits in groups, decoded by the compressed-tensors library. Its grid is kept, and none is made.
+integers of 4 or 8 bits in groups. Its grid is kept, and none is made.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import BITS
-from adapterops.errors import NotFoundError
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import Claim, Header, key, shown
 from adapterops.quant.registry import Remainder, scheme
+from adapterops.quant.said import compressed_weights
 from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read
 from adapterops.quant.words import group_size, packed, unpacked, whole, words
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 LENGTHS = {"I64": "<2q", "I32": "<2i"}
 ARGUMENTS = ("num_bits", "type", "symmetric", "strategy", "group_size", "actorder")
+ORDER = "weight_g_idx"
+"""The group of each column, where columns were quantized in another order."""
+
+IN_ORDER = (None, False, "weight", "static")
+"""Orders that leave no trace in the file: the groups are those of the columns as they are."""
+
+PLAIN, PACKED = "I8", "I32"
+"""Zero points as older versions of the library stored them, from -2^(bits - 1) on, and as it packs them, from 0 on."""
 
 
 @scheme(
@@ -36,12 +44,13 @@ ARGUMENTS = ("num_bits", "type", "symmetric", "strategy", "group_size", "actorde
 )
 @dataclass(frozen=True)
 class Compressed:
-    """W[i, j] = (code[i, j] - zero[i, j // group]) · scale[i, j // group].
+    """W[i, j] = (code[i, j] - zero[i, g]) · scale[i, g], where g = j // group, or the one that is stored for column j.
 
     Attributes:
         width: bits of a code.
         group: columns that share a scale; all of a row, where there is one scale a row.
-        scale, lengths: the dtypes of the scales and of the shape.
+        scale, lengths, zero: the dtypes of the scales, of the shape and of the zero points.
+        ordered: whether the group of each column is stored.
     """
 
     width: int
@@ -50,14 +59,16 @@ class Compressed:
     scale: str = "F16"
     lengths: str = "I64"
     dtype: str = "BF16"
+    zero: str = PACKED
+    ordered: bool = False
 
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
-        """By the config: one number of bits for the whole model, in groups or by row. Codes in bytes are NVFP4."""
+        """By what the config says of the module: integers in groups or by row. Codes in bytes are floats."""
         packed = header.part(tensor, role)
         if header.section.get("quant_method") != "compressed-tensors" or (packed and packed.dtype == "U8"):
             return None
-        arguments = _arguments(header.section, tensor, ordered=bool(header.roles(tensor, ("weight_g_idx",))))
+        arguments = _arguments(header, tensor)
         name, lengths = key(tensor, "weight_shape"), header.part(tensor, "weight_shape")
         if lengths is None or lengths.dtype not in LENGTHS or lengths.shape != (2,):
             raise damaged(f"should be the rows and columns, in {' or '.join(LENGTHS)}; found {shown(lengths)}", name)
@@ -68,7 +79,11 @@ class Compressed:
         by_row = arguments["strategy"] == "channel" and size in (None, -1)
         group = group_size(arguments["num_bits"], into if by_row else size, into)
         dtype = scales.dtype if scales and scales.dtype in LONG_NAMES else header.used_as
-        found = cls(arguments["num_bits"], group, arguments["symmetric"], dtype, lengths.dtype, header.used_as)
+        zero, order = (header.part(tensor, each) for each in ("weight_zero_point", ORDER))
+        found = cls(
+            arguments["num_bits"], group, arguments["symmetric"], dtype, lengths.dtype, header.used_as,
+            PLAIN if zero and zero.dtype == PLAIN else PACKED, order is not None,
+        )  # fmt: skip
         return Claim(found, (out, into), found.parts((out, into)))
 
     @property
@@ -81,43 +96,27 @@ class Compressed:
 
     def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
         out, into = shape
-        groups = into // self.group
+        count = into // self.group
         parts = {
             "weight_packed": Part("I32", (out, words(into, self.width))),
-            "weight_scale": Part(self.scale, (out, groups)),
+            "weight_scale": Part(self.scale, (out, count)),
             "weight_shape": Part(self.lengths, (2,)),
         }
-        return (
-            parts if self.symmetric else {**parts, "weight_zero_point": Part("I32", (words(out, self.width), groups))}
-        )
+        if self.ordered:
+            parts[ORDER] = Part("I32", (into,))
+        if not self.symmetric:
+            rows = out if self.zero == PLAIN else words(out, self.width)
+            parts["weight_zero_point"] = Part(self.zero, (rows, count))
+        return parts
 
     def granularity(self, shape: tuple[int, ...]) -> int:
-        """All rows: the library decodes whole weights."""
+        """All rows: words of zero points hold those of several."""
         return shape[0]
 
     def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end), in float32.
-
-        Raises:
-            NotFoundError: compressed-tensors is not installed.
-        """
-        try:
-            from compressed_tensors.compressors.pack_quantized import PackedQuantizationCompressor
-            from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
-        except ImportError as error:
-            raise NotFoundError(
-                f"is compressed-tensors, and decoding it needs {error.name}, which is not installed",
-                hint="pip install 'adapterops[packed]'",
-                code="E-NOT-INSTALLED",
-            ) from None
-        tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items()}
-        tensors["weight_scale"] = tensors["weight_scale"].float()  # the library computes in their dtype
-        args: Any = QuantizationArgs(
-            num_bits=self.width, symmetric=self.symmetric, strategy="group", group_size=self.group
-        )
-        found = PackedQuantizationCompressor.decompress(tensors, QuantizationScheme(targets=["Linear"], weights=args))
-        weight: Tensor = found["weight"]
-        return weight[begin:end].contiguous()
+        """Rows [begin, end), in float32."""
+        scale, zero = self.scales(shape, read, begin, end)
+        return self.codes(shape, read, begin, end).float().sub_(zero).mul_(scale)
 
     def numbers(self) -> Tensor:
         import torch
@@ -130,13 +129,29 @@ class Compressed:
 
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
         parts = self.parts(shape)
-        scales = whole(parts["weight_scale"], read, "weight_scale").float()[begin:end]
-        wide = scales.repeat_interleave(self.group, dim=1)
+        column = self._groups(shape, read)
+        wide = whole(parts["weight_scale"], read, "weight_scale").float()[begin:end][:, column]
         if self.symmetric:
             return wide, 1 << self.width - 1
         stored = whole(parts["weight_zero_point"], read, "weight_zero_point")
-        zeros = unpacked(stored.T.contiguous(), self.width)[:, : shape[0]].T.float()
-        return wide, zeros[begin:end].repeat_interleave(self.group, dim=1)
+        if self.zero == PLAIN:
+            zeros = stored.float() + (1 << self.width - 1)
+        else:
+            zeros = unpacked(stored.T.contiguous(), self.width)[:, : shape[0]].T.float()
+        return wide, zeros[begin:end][:, column]
+
+    def _groups(self, shape: tuple[int, ...], read: Read) -> Tensor:
+        """The group of each column. A -1 among those stored says that the columns are in order, as the library has it."""
+        import torch
+
+        into, last = shape[1], shape[1] // self.group - 1
+        stored = whole(self.parts(shape)[ORDER], read, ORDER).long() if self.ordered else None
+        if stored is None or (stored == -1).any():
+            return torch.arange(into) // self.group
+        if int(stored.min()) < 0 or int(stored.max()) > last:
+            found = f"{int(stored.min())} to {int(stored.max())}"
+            raise damaged(f"has columns in the groups {found} by its {ORDER}, expected 0 to {last}")
+        return stored
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight_packed": packed(codes, self.width)}
@@ -148,20 +163,18 @@ class Compressed:
         return changed(self, shape, read, (0, shape[0]), parts)
 
 
-def _arguments(section: Mapping[str, Any], tensor: str, *, ordered: bool) -> dict[str, Any]:
-    """How the weights of a model are quantized, where all are quantized alike.
+def _arguments(header: Header, tensor: str) -> dict[str, Any]:
+    """How the weights of a module are quantized.
 
     Raises:
-        UnsupportedError: they are not, or in a way that is not read.
+        UnsupportedError: in a way that is not read, or the config does not say.
     """
-    groups = section.get("config_groups")
-    weights = (
-        [each.get("weights") for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
-    )
-    kinds = [{name: each.get(name) for name in ARGUMENTS} for each in weights if isinstance(each, dict)]
-    found: dict[str, Any] = kinds[0] if kinds and all(each == kinds[0] for each in kinds) else dict.fromkeys(ARGUMENTS)
+    weights, ordered = compressed_weights(header, tensor), bool(header.roles(tensor, (ORDER,)))
+    found: dict[str, Any] = {name: (weights or {}).get(name) for name in ARGUMENTS}
     known = found["type"] == "int" and found["num_bits"] in (4, 8) and found["strategy"] in ("group", "channel")
-    if not known or not isinstance(found["symmetric"], bool) or found["actorder"] not in (None, "weight") or ordered:
-        variant = found if kinds else "no kind of weights"
-        raise foreign(f"compressed-tensors in a way ({section.get('format')}, {variant})", tensor)
+    by_column = found["actorder"] in ("group", "dynamic", True)
+    known = known and (ordered if by_column else found["actorder"] in IN_ORDER)
+    if not known or not isinstance(found["symmetric"], bool):
+        variant = found if weights else "no kind of weights for this module"
+        raise foreign(f"compressed-tensors in a way ({header.section.get('format')}, {variant})", tensor)
     return found

@@ -1,4 +1,7 @@
-"""FP8: 8-bit floats, times a scale for a block, a row or the whole weight. Its grid is kept, and none is made."""
+"""FP8, and integers in bytes: one byte an entry, times a scale for a block, a row or the whole weight.
+
+Their grids are kept, and none is made.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.errors import UnsupportedError, count
+from adapterops.quant.checks import foreign
 from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import CONFIG, Claim, Header
 from adapterops.quant.registry import Remainder, scheme
+from adapterops.quant.said import block_size, compressed_weights
 from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FLOATS = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+INTEGERS = "I8"
+BYTES = {**FLOATS, INTEGERS: "int8"}
+ZEROS = "weight_zero_point"
 SCALES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "U8": "uint8", "F8_E8M0": "uint8"}
 ROLES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
-EXTRAS = ("input_scale", "input_scale_ub", "activation_scale", "qscale_act")
+EXTRAS = ("input_scale", "input_zero_point", "input_scale_ub", "activation_scale", "qscale_act")
 """Scales of activations: they go along with a weight as it is, and go when it is dequantized."""
 
 
 @scheme(
     "fp8",
+    "int-quantized",
     marks=("weight",),
     methods=("fp8", "fbgemm_fp8", "modelopt", "compressed-tensors"),
     remains=(
@@ -36,14 +45,18 @@ EXTRAS = ("input_scale", "input_scale_ub", "activation_scale", "qscale_act")
 )
 @dataclass(frozen=True)
 class FP8:
-    """W[i, j] = float8[i, j] · scale[i // rows, j // columns]; scales in 8 bits are powers of two, 2^(b - 127), or for
-    255 NaN.
+    """W[i, j] = (byte[i, j] - zero) · scale[i // rows, j // columns]; scales in 8 bits are powers of two, 2^(b - 127), or
+    for 255 NaN. A byte is a float or an integer, and the zero point, 0 where none is stored, is that of the same block.
+
+    Integers are those of compressed-tensors' int-quantized and naive-quantized, from -2^(width - 1) to 2^(width - 1) - 1.
 
     Attributes:
         block: rows and columns that share a scale; the last block of either may be cut off.
         role: the name of the scales. Names with `inv` multiply, too.
         stored, scale: the dtypes of both.
-        scale_shape: of the scales as they are stored.
+        scale_shape: of the scales, and of zero points, as they are stored.
+        zero: the dtype of the zero points, or nothing.
+        width: bits of an integer.
     """
 
     block: tuple[int, int]
@@ -52,12 +65,17 @@ class FP8:
     scale: str
     scale_shape: tuple[int, ...]
     dtype: str = "BF16"
+    zero: str = ""
+    width: int = 8
 
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
         """By the dtype of the weight, and a tensor of scales, whose shape says what each is for."""
         weight = header.part(tensor, role)
-        if weight is None or weight.dtype not in FLOATS or not (roles := header.roles(tensor, ROLES)):
+        if weight is None or weight.dtype not in BYTES or not (roles := header.roles(tensor, ROLES)):
+            return None
+        width = 8 if weight.dtype in FLOATS else _integers(header, tensor)
+        if width is None:
             return None
         shape = weight.shape
         if len(shape) != 2:
@@ -69,27 +87,30 @@ class FP8:
                 hint="save the model in 16 bits with the library that quantized it",
             )
         scales = header.part(tensor, roles[0])
-        block = _block(shape, scales.shape, header.section.get("weight_block_size")) if scales else None
+        block = _block(shape, scales.shape, block_size(header, tensor)) if scales else None
         if scales is None or scales.dtype not in SCALES or block is None:
             scaled = f"{scales.dtype} of shape {list(scales.shape)}" if scales else "nothing"
             raise UnsupportedError(
                 f"of shape {list(shape)} has scales in {scaled}, which fit no known layout",
-                hint=f"blocks need weight_block_size in the {CONFIG} of config.json",
+                hint=f"blocks need their size in the {CONFIG} of config.json: weight_block_size, or block_structure of its group",
             )
-        found = cls(block, roles[0], weight.dtype, scales.dtype, scales.shape, header.used_as)
+        zeros = header.part(tensor, ZEROS)
+        zero = zeros.dtype if zeros and zeros.dtype in BYTES else ""
+        found = cls(block, roles[0], weight.dtype, scales.dtype, scales.shape, header.used_as, zero, width)
         extras = {each: part for each in EXTRAS if (part := header.part(tensor, each))}
         return Claim(found, shape, {**found.parts(shape), **extras})
 
     @property
     def name(self) -> str:
-        return "fp8"
+        return "int-quantized" if self.stored == INTEGERS else "fp8"
 
     @property
     def bits(self) -> float:
         return 8 + BITS[self.scale] / math.prod(self.block)
 
     def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
-        return {"weight": Part(self.stored, shape), self.role: Part(self.scale, self.scale_shape)}
+        parts = {"weight": Part(self.stored, shape), self.role: Part(self.scale, self.scale_shape)}
+        return {**parts, ZEROS: Part(self.zero, self.scale_shape)} if self.zero else parts
 
     def granularity(self, shape: tuple[int, ...]) -> int:
         return 1
@@ -98,31 +119,38 @@ class FP8:
         import torch
 
         codes = self.codes(shape, read, begin, end)
-        return codes.view(getattr(torch, FLOATS[self.stored])).float().mul_(self.scales(shape, read, begin, end)[0])
+        scale, zero = self.scales(shape, read, begin, end)
+        return codes.view(getattr(torch, BYTES[self.stored])).float().sub_(zero).mul_(scale)
 
     def numbers(self) -> Tensor:
         import torch
 
-        return torch.arange(256, dtype=torch.uint8).view(getattr(torch, FLOATS[self.stored])).float()
+        numbers = torch.arange(256, dtype=torch.uint8).view(getattr(torch, BYTES[self.stored])).float()
+        if self.stored in FLOATS:
+            return numbers
+        half = 1 << self.width - 1
+        return torch.where((numbers >= -half) & (numbers < half), numbers, torch.nan)
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         width = shape[-1]
         return read("weight", begin * width, end * width).view(end - begin, width)
 
-    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
+    def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
+        stored = self._wide(self.role, SCALES[self.scale], BITS[self.scale] // 8, shape, read, begin, end)
+        return stored, self._wide(ZEROS, BYTES[self.zero], 1, shape, read, begin, end) if self.zero else 0
+
+    def _wide(
+        self, role: str, dtype: str, size: int, shape: tuple[int, ...], read: Read, begin: int, end: int
+    ) -> Tensor:
+        """What a part with one entry for each block holds for every entry of rows [begin, end)."""
         import torch
 
         width, (rows, columns) = shape[-1], self.block
         across, first, last = -(-width // columns), begin // rows, -(-end // rows)
-        size = BITS[self.scale] // 8 * across
-        scales = (
-            read(self.role, first * size, last * size)
-            .view(getattr(torch, SCALES[self.scale]))
-            .view(last - first, across)
-        )
-        wide = powers_of_two(scales) if scales.dtype == torch.uint8 else scales.float()
+        stored = read(role, first * size * across, last * size * across).view(getattr(torch, dtype))
         row = torch.arange(begin, end) // rows - first
-        return wide.repeat_interleave(columns, dim=1)[:, :width][row], 0
+        values = powers_of_two(stored) if dtype == "uint8" else stored.float()
+        return values.view(last - first, across).repeat_interleave(columns, dim=1)[:, :width][row]
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight": codes}
@@ -134,12 +162,31 @@ class FP8:
         return changed(self, shape, read, (begin, begin + len(parts["weight"])), parts)
 
 
+def _integers(header: Header, tensor: str) -> int | None:
+    """Bits of the integers of a weight in bytes, by compressed-tensors' config; None for another one.
+
+    Raises:
+        UnsupportedError: it is one of compressed-tensors, and the config does not say of what kind.
+    """
+    if header.section.get("quant_method") != "compressed-tensors":
+        return None
+    weights = compressed_weights(header, tensor) or {}
+    bits = weights.get("num_bits")
+    if weights.get("type") != "int" or type(bits) is not int or not 2 <= bits <= 8:
+        raise foreign(
+            f"compressed-tensors in bytes, for which the config has {bits!r} bits of {weights.get('type')!r}", tensor
+        )
+    return bits
+
+
 def _block(shape: tuple[int, ...], scales: tuple[int, ...], size: Any) -> tuple[int, int] | None:
     """Rows and columns that share a scale. The size of blocks is never guessed from their number."""
     if math.prod(scales) == 1:
         return max(1, shape[0]), max(1, shape[1])
     if scales in ((shape[0],), (shape[0], 1)):
         return 1, max(1, shape[1])
+    if len(scales) == 4 and scales[1::2] == (1, 1):  # modelopt has each block as a matrix
+        scales = scales[::2]
     if isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
         rows, columns = size
         return (rows, columns) if scales == (-(-shape[0] // rows), -(-shape[1] // columns)) else None

@@ -11,6 +11,7 @@ from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.grid import OnGrid, changed
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import Remainder, scheme
+from adapterops.quant.said import gptq_section
 from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read
 from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
 
@@ -52,7 +53,7 @@ class GPTQ:
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
         """By the config: AWQ's tensors have the same names."""
-        section, spec = header.section, header.part(tensor, role)
+        section, spec = gptq_section(header, tensor), header.part(tensor, role)
         if section.get("quant_method") != "gptq" or spec is None:
             return None
         layout = str(section.get("checkpoint_format") or section.get("format") or "gptq")
@@ -152,7 +153,8 @@ class GPTQ:
 
         if stored is None:
             return torch.arange(into) // self.group
-        if int(stored.min()) < 0 or int(stored.max()) >= into // self.group:
+        last = into // self.group - 1
+        if int(stored.min()) < 0 or int(stored.max()) > last:
             found = f"{int(stored.min())} to {int(stored.max())}"
-            raise damaged(f"has columns in the groups {found} by its g_idx, expected 0 to {into // self.group - 1}")
+            raise damaged(f"has columns in the groups {found} by its g_idx, expected 0 to {last}")
         return stored.long()

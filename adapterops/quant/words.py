@@ -13,7 +13,7 @@ from adapterops.quant.scheme import LONG_NAMES, Part, Read
 if TYPE_CHECKING:
     from torch import Tensor
 
-TORCH_NAMES = {**LONG_NAMES, "I32": "int32", "I64": "int64"}
+TORCH_NAMES = {**LONG_NAMES, "I32": "int32", "I8": "int8", "I64": "int64"}
 WORD = 32
 
 

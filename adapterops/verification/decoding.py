@@ -180,13 +180,30 @@ def _of_table(table: Matrix, codes: Matrix, scale: Matrix) -> Entries:
 def _fp8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     width, (high, wide) = shape[-1], scheme.block
     scales = floats(raw(stored, scheme.role), scheme.scale).reshape(-(-shape[0] // high), -(-width // wide))
+    zeros = np.zeros_like(scales)
+    if scheme.zero:
+        data = raw(stored, "weight_zero_point")
+        zeros = (_table(scheme.zero)[data] if scheme.zero != "I8" else data.view(np.int8)).reshape(scales.shape)
 
     def rows(begin: int, end: int) -> Entries:
         codes = raw(stored, "weight", begin * width, end * width).reshape(-1, width)
         own: Matrix = scales[np.arange(begin, end)[:, None] // high, np.arange(width)[None, :] // wide]
-        return _of_table(_table(scheme.stored), codes, own)
+        found = _of_table(_bytes(scheme), codes, own)
+        if not scheme.zero:
+            return found
+        zero: Matrix = zeros[np.arange(begin, end)[:, None] // high, np.arange(width)[None, :] // wide]
+        return found._replace(number=found.number - zero)
 
     return rows
+
+
+def _bytes(scheme: Any) -> Matrix:
+    """What the 256 bytes stand for: floats, or integers, of which a short one has no more than its bits hold."""
+    if scheme.stored != "I8":
+        return _table(scheme.stored)
+    numbers = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float64)
+    half = 2 ** (scheme.width - 1)
+    return np.where((numbers >= -half) & (numbers < half), numbers, np.nan)
 
 
 def _mxfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
@@ -269,15 +286,20 @@ def _compressed(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Gr
     codes = stream(raw(stored, "weight_packed").reshape(out, -1), scheme.width)[:, :into]
     scales = floats(raw(stored, "weight_scale"), scheme.scale).reshape(out, -1)
     zeros: Matrix | int = half
-    if not scheme.symmetric:
+    if not scheme.symmetric and scheme.zero == "I8":
+        zeros = raw(stored, "weight_zero_point").view(np.int8).reshape(out, -1).astype(np.int64) + half
+    elif not scheme.symmetric:
         words = raw(stored, "weight_zero_point").view("<u4").reshape(-1, scales.shape[1]).T
         zeros = stream(np.ascontiguousarray(words).view(np.uint8).reshape(scales.shape[1], -1), scheme.width)[:, :out].T
-    return _integers(codes, scheme.width, zeros, scales, np.arange(into) // scheme.group)
+    group = raw(stored, "weight_g_idx").view("<i4") if scheme.ordered else np.arange(into) // scheme.group
+    group = np.arange(into) // scheme.group if (group == -1).any() else group
+    return _integers(codes, scheme.width, zeros, scales, group)
 
 
 Formula: TypeAlias = Callable[[StoredTensor, Any, tuple[int, ...]], Decoder]
 GRIDS: Mapping[str, Callable[[StoredTensor, Any, tuple[int, ...]], Grid]] = {
     "fp8": _fp8,
+    "int-quantized": _fp8,
     "mxfp4": _mxfp4,
     "nvfp4": _nvfp4,
     "awq": _awq,

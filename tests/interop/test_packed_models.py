@@ -226,3 +226,16 @@ def test_no_update_changes_no_byte_of_the_codes(kind: str, tmp_path: Path) -> No
     for role, part in made.items():
         stored = load_file(base / "model.safetensors")[f"model.q_proj.{role}"]
         assert torch.equal(part.view(torch.uint8).view(-1), stored.view(torch.uint8).view(-1)), role
+
+
+@pytest.mark.parametrize("scales", [torch.float16, torch.bfloat16])
+def test_awq_in_the_spelling_that_it_had_before(scales: torch.dtype, tmp_path: Path) -> None:
+    base, _ = awq(tmp_path / "base")
+    tensors = load_file(base / "model.safetensors")
+    tensors["model.q_proj.scales"] = tensors["model.q_proj.scales"].to(scales)
+    del tensors["model.norm.weight"]
+    said = {"quant_method": "awq", "w_bit": 4, "q_group_size": 128, "zero_point": True, "version": "GEMM"}
+    found = ao.open_checkpoint(write(tmp_path / "older", tensors, said)).tensors["model.q_proj.weight"].float()
+    exact = ao.open_checkpoint(base).tensors["model.q_proj.weight"].float()
+    assert torch.allclose(found, exact, rtol=0.01, atol=0)
+    assert torch.equal(found, exact) == (scales == torch.float16)

@@ -61,6 +61,15 @@ def shard_names(count: int) -> list[str]:
     return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
 
 
+def is_part(name: str) -> bool:
+    """Whether a file is called as one of several, so that loaders look for an index of them, even if it holds all there is.
+
+    >>> is_part("model-00001-of-00002.safetensors"), is_part("model.safetensors")
+    (True, False)
+    """
+    return re.search(r"-\d+-of-\d+\.safetensors$", name) is not None
+
+
 def index_name(shards: Iterable[str]) -> str:
     """What the index of such shards is called.
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from adapterops.errors import InputError
-from adapterops.formats.models.weight_files import index_name, weight_files
+from adapterops.formats.models.weight_files import index_name, is_part, weight_files
 from adapterops.storage.place import Place
 
 SHARDS = ("{}-00001-of-00002.safetensors", "{}-00002-of-00002.safetensors")
@@ -60,3 +60,9 @@ def test_a_single_file_comes_before_an_index(tmp_path: Path) -> None:
 
 def test_other_shards_have_the_index_of_transformers() -> None:
     assert index_name(["weights-00001-of-00002.safetensors"]) == "model.safetensors.index.json"
+
+
+def test_a_part_of_several_is_known_by_its_name() -> None:
+    assert is_part("model-00001-of-00002.safetensors")
+    assert is_part("diffusion_pytorch_model.fp16-00001-of-00002.safetensors")
+    assert not is_part("model.safetensors")

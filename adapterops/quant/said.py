@@ -1,0 +1,87 @@
+"""What config.json says of how one module is quantized, where modules of a model differ."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from adapterops.quant.header import WEIGHT, Header
+
+LINEAR = "Linear"
+PATTERN = "re:"
+
+
+def compressed_weights(header: Header, tensor: str) -> Mapping[str, Any] | None:
+    """How compressed-tensors has the weights of the module of a tensor: `weights` of the group that it falls under.
+
+    Its name decides, then a pattern that its name begins with, then the class: that of a quantized module which no
+    other target names is `Linear`. Where all groups say the same of weights, that is the answer. None where the config
+    does not tell.
+
+    Differs: compressed-tensors asks the class of the module, which a file does not hold.
+    """
+    groups: Any = header.section.get("config_groups")
+    if header.section.get("quant_method") != "compressed-tensors" or not isinstance(groups, dict):
+        return None
+    found: list[dict[str, Any]] = [
+        each for each in groups.values() if isinstance(each, dict) and isinstance(each.get("weights"), dict)
+    ]
+    weights: list[dict[str, Any]] = [each["weights"] for each in found]
+    if weights and all(each == weights[0] for each in weights):
+        return weights[0]
+    module = tensor.removesuffix(WEIGHT)
+    for fits in (module.__eq__, lambda target: _begins(target, module), LINEAR.__eq__):
+        fitting = [each["weights"] for each in found if any(fits(target) is True for target in _targets(each))]
+        if fitting:
+            return fitting[0] if all(each == fitting[0] for each in fitting) else None
+    return None
+
+
+def gptq_section(header: Header, tensor: str) -> Mapping[str, Any]:
+    """The section of the config as it is for the module of a tensor, by GPTQModel's `dynamic`.
+
+    Its keys are patterns that the name begins with, after `+:`; the first that fits has the fields that differ. One
+    after `-:` is for modules that are not quantized.
+    """
+    dynamic = header.section.get("dynamic")
+    module = tensor.removesuffix(WEIGHT)
+    for pattern, fields in dynamic.items() if isinstance(dynamic, dict) else ():
+        if isinstance(fields, dict) and _begins(PATTERN + pattern.removeprefix("+:"), module):
+            return {**header.section, **fields}
+    return header.section
+
+
+def block_size(header: Header, tensor: str) -> Any:
+    """Rows and columns of the blocks of a weight in 8 bits that share a scale, as the config has it; None where it does
+    not say.
+
+    modelopt's FP8_PB_WO is in blocks of 128 x 128, and MXFP8 in groups of 32 by definition.
+    """
+    if "weight_block_size" in header.section:
+        return header.section["weight_block_size"]
+    weights = compressed_weights(header, tensor)
+    if weights and weights.get("strategy") == "block":
+        size = weights.get("block_structure")
+        return [int(each) for each in size.split("x")] if isinstance(size, str) and _sizes(size) else size
+    if weights and weights.get("strategy") == "group":
+        return [1, weights.get("group_size")]
+    return {"FP8_PB_WO": [128, 128], "MXFP8": [1, 32]}.get(str(header.section.get("quant_algo")).upper())
+
+
+def _sizes(text: str) -> bool:
+    return re.fullmatch(r"\d{1,9}x\d{1,9}", text) is not None
+
+
+def _targets(group: Mapping[str, Any]) -> list[Any]:
+    targets = group.get("targets")
+    return targets if isinstance(targets, list) else []
+
+
+def _begins(target: Any, module: str) -> bool:
+    if not isinstance(target, str) or not target.startswith(PATTERN):
+        return False
+    try:
+        return re.match(target.removeprefix(PATTERN), module) is not None
+    except re.error:
+        return False

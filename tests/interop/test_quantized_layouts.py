@@ -1,0 +1,110 @@
+"""Layouts of quantized weights as quantizers write them: each stands for what its library or a formula says, is kept byte
+by byte where nothing changes, and holds the mean of an update.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from corpus import config
+from quantized_layouts import DOWN, LAYOUTS, Layout, Q
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import adapterops as ao
+from adapterops.cli.main import run
+from adapterops.quant.registry import kept
+
+
+def model(folder: Path, layout: Layout) -> Path:
+    """In two files, of which the second has all scales."""
+    folder.mkdir()
+    tensors = {
+        f"{module}.{role}": part.clone() for module, parts in layout.modules.items() for role, part in parts.items()
+    }
+    tensors |= {"model.norm.weight": torch.ones(4).bfloat16(), "lm_head.weight": torch.ones(8, 4).bfloat16()}
+    tensors |= {f"{Q}.bias": torch.ones(len(layout.values[Q])).bfloat16()}
+    second = {name: each for name, each in tensors.items() if name.endswith(("scale", "inv", "scales"))}
+    first = {name: each for name, each in tensors.items() if name not in second}
+    places = {}
+    for number, part in enumerate((first, second), 1):
+        file = f"model-0000{number}-of-00002.safetensors"
+        save_file(part, folder / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(part, file)
+    size = sum(each.nbytes for each in tensors.values())
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text(json.dumps({"dtype": "bfloat16", "quantization_config": layout.section}))
+    return folder
+
+
+def adapter(folder: Path, layout: Layout, module: str, share: float) -> tuple[Path, Tensor]:
+    """A LoRA of rank 16 on one module, whose update has this share of the norm of the weight."""
+    W = layout.values[module]
+    random = torch.Generator().manual_seed(7)
+    A, B = torch.randn(16, W.shape[1], generator=random), torch.randn(W.shape[0], 16, generator=random)
+    B *= share * float(W.norm() / (B @ A).norm())
+    folder.mkdir()
+    names = {f"base_model.model.{module}.lora_{role}.weight": each for role, each in (("A", A), ("B", B))}
+    save_file(names, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    fields = {**config(16), "lora_alpha": 16, "target_modules": [module]}
+    (folder / "adapter_config.json").write_text(json.dumps(fields))
+    return folder, B.double() @ A.double()
+
+
+def stored(folder: Path) -> dict[str, Tensor]:
+    return {name: each for file in sorted(folder.glob("*.safetensors")) for name, each in load_file(file).items()}
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and torch.equal(a.view(-1).view(torch.uint8), b.view(-1).view(torch.uint8))
+
+
+def decoded(folder: Path, out: Path) -> dict[str, Tensor]:
+    ao.save_checkpoint(ao.dequantize(ao.open_checkpoint(folder), "F32"), out)
+    return {name: each.double() for name, each in stored(out).items()}
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> Layout:
+    made: Any = LAYOUTS[request.param]
+    found: Layout = made()
+    return found
+
+
+def test_it_stands_for_what_its_library_says_and_holds_the_mean_of_an_update(layout: Layout, tmp_path: Path) -> None:
+    base = model(tmp_path / "base", layout)
+    before = decoded(base, tmp_path / "before")
+    for module, value in layout.values.items():
+        assert torch.allclose(before[f"{module}.weight"], value.double(), rtol=2.0**-22, atol=1e-9), module
+    module = DOWN if DOWN in layout.values else Q
+    own, update = adapter(tmp_path / "adapter", layout, module, 0.01)
+    options = ["--rounding", "stochastic", "--seed", "1"]
+    assert run(["fuse", str(base), str(own), "-o", str(tmp_path / "out"), *options]) == 0
+    assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(own), *options]) == 0
+    moved = decoded(tmp_path / "out", tmp_path / "after")[f"{module}.weight"] - before[f"{module}.weight"]
+    gain = float((moved * update).sum() / (update * update).sum())
+    noise = float((moved - update).norm() / update.norm()) / update.numel() ** 0.5
+    assert abs(gain - 1) < 0.02 + 3 * noise
+    there, made = stored(base), stored(tmp_path / "out")
+    assert there.keys() == made.keys()
+    changed = [name for name in there if not same(there[name], made[name])]
+    assert len(changed) == 1
+    assert changed[0].startswith(module)
+    assert (base / "config.json").read_bytes() == (tmp_path / "out/config.json").read_bytes()
+
+
+def test_an_update_of_zeros_changes_no_byte(layout: Layout, tmp_path: Path) -> None:
+    base = model(tmp_path / "base", layout)
+    opened, there = ao.open_checkpoint(base), stored(base)
+    for module, value in layout.values.items():
+        weight = opened.stored[f"{module}.weight"]
+        assert weight.scheme
+        decoded = weight.scheme.decode(weight.shape, weight.read, 0, len(value)).clone()
+        made, _ = kept(weight.scheme).on_grid(weight.shape, weight.read, "key").rows(decoded, 0)
+        for role, part in made.items():
+            assert torch.equal(part.reshape(-1).view(torch.uint8), there[f"{module}.{role}"].view(-1).view(torch.uint8))
