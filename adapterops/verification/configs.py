@@ -126,7 +126,9 @@ def _ends(model: Checkpoint, base: Checkpoint, *, parted: bool, classifies: bool
         yield "says that the embeddings are two, and there is one"
     elif base.config is not None:
         tied, before = _shares(found), _shares(there)
-        stored = not found.needs_head()  # an output embedding that is stored is right under a config that shares nothing
+        stored = (
+            not found.needs_head()
+        )  # an output embedding that is stored is right under a config that shares nothing
         if None not in (tied, before) and tied != before and (tied or not stored):
             yield f"{TIED} is {tied}, expected {before}"
 
