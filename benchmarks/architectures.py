@@ -530,8 +530,7 @@ def reasons(rows: list[dict[str, str]]) -> list[str]:
                 reason = reason[0].upper() + reason[1:]
                 found.setdefault(reason, {}).setdefault(row["type"], []).append(what)
     return [
-        f"- {reason} "
-        + ", ".join(f"{each} ({', '.join(dict.fromkeys(whats))})" for each, whats in types.items())
+        f"- {reason} " + ", ".join(f"{each} ({', '.join(dict.fromkeys(whats))})" for each, whats in types.items())
         for reason, types in sorted(found.items(), key=lambda each: -len(each[1]))
     ]
 
