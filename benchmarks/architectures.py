@@ -469,7 +469,7 @@ merged and PEFT unmerged are two models: `fuse` gives the merged one, `extract` 
 of this table leaves it out.
 
 PEFT cannot load its own LoRA on the shared experts of Laguna and on the action layers of PI0, since it renames them twice;
-`extract` stores these whole, too.
+`extract` stores these whole, too, and `--base` refuses LoRA on them.
 
 {totals}
 
