@@ -469,7 +469,7 @@ merged and PEFT unmerged are two models: `fuse` gives the merged one, `extract` 
 of this table leaves it out.
 
 PEFT cannot load its own LoRA on the shared experts of Laguna and on the action layers of PI0, since it renames them twice;
-`extract` stores these whole, too.
+`extract` stores these whole, too, and `--base` refuses LoRA on them.
 
 {totals}
 
@@ -527,18 +527,32 @@ def reasons(rows: list[dict[str, str]]) -> list[str]:
         for what in WHAT:
             if row[what].startswith("refused"):
                 reason = next((why for said, why in REASONS.items() if re.search(said, row[what])), row[what][9:])
+                reason = reason[0].upper() + reason[1:]
                 found.setdefault(reason, {}).setdefault(row["type"], []).append(what)
     return [
-        f"- {reason[0].upper()}{reason[1:]} "
-        + ", ".join(f"{each} ({', '.join(dict.fromkeys(whats))})" for each, whats in types.items())
+        f"- {reason} " + ", ".join(f"{each} ({', '.join(dict.fromkeys(whats))})" for each, whats in types.items())
         for reason, types in sorted(found.items(), key=lambda each: -len(each[1]))
     ]
 
 
+REASON = re.compile(r"^- (.*?) ((?:[\w.-]+ \([a-z, ]+\)(?:, )?)+)$", re.M)
+"""A line of `reasons`: the reason, and the types with what was refused of each."""
+
+
 def standing() -> list[dict[str, str]]:
-    """The rows of the table as it is: their words, and of refusals nothing more."""
-    cells = [line.strip("| ").split(" | ") for line in TABLE.read_text().splitlines() if line.startswith("| ")][1:]
-    return [dict(zip(("type", "class", *WHAT), each, strict=True)) for each in cells]
+    """The rows of the table as it is; a refusal says its reason, which is in the list below the table."""
+    text = TABLE.read_text()
+    why = {
+        (model_type, what): reason
+        for reason, types in REASON.findall(text)
+        for model_type, whats in re.findall(r"([\w.-]+) \(([a-z, ]+)\)", types)
+        for what in whats.split(", ")
+    }
+    cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    rows = [dict(zip(("type", "class", *WHAT), each, strict=True)) for each in cells]
+    for row in rows:
+        row |= {what: f"refused: {why[row['type'], what]}" for what in WHAT if row[what] == "refused"}
+    return rows
 
 
 def short(found: str) -> str:
@@ -566,9 +580,10 @@ def main() -> None:
             print(json.dumps(row), flush=True)
         print(f"{len(rows)} of {len(every)}, {time.time() - begin:.0f} s", file=sys.stderr)
     if "--update" in sys.argv:  # the rows of some classes, in the table that stands
-        done = {row["class"] for row in rows}
+        done, types = {row["class"] for row in rows}, {row["type"] for row in rows}
         rows += [row for row in standing() if row["class"] not in done]
-        rows += [{"type": each, "built": ""} for each in MISSING.search(TABLE.read_text())[1].split(", ")]
+        missing = MISSING.search(TABLE.read_text())[1].split(", ")
+        rows += [{"type": each, "built": ""} for each in missing if each not in types]
     if every == classes() or "--update" in sys.argv:
         write(rows)
 

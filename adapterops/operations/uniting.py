@@ -155,7 +155,8 @@ class _Names:
         self.base, self._prefix = base, inner_prefix(base.layout, base.config)
         self._loading = known = loading(base.config)
         single = {last(module) for module in adapter.layout if _is_single(module, adapter)}
-        taken = known.taken and known.taken >= single
+        others = {last(module) for module in adapter.layout if expert(module) is None}
+        taken = known.taken and known.taken >= single and known.taken.isdisjoint(others)
         self.joins = known.stacked and (stacked or not taken)
         there = weights(base.layout, base.config) if self.joins else {}
         self.stacked = {
@@ -168,6 +169,22 @@ class _Names:
 
     def of(self, tensor: str) -> str:
         return with_prefix(self._loading.name(tensor), self._prefix)
+
+    def parameters(self, module: str, source: str) -> Mapping[str, int]:
+        """The weight of a module that is no expert, where PEFT takes the module for experts: it loads LoRA on that as LoRA on
+        a parameter.
+
+        Raises:
+            UnsupportedError: PEFT renames the module when it loads LoRA on it, and leaves that out.
+        """
+        if (loaded := self._loading.loaded(module)) != module:
+            raise UnsupportedError(
+                f"is {module} in the model, and PEFT renames that to {loaded} when it loads it, which the model does not have: "
+                "it would leave it out",
+                tensor=source,
+                hint="fuse the adapter into the base, or select the other modules first",
+            )
+        return {f"{module}{WEIGHT}": 1} if last(module) in self._loading.taken else {}
 
 
 def _is_single(module: str, adapter: Adapter) -> bool:
@@ -204,7 +221,8 @@ def _place(tensor: str, target: Target, names: _Names, start: str, adapter: Adap
     shape = (columns, rows) if target.transposed else (rows, columns)
     bias = target.transposed and target.seen is not None
     height = shape[0] if target.shape == (rows, columns) and not bias else target.shape[0]
-    return _Place(name, Piece(source, target.first, target.row, height, bias), shape)
+    parameters = {} if bias or single or not tensor.endswith(WEIGHT) else names.parameters(name, source)
+    return _Place(name, Piece(source, target.first, target.row, height, bias), shape, parameters)
 
 
 def _placed(piece: Piece, shape: tuple[int, int], adapter: Adapter) -> Any:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from strategies import entries
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
@@ -755,3 +756,53 @@ def granite_moe() -> nn.Module:
     return GraniteMoeForCausalLM(
         GraniteMoeConfig(**SIZES, intermediate_size=20, num_local_experts=4, num_experts_per_tok=2)
     )
+
+
+def untrained(model_type: str) -> Any:
+    """A tiny model whose second layer has experts, next to one for all tokens."""
+    sizes = {**SIZES, "intermediate_size": 48, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2}
+    own = {
+        "afmoe": {"num_dense_layers": 1, "num_shared_experts": 1},
+        "laguna": {"shared_expert_intermediate_size": 24, "mlp_layer_types": ["dense", "sparse"]},
+    }
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes, **own[model_type]))
+
+
+def on_modules(base: Path, folder: Path, ends: tuple[str, ...]) -> tuple[Path, Path]:
+    """LoRA of rank 2 on the weights of a base with these words in their names, and the base with what it changes."""
+    weights = load_file(base / "model.safetensors")
+    tensors, changed = {}, dict(weights)
+    for name in [each for each in weights if each.endswith(("_proj.weight", ".gate.weight"))]:
+        if any(end in name for end in ends):
+            A, B = torch.randn(2, weights[name].shape[1]), torch.randn(weights[name].shape[0], 2) / 5
+            module = "base_model.model." + name.removesuffix(".weight")
+            tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
+            changed[name] = weights[name] + 2 * B @ A
+    (folder / "a").mkdir()
+    save_file(tensors, folder / "a/adapter_model.safetensors")
+    (folder / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
+    shutil.copytree(base, folder / "changed")
+    save_file(changed, folder / "changed/model.safetensors", {"format": "pt"})
+    return folder / "a", folder / "changed"
+
+
+@pytest.mark.parametrize("ends", [(".experts.", "router.gate"), ("_proj", "router.gate"), ("gate_proj",)], ids="+".join)
+def test_modules_that_peft_takes_for_experts_are_written_as_parameters(tmp_path: Path, ends: tuple[str, ...]) -> None:
+    """PEFT makes `gate` and `gate_proj` parameters of experts, wherever they are, with the rank of the config."""
+    untrained("afmoe").save_pretrained(tmp_path / "base")
+    adapter, changed = on_modules(tmp_path / "base", tmp_path, ends)
+    out = tmp_path / "out"
+    assert run(["truncate", str(adapter), "--rank", "4", "--base", str(tmp_path / "base"), "-o", str(out)]) == 0
+    assert_answers_alike(unmerged(tmp_path / "base", out), load(changed), tmp_path / "base")
+
+
+def test_a_module_that_peft_renames_when_it_loads_it_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untrained("laguna").save_pretrained(tmp_path / "base")
+    adapter, _ = on_modules(tmp_path / "base", tmp_path, ("shared_expert", "q_proj"))
+    cut = ["truncate", str(adapter), "--rank", "4", "--base", str(tmp_path / "base"), "-o", str(tmp_path / "out")]
+    assert run(cut) == 4
+    assert "shared_experts.down_proj" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
