@@ -60,6 +60,7 @@ KINDS = ("LoHa", "LoKr", "LoCon, Tucker")
 SPELLINGS = (
     "DoRA: magnitude", "DoRA: lora_magnitude_vector", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
     "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner of 2024", "XLabs",
+    "B-LoRA of 2024",
     "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "Z-Image: each update twice", "down and up in Comfy's names",
 )  # fmt: skip
 """Names and scales that are read, and written otherwise."""
