@@ -66,7 +66,7 @@ class Diffusion:
             own = weights is not None and is_own(names, has_config(place, weights))
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
-        own = own or (weights is not None and weights.name == DIFFUSERS)
+        own = own or (weights is not None and (weights.name == DIFFUSERS or (place.folder and weights.name == WRITTEN)))
         return own and _spelled(names) == self.name
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
