@@ -194,8 +194,8 @@ def joined(
             own = pair(part, (*stored[part], width), **ends)
             tensors |= own
             rows.append(product(own))
-    change = torch.cat(rows)
-    return Layout(tensors, {f"{whole}.weight": tuple(change.shape)}, {f"{whole}.weight": change})
+    change, name = torch.cat(rows), whole if whole.endswith("weight") else f"{whole}.weight"
+    return Layout(tensors, {name: tuple(change.shape)}, {name: change})
 
 
 def divided(key: str, parts: Mapping[str, int], width: int, swapped: bool = False, **ends: Any) -> Layout:
@@ -243,6 +243,7 @@ def twice() -> Layout:
 
 
 K = f"lora_unet_{FLAT}"
+WAN = "blocks.0.attn1.to_q"
 TE = "text_model.encoder.layers.0.self_attn.q_proj"
 HEADER = {"lora_alpha": "2"}
 
@@ -254,7 +255,16 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "kohya: alpha of one element, in F16": lambda: of_linear(K, alpha=torch.tensor([2.0]).half(), scale=0.5),
     "kohya: huge alpha": lambda: of_linear(K, alpha=torch.tensor(1e6), scale=2.5e5),
     "kohya: BF16": lambda: of_linear(K, dtype=torch.bfloat16, alpha=torch.tensor(2.0).bfloat16(), scale=0.5),
-    "kohya: FP8": lambda: refused("F8_E4M3", pair(K, dtype=torch.float8_e4m3fn)),
+    "kohya: FP8, E4M3": lambda: of_linear(K, dtype=torch.float8_e4m3fn, alpha=torch.tensor(2.0), scale=0.5),
+    "kohya: FP8, E5M2": lambda: of_linear(K, dtype=torch.float8_e5m2),
+    "LoCon in FP8": lambda: of_linear(f"lora_unet_{FLAT_CONV}", CONV, shape=KERNEL, dtype=torch.float8_e4m3fn),
+    "lora_A in FP8, alpha in FP8": lambda: of_linear(
+        f"diffusion_model.{Q}",
+        dtype=torch.float8_e4m3fn,
+        alpha=torch.tensor(2.0).to(torch.float8_e4m3fn),
+        scale=0.5,
+        **PEFT,
+    ),
     "kohya: a trailing underscore": lambda: of_linear(f"{K}_"),
     "kohya: Wan-Fun's two underscores": lambda: of_linear(f"lora_unet__{FLAT}"),
     "LoCon": lambda: of_linear(f"lora_unet_{FLAT_CONV}", CONV, shape=KERNEL),
@@ -471,6 +481,186 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "FLUX.2: sformer_blocks": lambda: of_linear("sformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_q", **PEFT),
     "several parts of a file: alpha in one alone": lambda: several(
         of_linear(K, alpha=torch.tensor(2.0), scale=0.5), of_linear("lora_unet_blocks_1_attn_q", "blocks.1.attn.q")
+    ),
+    "Cosmos 1: the authors' names onto diffusers'": lambda: several(
+        *(
+            of_linear(f"diffusion_model.blocks.block12.blocks.{mine}", f"transformer_blocks.12.{its}", **PEFT)
+            for mine, its in {
+                "0.block.attn.to_q.0": "attn1.to_q",
+                "1.block.attn.to_out.0": "attn2.to_out.0",
+                "1.adaLN_modulation.2": "norm2.linear_2",
+                "2.block.layer1": "ff.net.0.proj",
+            }.items()
+        )
+    ),
+    "Cosmos 1: diffusers' names onto the authors'": lambda: of_linear(
+        "transformer.transformer_blocks.3.attn2.to_v", "net.blocks.block3.blocks.1.block.attn.to_v.0", **PEFT
+    ),
+    "Cosmos 1: a top-level layer": lambda: of_linear("transformer.patch_embed.proj", "net.x_embedder.proj.1", **PEFT),
+    "CogVideoX of diffusers": lambda: prefixed("transformer.", "transformer_blocks.0.attn1.to_q", **PEFT),
+    "CogVideoX of VideoX-Fun": lambda: prefixed("lora_unet__", "transformer_blocks.0.attn1.to_out.0", flat=True),
+    "CogVideoX of its authors' trainer": lambda: refused(
+        "is not the name",
+        {
+            **pair("diffusion_model.x", **PEFT),
+            "model.diffusion_model.transformer.layers.0.attention.dense.matrix_A.0": random(4, 12),
+        },
+    ),
+    "HunyuanVideo 1.5: q onto diffusers' to_q": lambda: several(
+        of_linear("lora_unet_double_blocks_0_img_attn_q", "transformer_blocks.0.attn.to_q"),
+        of_linear("lora_unet_double_blocks_0_txt_attn_v", "transformer_blocks.0.attn.add_v_proj"),
+        of_linear("lora_unet_double_blocks_0_img_mlp_fc1", "transformer_blocks.0.ff.net.0.proj"),
+    ),
+    "HunyuanVideo 1.5: q, k and v into ComfyUI's qkv": lambda: joined(
+        {f"lora_unet_double_blocks_0_img_attn_{each}": (8,) for each in "qkv"},
+        "double_blocks.0.img_attn.qkv",
+        tuple(f"lora_unet_double_blocks_0_img_attn_{each}" for each in "qkv"),
+        8,
+    ),
+    "HunyuanVideo 1.5: diffusers' q, k and v into ComfyUI's qkv": lambda: joined(
+        {f"transformer.transformer_blocks.0.attn.to_{each}": (8,) for each in "qkv"},
+        "double_blocks.0.img_attn.qkv",
+        tuple(f"transformer.transformer_blocks.0.attn.to_{each}" for each in "qkv"),
+        8,
+        **PEFT,
+    ),
+    "HunyuanVideo 1.5: qkv onto the authors' q, k and v": lambda: divided(
+        "diffusion_model.double_blocks.0.txt_attn.qkv",
+        {f"double_blocks.0.txt_attn_{each}": 8 for each in "qkv"},
+        8,
+        **PEFT,
+    ),
+    "Kandinsky 5 of diffusers": lambda: prefixed(
+        "transformer.", "visual_transformer_blocks.0.self_attention.to_query", **PEFT
+    ),
+    "Kandinsky 5 of musubi": lambda: prefixed(
+        "lora_unet_", "visual_transformer_blocks.0.cross_attention.out_layer", flat=True
+    ),
+    "no prefix, Kandinsky 5": lambda: prefixed("", "text_transformer_blocks.0.feed_forward.in_layer", **PEFT),
+    "LTX-2: audio and video": lambda: several(
+        *(
+            of_linear(f"diffusion_model.{mine}", its, **PEFT)
+            for mine, its in {
+                "transformer_blocks.0.audio_to_video_attn.to_q": "transformer_blocks.0.audio_to_video_attn.to_q",
+                "transformer_blocks.0.audio_attn1.to_out.0": "transformer_blocks.0.audio_attn1.to_out.0",
+                "audio_adaln_single.linear": "audio_time_embed.linear",
+                "av_ca_a2v_gate_adaln_single.linear": "av_cross_attn_video_a2v_gate.linear",
+                "patchify_proj": "proj_in",
+            }.items()
+        )
+    ),
+    "LTX-2: a connector": lambda: of_linear(
+        "diffusion_model.video_embeddings_connector.transformer_1d_blocks.0.attn1.to_q",
+        "video_connector.transformer_blocks.0.attn1.to_q",
+        **PEFT,
+    ),
+    "LTX-2: text_embedding_projection": lambda: of_linear(
+        "text_embedding_projection.aggregate_embed", "text_proj_in", **PEFT
+    ),
+    "Lumina 2: qkv onto q, k and v": lambda: divided(
+        "lora_unet_layers_0_attention_qkv", {f"layers.0.attn.to_{each}": 8 for each in "qkv"}, 8
+    ),
+    "Lumina 2: feed_forward": lambda: of_linear("lora_unet_layers_0_feed_forward_w1", "layers.0.feed_forward.linear_1"),
+    "Flux Kontext": lambda: of_linear(
+        "lora_unet_double_blocks_0_img_mlp_0", "transformer_blocks.0.ff.net.0.proj", shape=(32, 8)
+    ),
+    "Flux Fill: x_embedder of 384 inputs": lambda: of_linear(
+        "transformer.x_embedder", "img_in", shape=(16, 384), **PEFT
+    ),
+    "Flux Fill onto a base of 64 inputs": lambda: Layout(
+        pair("transformer.x_embedder", (16, 384), **PEFT), {"img_in.weight": (16, 64)}, said="x_embedder"
+    ),
+    "Flux control LoRA of diffusers onto the base that it widens": lambda: Layout(
+        pair("transformer.x_embedder", (16, 128), **PEFT), {"x_embedder.weight": (16, 64)}, said="[16, 128]"
+    ),
+    "Flux Redux, which is a model": lambda: refused(
+        "is a model",
+        {"redux_up.weight": random(36, 12), "redux_up.bias": random(36), "redux_down.weight": random(12, 36)},
+    ),
+    "Stable Diffusion 3 with three text encoders": lambda: several(
+        divided(
+            "lora_unet_joint_blocks_0_x_block_attn_qkv",
+            {f"transformer_blocks.0.attn.to_{each}": 8 for each in "qkv"},
+            8,
+        ),
+        prefixed("lora_te3_", "encoder.block.0.layer.1.DenseReluDense.wi_0", flat=True),
+        prefixed("lora_te1_", TE, flat=True),
+    ),
+    "LECO, a slider of cross attention": lambda: of_linear(
+        "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k",
+        "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+        alpha=torch.tensor(1.0),
+        scale=0.25,
+    ),
+    "LECO onto SDXL's authors' names": lambda: of_linear(
+        "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k",
+        "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k",
+    ),
+    "B-LoRA": lambda: several(
+        *(
+            prefixed("unet.", f"up_blocks.0.attentions.{each}.transformer_blocks.0.attn1.to_q", **PEFT)
+            for each in (0, 1)
+        )
+    ),
+    "B-LoRA of 2024, with processor": lambda: of_linear(
+        "unet.up_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_k_lora",
+        "up_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k",
+        down="down.weight",
+        up="up.weight",
+    ),
+    "Nunchaku": lambda: refused(
+        "Nunchaku",
+        {
+            f"transformer_blocks.0.{name}": random(*shape, dtype=torch.bfloat16)
+            for name, shape in {
+                "qkv_proj.lora_down": (12, 16),
+                "qkv_proj.lora_up": (48, 16),
+                "out_proj.lora_down": (12, 16),
+                "out_proj.lora_up": (16, 16),
+            }.items()
+        },
+    ),
+    "musubi, converted for other programs": lambda: several(
+        *(
+            of_linear(f"diffusion_model.{name}", name, alpha=torch.tensor(4.0), **PEFT)
+            for name in ("double_blocks.0.img_attn_proj", "single_blocks.0.linear2")
+        )
+    ),
+    "musubi: Z-Image for ComfyUI": lambda: of_linear(
+        "diffusion_model.layers.0.attention.qkv", "layers.0.attention.qkv", alpha=torch.tensor(2.0), scale=0.5, **PEFT
+    ),
+    "musubi: FramePack": lambda: of_linear(
+        "lora_unet_single_transformer_blocks_0_attn_to_q", "single_transformer_blocks.0.attn.to_q"
+    ),
+    "Wan 2.2: both transformers in one file": lambda: Layout(
+        {**pair(f"transformer.{WAN}", **PEFT), **pair(f"transformer_2.{WAN}", **PEFT)},
+        {f"{WAN}.weight": LINEAR},
+        said="transformer_2",
+    ),
+    "Chroma of OneTrainer": lambda: joined(
+        {f"lora_transformer_single_transformer_blocks_0_attn_to_{each}": (8,) for each in "qkv"},
+        "single_blocks.0.linear1",
+        (*(f"lora_transformer_single_transformer_blocks_0_attn_to_{each}" for each in "qkv"), 32),
+        8,
+    ),
+    "Chroma of diffusion-pipe": lambda: of_linear(
+        "diffusion_model.single_blocks.0.linear2", "single_blocks.0.linear2", **PEFT
+    ),
+    "Chroma: the approximator": lambda: of_linear(
+        "diffusion_model.distilled_guidance_layer.layers.0.in_layer",
+        "distilled_guidance_layer.layers.0.linear_1",
+        **PEFT,
+    ),
+    "Stable Cascade: the authors' names onto diffusers'": lambda: several(
+        of_linear("lora_unet_down_blocks_0_2_attention_attn_to_q", "down_blocks.0.2.attention.to_q"),
+        of_linear("lora_unet_up_blocks_1_14_attention_attn_out_proj", "up_blocks.1.14.attention.to_out.0"),
+        of_linear("lora_unet_down_blocks_0_2_kv_mapper_1", "down_blocks.0.2.kv_mapper.1"),
+    ),
+    "Stable Cascade: q, k and v into in_proj_weight": lambda: joined(
+        {f"lora_prior_unet_down_blocks_1_5_attention_to_{each}": (8,) for each in "qkv"},
+        "down_blocks.1.5.attention.attn.in_proj_weight",
+        tuple(f"lora_prior_unet_down_blocks_1_5_attention_to_{each}" for each in "qkv"),
+        8,
     ),
     "OFT of LyCORIS": lambda: refused("OFT", {f"{K}.oft_blocks": random(4, 4, 4), f"{K}.alpha": torch.tensor(1e-3)}),
     "BOFT of LyCORIS": lambda: refused("BOFT", {f"{K}.oft_blocks": random(2, 4, 4, 4), f"{K}.rescale": random(16, 1)}),

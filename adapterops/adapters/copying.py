@@ -10,6 +10,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.formats.registry import FORMATS, Arrangement, format_of
 from adapterops.provenance.history import Source
 from adapterops.storage.place import Place
+from adapterops.storage.tensors import Header
 
 ALPHA = ".alpha"
 
@@ -34,7 +35,8 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
         return None
     documents = arranged.documents(dict.fromkeys(arranged.groups, 1))
     there = {path.name: path for path in source.others}
-    tensors, other = {*arranged.tensors, *arranged.full}, {entry.dtype for entry in file.entries.values()} - {dtype}
+    stored: Header = getattr(file, "raw", file)  # of what is decoded when it is read
+    tensors, other = {*arranged.tensors, *arranged.full}, {entry.dtype for entry in stored.entries.values()} - {dtype}
     scaled = [
         name for module in modules if adapter.scalings[module].scale != 1 for name in modules[module].tensors.values()
     ]

@@ -11,6 +11,9 @@ BITS = {
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """The dtypes that algebra is done in, and torch's names for them; others are carried as bytes."""
 
+EIGHTH = ("F8_E4M3", "F8_E5M2")
+"""Floats in 8 bits, which adapters are read in and nothing is written in."""
+
 WIDE = "Q8_0"
 """The blocks of ggml that adapters are stored in, where a row is a multiple of 32 entries."""
 

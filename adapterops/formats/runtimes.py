@@ -39,6 +39,7 @@ FACTS = {
     "float_alpha": "a lora_alpha that is not written as an integer",
     "dora": "DoRA",
     "dora_inputs": "DoRA with a length for each input",
+    "dora_vector": "DoRA with a dora_scale of one dimension",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
     "loha": "LoHa",
     "lokr": "LoKr",
@@ -48,6 +49,7 @@ FACTS = {
     "rotation": "OFT or BOFT",
     "attention": "LoRA on a MultiheadAttention of torch",
     "difference": "differences of whole tensors",
+    "modulation": "differences of modulations (diff_m)",
     "saved": "modules_to_save",
     "biases": "trained biases",
     "embeddings": "whole embeddings or heads",
@@ -82,7 +84,7 @@ OTHERS_SHOWN = "adapterops check {source}, which shows the programs of all kinds
 ELSEWHERE = ("language", "images")
 """Facts that, where a program has a rule for one, leave nothing else to say: it is for other models."""
 
-DORA = {"dora", "dora_inputs"}
+DORA = {"dora", "dora_inputs", "dora_vector"}
 TRAINED = {"saved", "biases", "embeddings", "difference"}
 STOPS = {
     NORMALIZE: {*DORA, "gain", *TRAINED},
@@ -416,10 +418,16 @@ RUNTIMES = {
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
             "dora": wrong("with a length for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE),
             "dora_inputs": fine(),
+            "dora_vector": wrong(
+                "is taken for a length of each input: an error is logged and the module left out where the weight is not square,"
+                " and where it is nothing is said (#12938, open)",
+                FUSE,
+            ),
             "tucker": fine(),
             "loha": fine(),
             "lokr": fine(),
-            "difference": fine("diff and set are keys of its own; diff_m is not loaded"),
+            "difference": fine("diff and diff_b are keys of its own"),
+            "modulation": wrong('of modulations is left out: "lora key not loaded" in the log', FUSE),
             "base": ignored('"lora key not loaded" in the log', OWN_BASE),
         },
     ),

@@ -77,6 +77,9 @@ def facts_of(
             yield Fact(fact, name, modules)
     if modules := tuple(module for module, parts in files.modules.items() if _by_inputs(parts)):
         yield Fact("dora_inputs", "DoRA", modules)
+    for fact, found, end in (("dora_vector", "DoRA", f".{BY_INPUTS}"), ("modulation", DIFFERENCE, ".diff_m")):
+        if modules := _stored_as(files, end):
+            yield Fact(fact, found, modules)
     if modules := tuple(module for module, parts in files.modules.items() if parts.kind.embedding):
         yield Fact("lora_embeddings", ", ".join(modules), modules)
     yield from _full(files)
@@ -146,6 +149,17 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
 def _by_inputs(parts: Parts) -> bool:
     """Whether a module is DoRA with a length for each input of its weight."""
     return BY_INPUTS in parts.tensors
+
+
+def _stored_as(files: AdapterFiles, end: str) -> tuple[str, ...]:
+    """Modules with a tensor whose name ends so; of lengths those alone that have one dimension."""
+    entries = files.file.entries
+    return tuple(
+        module
+        for module, parts in files.modules.items()
+        for name in parts.tensors.values()
+        if f".{name}".endswith(end) and (end != f".{BY_INPUTS}" or len(entries[name].shape) == 1)
+    )
 
 
 def _full(files: AdapterFiles) -> Iterator[Fact]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base, name
 from adapterops.errors import OptionError, UnsupportedError
+from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.registry import DEFAULT
 from adapterops.formats.stacks import padded
 from adapterops.provenance.history import Step
@@ -46,6 +47,13 @@ def normalize(adapter: Adapter) -> Adapter:
                 tensor=module,
                 hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
             )
+    for module, what in of_no_layer(adapter.layout).items():
+        raise UnsupportedError(
+            f"is a difference of {what}, which LoRA cannot hold",
+            path=name(adapter),
+            tensor=module,
+            hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+        )
     if not adapter.layout:
         raise OptionError("the adapter has no modules to normalize", path=name(adapter))
     rank = max(each.rank for each in adapter.layout.values())

@@ -13,8 +13,11 @@ from corpus import digest
 from layouts import LAYOUTS, Layout
 from safetensors.torch import load_file, save_file
 
+from adapterops.adapters.opening import open_adapter
 from adapterops.cli.main import run
 from adapterops.formats.registry import format_of
+from adapterops.formats.runtimes import BAD, ELSEWHERE
+from adapterops.operations.serving import check
 from adapterops.storage.place import Place
 
 EXACT = ("--dtype", "float32", "--precision", "float64")
@@ -60,6 +63,7 @@ KINDS = ("LoHa", "LoKr", "LoCon, Tucker")
 SPELLINGS = (
     "DoRA: magnitude", "DoRA: lora_magnitude_vector", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
     "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner of 2024", "XLabs",
+    "B-LoRA of 2024",
     "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "Z-Image: each update twice", "down and up in Comfy's names",
 )  # fmt: skip
 """Names and scales that are read, and written otherwise."""
@@ -102,3 +106,31 @@ def test_what_check_says_of_diffusers_is_what_it_does(
     assert ("refused" if refused else "silently wrong") in capsys.readouterr().out
     right = not name.endswith("by outputs")
     assert run(["check", str(tmp_path / "a.safetensors"), "--for", "comfyui"]) == (0 if right else 8)
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_normalized_is_fine_once_it_is_converted(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ComfyUI needs its own names for it, and says so; what cannot be LoRA is refused, and the message says to fuse."""
+    torch.manual_seed(1)
+    stored(tmp_path, LAYOUTS[name]())
+    base, made = str(tmp_path / "base"), str(tmp_path / "normal")
+    code = run(["normalize", str(tmp_path / "a.safetensors"), "--base", base, "-o", made])
+    assert (code != 0) == name.startswith(("DoRA", *NO_LORA))
+    if code:
+        assert code == 4
+        assert "fuse" in capsys.readouterr().err
+        return
+    findings = [each for verdict in check(made).values() for each in verdict.findings if each.rule.severity in BAD]
+    assert {each.fact.name for each in findings} <= {"format", *ELSEWHERE, "rank", "wide"}, findings
+    assert all(each.remedy for each in findings)
+    if not any(module.startswith(ENCODERS) for module in open_adapter(made).layout):  # without a base, one of several
+        assert run(["convert", made, "--to", "comfy", "-o", str(tmp_path / "comfy")]) == 0
+        assert check(tmp_path / "comfy", ["comfyui"])["comfyui"].ok
+
+
+ENCODERS = ("text_model.", "encoder.block.")
+NO_LORA = ("diff_b", "diff_m", "w_norm", "b_norm", "Stable Cascade: q, k and v into in_proj_weight")
+"""Differences of what is no layer's matrix; and PEFT's LoRA on a MultiheadAttention of torch."""

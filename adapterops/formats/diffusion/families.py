@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from adapterops.formats.diffusion import unet
 from adapterops.formats.diffusion.models import FIRST_ROWS, MODELS, XLABS
@@ -21,17 +22,18 @@ KEPT = {name for model in MODELS.values() for name in model.kept}
 
 BIAS = "_bias"
 
-NUMBER = re.compile(r"(?<=_)\d+(?=_|$)")
+NUMBER = re.compile(r"(?<=_)\d+(?=_|$)|(?<=_block)\d+(?=_)")
 
 
 def forms(key: str) -> list[tuple[str, str]]:
-    """A flat name as it is, and with `#` for its first number, that of a block; and that number.
+    """A flat name as it is, and with `#` for its first number, that of a block, or for its second, that of a layer of a
+    level; and that number.
 
     >>> forms("double_blocks_11_img_mlp_0")
-    [('double_blocks_11_img_mlp_0', ''), ('double_blocks_#_img_mlp_0', '11')]
+    [('double_blocks_11_img_mlp_0', ''), ('double_blocks_#_img_mlp_0', '11'), ('double_blocks_11_img_mlp_#', '0')]
     """
-    found = NUMBER.search(key)
-    return [(key, ""), *([(f"{key[: found.start()]}#{key[found.end() :]}", found[0])] if found else [])]
+    found = islice(NUMBER.finditer(key), 2)
+    return [(key, ""), *((f"{key[: each.start()]}#{key[each.end() :]}", each[0]) for each in found)]
 
 
 def by_authors(key: str) -> str | None:

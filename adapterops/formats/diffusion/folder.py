@@ -28,6 +28,7 @@ from adapterops.formats.peft.files import has_config
 from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Entry, Spec, Stored, TensorFile, no_numbers
 from adapterops.updates.layout import BY_OUTPUTS, DIFFERENCE, Layout, magnitudes_of
@@ -65,13 +66,13 @@ class Diffusion:
             own = weights is not None and is_own(names, has_config(place, weights))
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
-        own = own or (weights is not None and weights.name == DIFFUSERS)
+        own = own or (weights is not None and (weights.name == DIFFUSERS or (place.folder and weights.name == WRITTEN)))
         return own and _spelled(names) == self.name
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
         weights = _weights(place)
         assert weights is not None
-        file = place.open(weights)
+        file = in_floats(place.open(weights))
         with at(path=weights):
             _check_updates(file.entries)
             modules = _modules(file.entries)

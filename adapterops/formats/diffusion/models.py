@@ -9,7 +9,7 @@ Source: the conversions of diffusers and ComfyUI, and of PixArt's authors.
 from __future__ import annotations
 
 from adapterops.formats.diffusion.streams import OF_STREAMS
-from adapterops.formats.diffusion.table import BLOCK, Joined, Model, below, parts
+from adapterops.formats.diffusion.table import BLOCK, QKV, Joined, Model, below, parts
 
 KREA_ATTENTION = {"attn_wq": "attn_to_q", "attn_wk": "attn_to_k", "attn_wv": "attn_to_v", "attn_wo": "attn_to_out_0"}
 KREA = {
@@ -53,6 +53,11 @@ H3_BLOCKS = {"blocks_#": BLOCK, "token_refiner_blocks_#": "token_refiner_refiner
 
 Z_FINAL, Z_EMBEDDER = "all_final_layer_2-1", "all_x_embedder_2-1"
 """diffusers has these by the sizes of patches, of which there is one."""
+
+COSMOS = "blocks_block#_blocks"
+COSMOS_ATTENTION = {"to_q_0": "to_q", "to_q_1": "norm_q", "to_k_0": "to_k", "to_k_1": "norm_k", "to_v_0": "to_v"}
+COSMOS_ATTENTION["to_out_0"] = "to_out_0"
+CASCADE = [f"{half}_blocks_{level}" for half in ("down", "up") for level in (0, 1)]
 
 VIDEO_BLOCKS = ("blocks_#", "vace_blocks_#")
 
@@ -166,6 +171,19 @@ MODELS = {
                 f"{BLOCK}_scale_shift_table_a2v_ca_{each}": f"{BLOCK}_{each}_a2v_cross_attn_scale_shift_table"
                 for each in ("video", "audio")
             },
+            **{
+                name: other
+                for each in ("video", "audio")
+                for name, other in below(
+                    f"{each}_embeddings_connector_transformer_1d_blocks_#",
+                    f"{each}_connector_{BLOCK}",
+                    {
+                        **{name: name for name in ("ff_net_0_proj", "ff_net_2")},
+                        **{f"attn1_{name}": f"attn1_{name}" for name in (*QKV, "to_out_0")},
+                        **{f"attn1_{name}_norm": f"attn1_norm_{name}" for name in "qk"},
+                    },
+                ).items()
+            },
         }
     ),
     "Krea 2": Model(
@@ -252,6 +270,33 @@ MODELS = {
             **below("t_embedder_1", "time_embed_t_embedder", {"linear_1": "linear_1", "linear_2": "linear_2"}),
             "x_embedder_proj_1": "patch_embed_proj",
         }
+    ),
+    "Cosmos 1": Model(
+        {
+            **{
+                f"{COSMOS}_{number - 1}_{mine}": f"{BLOCK}_{its}"
+                for number in (1, 2, 3)
+                for mine, its in (
+                    *((f"adaLN_modulation_{each}", f"norm{number}_linear_{each}") for each in (1, 2)),
+                    *((f"block_attn_{one}", f"attn{number}_{other}") for one, other in COSMOS_ATTENTION.items()),
+                )
+                if number < 3 or "attn" not in its
+            },
+            **below(f"{COSMOS}_2_block", f"{BLOCK}_ff", {"layer1": "net_0_proj", "layer2": "net_2"}),
+            "final_layer_adaLN_modulation_2": "norm_out_linear_2",
+        }
+    ),
+    "Stable Cascade": Model(
+        {
+            f"{level}_#_attention_attn_{mine}": f"{level}_#_attention_{its}"
+            for level in CASCADE
+            for mine, its in {**{each: each for each in QKV}, "out_proj": "to_out_0"}.items()
+        },
+        [
+            parts(f"{level}_#_attention_attn_in_proj_weight", f"{level}_#_attention_{inner}")
+            for level in CASCADE
+            for inner in ("", "attn_")
+        ],
     ),
     "OpenCLIP": Model(
         {

@@ -31,8 +31,7 @@ UNDERSCORED = r"(?:lora_(?:unet|transformer|te\d?|prior_unet|prior_te)|lycoris|H
 """How names begin that have underscores for dots."""
 
 ROOTS = (
-    "double_blocks|single_blocks|transformer_blocks|single_transformer_blocks|sformer_blocks|joint_blocks"
-    "|joint_transformer_blocks|down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block|noise_refiner"
+    "double_blocks|single_blocks|(?:[a-z]+_)?transformer_blocks|sformer_blocks|joint_blocks|down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block|noise_refiner"
     "|context_refiner|token_refiner|img_in|txt_in|time_in|vector_in|guidance_in|final_layer|x_embedder|context_embedder"
     "|time_text_embed|patch_embedding|text_embedding|time_embedding|time_projection|txtfusion|caption_projection"
     "|adaln_single|text_fusion|mode_blocks|content_mode_blocks|txt_mode_blocks|double_layers|single_layers|vace_blocks"
@@ -47,8 +46,13 @@ COMPONENTS = (
 )
 """Parts of a pipeline, as programs put them before names."""
 
+AROUND = (
+    "patch_embed|time_embed|time_proj|learnable_pos_embed|proj_in|proj_out|norm_out|(?:visual|text|time)_embeddings"
+)
+"""What is around the blocks of a `transformer` of a pipeline, and in no GPT-2."""
+
 OWN = re.compile(
-    rf"^(?:{UNDERSCORED})|^(?:{COMPONENTS})\.|^(?:transformer\.)?(?:blocks|{ROOTS})\.|{PROJECTIONS}"
+    rf"^(?:{UNDERSCORED})|^(?:{COMPONENTS})\.|^transformer\.(?:{AROUND})\.|^(?:transformer\.)?(?:blocks|{ROOTS})\.|{PROJECTIONS}"
     r"|_lora\d?\.(?:down|up)\.weight$"
     r"|\.lora_(?:down|up|mid)\.weight$|\.lora\.(?:down|up)\.weight$|\.lora_linear_layer\.(?:down|up)\.weight$"
     r"|\.(?:diff(?:_[bm])?|[wb]_norm|dora_scale)$"
@@ -98,6 +102,11 @@ NOT_HANDLED = [
     (r"\.on_input$|\.ia3_", "(IA)3, which scales the weights of the base", MERGE),
     (r"\.[ab][12]\.weight$|\.bm\.weight$", "GLoRA", MERGE),
     (r"\.(?:q_layer|p_layer)\.weight$|\.lambda_layer(?:\.weight)?$", "T-LoRA", MERGE),
+    (
+        r"\.lora_(?:down|up)$",
+        "an adapter in Nunchaku's format, whose factors are packed for its kernels",
+        "give the file that it was converted from",
+    ),
     (r"\.set_weight$", "tensors that replace the base's", MERGE),
     (r"\.bias_(?:indices|values|size)$", "a sparse difference of LyCORIS", MERGE),
     (r"^bundle_emb\.", "a textual inversion that is bundled with it", "take it out, and keep it in a file of its own"),

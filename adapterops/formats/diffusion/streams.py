@@ -154,6 +154,13 @@ OF_STREAMS = {
         }
         | {f"{SINGLE}_modulation_lin": f"{SINGLE}_modulation_linear"}
     ),
+    "HunyuanVideo 1.5": Model(
+        {
+            **below(f"{DOUBLE}_img_attn", f"{BLOCK}_attn", dict(zip("qkv", QKV, strict=True))),
+            **below(f"{DOUBLE}_txt_attn", f"{BLOCK}_attn", dict(zip("qkv", ADDED, strict=True))),
+        },
+        [parts(f"{DOUBLE}_{stream}_attn_qkv", f"{DOUBLE}_{stream}_attn_", "qkv") for stream in ("img", "txt")],
+    ),
     "Stable Diffusion 3": Model(
         {
             **below(

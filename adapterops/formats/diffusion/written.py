@@ -7,13 +7,13 @@ Names of diffusers' models have a prefix of their own in all three: `transformer
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.families import JOINED, KEPT, RENAMED, forms
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
-from adapterops.updates.layout import BY_INPUTS, MAGNITUDE, Layout
+from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, MAGNITUDE, Layout
 
 COMPONENT = re.compile(r"(?:transformer\.(?!text_model\.)|transformer_2\.|unet\.|text_encoder(?:_[23])?\.)")
 """The component of a pipeline that a name of diffusers begins with."""
@@ -119,6 +119,17 @@ def _check_own(module: str, inner: str) -> None:
 
 
 TABLE = "scale_shift_table"
+PARAMETERS = (".modulation", TABLE)
+"""Ends of the names of what a block adds to by itself: parameters, and no layers."""
+
+
+def of_no_layer(layout: Mapping[str, Layout]) -> dict[str, str]:
+    """Differences of what is no matrix of a layer, and so cannot be LoRA: what each is of."""
+    differences = {module: each for module, each in layout.items() if each.kind == DIFFERENCE}
+    vectors = {module: "a vector" for module, each in differences.items() if each.shape[0] == 1}
+    return vectors | {module: "a parameter that is no layer's" for module in differences if module.endswith(PARAMETERS)}
+
+
 ENDS = {".bias": "diff_b", ".modulation": "diff_m"}
 """Ends of the names of differences of tensors that are no weights → what files call them."""
 

@@ -15,6 +15,7 @@ from adapterops.formats.models.tokenizers import tokenizer_files
 from adapterops.formats.models.unmerged import holds_base
 from adapterops.formats.peft.contents import contents
 from adapterops.formats.peft.header import EMBEDDED, packed
+from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json, similar
 from adapterops.storage.tensors import Header
@@ -42,7 +43,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     """
     place = Place.of(source)
     weights = _weights(place)
-    file = place.open(weights)
+    file = in_floats(place.open(weights))
     config_path = place.here(weights.with_name(CONFIG))
     with at(path=weights):
         fields = _fields(file, config_path)

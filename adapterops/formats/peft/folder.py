@@ -11,6 +11,7 @@ from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.diffusion.flat import alone
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_dotted, is_own
+from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
 from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
@@ -24,7 +25,7 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Spec, Stored
-from adapterops.updates.layout import BY_OUTPUTS, DIFFERENCE, Layout, widest
+from adapterops.updates.layout import BY_OUTPUTS, Layout, widest
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -195,10 +196,10 @@ def _biases(layout: Mapping[str, Layout]) -> set[str]:
         UnsupportedError: one is the bias of a module without LoRA, which PEFT cannot hold, or a difference of another vector.
     """
     found = {module for module, each in layout.items() if module.endswith(".bias") and each.shape[0] == 1}
-    vectors = {module for module, each in layout.items() if each.kind == DIFFERENCE and each.shape[0] == 1}
-    alone = {module for module in found if module.removesuffix(".bias") not in layout.keys() - vectors}
-    for module in sorted((vectors - found) | alone):
-        what = "a difference of a bias without LoRA on its layer" if module in found else "a difference of a vector"
+    others = of_no_layer(layout)
+    alone = {module for module in found if module.removesuffix(".bias") not in layout.keys() - others.keys()}
+    for module in sorted((others.keys() - found) | alone):
+        what = f"a difference of {'a bias without LoRA on its layer' if module in found else others[module]}"
         raise UnsupportedError(
             f"is {what}, which PEFT cannot hold", tensor=module, hint="fuse the adapter into its base"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gguf
+import gguf_files
 import numpy as np
 import pytest
 import torch
@@ -105,3 +107,32 @@ def test_biases_of_lora_are_copied_and_merged(tmp_path: Path) -> None:
     for module in before:
         np.testing.assert_allclose(after[module].dense(), before[module].dense(), atol=1e-6)
     assert run(["convert", str(a), "--to", "mlx", "-o", str(tmp_path / "mlx")]) == 4
+
+
+@pytest.mark.parametrize("form", ["kohya", "peft"])
+def test_floats_in_8_bits_are_copied_and_written_in_float32_where_that_is_asked_for(tmp_path: Path, form: str) -> None:
+    source = write_adapter(tmp_path / "a", factors(), config(2, lora_alpha=2))
+    path = source / PEFT[0]
+    if form == "kohya":
+        source = path = lone(tmp_path / "a.safetensors", *FILES["kohya without alpha"])
+    save_file({name: each.to(torch.float8_e4m3fn) for name, each in load_file(path).items()}, path)
+    assert run(["convert", str(source), "--to", form, "-o", str(tmp_path / "same")]) == 0
+    assert next((tmp_path / "same").glob("*.safetensors")).read_bytes() == path.read_bytes()
+    assert run(["convert", str(source), "--to", form, "--dtype", "float32", "-o", str(tmp_path / "wide")]) == 0
+    before, after = load_file(path), load_file(next((tmp_path / "wide").glob("*.safetensors")))
+    for name, tensor in before.items():
+        assert after[name].dtype == torch.float32
+        torch.testing.assert_close(after[name], tensor.float(), atol=0, rtol=0)
+
+
+def test_blocks_of_gguf_are_written_in_float32_where_that_is_asked_for(tmp_path: Path) -> None:
+    base = gguf_files.write_base(tmp_path / "base")
+    types = {f"{name}.weight.lora_a": gguf_files.Q8 for name in ("blk.0.attn_q", "blk.0.attn_k")}
+    source = gguf_files.write(tmp_path / "a.gguf", stored=types)
+    line = ["convert", str(source), "--base", str(base), "--to", "gguf"]
+    assert run([*line, "--dtype", "float32", "-o", str(tmp_path / "out")]) == 0
+    assert "Q8_0" not in {
+        each.tensor_type.name for each in gguf.GGUFReader(next((tmp_path / "out").glob("*.gguf"))).tensors
+    }
+    assert run([*line, "-o", str(tmp_path / "same")]) == 0
+    assert next((tmp_path / "same").glob("*.gguf")).read_bytes() == source.read_bytes()

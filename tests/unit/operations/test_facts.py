@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import adapterops as ao
 from adapterops.formats.registry import FORMATS, format_of
-from adapterops.formats.runtimes import FACTS
+from adapterops.formats.runtimes import FACTS, RUNTIMES, WRONG
 from adapterops.operations.facts import Fact, facts_of
 from adapterops.storage.place import Place
 
@@ -140,3 +140,24 @@ def test_what_a_base_says(model: str, expected: set[str], tmp_path: Path) -> Non
     assert facts(adapter, base).keys() == {"format", "rank", "head", *expected}
     other = write_adapter(tmp_path / "other", factors(["model.layers.7.self_attn.q_proj"]))
     assert "not in the base" in facts(other, base)["base"].found or "0 of 1" in facts(other, base)["base"].found
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "fact"),
+    [
+        ("diffusion_model.blocks.0.attn.q.dora_scale", (16,), "dora_vector"),
+        ("diffusion_model.blocks.0.attn.q.dora_scale", (16, 1), None),
+        ("diffusion_model.blocks.0.attn.q.magnitude", (16,), None),
+        ("diffusion_model.blocks.0.diff_m", (1, 6, 12), "modulation"),
+        ("diffusion_model.blocks.0.norm3.diff", (16,), None),
+    ],
+)
+def test_how_lengths_and_modulations_are_stored(
+    tmp_path: Path, name: str, shape: tuple[int, ...], fact: str | None
+) -> None:
+    start = "diffusion_model.blocks.0.attn.q"
+    own = {f"{start}.lora_A.weight": torch.ones(4, 12), f"{start}.lora_B.weight": torch.ones(16, 4)}
+    save_file({**own, name: torch.ones(shape)}, tmp_path / "a.safetensors")
+    assert facts(tmp_path / "a.safetensors").keys() & {"dora_vector", "modulation"} == ({fact} if fact else set())
+    known = RUNTIMES["comfyui"].rules
+    assert fact is None or known[fact].severity == WRONG
