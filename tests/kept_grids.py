@@ -24,6 +24,8 @@ KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "fp8 by row": (FP8((1, INTO), "weight_scale", "F8_E4M3", "BF16", (OUT, 1)), (OUT, INTO)),
     "fp8 with one scale": (FP8((OUT, INTO), "weight_scale", "F8_E5M2", "F32", (1,)), (OUT, INTO)),
     "fp8 with powers of two": (FP8((32, 32), "weight_scale_inv", "F8_E4M3", "U8", (2, 3)), (OUT, INTO)),
+    "int8 by row": (FP8((1, INTO), "weight_scale", "I8", "F32", (OUT, 1)), (OUT, INTO)),
+    "int4 in bytes, by row": (FP8((1, INTO), "weight_scale", "I8", "F32", (OUT, 1), width=4), (OUT, INTO)),
     "mxfp4": (MXFP4(), (2, OUT, 32)),
     "nvfp4 of modelopt": (NVFP4("weight_scale_2"), (OUT, INTO)),
     "nvfp4 of compressed-tensors": (NVFP4("weight_global_scale", (1,)), (OUT, INTO)),

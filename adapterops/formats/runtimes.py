@@ -419,8 +419,8 @@ RUNTIMES = {
             "dora": wrong("with a length for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE),
             "dora_inputs": fine(),
             "dora_vector": wrong(
-                "is taken for a length of each input: an error is logged and the module left out where the weight is not square,"
-                " and where it is nothing is said (#12938, open)",
+                "is taken for a length of each input: the module is left out with an error in the log where the weight is not"
+                " square; a square one is silently wrong (#12938, open)",
                 FUSE,
             ),
             "tucker": fine(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-TABLE = """
+TABLE = r"""
 double_blocks_N_{img,txt}_attn_proj = transformer_blocks_N_attn_{to_out_0,to_add_out}
 double_blocks_N_img_mlp_{0,2} = transformer_blocks_N_ff_{net_0_proj,net_2}
 double_blocks_N_img_mlp_{0,2} = transformer_blocks_N_ff_{linear_in,linear_out}
@@ -164,6 +164,28 @@ y_embedder_y_proj_{fc1,fc2} = caption_projection_{linear_1,linear_2}
 {t,csize,ar}_embedder_mlp_2 = adaln_single_emb_{timestep,resolution,aspect_ratio}_embedder_linear_2
 t_block_1 = time_embed_linear
 t_embedder_mlp_{0,2} = time_embed_emb_timestep_embedder_linear_{1,2}
+blocks_block(\d+)_blocks_0_block_attn_{to_q_0,to_q_1,to_k_0} = transformer_blocks_N_attn1_{to_q,norm_q,to_k}
+blocks_block(\d+)_blocks_0_block_attn_{to_k_1,to_v_0,to_out_0} = transformer_blocks_N_attn1_{norm_k,to_v,to_out_0}
+blocks_block(\d+)_blocks_1_block_attn_{to_q_0,to_q_1,to_k_0} = transformer_blocks_N_attn2_{to_q,norm_q,to_k}
+blocks_block(\d+)_blocks_1_block_attn_{to_k_1,to_v_0,to_out_0} = transformer_blocks_N_attn2_{norm_k,to_v,to_out_0}
+blocks_block(\d+)_blocks_{0,1,2}_adaLN_modulation_1 = transformer_blocks_N_{norm1,norm2,norm3}_linear_1
+blocks_block(\d+)_blocks_{0,1,2}_adaLN_modulation_2 = transformer_blocks_N_{norm1,norm2,norm3}_linear_2
+blocks_block(\d+)_blocks_2_block_{layer1,layer2} = transformer_blocks_N_ff_{net_0_proj,net_2}
+final_layer_adaLN_modulation_2 = norm_out_linear_2
+down_blocks_0_N_attention_attn_{to_q,to_k,to_v,out_proj} = down_blocks_0_N_attention_{to_q,to_k,to_v,to_out_0}
+down_blocks_1_N_attention_attn_{to_q,to_k,to_v,out_proj} = down_blocks_1_N_attention_{to_q,to_k,to_v,to_out_0}
+up_blocks_0_N_attention_attn_{to_q,to_k,to_v,out_proj} = up_blocks_0_N_attention_{to_q,to_k,to_v,to_out_0}
+up_blocks_1_N_attention_attn_{to_q,to_k,to_v,out_proj} = up_blocks_1_N_attention_{to_q,to_k,to_v,to_out_0}
+video_embeddings_connector_transformer_1d_blocks_N_{ff_net_0_proj,ff_net_2} = video_connector_transformer_blocks_N_{ff_net_0_proj,ff_net_2}
+audio_embeddings_connector_transformer_1d_blocks_N_{ff_net_0_proj,ff_net_2} = audio_connector_transformer_blocks_N_{ff_net_0_proj,ff_net_2}
+video_embeddings_connector_transformer_1d_blocks_N_attn1_{to_q,to_k,to_v} = video_connector_transformer_blocks_N_attn1_{to_q,to_k,to_v}
+video_embeddings_connector_transformer_1d_blocks_N_attn1_to_out_0 = video_connector_transformer_blocks_N_attn1_to_out_0
+video_embeddings_connector_transformer_1d_blocks_N_attn1_{q,k}_norm = video_connector_transformer_blocks_N_attn1_norm_{q,k}
+audio_embeddings_connector_transformer_1d_blocks_N_attn1_{to_q,to_k,to_v} = audio_connector_transformer_blocks_N_attn1_{to_q,to_k,to_v}
+audio_embeddings_connector_transformer_1d_blocks_N_attn1_to_out_0 = audio_connector_transformer_blocks_N_attn1_to_out_0
+audio_embeddings_connector_transformer_1d_blocks_N_attn1_{q,k}_norm = audio_connector_transformer_blocks_N_attn1_norm_{q,k}
+double_blocks_N_img_attn_{q,k,v} = transformer_blocks_N_attn_{to_q,to_k,to_v}
+double_blocks_N_txt_attn_{q,k,v} = transformer_blocks_N_attn_{add_q_proj,add_k_proj,add_v_proj}
 resblocks_N_{attn_out_proj,mlp_c_fc,mlp_c_proj} = encoder_layers_N_{self_attn_out_proj,mlp_fc1,mlp_fc2}
 """
 """N is the number of a block, REST any end; what is in braces goes with what is in the same place of the other braces."""

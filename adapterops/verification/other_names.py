@@ -119,6 +119,18 @@ FUSED = [
     (r"(?<!single_)transformer_blocks_(\d+)_attn1_", ADDED, "blocks.{}.attn.qkv_y"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn1_", PLAIN, "blocks.{}.attn.qkv"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn2_", {"to_k": Q, "to_v": V}, "blocks.{}.cross_attn.kv_linear"),
+    (r"double_blocks_(\d+)_img_attn_", {Q: Q, K: K, V: V}, "double_blocks.{}.img_attn.qkv"),
+    (r"double_blocks_(\d+)_txt_attn_", {Q: Q, K: K, V: V}, "double_blocks.{}.txt_attn.qkv"),
+    *(
+        (
+            rf"{half}_blocks_{level}_(\d+)_attention_{inner}",
+            PLAIN,
+            f"{half}_blocks.{level}.{{}}.attention.attn.in_proj_weight",
+        )
+        for half in ("down", "up")
+        for level in (0, 1)
+        for inner in ("", "attn_")
+    ),
 ]
 """What the parts of a joined weight begin with, how they end, and what that is called."""
 

@@ -275,7 +275,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "FP8 with scales of the next block": (packed("fp8"), rolled("fp8.FP8", 1)),
     "FP8 by the scale of the next row": (eight_bits((WIDTH, 1)), rolled("fp8.FP8", 0)),
     "FP8 by one scale the other way": (eight_bits((1,)), scales("fp8.FP8", lambda found: (1 / found[0], found[1]))),
-    "FP8 of another kind": (eight_bits((WIDTH,)), item("quant.fp8.FLOATS", F8_E4M3="float8_e5m2")),
+    "FP8 of another kind": (eight_bits((WIDTH,)), item("quant.fp8.BYTES", F8_E4M3="float8_e5m2")),
     "NVFP4 with halves exchanged": (nvfp4, decoded("nvfp4.NVFP4", lambda found: found.view(len(found), -1, 2).flip(2).flatten(1))),
     "NVFP4 without its scale of all": (nvfp4, scales("nvfp4.NVFP4", lambda found: (found[0] / 0.03, found[1]))),
     "MXFP4 with halves exchanged": (mxfp4, wrapped("adapterops.quant.mxfp4.MXFP4.codes", halves)),

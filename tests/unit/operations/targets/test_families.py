@@ -25,7 +25,7 @@ ROWS = {0: 8, 1: 4, 2: 4, 3: 20}
 
 def named(key: str) -> str:
     """A flat name, with a dot or two where some may be."""
-    return key.replace("_#_", ".7.").replace("adaLN_modulation_1", "adaLN_modulation.1")
+    return key.replace("_#_", ".7.").replace("#", "7").replace("adaLN_modulation_1", "adaLN_modulation.1")
 
 
 def weight(name: str) -> str:
