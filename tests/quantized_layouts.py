@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Weights in layouts that quantizers write, under the names and configs that they give them, and what they stand for."""
 
 from __future__ import annotations
@@ -32,8 +31,13 @@ def args(**fields: Any) -> Weights:
     return QuantizationArgs(**fields).model_dump(mode="json")
 
 
-def compressed(said: Weights, layout: str, seed: int = 0, scale_dtype: torch.dtype = torch.bfloat16,
-               shape: tuple[int, int] = (OUT, INTO)) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
+def compressed(
+    said: Weights,
+    layout: str,
+    seed: int = 0,
+    scale_dtype: torch.dtype = torch.bfloat16,
+    shape: tuple[int, int] = (OUT, INTO),
+) -> tuple[dict[str, Tensor], Tensor]:
     """One module as compressed-tensors compresses it, and what it decompresses to, scales in float32."""
     theirs = QuantizationArgs(**said)
     W, (out, into) = normal(seed, *shape), shape
@@ -62,8 +66,10 @@ def compressed(said: Weights, layout: str, seed: int = 0, scale_dtype: torch.dty
     library = BaseCompressor.get_value_from_registry(layout)
     parts = {"weight": W, "weight_scale": scale} | ({"weight_zero_point": zero} if zero is not None else {})
     made = {role: part.contiguous() for role, part in library.compress(parts, scheme).items()}
-    wide = {role: part.float() if role == "weight_scale" and part.is_floating_point() else part
-            for role, part in made.items()}  # fmt: skip
+    wide = {
+        role: part.float() if role == "weight_scale" and part.is_floating_point() else part
+        for role, part in made.items()
+    }
     return made, library.decompress(wide, scheme)["weight"].float()
 
 
@@ -72,8 +78,14 @@ def section(layout: str, *groups: tuple[list[str], Weights], **fields: Any) -> d
     return {"quant_method": "compressed-tensors", "format": layout, "config_groups": found, "ignore": [HEAD], **fields}
 
 
-def one(said: Weights, layout: str, scale: torch.dtype = torch.bfloat16, extra: dict[str, Tensor] | None = None,
-        shape: tuple[int, int] = (OUT, INTO), **fields: Any) -> Layout:  # fmt: skip
+def one(
+    said: Weights,
+    layout: str,
+    scale: torch.dtype = torch.bfloat16,
+    extra: dict[str, Tensor] | None = None,
+    shape: tuple[int, int] = (OUT, INTO),
+    **fields: Any,
+) -> Layout:
     made, value = compressed(said, layout, scale_dtype=scale, shape=shape)
     return Layout({Q: {**made, **(extra or {})}}, section(layout, (["Linear"], said), **fields), {Q: value})
 
@@ -84,8 +96,15 @@ def mixed(first: tuple[list[str], Weights, str], second: tuple[list[str], Weight
     return Layout({Q: a, DOWN: b}, said, {Q: one_value, DOWN: other_value})
 
 
-def fp8(scales: Tensor, block: tuple[int, int], role: str = "weight_scale_inv", kind: torch.dtype = torch.float8_e4m3fn,
-        shape: tuple[int, int] = (OUT, INTO), extra: dict[str, Tensor] | None = None, **said: Any) -> Layout:  # fmt: skip
+def fp8(
+    scales: Tensor,
+    block: tuple[int, int],
+    role: str = "weight_scale_inv",
+    kind: torch.dtype = torch.float8_e4m3fn,
+    shape: tuple[int, int] = (OUT, INTO),
+    extra: dict[str, Tensor] | None = None,
+    **said: Any,
+) -> Layout:
     """Bytes and scales, where each block of the weight has one; the value is taken block by block."""
     stored = (normal(0, *shape) * 2000).to(kind)
     numbers = scales.float() if scales.dtype != torch.uint8 else 2.0 ** (scales.float() - 127)
@@ -113,8 +132,9 @@ def dynamic() -> Layout:
     four, eight = GPTQWeight.random(OUT, INTO, 4, 128, ordered=False), GPTQWeight.random(OUT, INTO, 8, 32, ordered=True)
     rules = {"-:lm_head": {}, r"+:.*\.down_proj$": {"bits": 8, "group_size": 32, "desc_act": True}}
     said = {"quant_method": "gptq", "bits": 4, "group_size": 128, "checkpoint_format": "gptq", "dynamic": rules}
-    return Layout({Q: four.stored(), DOWN: eight.stored()}, said,
-                  {Q: four.formula().float(), DOWN: eight.formula().float()})  # fmt: skip
+    return Layout(
+        {Q: four.stored(), DOWN: eight.stored()}, said, {Q: four.formula().float(), DOWN: eight.formula().float()}
+    )
 
 
 PACK, INTS, FLOATS, MX8 = "pack-quantized", "int-quantized", "float-quantized", "mxfp8-quantized"
@@ -165,32 +185,89 @@ LAYOUTS = {
     "w4 and fp8 in two groups": lambda: mixed((["re:.*self_attn.*"], F8_ROW, FLOATS), (["Linear"], W4, PACK)),
     "w4 and blocks of fp8": lambda: mixed((["re:.*q_proj$"], W4, PACK), ([DOWN], F8_BLOCK, FLOATS)),
     "w8a8": lambda: one(W8, INTS),
-    "w8a8 with static inputs": lambda: one(W8, INTS, extra={"input_scale": SCALAR.view(1), "input_zero_point": torch.zeros(1).to(torch.int8)}),
+    "w8a8 with static inputs": lambda: one(
+        W8, INTS, extra={"input_scale": SCALAR.view(1), "input_zero_point": torch.zeros(1).to(torch.int8)}
+    ),
     "w8a8 with zero points": lambda: one(W8_ZEROS, INTS),
     "w8a8 in one": lambda: one({**W8, "strategy": "tensor"}, INTS),
     "w8a8 in groups": lambda: one({**W8, "strategy": "group", "group_size": 64}, INTS),
     "w4 in bytes": lambda: one(W4, INTS),
     "w4 in bytes, naive": lambda: one(ASYMMETRIC, "naive-quantized"),
     "fp8 by row": lambda: one(F8_ROW, FLOATS),
-    "fp8 in one, with scales of the cache": lambda: one(F8_ONE, FLOATS, torch.float32, extra={"input_scale": SCALAR.view(1), **KV}, kv_cache_scheme=F8_ONE),
+    "fp8 in one, with scales of the cache": lambda: one(
+        F8_ONE, FLOATS, torch.float32, extra={"input_scale": SCALAR.view(1), **KV}, kv_cache_scheme=F8_ONE
+    ),
     "fp8 in blocks": lambda: one(F8_BLOCK, FLOATS),
     "fp8 in uneven blocks": lambda: one(F8_BLOCK, FLOATS, shape=(200, 480)),
     "mxfp8": lambda: one({**F8_GROUP, "scale_dtype": "torch.uint8"}, MX8),
-    "deepseek": lambda: fp8(uniform(2, 4), (128, 128), quant_method="fp8", weight_block_size=[128, 128], activation_scheme="dynamic", fmt="e4m3"),
-    "deepseek with powers of two": lambda: fp8(torch.full((2, 4), 116, dtype=torch.uint8), (128, 128), quant_method="fp8", weight_block_size=[128, 128], scale_fmt="ue8m0"),
-    "deepseek with scales in bfloat16": lambda: fp8(uniform(2, 4).bfloat16(), (128, 128), quant_method="fp8", weight_block_size=[128, 128], modules_to_not_convert=[HEAD]),
-    "uneven deepseek": lambda: fp8(uniform(3, 5), (128, 128), shape=(288, 520), quant_method="fp8", weight_block_size=[128, 128]),
-    "fbgemm": lambda: fp8(uniform(OUT, 1), (1, INTO), "weight_scale", extra={"input_scale_ub": SCALAR.view(1)}, quant_method="fbgemm_fp8", activation_scale_ub=1200.0),
-    "modelopt fp8": lambda: fp8(uniform(1).view(()), (OUT, INTO), "weight_scale", extra={"input_scale": SCALAR, **KV}, quant_method="modelopt", quant_algo="FP8", kv_cache_quant_algo="FP8"),
-    "modelopt fp8 in blocks": lambda: fp8(uniform(2, 1, 4, 1), (128, 128), "weight_scale", quant_method="modelopt", quant_algo="FP8_PB_WO"),
-    "modelopt mxfp8": lambda: fp8(torch.full((OUT, INTO // 32), 116, dtype=torch.uint8), (1, 32), "weight_scale", quant_method="modelopt", quant_algo="MXFP8"),
-    "ministral": lambda: fp8(uniform(1).view(()), (OUT, INTO), extra={"activation_scale": SCALAR}, quant_method="fp8", activation_scheme="static", weight_block_size=None),
-    "fp8 in five bits of exponent": lambda: fp8(uniform(OUT), (1, INTO), "weight_scale", torch.float8_e5m2, quant_method="fp8"),
+    "deepseek": lambda: fp8(
+        uniform(2, 4),
+        (128, 128),
+        quant_method="fp8",
+        weight_block_size=[128, 128],
+        activation_scheme="dynamic",
+        fmt="e4m3",
+    ),
+    "deepseek with powers of two": lambda: fp8(
+        torch.full((2, 4), 116, dtype=torch.uint8),
+        (128, 128),
+        quant_method="fp8",
+        weight_block_size=[128, 128],
+        scale_fmt="ue8m0",
+    ),
+    "deepseek with scales in bfloat16": lambda: fp8(
+        uniform(2, 4).bfloat16(),
+        (128, 128),
+        quant_method="fp8",
+        weight_block_size=[128, 128],
+        modules_to_not_convert=[HEAD],
+    ),
+    "uneven deepseek": lambda: fp8(
+        uniform(3, 5), (128, 128), shape=(288, 520), quant_method="fp8", weight_block_size=[128, 128]
+    ),
+    "fbgemm": lambda: fp8(
+        uniform(OUT, 1),
+        (1, INTO),
+        "weight_scale",
+        extra={"input_scale_ub": SCALAR.view(1)},
+        quant_method="fbgemm_fp8",
+        activation_scale_ub=1200.0,
+    ),
+    "modelopt fp8": lambda: fp8(
+        uniform(1).view(()),
+        (OUT, INTO),
+        "weight_scale",
+        extra={"input_scale": SCALAR, **KV},
+        quant_method="modelopt",
+        quant_algo="FP8",
+        kv_cache_quant_algo="FP8",
+    ),
+    "modelopt fp8 in blocks": lambda: fp8(
+        uniform(2, 1, 4, 1), (128, 128), "weight_scale", quant_method="modelopt", quant_algo="FP8_PB_WO"
+    ),
+    "modelopt mxfp8": lambda: fp8(
+        torch.full((OUT, INTO // 32), 116, dtype=torch.uint8),
+        (1, 32),
+        "weight_scale",
+        quant_method="modelopt",
+        quant_algo="MXFP8",
+    ),
+    "ministral": lambda: fp8(
+        uniform(1).view(()),
+        (OUT, INTO),
+        extra={"activation_scale": SCALAR},
+        quant_method="fp8",
+        activation_scheme="static",
+        weight_block_size=None,
+    ),
+    "fp8 in five bits of exponent": lambda: fp8(
+        uniform(OUT), (1, INTO), "weight_scale", torch.float8_e5m2, quant_method="fp8"
+    ),
     "gptq": lambda: gptq(4, 128, desc_act=False, sym=True),
     "gptq in another order": lambda: gptq(4, 128, ordered=True, desc_act=True, static_groups=False),
     "gptq v2": lambda: gptq(4, 64, offset=0, checkpoint_format="gptq_v2", sym=False),
     "gptq in 8 bits by row": lambda: gptq(8, INTO),
     "gptq in 3 bits": lambda: gptq(3, 128),
     "gptq, differing": dynamic,
-}  # fmt: skip
+}
 """Those of other libraries are in `test_packed_models.py` and `quantized_models.py`."""
