@@ -24,7 +24,7 @@ test: $(VENV)/.dev
 	$(MAKE) --jobs=2 check tests
 
 tests: $(VENV)/.dev
-	$(BIN)/pytest -q -n 2 --dist loadfile tests
+	$(BIN)/pytest -q -n 3 --dist loadfile tests
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -q -m gpu tests/gpu

@@ -55,6 +55,7 @@ def run(*arguments: str) -> int:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # small matrices: on a busy machine more threads wait for each other
     shutil.rmtree(FOLDER, ignore_errors=True)
     torch.manual_seed(0)
     sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -8,6 +8,15 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("quick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quick")
 torch.set_num_threads(1)  # models here are tiny, and workers of pytest share the processors
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands and examples that tests start
+
+
+def written(descriptor: int) -> None:
+    """`os.fsync` without the wait for the disk: no test takes the power away, and those of faults count or fail the call."""
+    os.fstat(descriptor)
+
+
+os.fsync = written
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from adapterops.arrays.dtypes import BITS, FLOATS
+from adapterops.arrays.dtypes import BITS, CARRIED, FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import UnsupportedError
 from adapterops.storage.identity import Identity
@@ -111,6 +111,13 @@ class Stored:
         """In memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
         from adapterops.arrays.floats import tensor
 
+        if self.spec.dtype in CARRIED:
+            import torch
+
+            whole = torch.empty(self.spec.shape, dtype=getattr(torch, CARRIED[self.spec.dtype]))
+            if whole.numel():
+                whole.reshape(-1).view(torch.uint8).numpy()[:] = self.file.read(self.name)
+            return whole if rows is None else whole.reshape(self.spec.matrix)[slice(*rows)]
         return tensor(self.file.array(self.name, rows), self.spec.dtype)
 
     def same_bytes(self, other: Stored) -> bool:
