@@ -50,7 +50,8 @@ def ctm(
 
     TIES acts on Uᵀ ΔWᵢ V; U and V are found by alternating (HOOI), from updates brought nearer to each other's norm by the factor
     β + (1 - β) mean ‖ΔW‖ / ‖ΔWᵢ‖. The result has that rank by construction: nothing is cut afterwards. By default it is the
-    largest of the inputs' ranks, and never above that of all side by side, where directions would hold nothing. TIES keeps at least one entry: at rank 1 there is one.
+    largest of the inputs' ranks, and never above that of all side by side: more directions would hold nothing. TIES keeps
+    at least one entry: at rank 1 there is one.
 
     Cost: some tens of eigendecompositions of R x R matrices.
     Differs: the paper alternates until what is held rises by less than 1e-6 of itself, here 1e-5.
