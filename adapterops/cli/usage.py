@@ -183,6 +183,8 @@ def _instead(name: str, context: click.Context | None) -> str:
     there = (
         [each for parameter in context.command.params for each in parameter.opts if each[0] == "-"] if context else []
     )
+    if context and context.command.name == "calc" and not name.startswith("--"):
+        return 'an expression that begins with a minus goes in parentheses, such as "(-a + b)"; '
     called = [each for each in MEANT.get(name, ()) if each in there]
     if not called and name in WITHOUT:
         return f"{WITHOUT[name]}; "

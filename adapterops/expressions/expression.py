@@ -13,8 +13,8 @@ from adapterops.expressions.formula import Node
 from adapterops.expressions.functions import ExpressionError, known
 from adapterops.expressions.grammar import NAME, Parser, tokens
 
-LENGTH = 10_000
-"""Characters of the longest expression."""
+LENGTH = 1_000_000
+"""Characters of the longest expression: a recipe with other numbers for every layer of a large model is long."""
 
 WINDOW = 100
 """Characters of a line that a message shows."""

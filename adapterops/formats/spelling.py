@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from adapterops.errors import IncompatibleError, count
@@ -155,14 +156,19 @@ def _versions(adapters: Sequence[Modules]) -> Difference | None:
         for other, theirs in enumerate(layers):
             found = []
             for name in sorted(mine.keys() - theirs.keys()):
-                changed = {canonical(each.removesuffix(WEIGHT)) for each in memories(name + WEIGHT)}
-                alike = [theirs[each][0] for each in sorted(changed & (theirs.keys() - mine.keys()))]
+                alike = [theirs[each][0] for each in sorted(_in_memory(name) & (theirs.keys() - mine.keys()))]
                 alike = [each for each in alike if adapters[other][each] == adapters[number][mine[name][0]]]
                 found += [(alike[0], module) for module in mine[name] if alike]
             if found:
                 (first, second), by = found[0], "a name that transformers has changed"
                 return Difference(by, len(found), (first, other), (second, number))
     return None
+
+
+@lru_cache(1 << 12)
+def _in_memory(name: str) -> frozenset[str]:
+    """What a module that files call so is in memory, of models of any type: all rules are tried, so it is done once."""
+    return frozenset(canonical(each.removesuffix(WEIGHT)) for each in memories(name + WEIGHT))
 
 
 def _divisions(adapters: Sequence[Mapping[str, str]]) -> Difference | None:

@@ -16,7 +16,7 @@ is not understood is refused by its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,8 @@ def request(reader: Reader, fields: Any, folder: Path) -> Request:
     own = _parameters(reader, ("parameters",), top.get("parameters"), method)
     names = [chr(ord("a") + i) if i < 26 else f"a{i}" for i in range(len(others))]
     _check_tokenizer(reader, top, base, folder)
+    if not method.base:
+        others = sorted(others, key=lambda each: each.path != base)
     terms = _terms(method, dict(zip(names, others, strict=True)), [shared, own], _tensors(folder, base))
     inputs = {each: Input(source.path, tuned=True) for each, source in zip(names, others, strict=True)}
     if not method.base:
@@ -154,7 +156,7 @@ def _check_range(reader: Reader, place: Place, value: Any, folder: Path, path: s
     """Raise OptionError for some layers of a model: there are all in a merge."""
     if value is None:
         return
-    count = _layers(_tensors(folder, path))
+    count = max(_stacks(_tensors(folder, path)).values(), default=0)
     if value != [0, count]:
         reader.fail(
             place, f"is {value}, and the model has {count} layers: only all of them are merged", f"write [0, {count}]"
@@ -169,7 +171,7 @@ def _base(reader: Reader, top: Mapping[str, Any], sources: Sequence[Source], met
         return str(stated)
     if stated is not None and stated not in [each.path for each in sources]:
         reader.fail(("base_model",), "is none of the models that are averaged", "leave it out, or name it among them")
-    return sources[0].path
+    return stated or sources[0].path
 
 
 def _parameters(reader: Reader, place: Place, value: Any, method: Recipe) -> dict[str, Any]:
@@ -208,13 +210,47 @@ def _tensors(folder: Path, path: str) -> list[str]:
     return [name for name, spec in layout.items() if spec.dtype in FLOATS]
 
 
-def _layers(tensors: Sequence[str]) -> int:
-    return max((number for each in tensors if (number := _layer(each)) is not None), default=-1) + 1
+def _stacks(tensors: Sequence[str]) -> dict[str, int]:
+    """What comes before the numbers of some layers → how many there are: 0, 1, ... to the last, so that the linears of a
+    Sequential, with activations between them, are none.
+
+    >>> _stacks(["encoder.block.0.q", "encoder.block.1.q", "decoder.block.0.q", "merger.mlp.0.weight", "merger.mlp.2.weight"])
+    {'encoder.block': 2, 'decoder.block': 1}
+    """
+    found: dict[str, set[int]] = {}
+    for tensor in tensors:
+        if number := LAYER.search(tensor):
+            found.setdefault(tensor[: number.start()], set()).add(int(number[1]))
+    return {stack: len(numbers) for stack, numbers in found.items() if max(numbers) < len(numbers)}
 
 
-def _layer(tensor: str) -> int | None:
+def _depth(tensor: str, stacks: Mapping[str, int]) -> float:
+    """From 0, the first layer of a stack and all outside of stacks, to 1, its last."""
     number = LAYER.search(tensor)
-    return int(number[1]) if number else None
+    count = stacks.get(tensor[: number.start()], 0) if number else 0
+    return int(number[1]) / (count - 1) if number and count > 1 else float(count)
+
+
+def _patterns(chosen: Collection[str], tensors: Sequence[str], start: str = "") -> list[str]:
+    """Few patterns of the `chosen` among the `tensors` that begin with `start`: `layers.3.*` where all of these are.
+
+    >>> _patterns({"a.0.q", "a.0.k", "a.1.q"}, ["a.0.q", "a.0.k", "a.1.q", "a.1.k", "b"])
+    ['a.0.*', 'a.1.q']
+    """
+    parts: dict[str, list[str]] = {}
+    for tensor in tensors:
+        head, dot, _ = tensor.removeprefix(start).partition(".")
+        parts.setdefault(start + head + dot, []).append(tensor)
+    found = []
+    for part, members in parts.items():
+        count = sum(member in chosen for member in members)
+        if members == [part]:
+            found += [part] if count else []
+        elif count == len(members):
+            found.append(f"{part}*")
+        elif count:
+            found += _patterns(chosen, members, part)
+    return found
 
 
 def _terms(
@@ -222,10 +258,9 @@ def _terms(
 ) -> list[str]:
     """The formula of every group of tensors."""
     groups: dict[str, tuple[Group, list[str]]] = {}
-    count = _layers(tensors)
+    stacks = _stacks(tensors)
     for tensor in tensors:
-        layer = _layer(tensor)
-        depth = 0.0 if layer is None else layer / (count - 1) if count > 1 else 1.0
+        depth = _depth(tensor, stacks)
         own = _settled(method.own, shared, tensor, depth)
         each = {
             model: _settled(method.models, [source.parameters, *shared], tensor, depth)
@@ -235,7 +270,8 @@ def _terms(
         groups.setdefault(repr(group), (group, []))[1].append(tensor)
     found = []
     for group, members in groups.values():
-        chosen = "" if len(members) == len(tensors) else ", ".join(f'"{name}"' for name in members)
+        patterns = [] if len(members) == len(tensors) else _patterns({*members}, tensors)
+        chosen = ", ".join(f'"{pattern}"' for pattern in patterns)
         term = method.term(group, [f"select({name}, {chosen})" if chosen else name for name in models])
         found += [term] if term else []
     return found

@@ -116,7 +116,7 @@ def arithmetic(prune: str | None, elect: bool) -> Callable[[Group, Sequence[str]
             raise OptionError(
                 "rescale is true: what is left keeps its L1 norm, which is not done here", hint="leave it out"
             )
-        if elect and prune == "magnitude_prune" and len(set(densities)) == 1:
+        if elect and prune == "ties" and len(set(densities)) == 1:
             parts, density = list(models), densities[0]
         else:
             rest = [{name: each.get(name) for name in ("gamma", "epsilon")} for each in group.models.values()]
@@ -135,9 +135,11 @@ def arithmetic(prune: str | None, elect: bool) -> Callable[[Group, Sequence[str]
 def _pruned(prune: str | None, model: str, density: float, rest: Mapping[str, Any], rescale: bool) -> str:
     if prune is None or density >= 1:
         return model
+    if prune == "ties":
+        return _call("ties", [model], density=density, convention="mergekit", scale="sum")
     own = {"breadcrumbs": ("gamma",), "della_linear": ("epsilon",)}.get(prune, ())
     kept = _call(prune, [model], density=density, **{name: rest[name] for name in own}, scale="sum")
-    return kept if rescale or prune in ("magnitude_prune", "breadcrumbs") else f"{density}*{kept}"
+    return kept if rescale or prune == "breadcrumbs" else f"{density}*{kept}"
 
 
 def _arithmetic(
@@ -152,7 +154,7 @@ METHODS = {
     "slerp": Recipe(slerp, {"t": None}, {}),
     "sce": Recipe(sce, {"select_topk": 1.0, "int8_mask": False}, {}),
     "task_arithmetic": _arithmetic(None, False),
-    "ties": _arithmetic("magnitude_prune", True, True),
+    "ties": _arithmetic("ties", True, True),
     "dare_linear": _arithmetic("dare_linear", False, rescale=True),
     "dare_ties": _arithmetic("dare_linear", True, rescale=True),
     "breadcrumbs": _arithmetic("breadcrumbs", False, gamma=0.01),

@@ -15,8 +15,8 @@ from adapterops.reports.figures import brief, percent
 from adapterops.reports.rows import Table
 
 EVEN = (
-    "also try merge --even: where no two adapters began with the same A, as here, it was level with the sum on three suites "
-    "of tasks, and 3 to 6 points ahead on a fourth (docs/merging.md)"
+    "also try merge --even: where no two adapters began with the same A, as here, it was within a point of the sum on two suites "
+    "of tasks, and 3 to 7 points ahead on two others (docs/merging.md)"
 )
 
 

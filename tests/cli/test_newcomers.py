@@ -65,6 +65,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("requantize a", 2, "there is no command 'requantize'", "did you mean adapterops quantize?"),
         ("help merge", 2, "there is no command 'help'", "did you mean adapterops --help?"),
         ("merge a b --tise", 2, "there is no option --tise", "did you mean --ties?"),
+        ('calc "-2*a + b" a=a b=b', 2, "there is no option -2", "begins with a minus goes in parentheses"),
         ("merge a b --output-dir x", 2, "there is no option --output-dir", "did you mean --output?"),
         ("merge a b --method tise", 2, "there is no method 'tise'", "did you mean ties?"),
         ("merge a b 0.5 0.5", 2, "0.5 stands where an adapter is expected", "-w 0.7,0.3"),

@@ -27,7 +27,7 @@ def breadcrumbs(
     dropped: a density of 1 keeps all.
 
     Cost: the search for a threshold twice, for either end.
-    Differs: the paper gives 1 - density - gamma, what is dropped from below. mergekit keeps nothing where int(gamma · n) is 0.
+    Differs: the paper gives 1 - density - gamma, what is dropped from below.
     """
     keep = int(density * deltas.size)
     outliers = min(int(gamma * deltas.size), deltas.size - keep)

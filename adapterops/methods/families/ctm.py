@@ -50,7 +50,8 @@ def ctm(
 
     TIES acts on Uᵀ ΔWᵢ V; U and V are found by alternating (HOOI), from updates brought nearer to each other's norm by the factor
     β + (1 - β) mean ‖ΔW‖ / ‖ΔWᵢ‖. The result has that rank by construction: nothing is cut afterwards. By default it is the
-    largest of the inputs' ranks. TIES keeps at least one entry: at rank 1 there is one.
+    largest of the inputs' ranks, and never above that of all side by side: more directions would hold nothing. TIES keeps
+    at least one entry: at rank 1 there is one.
 
     Cost: some tens of eigendecompositions of R x R matrices.
     Differs: the paper alternates until what is held rises by less than 1e-6 of itself, here 1e-5.
@@ -66,7 +67,8 @@ def ctm(
     mean = sum(norms) / len(norms)
     evened = [(beta + (1 - beta) * mean / norm) * each for (each, _), norm in zip(updates, norms, strict=True)]
     rank = dimensions or max(int(np.linalg.matrix_rank(each, rtol=ROUNDING)) for each, _ in updates)
-    U, V = _shared(evened, min(rank, *evened[0].shape))
+    held = (int(np.linalg.matrix_rank(np.concatenate(evened, axis=axis), rtol=ROUNDING)) for axis in (0, 1))
+    U, V = _shared(evened, min(rank, *held))
     small = Entries([Dense(without_noise(U.T @ each @ V)) for each, _ in updates])
     density = max(density, 1 / small.size)
     tile = ties(small, [weight for _, weight in updates], density=density, majority=majority)

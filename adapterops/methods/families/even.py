@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @method("even", source="adapterops: docs/merging.md", acts="matrices", borne=0.045, order=4)
 def even(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
-    """The weighted sum, with its singular values to the power √q, q = 1 / (number of different input spaces).
+    """The weighted sum, with its singular values to the power q = 1 / (number of different input spaces).
 
     q = Σ aᵢ aⱼ oᵢⱼ / (Σ aᵢ)² of the norms aᵢ = ‖ΔWᵢ‖ and the overlaps oᵢⱼ, cosines of the Gram matrices ΔWᵢᵀ ΔWᵢ: 1 / n
     where n updates of equal norm read from different directions, and then all values of the sum come nearer to each other;
-    1 where all read from the same, and then it is the sum. U σ^√q Vᵀ is multiplied by what keeps its inner product with
+    1 where all read from the same, and then it is the sum. U σ^q Vᵀ is multiplied by what keeps its inner product with
     the sum. A few large singular values disturb the other tasks most, and hold little of each update.
 
     Cost: one singular value decomposition of an R x R matrix, R = Σ rᵢ, and n products of such matrices.
@@ -32,8 +32,7 @@ def even(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     main = leading(added)
     if not len(main.values):
         return added
-    power = _shared(parts) ** 0.5
-    values = (main.values / main.values[0]) ** power * main.values[0]
+    values = (main.values / main.values[0]) ** _shared(parts) * main.values[0]
     values *= np.vdot(main.values, main.values) / np.vdot(values, main.values)
     evened: Array = added + main.matrix(values - main.values)
     return evened

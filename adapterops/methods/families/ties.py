@@ -50,11 +50,12 @@ def ties(
             scale the result; a sum of zero takes the sign that most of the model has; the divisor is the number that
             agree.
         peft: the election comes before the weights; the divisor is the number that agree.
-        mergekit: the divisor is the signed Σ wᵢ.
+        mergekit: the divisor is the signed Σ wᵢ, and of every tensor at least one entry is kept.
     """
     if convention == "paper":
         cuts, tie = deltas.model.cuts(density), deltas.model.majority(density, majority)
     else:
-        cuts, tie = deltas.cuts(density), 1.0
+        least = 1 if convention == "mergekit" else 0
+        cuts, tie = deltas.largest(max(least, int(density * deltas.size))), 1.0
 
     return deltas.map(lambda tile: elected(trim(tile, cuts), weights, majority, convention, disjoint, tie))

@@ -19,7 +19,12 @@ def test_tokens_know_their_kind_and_place() -> None:
 
 @pytest.mark.parametrize(
     ("text", "at", "hint"),
-    [("a − b", 2, "did you mean - ?"), ('f("x', 2, 'close it with " on the same line'), ("a § b", 2, None)],
+    [
+        ("a − b", 2, "did you mean - ?"),
+        ("f(‘x’)", 2, "did you mean ' ?"),
+        ('f("x', 2, 'close it with " on the same line'),
+        ("a § b", 2, None),
+    ],
 )
 def test_what_is_no_token(text: str, at: int, hint: str | None) -> None:
     with pytest.raises(ExpressionError) as caught:

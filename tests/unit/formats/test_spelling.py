@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.errors import IncompatibleError
+from adapterops.formats import spelling
 from adapterops.formats.spelling import check_spelled, difference
 
 Q, DOWN = "layers.0.self_attn.q_proj", "layers.0.mlp.down_proj"
@@ -64,3 +65,17 @@ def test_names_that_are_those_of_different_modules(one: tuple[str, ...], other: 
 
 def test_ends_of_names_with_other_shapes_are_others() -> None:
     assert difference([{BERT: (4, 4)}, {f"bert.{BERT}": (8, 8)}]) is None
+
+
+def test_what_a_name_is_in_memory_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many parts of an adapter are compared: a recipe has one for each layer, and all rules are tried for a name."""
+    asked: list[str] = []
+
+    def counted(name: str) -> frozenset[str]:
+        asked.append(name)
+        return frozenset()
+
+    monkeypatch.setattr(spelling, "memories", counted)
+    parts = [shapes(f"once.layers.0.linear{index}", "once.layers.0.common") for index in range(8)]
+    assert difference(parts) is None
+    assert len(asked) == len(set(asked)) == 8

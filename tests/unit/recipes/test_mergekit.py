@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from mergekit_models import NAMES, digest, write
+from mergekit_models import NAMES, digest, tensors, write
+from safetensors.numpy import save_file
 
 from adapterops import run_recipe
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.errors import OptionError
+from adapterops.errors import AdapterWarning, OptionError
 from adapterops.recipes.schema import read_recipe
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "mergekit_values.json").read_text())
@@ -80,3 +83,60 @@ def test_some_layers_of_a_model_are_refused(place: Path) -> None:
     recipe = {"merge_method": "slerp", "base_model": "base", "slices": [{"sources": sources}], "parameters": {"t": 0.5}}
     with pytest.raises(OptionError, match="the model has 3 layers: only all of them are merged"):
         read_recipe(written(place, recipe))
+
+
+def stacked(place: Path, name: str, names: list[str]) -> Path:
+    """A model of some tensors, each of one number."""
+    folder = place / name
+    folder.mkdir(parents=True)
+    save_file({tensor: np.ones((1, 1), np.float32) for tensor in names}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    return folder
+
+
+def test_a_gradient_runs_over_the_layers_of_each_stack(tmp_path: Path) -> None:
+    """mergekit merges encoder and decoder as modules of their own, and numbers in a merger are no layers."""
+    names = [f"encoder.block.{layer}.q.weight" for layer in range(2)]
+    names += [f"decoder.block.{layer}.q.weight" for layer in range(4)]
+    names += ["merger.mlp.0.weight", "merger.mlp.2.weight", "shared.weight"]
+    for name in NAMES:
+        stacked(tmp_path, name, names)
+    recipe = {**TIES, "parameters": {"density": 1.0, "lambda": [1.0, 4.0]}}
+    result = str(read_recipe(written(tmp_path, recipe)).request.result)
+    found = dict(re.findall(r'a, ((?:"[^"]*"(?:, )?)+)\).*?scale=([0-9.]+)', result))
+    assert found == {
+        '"decoder.block.0.*", "encoder.block.0.*", "merger.*", "shared.*"': "1.0",
+        '"decoder.block.3.*", "encoder.block.1.*"': "4.0",
+        '"decoder.block.1.*"': "2.0",
+        '"decoder.block.2.*"': "3.0",
+    }
+
+
+def test_a_gradient_over_many_layers_with_a_filter_is_read(tmp_path: Path) -> None:
+    parts = ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight")
+    names = [f"model.layers.{layer}.{part}" for layer in range(80) for part in parts]
+    for name in NAMES:
+        stacked(tmp_path, name, [*names, "model.embed_tokens.weight"])
+    weight = [{"filter": "mlp", "value": [0.2, 0.8]}, {"filter": "q_proj", "value": 0.3}, {"value": [0.9, 0.1]}]
+    recipe = {
+        **TIES,
+        "parameters": {"density": [0.2, 0.9]},
+        "models": [{"model": "chat", "parameters": {"weight": weight}}],
+    }
+    result = str(read_recipe(written(tmp_path, recipe)).request.result)
+    assert 'select(a, "model.layers.79.mlp.*")' in result
+    assert 'select(a, "model.layers.79.self_attn.q_proj.*")' in result
+
+
+def test_a_mean_has_the_config_of_the_base_model(place: Path, tmp_path: Path) -> None:
+    for name in NAMES:
+        write(tmp_path / name, name)
+    config = tmp_path / "code" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rope_theta": 5e5}))
+    models = [{"model": name, "parameters": {"weight": weight}} for name, weight in (("chat", 1.5), ("code", 0.5))]
+    recipe = {"merge_method": "linear", "base_model": "code", "models": models}
+    with pytest.warns(AdapterWarning, match="differs from the base's"):
+        run_recipe(written(tmp_path, recipe), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["rope_theta"] == 5e5
+    mean = 0.75 * tensors("chat")["lm_head.weight"] + 0.25 * tensors("code")["lm_head.weight"]
+    np.testing.assert_allclose(open_checkpoint(tmp_path / "out").tensors["lm_head.weight"], mean, atol=1e-6)

@@ -19,7 +19,7 @@ def test_one_density_is_that_of_ties_and_several_are_pruned_first() -> None:
     assert same == 'ties(a, b, weights=[1.0, 2.0], density=0.5, convention="mergekit", scale=1.0)'
     other = term("ties", {"a": {"weight": 1, "density": 0.5}, "b": {"weight": 2}}, normalize=False)
     assert other == (
-        'ties(magnitude_prune(a, density=0.5, scale="sum"), b, weights=[1.0, 2.0], density=1.0, convention="mergekit", '
+        'ties(ties(a, density=0.5, convention="mergekit", scale="sum"), b, weights=[1.0, 2.0], density=1.0, convention="mergekit", '
         'disjoint="sum", scale=1.0)'
     )
 

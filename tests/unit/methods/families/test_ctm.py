@@ -37,6 +37,13 @@ def test_the_rank_is_that_of_the_largest_input_or_as_asked() -> None:
         assert np.linalg.matrix_rank(result.updates["m"].dense(), tol=1e-9) == rank
 
 
+@pytest.mark.parametrize("space", ["core", "delta"])
+def test_dimensions_in_which_no_update_has_anything_change_nothing(space: str) -> None:
+    one = low_rank(0, 12, 10, 3)
+    three, six = (merged([one, 2.0 * one], "ctm", dimensions=rank, density=0.3, space=space) for rank in (3, 6))
+    np.testing.assert_allclose(six, three, atol=1e-12)
+
+
 def test_a_basis_that_holds_everything_leaves_a_sum_of_agreeing_updates() -> None:
     one = low_rank(0, 12, 10, 3)
     found = merged([one, 2.0 * one], "ctm", density=1.0, beta=1.0)

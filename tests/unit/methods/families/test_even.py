@@ -15,7 +15,7 @@ def by_formula(parts: list[np.ndarray]) -> np.ndarray:
     norms = np.array([np.linalg.norm(each) for each in parts])
     grams = [each.T @ each for each in parts]
     overlap = [[np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for a in grams] for b in grams]
-    power = np.sqrt(norms @ np.array(overlap) @ norms) / norms.sum()
+    power = norms @ np.array(overlap) @ norms / norms.sum() ** 2
     u, s, vt = np.linalg.svd(sum(parts), full_matrices=False)
     u, s, vt = u[:, :6], s[:6], vt[:6]
     return (s**2).sum() / (s ** (1 + power)).sum() * (u * s**power) @ vt
