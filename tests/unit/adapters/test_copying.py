@@ -51,6 +51,17 @@ def test_a_file_in_its_own_format(tmp_path: Path, format: str, capsys: pytest.Ca
     np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize("format", FILES)
+def test_a_base_whose_names_the_file_has_changes_nothing(tmp_path: Path, format: str) -> None:
+    """Names with underscores get dots in memory, and underscores again in kohya's files."""
+    source = lone(tmp_path / "a.safetensors", *FILES[format])
+    name = "transformer_blocks.0.attn.to_q" if format == "diffusers" else "blocks.0.attn.q"
+    save_file({f"{name}.weight": torch.zeros(5, 6)}, tmp_path / "base.safetensors")
+    line = ["convert", str(source), "--to", format.split()[0], "--base", str(tmp_path / "base.safetensors")]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    assert next((tmp_path / "out").glob("*.safetensors")).read_bytes() == source.read_bytes()
+
+
 def test_a_scale_that_only_the_header_says_is_written_where_every_program_reads_it(tmp_path: Path) -> None:
     source = lone(tmp_path / "a.safetensors", *FILES["comfy"][:2], alpha=False, scale=True)
     assert run(["convert", str(source), "--to", "comfy", "-o", str(tmp_path / "out")]) == 0
