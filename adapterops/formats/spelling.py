@@ -20,6 +20,7 @@ Modules: TypeAlias = Mapping[str, tuple[int, int]]
 
 NUMBER = re.compile(r"\.\d+\.")
 
+TWICE = "keep one of the two, the one that was trained"
 HINT = "name the model that they are for with --base, whose names are taken then; in Python with named_as"
 
 
@@ -47,7 +48,7 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
         f"{count(found.modules, 'module')} may be the same ones under two names, which differ by {found.by}: "
         f"{one!r} in {labels[first]}, {other!r} in {labels[second]}",
         path=labels[second],
-        hint=HINT,
+        hint=TWICE if first == second else HINT,
         code="E-SPELLING",
     )
 

@@ -119,6 +119,8 @@ FUSED = [
     (r"(?<!single_)transformer_blocks_(\d+)_attn1_", ADDED, "blocks.{}.attn.qkv_y"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn1_", PLAIN, "blocks.{}.attn.qkv"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn2_", {"to_k": Q, "to_v": V}, "blocks.{}.cross_attn.kv_linear"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn1_", PLAIN, "layers.{}.self_attn.to_qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn2_", {"to_k": Q, "to_v": V}, "layers.{}.cross_attn.to_kv"),
     (r"double_blocks_(\d+)_img_attn_", {Q: Q, K: K, V: V}, "double_blocks.{}.img_attn.qkv"),
     (r"double_blocks_(\d+)_txt_attn_", {Q: Q, K: K, V: V}, "double_blocks.{}.txt_attn.qkv"),
     *(

@@ -44,6 +44,8 @@ def test_two_spellings_are_refused_with_both_and_what_settles_them(one: str, oth
 @pytest.mark.parametrize("both", [(f"model.{Q}", f"model.language_model.{Q}"), (f"{PHI}.qkv_proj", f"{PHI}.k_proj")])
 def test_within_one_adapter(both: tuple[str, str]) -> None:
     assert difference([shapes(*both)]) is not None
+    with pytest.raises(IncompatibleError, match="keep one of the two"):
+        check_spelled([shapes(*both)], ["a"])
 
 
 @pytest.mark.parametrize(
