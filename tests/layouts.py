@@ -586,6 +586,54 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
         prefixed("lora_te3_", "encoder.block.0.layer.1.DenseReluDense.wi_0", flat=True),
         prefixed("lora_te1_", TE, flat=True),
     ),
+    "Wan: underscores up to the block, then dots": lambda: of_linear(
+        "lora_unet_blocks_12.self_attn.k", "blocks.12.self_attn.k", alpha=torch.tensor(2.0), scale=0.5
+    ),
+    "OpenCLIP: text_projection, which is stored as (in, out)": lambda: Layout(
+        (stored := pair("lora_te2_text_projection", (8, 8))),
+        {"conditioner.embedders.1.model.text_projection": (8, 8)},
+        {"conditioner.embedders.1.model.text_projection": product(stored).T},
+    ),
+    "OpenCLIP: text_projection with other sides": lambda: Layout(
+        (stored := pair("text_encoders.clip_g.transformer.text_projection", (8, 12), **PEFT)),
+        {"conditioner.embedders.1.model.text_projection": (12, 8)},
+        {"conditioner.embedders.1.model.text_projection": product(stored).T},
+    ),
+    "Stable Audio: to_qkv, to_kv and feed-forward": lambda: several(
+        divided(
+            "model.model.transformer.layers.0.self_attn.to_qkv",
+            {f"transformer_blocks.0.attn1.to_{each}": 8 for each in "qkv"},
+            8,
+            **PEFT,
+        ),
+        divided(
+            "model.model.transformer.layers.0.cross_attn.to_kv",
+            {f"transformer_blocks.0.attn2.to_{each}": 8 for each in "kv"},
+            8,
+            **PEFT,
+        ),
+        of_linear("model.model.transformer.layers.0.ff.ff.0.proj", "transformer_blocks.0.ff.net.0.proj", **PEFT),
+    ),
+    "Stable Audio: diffusers' names onto the authors'": lambda: several(
+        joined(
+            {f"transformer.transformer_blocks.0.attn2.to_{each}": (8,) for each in "kv"},
+            "model.model.transformer.layers.0.cross_attn.to_kv",
+            tuple(f"transformer.transformer_blocks.0.attn2.to_{each}" for each in "kv"),
+            8,
+            **PEFT,
+        ),
+        of_linear(
+            "transformer.transformer_blocks.0.attn1.to_out.0",
+            "model.model.transformer.layers.0.self_attn.to_out",
+            **PEFT,
+        ),
+    ),
+    "a wrapper of training before blocks": lambda: of_linear(
+        "_orig_mod.module.blocks.0.self_attn.q",
+        "blocks.0.self_attn.q",
+        down="lora_A.default.weight",
+        up="lora_B.default.weight",
+    ),
     "LECO, a slider of cross attention": lambda: of_linear(
         "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k",
         "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
@@ -722,6 +770,14 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
         "bias", {**pair(f"diffusion_model.{Q}", **PEFT), f"diffusion_model.{Q}.lora_B.bias": random(16)}
     ),
     "lora_down.bias": lambda: refused("bias", {**pair(K), f"{K}.lora_down.bias": random(4)}),
+    "IP-Adapter with LoRA in it": lambda: refused(
+        "IP-Adapter",
+        {
+            "image_proj.proj.weight": random(8, 8),
+            "ip_adapter.0.to_q_lora.down.weight": random(4, 12),
+            "ip_adapter.0.to_q_lora.up.weight": random(16, 4),
+        },
+    ),
     "MiniMax-H3 of DiffSynth": lambda: refused(
         "MiniMax-H3",
         pair("blocks.0.attn.qkv_proj", (36, 12), down="lora_A.default.weight", up="lora_B.default.weight"),

@@ -127,7 +127,7 @@ def combined(
             check_needs_no_base(adapter, "added")
     check_named(adapters)
     _check_alike(adapters)
-    warn_of_pairs([(name(adapter), adapter.config.format) for adapter in adapters])
+    warn_of_pairs([(name(adapter), adapter.config.format, adapter.layout) for adapter in adapters])
     configs = [adapter.config for adapter in adapters]
     if len({config.base_model for config in configs}) > 1 and not allow_base_mismatch:
         configs = on_first_base(configs, step)

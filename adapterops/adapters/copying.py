@@ -30,15 +30,20 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
     (file,), place = source.tensors, Place(source.path, source.remote)
     if file.path.suffix != Path(arranged.file).suffix or format_of(place) != format:  # a pickle stays one
         return None
-    modules = FORMATS[format].read(place, None).modules
-    if Counter(each.kind.name for each in modules.values()) != Counter(each.kind for each in adapter.layout.values()):
+    own = FORMATS[format].read(place, None)
+    if Counter(each.kind.name for each in own.modules.values()) != Counter(
+        each.kind for each in adapter.layout.values()
+    ):
         return None
     documents = arranged.documents(dict.fromkeys(arranged.groups, 1))
     there = {path.name: path for path in source.others}
     stored: Header = getattr(file, "raw", file)  # of what is decoded when it is read
     tensors, other = {*arranged.tensors, *arranged.full}, {entry.dtype for entry in stored.entries.values()} - {dtype}
     scaled = [
-        name for module in modules if adapter.scalings[module].scale != 1 for name in modules[module].tensors.values()
+        name
+        for module, parts in own.modules.items()
+        if own.scalings[module].scale != 1
+        for name in parts.tensors.values()
     ]
     missing = [name for name in tensors - file.entries.keys() if not _may_be_missing(name, scaled)]
     others = [

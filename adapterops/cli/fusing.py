@@ -63,7 +63,7 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
             dtype: str | None,
             tensor_types: tuple[str, ...],
             alpha: float | None,
-            component: str | None,
+            components: tuple[str, ...],
             base: str | None = None,
             tuned: Sequence[str] = (),
             **rest: Any,
@@ -80,7 +80,7 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
                     f"{adapters[0]} is an adapter, and {tuned[0]} a tuned model: one merge takes models or adapters",
                     hint=f"fuse the adapter first, with adapterops fuse {model} {adapters[0]} -o fused, and merge --tuned fused",
                 )
-            named_inputs = inputs(named(tuned or adapters), alpha, component=component, tuned=bool(tuned))
+            named_inputs = inputs(named(tuned or adapters), alpha, components=components, tuned=bool(tuned))
             named_inputs, grams = divided(
                 named_inputs, view.grams, asked=merge.from_inputs, calibrated=view.rounding == CALIBRATED
             )

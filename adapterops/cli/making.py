@@ -184,8 +184,25 @@ def inputs(
     sources: Mapping[str, str],
     alpha: float | None = None,
     allow_nonfinite: bool = False,
-    component: str | None = None,
+    components: Sequence[str] = (),
     tuned: bool = False,
 ) -> dict[str, Input]:
     """Adapters to read, or tuned models, by the names that an expression has for them."""
-    return {name: Input(path, {}, alpha, allow_nonfinite, component, tuned) for name, path in sources.items()}
+    each = zip(sources.items(), of_each(components, len(sources)), strict=True)
+    return {name: Input(path, {}, alpha, allow_nonfinite, component, tuned) for (name, path), component in each}
+
+
+def of_each(components: Sequence[str], adapters: int) -> Sequence[str | None]:
+    """The component that every adapter is for: that which was typed for all, or for it.
+
+    Raises:
+        OptionError: there are several, and more or fewer than adapters.
+    """
+    if len(components) < 2:
+        return [*components, None][:1] * adapters
+    if len(components) != adapters:
+        raise OptionError(
+            f"--component is given {count(len(components), 'time')} for {count(adapters, 'adapter')}",
+            hint="give it once for all adapters, or once for each, in their order",
+        )
+    return components

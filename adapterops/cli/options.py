@@ -65,8 +65,11 @@ strict = click.option("--strict", is_flag=True, expose_value=False, help="Treat 
 alpha = click.option("--alpha", type=REAL, metavar="ALPHA", help="lora_alpha, for files that do not state it.")
 component = click.option(
     "--component",
+    "components",
+    multiple=True,
     metavar="NAME",
-    help="Of a base that is a pipeline the model that the adapters are for, where their names do not say it.",
+    help="Of a base that is a pipeline the model that the adapters are for, where their names do not say it; or one for each "
+    "adapter, in their order.",
 )
 workers = click.option("--workers", type=COUNT, help="Modules worked on at a time.  [default: processors, at most 8]")
 

@@ -32,7 +32,7 @@ def sections() -> dict[str, tuple[str, ...]]:
             *("workers", "memory", "resume", "no_sync"),
             *("part", "engine", "address", "push", "as_delta", "private"),
         ),
-        "How inputs are read": ("alpha", "component", "allow_nonfinite", "allow_pickle", "verify_inputs"),
+        "How inputs are read": ("alpha", "components", "allow_nonfinite", "allow_pickle", "verify_inputs"),
         "Messages": ("quiet", "verbose", "as_json", "strict"),
     }
 

@@ -12,7 +12,7 @@ import click
 from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.cli import options, output, values
 from adapterops.cli.looking import Looking, looking, sarif
-from adapterops.cli.making import divided, inputs
+from adapterops.cli.making import divided, inputs, of_each
 from adapterops.cli.making import named as unnamed
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.modelling import View, viewing
@@ -77,7 +77,7 @@ def command(
     dtype: str | None,
     made_by: str | None,
     sarif: Path | None,
-    component: str | None,
+    components: tuple[str, ...],
     spread: Spread,
     looking: Looking,
 ) -> None:
@@ -113,7 +113,7 @@ def command(
     checkpoint = verifying.opened(folder, looking.model)
     record = recorded(folder)
     fused = _fused(record, model, base is not None and bool(sources))
-    request = _request(fused, base, sources, merge, view, dtype, component, looking)
+    request = _request(fused, base, sources, merge, view, dtype, components, looking)
     check_there(request, record, folder)
     opened = open_inputs(request, verify=values.verified())
     with output.progress("verifying") as report:
@@ -184,13 +184,13 @@ def _request(
     merge: Merge,
     view: View,
     dtype: str | None,
-    component: str | None,
+    components: tuple[str, ...],
     looking: Looking,
 ) -> Request:
     """What the model was made by: what its manifest says, and in the place of that what the options say."""
     named, others = _named(sources, record)
     if record is None or others:
-        adapters = inputs(unnamed(others), looking.alpha, component=component)
+        adapters = inputs(unnamed(others), looking.alpha, components=components)
     else:
         adapters = {
             name: replace(
@@ -199,7 +199,9 @@ def _request(
                 alpha=looking.alpha or each.alpha,
                 component=component or each.component,
             )
-            for name, each in record.inputs.items()
+            for (name, each), component in zip(
+                record.inputs.items(), of_each(components, len(record.inputs)), strict=True
+            )
         }
     rounding = view.rounding or (record.rounding if record else None)
     again = record is not None and not others and not merge.given

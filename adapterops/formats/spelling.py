@@ -21,6 +21,7 @@ Modules: TypeAlias = Mapping[str, tuple[int, int]]
 
 NUMBER = re.compile(r"\.\d+\.")
 
+TWICE = "keep one of the two, the one that was trained"
 HINT = "name the model that they are for with --base, whose names are taken then; in Python with named_as"
 
 
@@ -48,7 +49,7 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
         f"{count(found.modules, 'module')} may be the same ones under two names, which differ by {found.by}: "
         f"{one!r} in {labels[first]}, {other!r} in {labels[second]}",
         path=labels[second],
-        hint=HINT,
+        hint=TWICE if first == second else HINT,
         code="E-SPELLING",
     )
 
@@ -139,10 +140,20 @@ def _suffixes(adapters: Sequence[Modules], names: Sequence[Mapping[str, str]]) -
                 for move, there in moves(group, theirs, theirs.__contains__).items():
                     pairs = [(theirs[move.of(name)], mine[name]) for name in there]
                     alike = [pair for pair in pairs if adapters[other][pair[0]] == adapters[number][pair[1]]]
+                    alike = [pair for pair in alike if not in_other_parts(*pair)]
                     if alike and move.prefix:
                         (first, second), count = alike[0], len(alike)
                         return Difference(f"the prefix {move.prefix}", count, (first, other), (second, number))
     return None
+
+
+def in_other_parts(one: str, other: str) -> bool:
+    """Whether two names are of different parts of a pipeline (`text_encoder.`, `text_encoder_2.`).
+
+    >>> in_other_parts("transformer.blocks.0.q", "transformer_2.blocks.0.q"), in_other_parts("blocks.0.q", "unet.blocks.0.q")
+    (True, False)
+    """
+    return len({flat(one).part, flat(other).part} - {""}) == 2
 
 
 def _versions(adapters: Sequence[Modules]) -> Difference | None:

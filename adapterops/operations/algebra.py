@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
 from adapterops.errors import IncompatibleError, OptionError, at
 from adapterops.errors import count as counted
+from adapterops.formats.spelling import in_other_parts
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, FEW, MEAN, SUM, Multipliers, Scale, check_scale, fixed, matching
 from adapterops.methods.spaces import SPACES, Block, factored
@@ -323,13 +324,18 @@ def _weights(count: int, weights: Sequence[float] | None) -> list[float]:
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:
-    """Adapters that share no module are added, and not merged: whoever merges them probably means others."""
+    """Adapters that share no module are added, and not merged: whoever merges them probably means others, unless they are of
+    two models of a pipeline.
+    """
     known = set(adapters[0].layout)
     for adapter in adapters[1:]:
         if known and adapter.layout and not known & adapter.layout.keys():
+            mine, other = next(iter(adapter.layout)), next(iter(adapters[0].layout))
+            if in_other_parts(mine, other):
+                continue
             raise IncompatibleError(
                 f"0 of {len(adapter.layout)} modules overlap with those of {name(adapters[0])}: "
-                f"{next(iter(adapter.layout))!r} here, {next(iter(adapters[0].layout))!r} there",
+                f"{mine!r} here, {other!r} there",
                 path=name(adapter),
                 hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...',
                 code="E-OVERLAP",

@@ -24,6 +24,9 @@ ENCODERS = {
 }
 """What the names of a text encoder begin with, or have in them."""
 
+SECOND, FIRST = "transformer_2.", "transformer."
+"""The transformer of the last steps, in a pipeline of two, and the other."""
+
 
 BARE = re.compile(r"(?:text_model|model|layers|encoder)\.")
 """What the names of a text encoder begin with, in a file of its own."""
@@ -43,7 +46,9 @@ def letters(name: str) -> str:
 
 @cache
 def encoder(name: str) -> str:
-    """The number of the text encoder that a name is in; empty for none."""
+    """The number of the text encoder that a name is in, or the second of two transformers; empty for neither."""
+    if name.startswith(SECOND):
+        return SECOND
     if T5.search(name):
         return "3"
     if found := re.match(r"(?:lora_)?te(\d?)[._]", name):
@@ -54,6 +59,8 @@ def encoder(name: str) -> str:
 @cache
 def may_be_in(name: str, part: str) -> bool:
     """Whether a tensor is in a part of a pipeline, or in a text encoder by itself, whose names do not say which."""
+    if part == SECOND:
+        return encoder(name) == part or (not encoder(name) and not name.startswith(FIRST))
     return encoder(name) == part or (not encoder(name) and BARE.match(name) is not None)
 
 
@@ -119,6 +126,8 @@ FUSED = [
     (r"(?<!single_)transformer_blocks_(\d+)_attn1_", ADDED, "blocks.{}.attn.qkv_y"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn1_", PLAIN, "blocks.{}.attn.qkv"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn2_", {"to_k": Q, "to_v": V}, "blocks.{}.cross_attn.kv_linear"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn1_", PLAIN, "layers.{}.self_attn.to_qkv"),
+    (r"(?<!single_)transformer_blocks_(\d+)_attn2_", {"to_k": Q, "to_v": V}, "layers.{}.cross_attn.to_kv"),
     (r"double_blocks_(\d+)_img_attn_", {Q: Q, K: K, V: V}, "double_blocks.{}.img_attn.qkv"),
     (r"double_blocks_(\d+)_txt_attn_", {Q: Q, K: K, V: V}, "double_blocks.{}.txt_attn.qkv"),
     *(

@@ -29,6 +29,8 @@ from adapterops.verification.vocabulary import (
 
 STORED_TRANSPOSED = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
 TRANSPOSED_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
+TRANSPOSED_PARAMETER = "text_projection"
+"""Of OpenCLIP, whose Linear layer it stands for."""
 
 
 def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[str, Wanted], dict[str, str]]:
@@ -190,6 +192,7 @@ def _whole(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
     if base.kernel(name) == shape != stored:
         return _all(module, shape, name, base)
     own = not base.types.isdisjoint(STORED_TRANSPOSED) and key(module)[-1] in TRANSPOSED_MODULES
+    own = own or name.endswith(TRANSPOSED_PARAMETER)
     if sorted(stored) != sorted(shape):
         raise UnplacedError(f"is {list(shape)}, and {name} is {list(stored)}")
     transposed = own if stored[0] == stored[1] else stored != shape
@@ -243,6 +246,9 @@ def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[st
     if shape[0] == 1 and module.endswith(".bias") and (of_bias := _bias_elsewhere(module, shape[1], base)):
         return of_bias
     every = slice(0, shape[1])
+    for name in alike(module, base.layout):
+        if name.endswith(TRANSPOSED_PARAMETER) and shape[::-1] == base.matrix(name):
+            return [(name, Place(module, range(shape[1]), slice(0, shape[0]), transposed=True))]
     same = [name for name in alike(module, base.layout) if shape in (base.matrix(name), base.kernel(name))]
     wanted = letters(HEADS.sub("", module))
     if len(same) == 1 and letters(HEADS.sub("", same[0])) == wanted:

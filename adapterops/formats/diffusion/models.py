@@ -298,6 +298,32 @@ MODELS = {
             for inner in ("", "attn_")
         ],
     ),
+    "Stable Audio": Model(
+        {
+            **below(
+                "layers_#",
+                BLOCK,
+                {
+                    "self_attn_to_out": "attn1_to_out_0",
+                    "cross_attn_to_q": "attn2_to_q",
+                    "cross_attn_to_out": "attn2_to_out_0",
+                    "ff_ff_0_proj": "ff_net_0_proj",
+                    "ff_ff_2": "ff_net_2",
+                },
+            ),
+            **{
+                f"to_{mine}_embed_{layer}": f"{its}_proj_{layer}"
+                for mine, its in (("timestep", "timestep"), ("global", "global"), ("cond", "cross_attention"))
+                for layer in (0, 2)
+            },
+            "project_in": "proj_in",
+            "project_out": "proj_out",
+        },
+        [
+            parts("layers_#_self_attn_to_qkv", f"{BLOCK}_attn1_"),
+            Joined("layers_#_cross_attn_to_kv", (f"{BLOCK}_attn2_to_k", f"{BLOCK}_attn2_to_v"), (0, 1)),
+        ],
+    ),
     "OpenCLIP": Model(
         {
             "resblocks_#_attn_out_proj": "text_model_encoder_layers_#_self_attn_out_proj",

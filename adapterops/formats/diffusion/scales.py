@@ -47,10 +47,11 @@ def _in_header(file: TensorFile, ranks: Mapping[str, int]) -> dict[str, list[Sca
     A part is what its name means: `transformer.lora_alpha` is the alpha of `diffusion_model.blocks.0.attn.q`, too, and of
     a name that says no part.
     """
-    fields, whole = entries(file.metadata), packed(file.metadata)
-    fields |= whole if isinstance(whole, dict) else {}
+    single, whole = entries(file.metadata), packed(file.metadata)
+    config = whole if isinstance(whole, dict) else {}
+    fields = single | config
     found: dict[str, list[Scaling]] = {}
-    for entry, alpha in fields.items():
+    for entry, alpha in (*single.items(), *config.items()):
         part, _, word = entry.rpartition(".")
         if word not in ALPHAS or alpha is None:
             continue

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG
+from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.keys import updates
 from adapterops.formats.peft.types import ARRAYS
 from adapterops.updates.kinds import KINDS
@@ -38,7 +39,7 @@ ROOTS = (
 )
 """What models of images and videos consist of, and models of language do not."""
 
-PROJECTIONS = r"\.(?:to_[qkv]|to_out|add_[qkv]_proj|attn\.w[qkvo])\."
+PROJECTIONS = r"\.(?:to_[qkv]|to_q?kv|to_out|add_[qkv]_proj|attn\.w[qkvo])\."
 COMPONENTS = (
     r"(?:model\.)?diffusion_model|unet|transformer_2|conditional_transformer|text_encoder(?:_\d)?"
     r"|text_encoders\.\w+|text_conditioner|connectors|text_embedding_projection|conditioner\.embedders"
@@ -84,7 +85,16 @@ DIFFERENCES = {
 """Ends of names of what is added to a tensor, all of it → what the tensor is called after the module."""
 
 MERGE = "merge it with the tool that trained it"
+BESIDE = "load it next to the model, in the program that it was made for"
+OTHER_FILES = [
+    (r"^lllite_(?:unet|dit)_", "a ControlNet-LLLite, which adds to what the layers of its base take in", BESIDE),
+    (r"^(?:image_proj|ip_adapter)\.", "an IP-Adapter, which is a model next to its base", BESIDE),
+    (r"^(?:emb_params|clip_[lg]|t5xxl|string_to_param\..+)$", "a textual inversion, which is vectors of words", BESIDE),
+]
+"""What people share next to adapters, in files of its own."""
+
 NOT_HANDLED = [
+    *OTHER_FILES,
     (r"_norm\.scale$", "a control LoRA, which sets norms of its base", MERGE),
     (r"\.reshape_weight$", "a control LoRA that widens its base", MERGE),
     (r"^lora_controlnet$", "a control LoRA, which is a model next to its base", MERGE),
@@ -169,9 +179,9 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
     )
 
 
-def check_handled(dimensions: Mapping[str, int]) -> None:
+def check_handled(dimensions: Mapping[str, int], known: Iterable[tuple[str, str, str]] = NOT_HANDLED) -> None:
     """Raise UnsupportedError for tensors, of so many dimensions, of a kind that is known by name: for what tells most."""
-    for pattern, kind, hint in NOT_HANDLED:
+    for pattern, kind, hint in known:
         for name, count in dimensions.items():
             if re.search(pattern, name) or re.search(pattern, f"{name}:{count}"):
                 raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
@@ -209,4 +219,4 @@ def is_own(names: Collection[str], configured: bool) -> bool:
     """
     if any(name.startswith("base_model.model.") for name in names):
         return not configured and any(map(IN_PEFT.search, names))
-    return any(map(OWN.search, names))
+    return any(OWN.search(unwrapped(name)) for name in names)

@@ -55,6 +55,9 @@ CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 LINEAR_TYPES = {"gpt_bigcode", "gpt_neo", "starcoder2", "qwen"}
 """Types of models in which modules of these names are Linear layers."""
 
+IN_OUT_PARAMETERS = {"text_projection"}
+"""Last names of parameters that stand for a Linear layer, and are stored as (in, out): of OpenCLIP."""
+
 HEAD = "lm_head"
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "decoder.embed_tokens", "text_model.embed_tokens")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapterops.errors import InputError, NotFoundError, at
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
+from adapterops.formats.diffusion.spellings import OTHER_FILES, check_handled
 from adapterops.formats.further import further_weights
 from adapterops.formats.kinds import are_of_adapter
 from adapterops.formats.models.tokenizers import tokenizer_files
@@ -55,6 +56,8 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
             code="E-UNMERGED",
         )
     if fields is None and file.entries and not are_of_adapter(file.entries):
+        with at(path=weights):
+            check_handled({tensor: len(entry.shape) for tensor, entry in file.entries.items()}, OTHER_FILES)
         raise InputError(
             f"is a model, where an adapter is expected: all tensors have names of weights, such as {min(file.entries)}",
             path=weights,

@@ -6,14 +6,14 @@ that say their part in another way (`lora_te_text_model...`) are found in the wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, OptionError, count
-from adapterops.formats.diffusion.flat import flat
+from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.naming import Names
 from adapterops.storage.lazy import Lazy
@@ -29,7 +29,8 @@ def in_components(adapter: Adapter, base: Checkpoint, component: str | None = No
 
     Raises:
         OptionError: there is no such component, or the base is no pipeline.
-        IncompatibleError: the modules may be in several components, or are in none.
+        IncompatibleError: the modules may be in several components, or are in none; or they are of a transformer, of which
+            there are several, and `component` is none of these.
     """
     there = list(base.files.components) if base.files else []
     if component is not None and component not in there:
@@ -41,11 +42,15 @@ def in_components(adapter: Adapter, base: Checkpoint, component: str | None = No
         return adapter
     parts = {each: _part(base, each) for each in there}
     placed = {module for module in adapter.layout if module.partition(".")[0] in there}
-    known = {module for module in adapter.layout if module not in placed and flat(module).part}
-    bare = {module: adapter.layout[module].shape for module in adapter.layout.keys() - placed - known}
+    parted = {module: flat(module).part for module in adapter.layout if module not in placed}
+    denoised = _of_one_denoiser(
+        {module for module, part in parted.items() if part == DENOISER}, there, component, adapter
+    )
+    known = {module for module, part in parted.items() if part and module not in denoised}
+    bare = {module: adapter.layout[module].shape for module, part in parted.items() if not part}
     if bare and component is None:
         component = _only(bare, parts, adapter)
-    names = {module: module for module in known}
+    names = {module: module for module in known} | {module: f"{component}.{module}" for module in denoised}
     for each, part in parts.items():
         own = {module.removeprefix(f"{each}."): module for module in adapter.layout if module.startswith(f"{each}.")}
         own |= {module: module for module in bare if each == component}
@@ -62,6 +67,29 @@ def in_components(adapter: Adapter, base: Checkpoint, component: str | None = No
             tensor if tensor.partition(".")[0] in there else f"{component}.{tensor}": stored
             for tensor, stored in adapter.full.items()
         },
+    )
+
+
+def _of_one_denoiser(
+    modules: Collection[str], components: Collection[str], component: str | None, adapter: Adapter
+) -> Collection[str]:
+    """The modules that are in `component` because that is one of several transformers, as those of Wan 2.2 for the first and
+    the last steps are, and their names (`diffusion_model.`, `lora_unet_`) say no more than that they are of one.
+
+    Raises:
+        IncompatibleError: there are several, and none is named.
+    """
+    denoisers = [each for each in components if flat(f"{each}.x").part.startswith(DENOISER)]
+    if not modules or len(denoisers) < 2:
+        return ()
+    if component in denoisers:
+        return modules
+    raise IncompatibleError(
+        f"names no component, and the pipeline has {' and '.join(denoisers)}, which are alike",
+        path=name(adapter),
+        tensor=min(modules),
+        hint=f"name the one it was trained on: --component {denoisers[0]}, or --component {denoisers[1]}",
+        code="E-NAMES",
     )
 
 

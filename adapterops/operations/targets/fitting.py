@@ -11,6 +11,7 @@ from adapterops.formats.models.architectures import (
     CONV1D_MODULES,
     CONV1D_TYPES,
     FUSED,
+    IN_OUT_PARAMETERS,
     INTERLEAVED,
     WEIGHT,
 )
@@ -49,9 +50,11 @@ def fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
         return None
     if sorted(stored) != sorted(part.shape) or (stored != part.shape and not own):
         return None
-    if stored != part.shape and not may_be_conv1d(part.module, names.types):
+    parameter = last(candidate.tensor) in IN_OUT_PARAMETERS
+    if stored != part.shape and not (parameter or may_be_conv1d(part.module, names.types)):
         return None
-    transposed = stored != part.shape if stored[0] != stored[1] else conv1d(part.module, {"model_type": names.type})
+    square = parameter or conv1d(part.module, {"model_type": names.type})
+    transposed = stored != part.shape if stored[0] != stored[1] else square
     return Target(
         candidate.tensor, part.source, part.module, stored, first=part.first, transposed=transposed != part.transposed
     )
@@ -150,7 +153,9 @@ def check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
     """Where other weights of an unknown model are stored transposed, a square one does not show how it is."""
     if names.type in CONV1D_TYPES:
         return
-    stored = [target for start, target in found if start == target.tensor]
+    stored = [
+        target for start, target in found if start == target.tensor and last(target.tensor) not in IN_OUT_PARAMETERS
+    ]
     single = [
         target for target in stored if len(names.base[target.tensor].shape) == 2 and target.source == target.module
     ]

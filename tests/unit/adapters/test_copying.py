@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import gguf_files
@@ -49,6 +52,17 @@ def test_a_file_in_its_own_format(tmp_path: Path, format: str, capsys: pytest.Ca
     (module,) = ao.open_adapter(source).layout
     before, after = (ao.open_adapter(each).updates[module].dense() for each in (source, tmp_path / "out"))
     np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_a_base_whose_names_the_file_has_changes_nothing(tmp_path: Path, format: str) -> None:
+    """Names with underscores get dots in memory, and underscores again in kohya's files."""
+    source = lone(tmp_path / "a.safetensors", *FILES[format])
+    name = "transformer_blocks.0.attn.to_q" if format == "diffusers" else "blocks.0.attn.q"
+    save_file({f"{name}.weight": torch.zeros(5, 6)}, tmp_path / "base.safetensors")
+    line = ["convert", str(source), "--to", format.split()[0], "--base", str(tmp_path / "base.safetensors")]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    assert next((tmp_path / "out").glob("*.safetensors")).read_bytes() == source.read_bytes()
 
 
 def test_a_scale_that_only_the_header_says_is_written_where_every_program_reads_it(tmp_path: Path) -> None:
@@ -136,3 +150,68 @@ def test_blocks_of_gguf_are_written_in_float32_where_that_is_asked_for(tmp_path:
     }
     assert run([*line, "-o", str(tmp_path / "same")]) == 0
     assert next((tmp_path / "same").glob("*.gguf")).read_bytes() == source.read_bytes()
+
+
+def peft(folder: Path, dtype: torch.dtype = torch.float32, more: str = "", **fields: object) -> Path:
+    own = factors(dtype=dtype)
+    for name in [name for name in own if name.endswith("lora_B.weight") and more]:
+        own[name.replace("lora_B.weight", more)] = torch.rand(len(own[name])).to(dtype)
+    return write_adapter(folder, own, config(2, **fields))
+
+
+def mlx(folder: Path, dtype: torch.dtype = torch.float32, kind: str = "lora", **fields: object) -> Path:
+    folder.mkdir()
+    tensors = {"layers.0.q_proj.lora_a": torch.randn(6, 2), "layers.0.q_proj.lora_b": torch.randn(2, 8)}
+    tensors |= {"layers.0.q_proj.m": torch.rand(8)} if kind == "dora" else {}
+    save_file({name: each.to(dtype) for name, each in tensors.items()}, folder / "adapters.safetensors", {"a": "b"})
+    parameters = {"rank": 2, "scale": 20.0, "dropout": 0.0, **fields}
+    document = {"fine_tune_type": kind, "num_layers": 2, "iters": 9, "lora_parameters": parameters}
+    (folder / PEFT[1]).write_text(json.dumps(document, indent=3))
+    return folder
+
+
+def ggufs(folder: Path, type_: str = "F32", **options: Any) -> Path:
+    folder.mkdir()
+    types = {f"{name}.weight.lora_a": gguf.GGMLQuantizationType[type_] for name in ("blk.0.attn_q", "blk.0.attn_k")}
+    return gguf_files.write(folder / "a.gguf", stored=types, **options)
+
+
+ROWS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "rsLoRA": ("peft", lambda at: peft(at, use_rslora=True)),
+    "patterns": ("peft", lambda at: peft(at, alpha_pattern={"layers.0.q_proj": 3}, lora_alpha=7)),
+    "an expression": ("peft", lambda at: peft(at, target_modules=".*[qv]_proj", lora_dropout=0.1)),
+    "DoRA": ("peft", lambda at: peft(at, more="lora_magnitude_vector", use_dora=True)),
+    "biases": ("peft", lambda at: peft(at, more="lora_B.bias", lora_bias=True)),
+    "BF16": ("peft", lambda at: peft(at, torch.bfloat16)),
+    "MLX": ("mlx", mlx),
+    "MLX, F16": ("mlx", lambda at: mlx(at, torch.float16)),
+    "MLX, DoRA": ("mlx", lambda at: mlx(at, kind="dora")),
+    "MLX, keys": ("mlx", lambda at: mlx(at, keys=["q_proj"])),
+    "MLX, scale 1": ("mlx", lambda at: mlx(at, scale=1.0)),
+    "GGUF": ("gguf", ggufs),
+    "GGUF, F16": ("gguf", lambda at: ggufs(at, "F16")),
+    "GGUF, BF16": ("gguf", lambda at: ggufs(at, "BF16")),
+    "GGUF, Q8_0": ("gguf", lambda at: ggufs(at, "Q8_0")),
+    "GGUF, no alpha": ("gguf", lambda at: ggufs(at, alpha=None)),
+    "GGUF, alpha 0": ("gguf", lambda at: ggufs(at, alpha=0.0)),
+}
+"""Adapters of models of language → their format, and how one is made."""
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_nothing_is_done_to_an_adapter_in_its_own_format(tmp_path: Path, row: str) -> None:
+    """Tensors, header and config are copied byte for byte; and again from there."""
+    form, make = ROWS[row]
+    torch.manual_seed(0)
+    source = make(tmp_path / "a")
+    base = ["--base", str(gguf_files.write_base(tmp_path / "base"))] if form == "gguf" else []
+    before = {each.suffix: each.read_bytes() for each in ([source] if source.is_file() else source.iterdir())}
+    for number in range(2):
+        out = tmp_path / f"out-{number}"
+        assert run(["convert", str(source), "--to", form, *base, "-o", str(out)]) == 0
+        after = {each.suffix: each.read_bytes() for each in out.iterdir() if each.name != "adapterops.json"}
+        assert before == {suffix: content for suffix, content in after.items() if suffix in before}
+        source = out
+    if form == "peft":
+        assert run(["calc", "a", f"a={source}", "-o", str(tmp_path / "same")]) == 0
+        assert all((tmp_path / "same" / name).read_bytes() == (source / name).read_bytes() for name in PEFT)

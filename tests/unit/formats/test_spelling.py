@@ -45,6 +45,8 @@ def test_two_spellings_are_refused_with_both_and_what_settles_them(one: str, oth
 @pytest.mark.parametrize("both", [(f"model.{Q}", f"model.language_model.{Q}"), (f"{PHI}.qkv_proj", f"{PHI}.k_proj")])
 def test_within_one_adapter(both: tuple[str, str]) -> None:
     assert difference([shapes(*both)]) is not None
+    with pytest.raises(IncompatibleError, match="keep one of the two"):
+        check_spelled([shapes(*both)], ["a"])
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,8 @@ def test_within_one_adapter(both: tuple[str, str]) -> None:
         ((f"model.{Q}", f"vision_tower.{Q}"), (f"model.{Q}",)),
         ((f"model.language_model.{Q}",), ("model.visual.blocks.0.attn.qkv",)),
         ((f"{PHI}.q_proj",), (f"{PHI}.k_proj",)),
+        (("transformer.blocks.0.attn1.to_q",), ("transformer_2.blocks.0.attn1.to_q",)),
+        (("text_encoder.text_model.layers.0.q",), ("text_encoder_2.text_model.layers.0.q",)),
         (("model.layers.0.mlp.experts.0.gate_proj",), ("model.layers.0.mlp.experts.0.up_proj",)),
     ],
 )

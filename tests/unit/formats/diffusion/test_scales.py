@@ -95,6 +95,7 @@ def test_headers_that_contradict_the_tensors(tmp_path: Path, header: dict[str, s
     [
         {"lora_alpha": "8", "network_alpha": "16"},
         {"lora_alpha": "8", "transformer.lora_alpha": "16"},
+        {"diffusion_model.lora_alpha": "8", "lora_adapter_metadata": PACKED},
     ],
     ids=str,
 )
