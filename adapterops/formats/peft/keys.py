@@ -53,7 +53,9 @@ ROWS = re.compile(r"(?:\.token_adapter)?\.trainable_tokens_delta(?:\.(?P<adapter
 KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
-UNANNOUNCED = "if the model was trained with it, name its module in modules_to_save of the config, or set bias; else take it out of the file"
+UNANNOUNCED = (
+    "if it was trained, name its module in modules_to_save of the config, or set bias; else take it out of the file"
+)
 
 OTHER_KINDS = [
     (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
