@@ -96,6 +96,13 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts], sided:
     last = module.rpartition(".")[2]
     if wanted == ["weight"] and last not in CONV1D_MODULES:
         return {"weight": pairs[0]}
+    if wanted == ["weight"]:
+        raise UnsupportedError(
+            "has LoRA on its parameter weight, which GPT-2 and its kin store as (in, out) and other models as (out, in): "
+            "which of the two this is cannot be known here",
+            tensor=module,
+            hint="merge it with PEFT (merge_and_unload)",
+        )
     if last != EXPERTS or not {GATE_UP, DOWN}.issuperset(wanted):
         raise UnsupportedError(
             f"has LoRA on its parameter {' and '.join(wanted)}, which is not handled", tensor=module, hint=HINT

@@ -34,6 +34,9 @@ WHOLE = ("generation_config.json", "tokenizer_config.json")
 DEPTH = 3
 """Folders in folders that are looked into."""
 
+PART = re.compile(r"adapter_model-0*([1-9]\d*)-of-0*([2-9]|[1-9]\d+)\.(?:safetensors|bin)")
+"""The name of one file of an adapter in several."""
+
 
 def further_weights(place: Place, weights: Path) -> tuple[str, ...]:
     """The files in the folder of an adapter that may hold trained weights, but for the adapter's own. By name alone.
@@ -44,6 +47,25 @@ def further_weights(place: Place, weights: Path) -> tuple[str, ...]:
         return ()
     found = _held(replace(place, path=weights.parent), weights, DEPTH)
     return tuple(path.relative_to(weights.parent).as_posix() for path in found)
+
+
+def check_whole(place: Place) -> None:
+    """Raise InputError for one file of an adapter that is in several, or a folder with nothing but these: no program loads
+    them, and one alone is a part of the update.
+    """
+    names = [path.name for path in place.entries()] if place.folder else [place.path.name]
+    part = next((name for name in names if PART.fullmatch(name)), None)
+    if part is None or WEIGHTS in names:
+        return
+    first, count = (int(number) for number in PART.fullmatch(part).groups())  # type: ignore[union-attr]
+    raise InputError(
+        f"is an adapter in {count} files, such as {part}"
+        if place.folder
+        else f"is file {first} of {count} of an adapter",
+        path=place,
+        hint=f"PEFT loads adapters of one file: put the tensors of all {count} into {WEIGHTS}, next to {CONFIG}",
+        code="E-FOLDER",
+    )
 
 
 def _held(folder: Place, weights: Path, depth: int) -> Iterator[Path]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import InputError
+from adapterops.formats.further import check_whole
 from adapterops.registry import Registry
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Spec, Stored
@@ -133,4 +134,5 @@ def read_adapter(place: Place, alpha: float | None = None) -> AdapterFiles:
     Raises:
         NotFoundError, InputError, UnsupportedError: as `format_of` and `Format.read` do.
     """
+    check_whole(place)
     return FORMATS[format_of(place)].read(place, alpha)

@@ -126,6 +126,10 @@ KINDS = {
     "aLoRA": ({"alora_invocation_tokens": [1]}, "aLoRA is active only after certain tokens"),
     "replicated layers": ({"layer_replication": [[0, 1]]}, "its layers are ranges of those of the base"),
     "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
+    "a joined layer of the first PEFT": (
+        {"enable_lora": [True, False]},
+        "PEFT before 0.3 had LoRA on parts of a joined layer",
+    ),
     "a field from the future": ({"use_quantum": True}, "'use_quantum' is set and not known"),
 }
 
@@ -142,7 +146,10 @@ NAMES = {
     "HRA": f"{PREFIX}{Q}.hra_u",
     "a prompt of virtual tokens": "prompt_embeddings",
     "a full tensor": f"{PREFIX}model.norm.weight",
-    "a trained bias": f"{PREFIX}{Q}.bias",
+    "a trained bias that the config does not announce": f"{PREFIX}{Q}.bias",
+    "the value head of a critic": "v_head.summary.weight",
+    "LoRA in the names of torchtune": "layers.0.attn.q_proj.lora_a.weight",
+    "LoRA in the names of NeMo": "model.decoder.layers.0.mlp.linear_fc2.adapter.linear_in.weight",
     "a kohya or diffusers LoRA": "lora_unet_down_blocks_0.lora_down.weight",
     "LoHa in the names of kohya": "lora_unet_down_blocks_0.hada_w1_a",
     "LoKr in the names of kohya": "lora_unet_down_blocks_0.lokr_w1",

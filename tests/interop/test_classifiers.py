@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
@@ -130,6 +131,24 @@ def test_a_model_becomes_the_classifier(name: str, config: Any, task: str, targe
     assert json.loads((tmp_path / "out/config.json").read_text())["architectures"] == [type(made).__name__]
     with safe_open(tmp_path / "out/model.safetensors", "pt") as file:
         assert not [key for key in file.keys() if key.startswith(("lm_head", "cls.", "vocab_", "decoder."))]  # noqa: SIM118
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "head"), [("LlamaForCausalLM", LLAMA, "score"), ("RobertaForMaskedLM", ROBERTA, "classifier")]
+)
+def test_a_head_under_the_name_of_an_adapter(
+    name: str, config: Any, head: str, tmp_path: Path, capsys: Capture
+) -> None:
+    """Which the names of its LoRA do not have; what sounds like a layer is none of a head that transformers has."""
+    base = save(name, config, tmp_path / "base")
+    live = train(base, tmp_path / "a", "SEQ_CLS", "q_proj" if head == "score" else "query")
+    path = tmp_path / "a/adapter_model.safetensors"
+    plain = load_file(path)
+    save_file({key.replace(f"{head}.", f"{head}.modules_to_save.mine."): each for key, each in plain.items()}, path)
+    check(base, tmp_path / "a", tmp_path / "out", "SEQ_CLS", live)
+    save_file({key.replace(f"{head}.", f"{head}.modules_to_save.linear."): each for key, each in plain.items()}, path)
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "none")]) == 4
+    assert f"{head}.linear" in capsys.readouterr().err
 
 
 def test_the_class_may_be_said_instead_of_the_task(tmp_path: Path) -> None:

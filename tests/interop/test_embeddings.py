@@ -116,9 +116,18 @@ def test_dora_on_an_embedding(name: str, tmp_path: Path, capsys: Capture) -> Non
     assert "DoRA" in capsys.readouterr().err
 
 
-def test_one_update_of_two_tied_ends_is_refused(tmp_path: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize("end", ["takes", "gives"])
+def test_one_update_of_two_ends_that_peft_keeps_tied(end: str, tmp_path: Path) -> None:
+    """PEFT has it under the names of both, and each applies it once; what PEFT merges has it twice."""
     base = make("llama, tied", tmp_path / "base")
-    both = {"target": ["embed_tokens"], "ensure_weight_tying": True}
-    trained("llama, tied", base, tmp_path / "a", words=WORDS, **both)
-    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
-    assert "LoRA on tied weights is not handled" in capsys.readouterr().err
+    target = [getattr(MODELS["llama, tied"], end), "q_proj"]
+    live = trained("llama, tied", base, tmp_path / "a", words=WORDS, target=target, ensure_weight_tying=True)
+    found = fused("llama, tied", base, tmp_path / "a", tmp_path / "out", WORDS)
+    torch.testing.assert_close(found, logits(live, WORDS), rtol=1e-5, atol=1e-5)
+    for command in (
+        ["truncate", "--energy", "1"],
+        ["merge", str(tmp_path / "a"), "--linear", "-w", "0.5", "-w", "0.5"],
+    ):
+        out = tmp_path / command[0]
+        assert run([command[0], str(tmp_path / "a"), *command[1:], "-o", str(out)]) == 0
+        torch.testing.assert_close(loaded("llama, tied", base, out), logits(live, WORDS), rtol=1e-5, atol=1e-5)

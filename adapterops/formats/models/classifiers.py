@@ -100,6 +100,17 @@ def is_head(tensor: str) -> bool:
     return tensor.partition(".")[0] in HEADS
 
 
+def is_of_head(tensor: str) -> bool:
+    """Whether a class of transformers may have a tensor of this name in its head: that is one layer, or two.
+
+    >>> is_of_head("score.weight"), is_of_head("classifier.out_proj.bias"), is_of_head("classifier.mine.weight")
+    (True, True, False)
+    """
+    module, _, role = tensor.rpartition(".")
+    head, _, inner = module.partition(".")
+    return head in HEADS and inner in ("", "dense", "out_proj") and role in ("weight", "bias")
+
+
 def classifier(config: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> str | None:
     """The class of the classifier that an adapter was trained on; None where it was on none, or on an unknown one.
 

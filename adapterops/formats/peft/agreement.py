@@ -84,17 +84,24 @@ def check_kernels(file: Header, found: Mapping[str, Parts]) -> None:
             )
 
 
-def check_not_tied(found: Mapping[str, Parts], fields: Any) -> None:
-    """Where PEFT is to keep two ends tied, it has one update for both, under two names. Of full tensors the file shows
-    whether it did.
+def are_tied(found: Mapping[str, Parts], fields: Any) -> bool:
+    """Whether there is one update of two tied ends, which PEFT then has under the names of both: of the output embedding, and
+    transposed of the input embedding. Each applies it once.
+
+    Raises:
+        InputError: they are not of one rank and one shape.
     """
-    for module in found if fields and fields.get("ensure_weight_tying") else ():
-        if is_end(f"{module}.weight"):
-            raise UnsupportedError(
-                "ensure_weight_tying is set, and LoRA on tied weights is not handled",
-                tensor=module,
-                hint="merge it with PEFT, or train without it",
-            )
+    if not fields or not fields.get("ensure_weight_tying"):
+        return False
+    ends = {module: each for module, each in found.items() if is_end(f"{module}.weight")}
+    if len({(each.shape, each.rank) for each in ends.values()}) > 1:
+        shown = ", ".join(f"{module} has rank {each.rank} and {list(each.shape)}" for module, each in ends.items())
+        raise InputError(
+            f"ensure_weight_tying is set, and what is tied has no update of one rank and shape: {shown}",
+            hint=OTHERS,
+            code="E-SHAPE",
+        )
+    return len(ends) > 1
 
 
 def check_biases(biases: Mapping[str, Parts], found: Mapping[str, Parts], file: Header) -> None:

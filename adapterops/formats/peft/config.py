@@ -28,6 +28,10 @@ REFUSED = {
     "loftq_config": ("its factors belong to a quantized base", BASE_CHANGING["loftq"]),
     "alora_invocation_tokens": ("aLoRA is active only after certain tokens", LOAD),
     "arrow_config": ("Arrow chooses an adapter per token", LOAD),
+    "enable_lora": (
+        "PEFT before 0.3 had LoRA on parts of a joined layer, whose B is that of a convolution in groups",
+        "merge it into its base with the PEFT that it was trained with",
+    ),
     "modules_to_tie": ("LoRA on tied weights is not handled", MERGE),
     "megatron_config": ("Megatron layers are not handled", "export it with Megatron to PEFT's format"),
 }
@@ -49,7 +53,7 @@ KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
 
 IGNORED = {
     "peft_version", "eva_config", "corda_config", "lora_ga_config", "monteclora_config", "velora_config", "runtime_config",
-    "megatron_core", "ensure_weight_tying",
+    "megatron_core", "ensure_weight_tying", "merge_weights",
 }  # fmt: skip
 """Fields about training, or defaults of what is not handled."""
 

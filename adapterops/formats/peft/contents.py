@@ -13,12 +13,12 @@ from adapterops.formats.experts import along_experts, by_expert, parameters, squ
 from adapterops.formats.peft.agreement import (
     OTHERS,
     agreeing,
+    are_tied,
     check_biases,
     check_float,
     check_kernels,
     check_kinds,
     check_lora_bias,
-    check_not_tied,
     check_rows,
     check_saved,
 )
@@ -83,6 +83,8 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
         if along := along_experts(raw):
             experts |= along
             config = replace(config, targets=None)  # which name the experts as modules
+        if are_tied(raw, fields):
+            config = replace(config, targets=None)  # which name one of the ends
     needed = fields is None and not stated(file.metadata) and not any(pair.alpha for pair in found.values())
     embeddings = frozenset(module for module, each in split.items() if each.kind.embedding)
     config = replace(
@@ -110,7 +112,6 @@ def _known(
             named = {name: pair for name, pair in raw.items() if name.startswith(prefix)}
             check_kinds(named, own)
             check_kernels(file, named)
-            check_not_tied(named, own)
             check_lora_bias(any(name.startswith(prefix) for name in biases), own)
         scales = _scalings(file, inside, own, alpha, config_path, stacked)
         known |= {prefix + name: scaling for name, scaling in scales.items()}

@@ -27,6 +27,11 @@ ALPHA = re.compile(r"(?P<module>.+)\.alpha")
 TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)\.")
 """What PEFT puts into the name of a trained copy: the name of the adapter, too."""
 
+LAYER = re.compile(
+    r"^\d+$|dense|lin|proj|fc|layer|norm|ln|mlp|net|conv|head|coder|model|block|attn|attention|embed|out|query|key|value|gate|summary|transform"
+)
+"""What is in the names of layers, and hardly in that of an adapter."""
+
 SPELLINGS = [
     re.compile(r"\.modules_to_save(?:\.default)?\."),
     re.compile(r"\.original_module\."),
@@ -48,6 +53,10 @@ ROWS = re.compile(r"(?:\.token_adapter)?\.trainable_tokens_delta(?:\.(?P<adapter
 KOHYA = r"^lora_(?:unet|te\d?)_"
 """How kohya's names begin."""
 
+UNANNOUNCED = (
+    "if it was trained, name its module in modules_to_save of the config, or set bias; else take it out of the file"
+)
+
 OTHER_KINDS = [
     (r"\.hada_t|\.lora_mid\b", "LoHa or LoRA of a convolution (Tucker)", "convert it to LoRA with PEFT first"),
     (r"\.lokr_t", "LoKr of a convolution (Tucker)", "merge it into its base with PEFT"),
@@ -66,6 +75,16 @@ OTHER_KINDS = [
     *ARRAYS,
     (rf"{KOHYA}|\.lora_(?:down|up)\.", "a kohya or diffusers LoRA", "convert it to PEFT's format first"),
     (
+        r"\.adapter\.linear_(?:in|out)\.",
+        "LoRA in the names of NeMo and Megatron",
+        "export it to PEFT's format with the program that trained it",
+    ),
+    (
+        r"\.lora_[ab]\.weight$",
+        "LoRA in the names of torchtune",
+        "save it in PEFT's format: torchtune writes adapter_model.safetensors, too",
+    ),
+    (
         r"\.lora_[ab]\b",
         "lower-case LoRA names, as MLX writes them",
         "keep it in a folder of its own, with its adapter_config.json",
@@ -75,8 +94,13 @@ OTHER_KINDS = [
         "a weight of the base model (a resized or trained layer)",
         "it replaces the base's and cannot be added",
     ),
-    (r"\.bias$", "a trained bias", "train with bias='none'"),
-    (r"\.weight$", "a full tensor (modules_to_save)", "it replaces the base's and cannot be added"),
+    (
+        r"\bv(?:alue)?_head\.",
+        "the value head of a critic or a reward model, which the config does not announce",
+        UNANNOUNCED,
+    ),
+    (r"\.bias$", "a trained bias that the config does not announce", UNANNOUNCED),
+    (r"\.weight$", "a full tensor that the config does not announce", UNANNOUNCED),
 ]
 """What a name that is not LoRA's gives away: pattern, kind, what to do; kinds before the names that they are in. The
 last holds for LoRA's names, too.
@@ -123,7 +147,8 @@ def parse(name: str) -> Key:
     own = name[match.end("module") :] if match else ""
     for pattern, kind, hint in OTHER_KINDS if match is None or STRANGE.search(name) else ():
         if re.search(pattern, name) and not re.search(pattern, own):
-            raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
+            what = f"is {kind}" if hint == UNANNOUNCED else f"belongs to {kind}, which is not handled"
+            raise UnsupportedError(what, tensor=name, hint=hint)
     if match is None:
         raise InputError(
             "is not the name of a LoRA tensor", tensor=name, hint="merge it with the tool that trained it", code="E-KEY"
@@ -224,6 +249,23 @@ def plain(name: str, adapters: Collection[str] = ()) -> str:
 
 
 def named(names: Collection[str]) -> set[str]:
-    """What adapters are called in the names of updates, where that is left in them."""
+    """What adapters are called in the names of updates, where that is left in them, or of trained copies."""
     found = (match["adapter"] or match["of"] for name in names if (match := updates().fullmatch(name)))
-    return {each.rpartition(".")[2] for each in found if each}
+    return {each.rpartition(".")[2] for each in found if each} | _of_copies(names)
+
+
+def _of_copies(names: Collection[str]) -> set[str]:
+    """What an adapter is called in the names of trained copies: the one word that all of them have there. It is that of a
+    layer inside of the module where it sounds like one, or where the module as it was before has one of this name.
+
+    >>> _of_copies(["classifier.modules_to_save.mine.dense.weight"]), _of_copies(["classifier.modules_to_save.dense.weight"])
+    ({'mine'}, set())
+    """
+    copies = {name: match for name in names if (match := TRAINED.search(name))}
+    words = {match["adapter"] for match in copies.values()}
+    twins = (f"{name[: at.start()]}.original_module.{name[at.start('adapter') :]}" for name, at in copies.items())
+    return (
+        words
+        if len(words) == 1 and not any(map(LAYER.search, words)) and not any(each in names for each in twins)
+        else set()
+    )

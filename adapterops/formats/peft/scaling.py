@@ -64,6 +64,7 @@ def scalings(
         return dict.fromkeys(ranks, Scaling(1, 1))
     if stated == "ADALORA":
         return _of_adalora(fields, ranks)
+    _check_stated(fields, "r", field)
     r, alpha = _rank("r", fields.get("r")), check_alpha(field, fields.get(field))
     rslora = fields.get("use_rslora") or False
     if not isinstance(rslora, bool):
@@ -89,6 +90,7 @@ def _of_adalora(fields: Mapping[str, Any], ranks: Mapping[str, int | None]) -> d
     Raises:
         InputError: a mask of rank_pattern keeps another number of dimensions than the tensors have.
     """
+    _check_stated(fields, "init_r", "lora_alpha")
     initial, alpha = _rank("init_r", fields.get("init_r")), check_alpha("lora_alpha", fields.get("lora_alpha"))
     masks = fields.get("rank_pattern") or {}
     for name, mask in masks.items() if isinstance(masks, dict) else ():
@@ -124,6 +126,16 @@ def _look_up(what: str, patterns: Any, modules: Sequence[str], default: float, c
             )
             break
     return {module: values[indices[0]] if indices else default for module, indices in zip(modules, found, strict=True)}
+
+
+def _check_stated(fields: Mapping[str, Any], *names: str) -> None:
+    """Raise InputError for a field that a config lacks, which has a default in the versions of PEFT, not in each the same."""
+    if lacking := [name for name in names if name not in fields]:
+        raise InputError(
+            f"does not state {' and '.join(lacking)}, which the scale depends on",
+            hint="write what it was trained with into the config; PEFT's own defaults are r 8, lora_alpha 8 and init_r 12",
+            code="E-CONFIG",
+        )
 
 
 def _rank(what: str, value: Any) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
-from adapterops.formats.models.classifiers import classifier, is_head
+from adapterops.formats.models.classifiers import classifier, is_head, is_of_head
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import Ties, check_untied, says_tied, ties_of
@@ -55,7 +55,7 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
             found[full] = other, other
         elif not names and canonical(full) in missing:
             found[full] = missing[canonical(full)]
-        elif not names and ((is_head(full) and known) or is_output(full)):
+        elif not names and ((is_of_head(full) and known) or is_output(full)):
             found[full] = full, None
         elif len(names) == 1 and (layout[names[0]].shape == shape or _resizes(shape, names[0], layout, known)):
             found[full] = names[0], names[0]

@@ -90,3 +90,17 @@ def test_they_stop_the_work_in_the_folder_of_mlx_too(tmp_path):
     with pytest.raises(InputError, match="head"):
         open_adapter(tmp_path / "mlx")
     assert open_adapter(tmp_path / "mlx/adapters.safetensors")
+
+
+@pytest.mark.parametrize("named", ["", "adapter_model-00002-of-00002.safetensors"])
+def test_an_adapter_in_several_files_is_no_adapter_in_one(tmp_path, named):
+    """Whether its folder is named or one of its files: half of the modules would be left out."""
+    folder = write_adapter(tmp_path / "adapter")
+    whole = folder / "adapter_model.safetensors"
+    for part in (1, 2):
+        (folder / f"adapter_model-0000{part}-of-00002.safetensors").write_bytes(whole.read_bytes())
+    whole.unlink()
+    with pytest.raises(InputError, match=r"in 2 files, such as|is file 2 of 2") as error:
+        open_adapter(folder / named if named else folder)
+    assert error.value.code == "E-FOLDER"
+    assert "put the tensors of all 2 into adapter_model.safetensors" in str(error.value.hint)

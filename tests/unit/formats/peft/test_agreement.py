@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from peft_folders import adapter
 
-from adapterops.errors import InputError, UnsupportedError
+from adapterops.errors import InputError
 from adapterops.formats.peft.files import read_files
 
 
@@ -33,6 +33,18 @@ def test_they_do_not(tmp_path: Path, fields: dict[str, Any], others: dict[str, n
 
 
 def test_tied_ends(tmp_path: Path) -> None:
-    tensors = {f"lm_head.lora_{each}.weight": np.ones((2, 2), np.float32) for each in "AB"}
-    with pytest.raises(UnsupportedError, match="LoRA on tied weights"):
-        read_files(adapter(tmp_path, {"ensure_weight_tying": True}, **tensors))
+    """One update under the names of both ends, as it is or transposed; PEFT leaves an end that is not tied alone."""
+    for folder in ("both", "one", "unlike"):
+        (tmp_path / folder).mkdir()
+    head = {f"lm_head.lora_{each}.weight": np.ones((2, 2), np.float32) for each in "AB"}
+    wide = {f"embed_tokens.lora_embedding_{each}": np.ones((2, 2), np.float32) for each in "AB"}
+    both = read_files(adapter(tmp_path / "both", {"ensure_weight_tying": True}, **head, **wide))
+    assert {"lm_head", "embed_tokens"} <= both.modules.keys()
+    assert both.config.targets is None
+    assert "lm_head" in read_files(adapter(tmp_path / "one", {"ensure_weight_tying": True}, **head)).modules
+    narrow = {
+        "embed_tokens.lora_embedding_A": np.ones((2, 3), np.float32),
+        "embed_tokens.lora_embedding_B": np.ones((2, 2), np.float32),
+    }
+    with pytest.raises(InputError, match=r"no update of one rank and shape: .*lm_head has rank 2 and \[2, 2\]"):
+        read_files(adapter(tmp_path / "unlike", {"ensure_weight_tying": True}, **head, **narrow))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.formats.peft.keys import OTHER_KINDS, STRANGE, Key, parse, plain, render
+from adapterops.formats.peft.keys import OTHER_KINDS, STRANGE, Key, named, parse, plain, render
 from adapterops.formats.peft.types import ARRAYS, TYPES
 
 
@@ -68,3 +68,20 @@ def test_what_is_nothing_that_is_known() -> None:
 )
 def test_what_peft_puts_into_a_name(name: str, tensor: str) -> None:
     assert plain(name) == tensor
+
+
+@pytest.mark.parametrize(
+    ("names", "adapters"),
+    [
+        (["score.modules_to_save.mine.weight"], {"mine"}),
+        (["c.modules_to_save.mine.dense.weight", "c.modules_to_save.mine.out_proj.weight"], {"mine"}),
+        (["c.modules_to_save.dense.weight", "c.modules_to_save.out_proj.weight"], set()),
+        (["p.modules_to_save.linear.weight"], set()),
+        (["p.modules_to_save.mine.weight", "p.original_module.mine.weight"], set()),
+        (["p.modules_to_save.0.weight"], set()),
+        (["p.modules_to_save.one.weight", "q.modules_to_save.other.weight"], set()),
+        (["q.lora_A.mine.weight", "p.modules_to_save.linear.weight"], {"mine"}),
+    ],
+)
+def test_what_an_adapter_is_called_in_its_names(names: list[str], adapters: set[str]) -> None:
+    assert named(names) == adapters
