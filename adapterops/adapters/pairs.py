@@ -21,8 +21,8 @@ def warn_of_pairs(adapters: Sequence[tuple[str, str]]) -> None:
     for one, other in combinations(named, 2):
         if one != other and one.lower().replace(HIGH, LOW) == other.lower().replace(HIGH, LOW):
             warnings.warn(
-                f"{one} and {other} are by their names the two adapters of a pair, for the two transformers of Wan 2.2 (high"
-                " and low noise): here both are added to one; fuse each into its own",
+                f"{one} and {other} are named as the two adapters of a pair, one for each transformer of Wan 2.2 (high"
+                " and low noise): here both are added to one transformer; fuse each into its own",
                 AdapterWarning,
                 stacklevel=3,
             )
