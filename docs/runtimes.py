@@ -20,7 +20,7 @@ $ adapterops check served --for ollama --base base  # exit code 8
 `check` collects facts from headers and config alone, and judges them by the rules below. They were read in the source of
 the versions that each section names, and measured only where it says so; no server was run. What holds for some versions
 only says so, and counts: which version will load the adapter is not known. With `--for`, exit code 8 means that something
-is refused or silently wrong, and each finding names the command that mends it; a table of all programs ends with 0. For a
+is refused or silently wrong, and each finding names the command that fixes it; a table of all programs ends with 0. For a
 wrong scale the finding says by what factor, least and largest over the modules. `--base` compares names and shapes, too, and
 tells what depends on the type of the model.
 

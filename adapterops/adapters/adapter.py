@@ -158,7 +158,7 @@ def _check_alike(adapters: Sequence[Adapter]) -> None:
     if len({adapter.task_vector for adapter in adapters}) > 1:
         vector, other = (next(each for each in adapters if each.task_vector == kind) for kind in (True, False))
         raise IncompatibleError(
-            f"is a whole model, and {name(other)} an adapter: their modules have other names, and are not merged",
+            f"is a whole model, and {name(other)} is an adapter: their modules have different names, so they cannot be merged",
             path=name(vector),
             hint=f"fuse the adapter first: adapterops fuse BASE {name(other)} -o fused; and merge --tuned fused",
         )
@@ -168,7 +168,7 @@ def check_ordered(adapter: Adapter) -> None:
     """Raise IncompatibleError for an adapter whose rows are in llama.cpp's order."""
     for module in adapter.interleaved:
         raise IncompatibleError(
-            "its rows are in llama.cpp's order, which depends on the number of attention heads, and the adapter does not say that",
+            "its rows are in llama.cpp's order, which depends on the number of attention heads, which the adapter does not state",
             path=name(adapter),
             tensor=module,
             hint="name the model that it is for with --base; in Python with named_as",
@@ -201,9 +201,9 @@ def check_needs_no_base(adapter: Adapter, what: str) -> None:
                 f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
                 path=name(adapter),
                 tensor=module,
-                hint="name that with --base"
+                hint="name the model with --base"
                 if layout.reads in ("weight", "shape")
-                else f"fuse it, and take out what it has become: adapterops fuse BASE {name(adapter)} -o fused; "
+                else f"fuse it, and extract the change as LoRA: adapterops fuse BASE {name(adapter)} -o fused; "
                 "adapterops extract fused --base BASE --rank 32 -o lora",
             )
 

@@ -46,8 +46,8 @@ def grams_in(file: Checkpoint) -> Grams:
     def read(name: str) -> Array:
         found = file.stored[name].rows(0, file.layout[name].shape[0], Scratch())
         with at(tensor=name, path=file.files.path if file.files else None):
-            fact = "has numbers that are NaN or infinite, and is to be the mean of products of inputs"
-            check_all_finite(found, fact, hint="make it anew, with adapterops gram")
+            fact = "has numbers that are NaN or infinite, and should be the mean of products of inputs"
+            check_all_finite(found, fact, hint="make it again with adapterops gram")
         return found
 
     return Grams(Lazy(file.layout, read), {name: spec.shape for name, spec in file.layout.items()}, file.history)

@@ -57,6 +57,6 @@ def _vector(lengths: Any, layout: Layout) -> Update:
     if len(lengths) != layout.shape[1]:
         raise UnsupportedError(
             "is DoRA by inputs of a convolution, whose kernel the file does not say",
-            hint="fuse it, and take out what it has become: adapterops extract fused --base BASE --rank 32 -o lora",
+            hint="fuse it, and extract the change as LoRA: adapterops extract fused --base BASE --rank 32 -o lora",
         )
     return Dense(lengths.reshape(1, -1))

@@ -27,16 +27,16 @@ def mean(tensors: Sequence[Stored], weights: Sequence[float]) -> Stored:
     if all(first.same_bytes(each) for each in rest):
         return first
     if not sum(weights):
-        raise OptionError("the weights add up to 0, and full tensors have no mean", hint="give other weights")
+        raise OptionError("the weights add up to 0, so full tensors have no weighted mean", hint="give other weights")
     for each in tensors:
         if each.spec.dtype not in FLOATS:
             raise no_numbers(each.spec.dtype, each.file.path, each.name)
         if each.spec.shape != first.spec.shape:
             raise IncompatibleError(
-                f"is {list(each.spec.shape)}, and {list(first.spec.shape)} in {first.file.path}: there is no mean of the two",
+                f"is {list(each.spec.shape)}, and {list(first.spec.shape)} in {first.file.path}: tensors of different shapes have no mean",
                 path=each.file.path,
                 tensor=each.name,
-                hint="give adapters that trained it in one shape",
+                hint="give adapters that trained it in the same shape",
                 code="E-SHAPE",
             )
     return Stored(Mean(tensors, weights), first.name)

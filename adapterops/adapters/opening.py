@@ -103,7 +103,7 @@ def _finite(tensor: Stored, allow: bool, rows: tuple[int, int] | None) -> Array:
             f"has numbers that are NaN or infinite: {fine.size - fine.sum()} of {fine.size}",
             path=tensor.file.path,
             tensor=tensor.name,
-            hint="use another checkpoint of the training, or take them as they are with --allow-nonfinite, which merge and truncate have",
+            hint="use another checkpoint of the training, or accept them with --allow-nonfinite, an option of merge and truncate",
             code="E-NONFINITE",
         )
     return values

@@ -22,8 +22,8 @@ def warn_of_pairs(adapters: Sequence[tuple[str, str, Collection[str]]]) -> None:
         alike = one.lower().replace(HIGH, LOW) == other.lower().replace(HIGH, LOW)
         if one != other and alike and not set(mine).isdisjoint(its):
             warnings.warn(
-                f"{one} and {other} are by their names the two adapters of a pair, for the two transformers of Wan 2.2 (high"
-                " and low noise): here both are added to one; fuse each into its own:"
+                f"{one} and {other} are named as the two adapters of a pair, one for each transformer of Wan 2.2 (high"
+                " and low noise): here both are added to one transformer; fuse each into its own:"
                 " --component transformer, and --component transformer_2",
                 AdapterWarning,
                 stacklevel=3,

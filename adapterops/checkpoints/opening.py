@@ -95,7 +95,7 @@ def _check_merged(names: Mapping[str, Stored], path: Path) -> None:
             "is an adapter, where a model is needed", hint="name the folder of the model", code="E-ADAPTER"
         )
     raise InputError(
-        f"belongs to LoRA in the model that is not merged: its layers store {len(found)} such tensors",
+        f"belongs to LoRA that is not merged into the model yet: its layers store {len(found)} such tensors",
         tensor=found[0],
         hint=f"adapterops split {path} -o OUT writes its base and its adapter; "
         "or load it with PEFT, and save the adapter with save_pretrained, or what merge_and_unload returns",

@@ -34,7 +34,7 @@ def check_rounding(checkpoint: Checkpoint) -> None:
                 "or --rounding stochastic; or write 16 bits, with --dtype bfloat16; or load base and adapter unmerged"
             )
         elif is_kept(scheme):
-            fact = f"{weights}, whose grid is kept: rounding to nearest loses what is below half a step of it"
+            fact = f"{weights}, whose grid is kept: rounding to nearest loses changes below half a step of it"
             hint = (
                 "--rounding stochastic rounds to it at random, so that the mean is right; or write 16 bits, with "
                 "--dtype bfloat16, or 4, with --quantize nf4"
@@ -54,7 +54,7 @@ def _check_grams(checkpoint: Checkpoint) -> None:
     for name in names:
         scheme, matrix = checkpoint.schemes[name], len(checkpoint.layout[name].shape) == 2
         if not (is_coded(scheme) and matrix):
-            what = scheme.name if matrix else f"{scheme.name} with other experts in one tensor"
+            what = scheme.name if matrix else f"{scheme.name} in one tensor for all experts"
             raise UnsupportedError(
                 f"is stored in {what}, and calibrated rounding does not choose codes of that kind",
                 tensor=name,
@@ -65,8 +65,8 @@ def _check_grams(checkpoint: Checkpoint) -> None:
     without = [name for name in names if name not in checkpoint.grams]
     if without:
         experts = any(EXPERT.search(name) for name in without)
-        makes = "adapterops gram makes them, of all modules or with --adapter of those that it adapts"
-        makes = f"{makes}; of an expert, where its texts have a token for it" if experts else makes
+        makes = "adapterops gram makes them, for all modules, or with --adapter for those that it adapts"
+        makes = f"{makes}; for an expert only if a token of the texts reaches it" if experts else makes
         raise IncompatibleError(
             f"{count(len(without), 'adapted weight')} in codes without a Gram matrix of the inputs",
             tensor=without[0],
@@ -104,7 +104,7 @@ def check_views(checkpoint: Checkpoint) -> None:
         distance = float(np.linalg.norm(original - stored) / max(float(np.linalg.norm(stored)), 1e-30))
         if RELATIVE < distance <= ANOTHER and written:
             warnings.warn(
-                f"{name}: the original, quantized, is {distance:.0%} away from the base: was that made from it?",
+                f"{name}: the original, quantized, is {distance:.0%} away from the base: was the base made from it?",
                 AdapterWarning,
                 stacklevel=2,
             )

@@ -239,7 +239,7 @@ def _check_changed(modules: Facts, out: Path) -> None:
             "the result would be the base, byte for byte: "
             + ("every update is zero" if zero else "rounding erased every update"),
             path=out,
-            hint="adapterops show says whether B was never trained; or are the weights 0?"
+            hint="adapterops show says whether B was ever trained; or are the weights 0?"
             if zero
             else "store it wider: --dtype float32, or float64 with --precision float64",
             code="E-UNCHANGED",

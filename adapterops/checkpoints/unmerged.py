@@ -116,7 +116,7 @@ def _config(header: _Names, division: Division, alpha: float | None) -> dict[str
         )
     if rows := [name for name in division.full if ROWS.search(name)]:
         raise UnsupportedError(
-            "has the rows of an embedding that were trained, and which ones these are is in the config alone",
+            "has trained rows of an embedding, and only the config says which rows",
             path=header.path,
             tensor=rows[0],
             hint=f"put the {CONFIG} of the training into its folder",
@@ -126,7 +126,7 @@ def _config(header: _Names, division: Division, alpha: float | None) -> dict[str
     strange = [name for name, kind in kinds.items() if kind.peft_type != "LORA"]
     if len(kinds) > 1 or strange:
         raise UnsupportedError(
-            f"has updates of {' and '.join(kinds)}, of which lora_alpha does not say enough",
+            f"has updates of {' and '.join(kinds)}, which lora_alpha alone does not describe",
             path=header.path,
             hint=f"put the {CONFIG} of the training into its folder",
         )

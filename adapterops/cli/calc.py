@@ -83,7 +83,7 @@ def _of_collection(path: str, expression: str) -> list[tuple[str, str]]:
         raise OptionError(
             f"none of the names in the expression ({', '.join(asked)}) is that of one of its {count(len(known), 'adapter')}",
             path=path,
-            hint=f"it has {', '.join(known[:SHOWN])}{' ...' if len(known) > SHOWN else ''}; one whose name has other signs "
-            f"than letters, digits and _ is x={path}{SEPARATOR}NAME",
+            hint=f"it has {', '.join(known[:SHOWN])}{' ...' if len(known) > SHOWN else ''}; for a name with characters other "
+            f"than letters, digits and _ write x={path}{SEPARATOR}NAME",
         )
     return found

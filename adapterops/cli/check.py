@@ -44,7 +44,7 @@ def command(
     or at SOURCE.
 
     By rules that were read in the programs' source: no server is run. With --for, exit code 8 where something is refused
-    or silently wrong, with the command that mends it; 0 otherwise, and for the table of all.
+    or silently wrong, with the command that fixes it; 0 otherwise, and for the table of all.
 
     \b
     adapterops check my-adapter
@@ -115,7 +115,7 @@ def _print_all(source: Place, found: dict[str, Verdict]) -> None:
     width = max(len(first) for first, _ in rows)
     for first, second in rows:
         output.line(f"  {first.ljust(width)}  {second}".rstrip())
-    output.line("adapterops check --for NAME says why, and what mends it")
+    output.line("adapterops check --for NAME says why, and how to fix it")
 
 
 def _named(finding: Finding) -> str:

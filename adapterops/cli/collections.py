@@ -40,7 +40,7 @@ def _print_modules(found: CollectionInspection) -> None:
     for module, updates in found.modules.items():
         left, right = found.shared[module]
         rows.append([module, str(updates), str(left), str(right)])
-    print_table(["module", "updates stored", "directions shared of outputs", "of inputs"], rows)
+    print_table(["module", "updates stored", "shared directions of outputs", "of inputs"], rows)
 
 
 def at_most(error: float) -> str:

@@ -40,7 +40,7 @@ def install(context: click.Context, option: click.Parameter, shell: str | None) 
     click.echo(f"wrote {script}")
     if (start := _start(name)) is not None and _added(start, f"source {shlex.quote(str(script))}"):
         click.echo(f"added a line to {start} that reads it")
-    click.echo("it works in every shell that is started from now on")
+    click.echo("it works in shells that are started from now on")
     context.exit()
 
 

@@ -128,9 +128,7 @@ def _print(done: Compressed, out: Path, as_json: bool) -> None:
     saved = 1 - done.codes / done.alone if done.alone else 0.0
     if saved >= GAIN:
         by_themselves = amount(done.alone, "B")
-        line(
-            f"  sharing saves about {saved:.0%} of the {by_themselves} that codes by themselves take for such an error"
-        )
+        line(f"  sharing saves about {saved:.0%} of the {by_themselves} that codes without it take for the same error")
     else:
         remark("note", "the adapters share nothing that makes them smaller: only fewer bits do")
     if done.bytes >= done.in_16_bits:

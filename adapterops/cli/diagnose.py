@@ -139,7 +139,7 @@ def _print(model: Place, found: Diagnosis) -> None:
         exact = "" if found.exact == found.right else f", exactly in {found.exact} of {found.right} modules"
         output.line(f"  rounded {first.says}{exact}{more}")
     elif found.kept is not None and not found.coded:
-        output.line("  rounded in a way that is not known here")
+        output.line("  rounded in an unknown way")
     if found.kept is not None:
         output.line(f"  {output.percent(found.kept)} of the update is left after rounding")
     if found.spectra:

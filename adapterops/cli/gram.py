@@ -25,7 +25,7 @@ LIMIT = 512
     "--adapter",
     type=values.SOURCE,
     metavar="SOURCE",
-    help="The adapter that will be fused, at work in the model.  [default: none, and all layers]",
+    help="The adapter that will be fused; it is active in the model.  [default: none, and all layers]",
 )
 @click.option("--limit", type=values.COUNT, default=LIMIT, show_default=True, help="Lines of TEXTS that are used.")
 @options.alpha

@@ -72,5 +72,5 @@ sarif: Callable[[Any], Any] = click.option(
     "--sarif",
     type=click.Path(path_type=Path, readable=False),
     callback=_checked,
-    help="File to write what was found to as SARIF 2.1.0, for code scanning.",
+    help="File to write the findings to, as SARIF 2.1.0, for code scanning.",
 )

@@ -129,7 +129,7 @@ def run(arguments: list[str]) -> int:
         if error.filename is None:  # a stream of ours: it is dealt with when it is flushed
             return _broken_stream(error)
         kind = InputError if error.errno in OF_PATHS else ResourceError
-        hint = "check the path, and who may use it" if kind is InputError else "look at the disk that it is on"
+        hint = "check the path and its permissions" if kind is InputError else "check the disk that it is on"
         return _fail(kind(f"{error.strerror}", path=error.filename, hint=hint), as_json)
     except Exception:
         return _bug()

@@ -26,7 +26,7 @@ from adapterops.requests.request import Output
     multiple=True,
     type=values.TEXT,
     metavar="FILE",
-    help="What the modules of an adapter take in, as adapterops gram sums it up; one for each adapter, for regmean.",
+    help="Gram matrices of the inputs of an adapter's modules, as adapterops gram writes them; one file for each adapter, for regmean.",
 )
 def command(
     sources: tuple[str, ...], merge: Merge, cut: Output, out: Path, making: Making, inputs_of: tuple[str, ...]

@@ -145,8 +145,8 @@ merging = group(
         "weights",
         multiple=True,
         type=Weights(),
-        help="One for each adapter, in their order: -w 0.7 -w 0.3, or -w 0.7,0.3; or for blocks of one, where all others "
-        "keep 1: -w double_blocks.0-9=0.3,single_blocks.0-37=0.5.  [default: 1]",
+        help="One for each adapter, in their order: -w 0.7 -w 0.3, or -w 0.7,0.3; or by block, for one adapter, where other "
+        "blocks keep 1: -w double_blocks.0-9=0.3,single_blocks.0-37=0.5.  [default: 1]",
     ),
     click.option(
         "--scale",

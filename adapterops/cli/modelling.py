@@ -124,15 +124,15 @@ viewing = group(
         "--rounding",
         type=click.Choice(ROUNDINGS),
         help="How changed weights are rounded to the base's codes or 16 bits: stochastic, with --seed; calibrated, with --grams; or "
-        "nearest, which loses small ones.",
+        "nearest, which loses small changes.",
     ),
     click.option(
         "--grams",
         type=TEXT,
         multiple=True,
         metavar="FILE",
-        help="Inputs of the modules, as adapterops gram sums them up: for regmean one of each adapter, in their order; then, "
-        "or alone, the one of calibrated rounding.",
+        help="Gram matrices of the modules' inputs, as adapterops gram writes them: for regmean one file for each adapter, in "
+        "their order; for calibrated rounding one file, the last.",
     ),
     click.option(
         "--base-view",

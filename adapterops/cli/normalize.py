@@ -20,8 +20,8 @@ from adapterops.requests.request import NAMES, Output
 @click.option(
     "--names",
     type=click.Choice(NAMES),
-    help="With --base: names of modules as the model in memory has them, for PEFT, or as its files do, for programs that serve "
-    "it: of experts that are fused in memory each has its own then.  [default: model]",
+    help="With --base: module names as the model in memory has them (model), for PEFT, or as its files have them (files), for "
+    "programs that serve adapters: experts that are fused in memory are then named one by one.  [default: model]",
 )
 @making
 def command(source: str, out: Path | None, names: str | None, making: Making) -> None:

@@ -68,8 +68,8 @@ component = click.option(
     "components",
     multiple=True,
     metavar="NAME",
-    help="Of a base that is a pipeline the model that the adapters are for, where their names do not say it; or one for each "
-    "adapter, in their order.",
+    help="For a base that is a pipeline of diffusers: the model in it that the adapters are for, if their names do not say it; "
+    "or one for each adapter, in their order.",
 )
 workers = click.option("--workers", type=COUNT, help="Modules worked on at a time.  [default: processors, at most 8]")
 
@@ -104,7 +104,7 @@ device = click.option(
 DTYPE = "Dtype of the output.  [default: that of the input, the widest of several]"
 dtype = click.option("--dtype", type=DType(), help=DTYPE)
 dtype_or_blocks = click.option(
-    "--dtype", type=DType(WIDE), help=f"{DTYPE} q8_0 is for gguf: rows of no whole blocks are float16."
+    "--dtype", type=DType(WIDE), help=f"{DTYPE} q8_0 is for gguf; rows that are not whole blocks of 32 stay float16."
 )
 
 

@@ -66,7 +66,7 @@ def command(
                 f"{verb} {folder} to {done.repo}: {', '.join(done.files)}{removed}; {output.amount(done.bytes, 'B')}"
             )
         if not done.compared:
-            output.line(f"  {done.reason}: what the repository has already, and whether you may write it, is not known")
+            output.line(f"  {done.reason}: what the repository has, and whether you may write to it, was not checked")
         if done.left_out:
             output.line(f"  not sent: {', '.join(done.left_out)}")
         if done.pull_request or done.url:

@@ -121,7 +121,7 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         error = f"relative error at most {saved.proven:.1g}" if saved.proven else "exactly"
         line(f"  read back and compared in float64: every update is the same, {error}")
     if saved.dropped:
-        line(f"  dropped, not worth the budget: {', '.join(saved.dropped)}")
+        line(f"  dropped to stay within the budget: {', '.join(saved.dropped)}")
     if zero:
         every = len(zero) == len(saved.modules)
         which = "every module is" if every else f"{len(zero)} of {count(len(saved.modules), 'module')} are"
@@ -153,8 +153,8 @@ def _print_energy(made: Made, saved: Saved) -> None:
         density = _masked(step)
         if density is not None and density < 1:
             line(
-                f"  of the uncut merge's energy about {1 - density:.0%} is noise of the random mask at density {density:g}, "
-                "where the adapters are unrelated"
+                f"  about {1 - density:.0%} of the uncut merge's energy is noise of the random mask (density {density:g}), "
+                "if the adapters are unrelated"
             )
 
 

@@ -22,6 +22,7 @@ from adapterops.operations.comparing.bases import bases
 from adapterops.operations.models import inspect_model, stored
 from adapterops.reports.figures import three
 from adapterops.storage.place import Place
+from adapterops.updates.layout import DORA
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Checkpoint
@@ -148,18 +149,22 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         least = (
             f"at least {analysis.LITTLE:.0%} of the energy over all modules, rank {most} at least {analysis.ENERGY:.0%}"
         )
+        if few == most:
+            least = f"at least {analysis.ENERGY:.0%} of the energy over all modules"
         output.line(f"rank {few} keeps {least}")
+        if DORA in found.kinds:
+            output.remark("note", "this is DoRA: norms and ranks are those of BA, without the magnitudes")
 
 
 def _print_bases(between: Bases) -> None:
     total, worst = between.total, max(between.modules, key=lambda module: between.modules[module].of_update)
     output.line(
-        f"--base is {output.percent(total.of_weights)} of the adapted weights away from --original; in the directions that "
-        f"the adapter reads, {total.of_update:.2g} times the update, at most {between.modules[worst].of_update:.2g} times, "
+        f"--base differs from --original by {output.percent(total.of_weights)} of the adapted weights; in the directions that "
+        f"the adapter reads, by {total.of_update:.2g} times the update, at most {between.modules[worst].of_update:.2g} times, "
         f"in {worst}"
     )
     output.line(
-        "  an adapter trained on one of them and fused into the other makes a model that is off by as much there"
+        "  if the adapter was trained on one of them and is fused into the other, the model is wrong by as much"
     )
     if verbose():
         rows = [

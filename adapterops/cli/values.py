@@ -44,6 +44,9 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"[{'|'.join(self.choices)}]"
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self.choices if name.startswith(incomplete)]
+
 
 class Number(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """A number that a parameter may be."""
@@ -131,7 +134,7 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
             return name
         if name in self.read():
             self.fail(
-                f"{name} is read, and not written anew; the {self.name}s to write are {', '.join(self.names())}",
+                f"{name} can be read, and not made from a model in 16 bits; the {self.name}s that can are {', '.join(self.names())}",
                 param,
                 ctx,
             )

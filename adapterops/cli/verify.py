@@ -44,7 +44,7 @@ SHOWN = 5
 
 
 @click.command("verify", cls=Sectioned)
-@click.argument("model", type=values.SOURCE)
+@click.argument("model", type=values.SOURCE, default=".")
 @click.option("--base", type=values.TEXT, help="The model it was made from.  [default: what the manifest names]")
 @click.option(
     "--adapter",
@@ -81,7 +81,8 @@ def command(
     spread: Spread,
     looking: Looking,
 ) -> None:
-    """Whether MODEL is its base plus an adapter, and nothing else: exit code 0, or 8 and what is wrong.
+    """Whether a model is its base plus an adapter, and nothing else: the one in the current folder, or at MODEL. Exit code
+    0, or 8 and what is wrong.
 
     How it was made is read from its manifest; options replace what that says. Every adapted weight is compared
     bit for bit with W + ΔW rounded once, and tried on random vectors: (W + sBA) x = W x + s B (A x). Every other tensor

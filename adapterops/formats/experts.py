@@ -66,7 +66,7 @@ def parameters(found: Mapping[str, Parts], targets: Sequence[str], sided: bool) 
             raise UnsupportedError(
                 f"has LoRA on {len(names)} of its parameters, and the config's target_parameters names {', '.join(wanted) or 'none'} of it",
                 tensor=module,
-                hint="which is which cannot be known: give the config that PEFT saved with it, without parameters that the model lacks",
+                hint="they cannot be matched: give the config that PEFT saved with it, without parameters that the model lacks",
             )
         for leaf, pair in _assigned(module, wanted, [found[name] for name in names], sided).items():
             if f"{module}.{leaf}" in found:

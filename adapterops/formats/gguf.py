@@ -127,7 +127,7 @@ def _in_rows(dtype: str, width: int) -> str:
 def _note(dtypes: Sequence[str]) -> str | None:
     """How many tensors are not in Q8_0, where that is asked for."""
     narrow = sum(each != WIDE for each in dtypes)
-    said = f"{narrow} of {count(len(dtypes), 'tensor')} in float16: their rows are no blocks of {Q8.entries} numbers"
+    said = f"{narrow} of {count(len(dtypes), 'tensor')} in float16: their rows are not whole blocks of {Q8.entries} numbers"
     return said if narrow else None
 
 

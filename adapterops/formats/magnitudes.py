@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from adapterops.errors import UnsupportedError
 from adapterops.updates.layout import BY_INPUTS, Layout, magnitudes_of
 
-IN_BASE = "fuse it, and take out what it has become: adapterops extract fused --base BASE --rank 32 -o lora"
+IN_BASE = "fuse it, and extract the change as LoRA: adapterops extract fused --base BASE --rank 32 -o lora"
 
 
 def of_outputs(
@@ -32,7 +32,7 @@ def of_outputs(
     for name, module in found.items():
         if name.endswith(BY_INPUTS) and module not in embeddings:
             raise UnsupportedError(
-                "is DoRA by inputs, and this format has that by outputs", tensor=module, hint=IN_BASE
+                "is DoRA by inputs, and this format has DoRA by outputs only", tensor=module, hint=IN_BASE
             )
         count, ones = layout[name].shape[1], layout[name].kernel
         shapes[name] = module, (1, count, *ones) if ones else (count,)

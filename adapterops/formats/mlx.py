@@ -136,7 +136,7 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
     if stated.get("alpha") not in (None, rank) and not {"fine_tune_type", "num_layers"} & fields.keys():
         raise UnsupportedError(
             f"lora_parameters: alpha is {stated['alpha']!r} next to scale {scale:g} and rank {rank}: the first versions of MLX-LM "
-            "trained with scale · alpha / rank, later ones with scale alone, and which one it was the config does not say",
+            "trained with scale · alpha / rank, later ones with scale alone, and the config does not say which",
             hint="take alpha out, and write the scale that it was trained with",
         )
     return KINDS[KIND[kind]], rank, scale

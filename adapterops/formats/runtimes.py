@@ -38,7 +38,7 @@ FACTS = {
     "rank_pattern": "unequal ranks (rank_pattern)",
     "float_alpha": "a lora_alpha that is not written as an integer",
     "dora": "DoRA",
-    "dora_inputs": "DoRA with a length for each input",
+    "dora_inputs": "DoRA with a magnitude for each input",
     "dora_vector": "DoRA with a dora_scale of one dimension",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
     "loha": "LoHa",
@@ -106,7 +106,7 @@ NAMED_BY_BASE = ("gguf", "kohya")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a program does, how bad that is, and the command that mends it."""
+    """What a program does, how bad that is, and the command that fixes it."""
 
     severity: str
     says: str
@@ -304,7 +304,7 @@ RUNTIMES = {
         TO_MLX,
         {
             **LANGUAGE_ALONE,
-            "dora": fine("a length for each output"),
+            "dora": fine("a magnitude for each output"),
             "head": fine("read where the model has the layer"),
             "base": refused("an unknown name stops it", OWN_BASE),
         },
@@ -386,10 +386,10 @@ RUNTIMES = {
             ),
             "rank_pattern": fine("ranks are those of the tensors"),
             "dora": wrong(
-                "of kohya's Stable Diffusion 1.5 the lengths are dropped (OneTrainer #1563); of PEFT right", FUSE
+                "of kohya's Stable Diffusion 1.5 the magnitudes are dropped (OneTrainer #1563); of PEFT right", FUSE
             ),
             "dora_inputs": wrong(
-                "of Stable Diffusion the lengths are dropped, with a line in the log (measured)", FUSE
+                "of Stable Diffusion the magnitudes are dropped, with a line in the log (measured)", FUSE
             ),
             "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_PEFT),
             "loha": refused("Z-Image and Stable Diffusion stop (measured)", CUT_TO_PEFT),
@@ -416,10 +416,12 @@ RUNTIMES = {
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
-            "dora": wrong("with a length for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE),
+            "dora": wrong(
+                "with a magnitude for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE
+            ),
             "dora_inputs": fine(),
             "dora_vector": wrong(
-                "is taken for a length of each input: the module is left out with an error in the log where the weight is not"
+                "is taken for a magnitude of each input: the module is left out with an error in the log where the weight is not"
                 " square; a square one is silently wrong (#12938, open)",
                 FUSE,
             ),

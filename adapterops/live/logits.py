@@ -171,7 +171,7 @@ def _answer(network: Any) -> Any:
             return network(**inputs)
         except NOT_RUN as error:
             first = first or error
-    raise first or ValueError(f"it takes {network.main_input_name}, and tokens, an image or sound are what can be made")
+    raise first or ValueError(f"it takes {network.main_input_name}, and only tokens, images and sound can be made up")
 
 
 def _inputs(network: Any) -> Iterator[dict[str, Any]]:

@@ -70,7 +70,7 @@ def _weights(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[
     base = next((update.start for update in updates if isinstance(update, Difference)), None)
     if base is None:
         raise UnsupportedError(
-            "has no weight that it is added to, and this space is that of the weights of whole models",
+            "is an adapter, and --space weights is for whole models",
             hint="use --space delta; or name models, with fuse BASE --tuned MODEL",
         )
     models: list[Linear] = [base, *(base + update for update in updates)]
@@ -116,7 +116,7 @@ def factored(updates: Sequence[Linear]) -> list[LowRank]:
     if len(factors) < len(updates):
         raise UnsupportedError(
             "has no factors of low rank, and what is asked for is computed from these",
-            hint="use a method that acts in --space delta, or adapterops truncate first, which finds some",
+            hint="use a method that acts in --space delta, or adapterops truncate first, which computes some",
         )
     return factors
 

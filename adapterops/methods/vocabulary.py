@@ -26,7 +26,7 @@ CONVENTION = Parameter(
     "Reproduce the paper's, PEFT's or mergekit's answer where they differ from the default.",
     choices=("paper", "peft", "mergekit"),
 )
-DISJOINT = Parameter("Of the entries that agree with the elected sign the mean, or the sum.", choices=("mean", "sum"))
+DISJOINT = Parameter("The mean, or the sum, of the entries that agree with the elected sign.", choices=("mean", "sum"))
 SEED = Parameter("Seed of the random masks.", low=0, high=2**63 - 1, whole=True)
 
 

@@ -118,7 +118,7 @@ def _difference_of(
     """The difference of some weights, and of other tensors."""
     if not found:
         raise IncompatibleError(
-            f"no weight changed that extract makes LoRA of, only {', '.join(others[:SHOWN])}",
+            f"no weight that LoRA can hold changed, only {', '.join(others[:SHOWN])}",
             hint="such a change is no LoRA adapter: use the tuned model itself",
             code="E-UNCHANGED",
         )

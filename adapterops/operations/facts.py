@@ -147,7 +147,7 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
 
 
 def _by_inputs(parts: Parts) -> bool:
-    """Whether a module is DoRA with a length for each input of its weight."""
+    """Whether a module is DoRA with a magnitude for each input of its weight."""
     return BY_INPUTS in parts.tensors
 
 

@@ -44,7 +44,7 @@ def files_of(model: Checkpoint, base: Checkpoint) -> Iterator[tuple[str, Problem
     content, folder = read_manifest(place), _folder(place)
     if content is None:
         yield "config.json", None
-        yield from _strangers(folder, shards, "is no file of this model", {".safetensors", ".bin"})
+        yield from _strangers(folder, shards, "does not belong to this model", {".safetensors", ".bin"})
     elif isinstance(content, Problem):
         yield MANIFEST, content
     else:

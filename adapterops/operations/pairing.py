@@ -43,7 +43,7 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
         raise IncompatibleError(
             f"the tuned model has no {' and no '.join(missing)}, its config ties them to nothing, and the base has them: "
             "transformers loads such a model with random numbers there",
-            hint="give each a copy of the shared embedding before you save it, which a new size of the vocabulary made of them",
+            hint="before you save the tuned model, give each of them its own copy of the shared embedding",
             code="E-NAMES",
         )
     if unpaired or missing:
@@ -85,8 +85,8 @@ def full_tensors(
             or (len(tuned.layout[name].shape) == 3 and EXPERTS in name)
         ):
             raise IncompatibleError(
-                "changed, and is a parameter that no adapter can hold that is written here"
-                + (": transformers has it in memory in other pieces than the files" if other else ""),
+                "changed, and no adapter that is written here can hold this parameter"
+                + (": in memory transformers divides it differently from the files" if other else ""),
                 tensor=name,
                 hint="use the tuned model itself, or leave the change out with --rest drop",
                 code="E-REST",

@@ -113,7 +113,7 @@ def rounding(checkpoint: Checkpoint, how: str | None, seed: int = 0, grams: Chec
         raise OptionError(f"the rounding must be one of {', '.join(ROUNDINGS)}, got {how!r}")
     if (how == CALIBRATED) != (grams is not None):
         raise OptionError(
-            "calibrated rounding is for inputs with Gram matrices, and nothing else is",
+            "--rounding calibrated and --grams need each other",
             hint="give both --rounding calibrated and --grams FILE, which adapterops gram makes",
         )
     parameters: dict[str, Any] = {"rounding": how, **({"seed": seed} if how == STOCHASTIC else {})}

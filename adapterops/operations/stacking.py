@@ -133,7 +133,7 @@ class _Layers:
         if len(lists) != 1 or counted is None or config[counted] != len(found) or set(found) != set(range(len(found))):
             raise UnsupportedError(
                 f"has layers in {', '.join(sorted(lists)) or 'no list'}, {count(len(found), 'layer')} by their names, and its config "
-                f"says {config.get(counted) if counted else 'nothing'}: which are to be stacked is not known",
+                f"says {config.get(counted) if counted else 'nothing'}: it is not known which ones to stack",
                 path=_path(model),
                 hint="stack models with one list of layers, as language models have",
             )
@@ -154,12 +154,12 @@ def _check_alike(model: Checkpoint, number: int) -> None:
     config = model.config or {}
     kind, hint = config.get("model_type"), "stack models all layers of which are alike, such as llama"
     if kind not in ALIKE and kind not in LISTED:
-        fact = f"is of type {kind}: whether its layers depend on their number is not known"
+        fact = f"is of type {kind}: it is not known whether its layers depend on their position"
         raise UnsupportedError(fact, path=_path(model), hint=hint)
     lists = [field for field, value in config.items() if isinstance(value, list) and len(value) == number]
     for field in LISTED.get(str(kind), ()):
         if field not in lists:
-            fact = f"has layers of several kinds, and its config has no {field} that says of which each is"
+            fact = f"has layers of several kinds, and its config has no {field} that says which kind each is"
             raise UnsupportedError(
                 fact, path=_path(model), hint="load and save it with transformers, which writes that"
             )
@@ -167,7 +167,7 @@ def _check_alike(model: Checkpoint, number: int) -> None:
         value = config.get(field)
         plain = value is not True and value in (None, 0, 1, [])
         if not plain and not (field == "use_sliding_window" and "layer_types" in lists):
-            fact = f"has layers that depend on their number: {field} of its config is {value!r}"
+            fact = f"has layers that depend on their position: {field} of its config is {value!r}"
             raise UnsupportedError(fact, path=_path(model), hint=hint)
 
 
@@ -203,7 +203,7 @@ def _check_shapes(model: Checkpoint, first: Checkpoint) -> None:
     for name, spec in model.layout.items():
         if name in first.layout and first.layout[name].shape != spec.shape:
             raise IncompatibleError(
-                f"is {list(spec.shape)}, and {list(first.layout[name].shape)} in {_path(first)}: they are models of other sizes",
+                f"is {list(spec.shape)}, and {list(first.layout[name].shape)} in {_path(first)}: the models have different sizes",
                 path=_path(model),
                 tensor=name,
                 hint="stack models of one size",

@@ -103,7 +103,7 @@ def _pairs(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
     for name, other in pair(tuned, base).items():
         after, before = tuned.layout[name], base.layout[other]
         if after.shape != before.shape:
-            words = "they have vocabularies of other sizes" if is_end(other) else "they are models of other sizes"
+            words = "the vocabularies have different sizes" if is_end(other) else "the models have different sizes"
             raise IncompatibleError(
                 f"is {list(after.shape)}, and {list(before.shape)} in the base: {words}",
                 path=_path(tuned),

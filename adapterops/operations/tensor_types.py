@@ -41,7 +41,9 @@ def typed(given: str) -> tuple[re.Pattern[str] | None, str]:
     try:
         return re.compile(pattern) if "=" in given else None, kind.upper()
     except re.error as error:
-        raise OptionError(f"--tensor-type {given[:80]}: {pattern[:80]!r} is no regular expression: {error}") from None
+        raise OptionError(
+            f"--tensor-type {given[:80]}: {pattern[:80]!r} is not a regular expression: {error}"
+        ) from None
 
 
 def tensor_types(checkpoint: Checkpoint, given: Sequence[str]) -> Checkpoint:
@@ -64,7 +66,7 @@ def tensor_types(checkpoint: Checkpoint, given: Sequence[str]) -> Checkpoint:
     path = checkpoint.files.path if checkpoint.files else None
     if not checkpoint.gguf:
         raise IncompatibleError(
-            "is no GGUF model, and --tensor-type is for their tensors", path=path, hint="leave it out"
+            "is not a GGUF model, and --tensor-type is for their tensors", path=path, hint="leave it out"
         )
     files = {name: like(checkpoint, shard) for shard, names in checkpoint.shards.items() for name in names}
     unwritten = {

@@ -138,7 +138,7 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
         cost[stack] = (one.bytes if unit == "bytes" else one.parameters) * adapter.config.experts.get(stack, 1)
     if budget < min(cost.values()):
         raise OptionError(
-            f"a budget of {budget} {unit} does not pay for one dimension of one module",
+            f"a budget of {budget} {unit} is too small for one dimension of any module",
             hint=f"the cheapest takes {min(cost.values())}",
         )
 

@@ -243,7 +243,7 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
             return replace(each, shape=shape)
         if each.needs_base:
             raise UnsupportedError(
-                f"is {each.kind}, and the base has it in another division than the adapter",
+                f"is {each.kind}, and the base divides it differently from the adapter",
                 tensor=name,
                 hint="fuse it into its base by itself",
             )

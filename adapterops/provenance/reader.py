@@ -51,7 +51,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     with at(path=path):
         content = read_json(path, MANIFEST_LIMIT)
         if not isinstance(content, dict) or content.get("seal") != seal(content):
-            _fail("is damaged: its checksum does not fit its content")
+            _fail("is damaged: its checksum does not match its content")
         if content.get("schema") != SCHEMA:
             _fail(f"has schema {content.get('schema')!r}, expected {SCHEMA}")
         for name in NEEDED:

@@ -52,7 +52,7 @@ class AWQ:
         zeros, layout = section.get("zero_point", True), section.get("version", section.get("format", "gemm"))
         if bits != EACH or str(layout).lower() != "gemm" or not isinstance(zeros, bool):
             variant = f"{bits} bits, groups of {size}, zero points {zeros}, {layout}"
-            raise foreign(f"AWQ in a way ({variant})", tensor)
+            raise foreign(f"AWQ of another variant ({variant})", tensor)
         if len(spec.shape) != 2 or 0 in spec.shape:
             raise damaged(f"is AWQ, and its qweight is {shown(spec)}, expected I32 [in, out / 8]")
         into, columns = spec.shape

@@ -176,5 +176,5 @@ def _arguments(header: Header, tensor: str) -> dict[str, Any]:
     known = known and (ordered if by_column else found["actorder"] in IN_ORDER)
     if not known or not isinstance(found["symmetric"], bool):
         variant = found if weights else "no kind of weights for this module"
-        raise foreign(f"compressed-tensors in a way ({header.section.get('format')}, {variant})", tensor)
+        raise foreign(f"compressed-tensors of another variant ({header.section.get('format')}, {variant})", tensor)
     return found

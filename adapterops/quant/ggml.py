@@ -161,7 +161,9 @@ class Ggml:
             UnsupportedError: of this type no blocks are made anew.
         """
         if self.type not in NEW:
-            raise UnsupportedError(f"{self.type} is not made anew", hint=f"--tensor-type writes {', '.join(NEW)}")
+            raise UnsupportedError(
+                f"{self.type} is not written with new codes", hint=f"--tensor-type writes {', '.join(NEW)}"
+            )
         return InNewBlocks(self, shape, key)
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:

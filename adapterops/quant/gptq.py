@@ -61,7 +61,7 @@ class GPTQ:
         if layout not in LAYOUTS or section.get("is_marlin_format") or bits not in WIDTHS or type(bits) is not int:
             marlin = " for Marlin" if section.get("is_marlin_format") else ""
             known = f"{', '.join(map(str, WIDTHS))} bits, {' or '.join(LAYOUTS)}"
-            raise foreign(f"GPTQ in another way ({bits!r} bits, {layout!r}{marlin}; known are {known})", tensor)
+            raise foreign(f"GPTQ of another variant ({bits!r} bits, {layout!r}{marlin}; known are {known})", tensor)
         if len(spec.shape) != 2 or 0 in spec.shape or spec.shape[0] * WORD % bits:
             raise damaged(f"is GPTQ, and its qweight is {shown(spec)}, expected I32 [in · {bits} / 32, out]")
         into, out = spec.shape[0] * WORD // bits, spec.shape[1]

@@ -59,9 +59,7 @@ class NVFP4:
             said = [str(header.section[field]) for field in ("quant_method", "quant_algo") if field in header.section]
             stored = [f"codes {shown(codes)}", f"weight_scale {shown(scales)}", f"{role} {shown(whole)}"]
             known = "U8 [out, in / 2], F8_E4M3 [out, in / 16] and one F32"
-            raise foreign(
-                f"NVFP4 in another way, or something like it ({', '.join(said + stored)}; known are {known})", tensor
-            )
+            raise foreign(f"NVFP4 of another variant ({', '.join(said + stored)}; known are {known})", tensor)
         scheme, shape = cls(role, whole.shape, header.used_as), (codes.shape[0], 2 * codes.shape[1])
         extras = {each: part for each in EXTRAS if (part := header.part(tensor, each))}
         return Claim(scheme, shape, {**scheme.parts(shape), **extras})

@@ -141,11 +141,11 @@ def writable(scheme: Scheme) -> Writable:
     """The scheme, which is to encode something on a grid of its own.
 
     Raises:
-        UnsupportedError: it is not made anew.
+        UnsupportedError: it is not written with new codes.
     """
     if not is_written(scheme):
         stays = "--rounding stochastic keeps its grid; or " if is_kept(scheme) else ""
-        raise UnsupportedError(f"{scheme.name} is not made anew", hint=stays + _ways())
+        raise UnsupportedError(f"{scheme.name} is not written with new codes", hint=stays + _ways())
     return scheme
 
 

@@ -123,7 +123,10 @@ def _sources(
     if "slices" in top:
         slices = top["slices"]
         if not isinstance(slices, list) or len(slices) != 1:
-            reader.fail(("slices",), "has several slices: models of other layers than the base's are not made here")
+            reader.fail(
+                ("slices",),
+                "has several slices, and the result would not have the base's layers, which this method cannot make",
+            )
         whole = reader.table(("slices", 0), slices[0], ("sources", "parameters"), ("sources",))
         place, listed = ("slices", 0, "sources"), whole["sources"]
         shared = _parameters(reader, ("slices", 0, "parameters"), whole.get("parameters"), method)

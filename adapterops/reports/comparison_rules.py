@@ -86,8 +86,8 @@ def room(comparison: Comparison) -> Iterator[Finding]:
     if len([profile for profile in comparison.profiles if profile.norm]) < 2 or not any(each.norm for each in spectra):
         return
     kept, needed = kept_energy(spectra, rank), rank_of(spectra, ENERGY)
-    text = f"Of the sum of all, rank {rank} keeps {percent(kept)} of the energy"
-    text += f" and rank {needed} at least {percent(ENERGY)}" if needed != rank else ""
+    text = f"Cut to rank {rank}, the sum of all keeps {percent(kept)} of its energy"
+    text += f"; at least {percent(ENERGY)} takes rank {needed}" if needed != rank else ""
     text += ". Try both ranks: the lower one may lose no accuracy." if kept < ENERGY else "."
     numbers = {"rank": rank, "energy_kept": kept, "rank_of_99": needed}
     yield Finding("room", "note", text, tuple(range(len(comparison.profiles))), numbers)

@@ -9,6 +9,7 @@ from adapterops.reports import comparison_rules, profile_rules
 from adapterops.reports.findings import Finding
 
 RULES: Sequence[Callable[[Comparison], Iterator[Finding]]] = (
+    profile_rules.magnitudes,
     profile_rules.untrained,
     profile_rules.flat,
     profile_rules.tail,

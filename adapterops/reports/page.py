@@ -53,6 +53,7 @@ def page(
         names=some([profile.name for profile in profiles]),
         models=list(dict.fromkeys(profile.base_model or "an unknown base" for profile in profiles)),
         base=base,
+        kind="DoRA" if profiles[0].dora else "LoRA",
         inputs=inputs,
         short=short,
         command=shlex.join(short.command),

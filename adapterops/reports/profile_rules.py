@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
+from adapterops.errors import count
 from adapterops.operations.comparing.analysis import ENERGY, kept_energy
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.kinds import located
@@ -39,16 +42,35 @@ def untrained(comparison: Comparison) -> Iterator[Finding]:
         numbers = {"zero_modules": len(zero), "modules": len(profile.spectra)}
         if zero and len(zero) == len(profile.spectra):
             only = f": only its {profile.full} full tensors were" if profile.full else ", and changes nothing"
-            yield Finding(
-                "never-trained",
-                "warning",
-                f"{profile.name} was never trained{only}: B is zero in every module.",
-                (index,),
-                numbers,
-            )
+            text = f"{profile.name} was never trained{only}: B is zero in every module."
+            if profile.dora:
+                text = f"B is zero in every module of {profile.name}: only its magnitudes can change something."
+            yield Finding("never-trained", "warning", text, (index,), numbers)
         elif zero:
             text = f"{len(zero)} of {len(profile.spectra)} modules of {profile.name} were never trained: {some(zero)}."
             yield Finding("partly-trained", "warning", text, (index,), numbers)
+
+
+def magnitudes(comparison: Comparison) -> Iterator[Finding]:
+    """What the figures leave out of DoRA, and what it does to the weights with that."""
+    for index, profile in enumerate(comparison.profiles):
+        if not profile.dora:
+            continue
+        every = len(profile.layout)
+        where = "" if len(profile.dora) == every else f" in {len(profile.dora)} of {count(every, 'module')}"
+        text = f"{profile.name} is DoRA{where}: the figures here are of ΔW = s·BA alone, without the magnitudes. "
+        numbers: dict[str, Any] = {"dora_modules": len(profile.dora)}
+        level = "note"
+        if comparison.changed:
+            each = {module: change / W if W else math.inf for module, (change, W) in comparison.changed.items()}
+            change, W = (math.hypot(*values) for values in zip(*comparison.changed.values(), strict=True))
+            worst, total = max(each, key=each.__getitem__), change / W if W else math.inf
+            level = "warning" if total >= DWARFS else "note"
+            numbers |= {"relative_with_magnitudes": total, "module": worst, "largest": each[worst]}
+            text += f"With them the weights change by {percent(total)} (‖W' - W0‖ / ‖W0‖), most in {worst} ({percent(each[worst])})."
+        else:
+            text += "--base MODEL adds how much the weights change with them."
+        yield Finding("dora", level, text, (index,), numbers)
 
 
 def flat(comparison: Comparison) -> Iterator[Finding]:
@@ -80,11 +102,11 @@ def tail(comparison: Comparison) -> Iterator[Finding]:
         rank, (few, enough) = profile.rank, profile.bracket
         if profile.norm and enough <= EMPTY * rank:
             before, after = (cut(profile.layout, profile.spectra, each).bytes for each in (rank, enough))
-            ranks = str(few) if few == enough else f"{few} to {enough}"
+            ranks = f"rank {few}" if few == enough else f"ranks {few} to {enough}"
             text = (
-                f"Rank {enough} of {profile.name} keeps {percent(ENERGY)} of the energy of rank {rank}, in {size(after)} instead of "
-                f"{size(before)}, and rank {few} keeps {percent(kept_energy(profile.spectra.values(), few))}. "
-                f"Try ranks {ranks} (adapterops truncate --rank {few})."
+                f"{profile.name} is stored with rank {rank} ({size(before)}). Rank {enough} keeps at least {percent(ENERGY)} of its energy "
+                f"({size(after)}), and rank {few} keeps {percent(kept_energy(profile.spectra.values(), few))}. "
+                f"Try {ranks} ({'adapterops fuse, then extract' if profile.dora else 'adapterops truncate'} --rank {few})."
             )
             yield Finding("empty-tail", "note", text, (index,), {"rank": rank, "bracket": [few, enough]})
 
@@ -92,7 +114,7 @@ def tail(comparison: Comparison) -> Iterator[Finding]:
 def norm(comparison: Comparison) -> Iterator[Finding]:
     for index, profile in enumerate(comparison.profiles):
         total = comparison.relative(index)
-        if total is None or not profile.norm:
+        if total is None or not profile.norm or profile.dora:
             continue
         each = {module: comparison.relative(index, [module]) or 0.0 for module in profile.spectra}
         worst = max(each, key=each.__getitem__)

@@ -33,7 +33,7 @@ CHECKED = {
     "fullDescription": {
         "text": "The program refuses the adapter, or applies another update than the one that was trained."
     },
-    "help": {"text": "What mends it: adapterops check ADAPTER --for PROGRAM"},
+    "help": {"text": "How to fix it: adapterops check ADAPTER --for PROGRAM"},
     "defaultConfiguration": {"level": "error"},
 }
 

@@ -38,7 +38,8 @@ def summary(comparison: Comparison, findings: Sequence[Finding]) -> Summary:
 def _what(comparison: Comparison) -> str:
     found, profiles = sizes(comparison), comparison.profiles
     models = list(dict.fromkeys(profile.base_model or "an unknown base" for profile in profiles))
-    what, each = ("One LoRA", "") if len(profiles) == 1 else (f"{len(profiles)} LoRAs", "each with ")
+    kind = "DoRA" if profiles[0].dora else "LoRA"
+    what, each = (f"One {kind}", "") if len(profiles) == 1 else (f"{len(profiles)} LoRAs", "each with ")
     ranks = span([profile.rank for profile in profiles], lambda rank: f"{rank:.0f}")
     parameters = size(sum(found.parameters)).removesuffix("B").strip()
     return (
@@ -58,10 +59,13 @@ def _ranks(comparison: Comparison) -> str:
     """What lower ranks keep: of one adapter, or of the sum of all."""
     if len(comparison.profiles) == 1:
         (profile,) = comparison.profiles
+        what = "B·A" if profile.dora else "update"
         if not profile.norm:
-            return "Its update is zero in every module."
+            return f"Its {what} is zero in every module."
         few, most = profile.bracket
-        return f"Rank {few} keeps at least {LITTLE:.0%} of the energy of its update, rank {most} at least {ENERGY:.0%}."
+        if few == most:
+            return f"Rank {most} keeps at least {ENERGY:.0%} of the energy of its {what}."
+        return f"Rank {few} keeps at least {LITTLE:.0%} of the energy of its {what}, rank {most} at least {ENERGY:.0%}."
     spectra = list(comparison.sum.values())
     if not any(each.norm for each in spectra):
         return "Their sum is zero."
@@ -75,6 +79,8 @@ def _where(comparison: Comparison) -> str:
     (profile,), relative = comparison.profiles, comparison.relative(0)
     kinds = shares(comparison, 0, comparison.kinds.__getitem__)
     if not kinds:
+        if profile.dora:
+            return "Only its magnitudes can change something."
         full = f"Only its {count(profile.full, 'full tensor')} may change something, and no figure here is of those."
         return full if profile.full else "As it is stored, it changes nothing."
     most = max(kinds, key=kinds.__getitem__)
@@ -142,7 +148,7 @@ def _stopped(stop: Finding, sources: Sequence[str]) -> tuple[list[str], str]:
 
 def _alone(comparison: Comparison, profile: Profile, source: str, tail: bool) -> tuple[list[str], str]:
     few, name = profile.bracket[0], PurePosixPath(source.replace(":", "/")).name.removesuffix(".safetensors")
-    if tail:
+    if tail and not profile.dora:
         before, after = (cut(profile.layout, profile.spectra, rank).bytes for rank in (profile.rank, few))
         why = f"Try a smaller copy, {size(after)} instead of {size(before)}, and measure it next to the original:"
         return ["adapterops", "truncate", source, "--rank", str(few), "-o", f"{name}-r{few}"], why

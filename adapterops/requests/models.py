@@ -92,7 +92,7 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
         return rounding(base, how, seed)
     if not base.schemes and request.quantize:
         raise OptionError(
-            "--rounding is for codes that the base has already, and for 16 bits; --quantize finds codes anew",
+            "--rounding is for codes that the base has already, and for 16 bits; --quantize computes new codes",
             path=path,
             hint="give one of the two",
         )

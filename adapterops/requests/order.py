@@ -51,7 +51,7 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
                 code="E-FOLDER",
             )
     raise OptionError(
-        f"which of {tuned} and {other} is the base, no manifest says",
+        f"no manifest says which of {tuned} and {other} is the base",
         hint=f"if it is {other}: {_command(tuned, other)}",
     )
 

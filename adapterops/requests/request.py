@@ -323,13 +323,13 @@ def _check_codes(request: Request) -> None:
     if request.original is not None and request.base_view != DEQUANTIZED and request.rounding is not None:
         path = request.base.path if request.base else None
         raise OptionError(
-            "--rounding keeps the codes of the base, and --original finds them anew",
+            "--rounding keeps the codes of the base, and --original computes new ones",
             path=path,
             hint="leave one of them out",
         )
     if (request.rounding == CALIBRATED) != (request.grams is not None):
         raise OptionError(
-            "calibrated rounding is for inputs with Gram matrices, and nothing else is",
+            "--rounding calibrated and --grams need each other",
             hint="give both --rounding calibrated and --grams FILE, which adapterops gram makes; or, for a merge by the inputs of "
             "each adapter, --regmean and one --grams FILE for each",
         )

@@ -137,7 +137,7 @@ def _tensor(cursor: _Cursor, position: int) -> tuple[int, Entry]:
         kind, width = BLOCKS[stored], shape[-1]
         if width % kind.entries:
             raise InputError(
-                f"is in {kind.name}, and its rows of {width} are no blocks of {kind.entries}", code="E-GGUF"
+                f"is in {kind.name}, and its rows of {width} are not whole blocks of {kind.entries}", code="E-GGUF"
             )
         shape = (*shape[:-1], width // kind.entries * kind.bytes)
         entry = Entry("U8", shape, position, position + math.prod(shape))

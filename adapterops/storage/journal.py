@@ -56,7 +56,7 @@ def checked(text: bytes) -> dict[str, Any]:
             return entry
     except (KeyError, TypeError):
         pass
-    raise InputError("is damaged: its checksum does not fit its content", code="E-JOURNAL")
+    raise InputError("is damaged: its checksum does not match its content", code="E-JOURNAL")
 
 
 def _last(file: BinaryIO) -> bytes:

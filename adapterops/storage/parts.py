@@ -215,7 +215,7 @@ def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True) -> Parts:
                 raise IncompatibleError(
                     f"is being made by parts of another plan: {shown(found)}",
                     path=out,
-                    hint=f"give all parts the same command, inputs and versions; or remove {other}, and begin anew",
+                    hint=f"give all parts the same command, inputs and versions; or remove {other}, and start again",
                     code="E-PARTS",
                     details={"differences": found},
                 )

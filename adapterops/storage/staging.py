@@ -72,7 +72,7 @@ def staged(
             (publish_file if single else publish)(folder, out, force)
             published = True
         if sync:
-            with writing(out, "the output is whole, but may not survive a power failure; "):
+            with writing(out, "the output is complete, but may not survive a power failure; "):
                 sync_folder(out.parent)
     except Exception:  # says by itself what became of the output
         raise

@@ -88,7 +88,7 @@ def parse_json(text: bytes) -> Any:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
     except UnicodeEncodeError:
-        raise InputError("has half of a surrogate pair, which is no character", code="E-JSON") from None
+        raise InputError("has half of a surrogate pair, which is not a character", code="E-JSON") from None
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 (byte {error.start})", code="E-JSON") from None
     except json.JSONDecodeError as error:
@@ -183,7 +183,7 @@ def open_regular(path: Path) -> int:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         kind = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
-        hint = "get the file itself, or mend the link" if path.is_symlink() else similar(path)
+        hint = "get the file itself, or fix the link" if path.is_symlink() else similar(path)
         raise NotFoundError(kind, path=path, hint=hint) from None
     except PermissionError:
         mode = stat.filemode(path.stat().st_mode) if os.access(path.parent, os.X_OK) else "unknown"

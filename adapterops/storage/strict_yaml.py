@@ -32,7 +32,7 @@ SURPRISES = [
     (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "is a number to the base 60 in YAML 1.1"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?"), "is a date in YAML 1.1"),
     (re.compile(r"[-+]?[0-9][0-9_]*_[0-9_.]*"), "is a number in YAML 1.1 and text in YAML 1.2"),
-    (re.compile(r"[-+]?\.(?:inf|nan)", re.IGNORECASE), "is no finite number"),
+    (re.compile(r"[-+]?\.(?:inf|nan)", re.IGNORECASE), "is not a finite number"),
     (re.compile(r"<<|="), "has a meaning of its own in YAML 1.1"),
     (re.compile(r"[-+]?[0-9]+"), "is too large for a whole number"),
 ]

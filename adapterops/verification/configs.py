@@ -85,7 +85,7 @@ def _labels(config: Mapping[str, Any], adapter: Adapter) -> Iterator[str]:
     if not isinstance(classes, list) or not all(
         str(each).endswith(("Classification", "Answering")) for each in classes
     ):
-        yield f"names {classes} as its class, which is no classifier"
+        yield f"names {classes} as its class, which is not a classifier"
 
 
 def has_other_words(model: Checkpoint, base: Checkpoint, places: Mapping[str, Wanted]) -> bool:

@@ -114,7 +114,7 @@ def test_without_a_manifest_config_and_other_weights_are_looked_at(place: Path, 
     (place / "model/config.json").write_text(json.dumps(config))
     shutil.copy("a/adapter_config.json", "model")
     assert verified() == 8
-    assert "adapter_config.json: is no file of this model" in capsys.readouterr().out
+    assert "adapter_config.json: does not belong to this model" in capsys.readouterr().out
 
 
 def test_a_manifest_names_no_place_of_this_machine(place: Path) -> None:

@@ -292,7 +292,7 @@ def test_what_is_not_written_is_refused_with_ways_that_there_are(place: Path, ca
     assert "--quantize fp8" not in error["hint"]
     error = as_json(capsys, "fuse", "fp8", "a", "--rounding", "nearest", "-o", "out", code=4)
     assert error["code"] == "E-UNSUPPORTED"
-    assert "not made anew" in error["message"]
+    assert "not written with new codes" in error["message"]
     assert "--rounding stochastic keeps its grid" in error["hint"]
     assert tree(place) == before
     assert "fp8 (8.33 bits)" in printed(capsys, "show", "fp8")

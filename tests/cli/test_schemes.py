@@ -80,7 +80,7 @@ def test_an_adapter_is_fused_into_the_codes_where_that_is_asked_for(
     assert "1 adapted weight of the base stored in gptq, whose grid is kept: rounding to nearest loses" in error
     assert "--rounding stochastic" in error
     assert run([*command, "--rounding", "nearest"]) == 4
-    assert "gptq is not made anew" in capsys.readouterr().err
+    assert "gptq is not written with new codes" in capsys.readouterr().err
     assert not out.exists()
     assert run([*command, "--rounding", "stochastic"]) == 0
     before, after = load_file(base / "model.safetensors"), load_file(out / "model.safetensors")
@@ -95,7 +95,7 @@ def test_an_adapter_is_fused_into_the_codes_where_that_is_asked_for(
 def test_variants_of_gptq_are_refused(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (base / "config.json").read_text()
     for fields, exit_code, words in [
-        ({"checkpoint_format": "marlin"}, 4, "GPTQ in another way (4 bits, 'marlin'"),
+        ({"checkpoint_format": "marlin"}, 4, "GPTQ of another variant (4 bits, 'marlin'"),
         (
             {"bits": 8},
             3,

@@ -102,7 +102,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["flat"],
             "note: The update of flat is flat: its 8 dimensions carry nearly equal shares (effective rank 8.0)",
         ),
-        (["falling"], "note: Rank 2 of falling keeps 99% of the energy of rank"),
+        (["falling"], "note: falling is stored with rank"),
         (
             ["slow", "slow"],
             "warning: slow (1) and slow (2) are nearly the same update (cosine +1.00).",
@@ -115,9 +115,9 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["slow", "turned"],
             "; cosine 0.00). A merge may lose some of each",
         ),
-        (["flat", "other"], "note: Of the sum of all, rank 8 keeps "),
+        (["flat", "other"], "note: Cut to rank 8, the sum of all keeps "),
         (["first", "second"], "began with the same A"),
-        (["slow", "other"], "note: Of the sum of all, rank 8 keeps 9"),
+        (["slow", "other"], "note: Cut to rank 8, the sum of all keeps 9"),
         (["slow", "falling", "--base", "base"], "of W0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -153,7 +153,7 @@ def test_compare_prints_tables_and_what_they_mean(capsys: pytest.CaptureFixture[
     shown = printed(capsys, "compare", "slow", "turned", "flat")
     assert "1 slow" in shown
     assert "slow and turned" in shown
-    assert "note: Of the sum of all, rank 8 keeps" in shown
+    assert "note: Cut to rank 8, the sum of all keeps" in shown
     assert "note: The update of flat is flat" in shown
 
 

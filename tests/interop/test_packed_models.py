@@ -138,7 +138,7 @@ def test_an_adapter_is_fused_into_16_bits(kind: str, tmp_path: Path, capsys: pyt
     write_adapter(tmp_path / "a", fields=config(2), modules=["model.q_proj"], rank=2, out=OUT, into=INTO)
     arguments = ["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]
     assert run([*arguments, "--rounding", "nearest"]) == 4
-    assert "not made anew" in capsys.readouterr().err
+    assert "not written with new codes" in capsys.readouterr().err
     assert run([*arguments, "--dtype", "bfloat16"]) == 0
     assert (
         run(

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from contextlib import chdir
 from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
@@ -112,6 +113,13 @@ def test_the_hooks_run(model: Path) -> None:
     for hook in hooks:
         assert run([*shlex.split(hook["entry"])[1:], folders[hook["id"]]]) == 0
         assert re.search(hook["files"], f"{folders[hook['id']]}/adapter_config.json")
+
+
+def test_the_hooks_look_at_the_repository_itself_without_args(model: Path) -> None:
+    folders = {"adapterops-show": "my adapter", "adapterops-check": "my adapter", "adapterops-verify": "model"}
+    for hook in read(".pre-commit-hooks.yaml"):
+        with chdir(folders[hook["id"]]):
+            assert run(shlex.split(hook["entry"])[1:]) == 0
 
 
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -19,7 +19,9 @@ ODD = re.compile(
     r"|whoever|meanwhile|somebody|has to know|is none|coin|(?<!at )least \d"
     r"|(?<!there )(is|and) no (name|folder|file|repository|reference|function|value)|(reads?|says?) nothing of"
     r"|all in all|(another|else|otherwise) than|has none of|which the \w+ has not|is error of|without a word"
-    r"|was to be (public|private)|rows in turn|is no (linear|object))\b",
+    r"|was to be (public|private)|rows in turn|anew|mends?|mended|so manieth"
+    r"|take out what it|other (sizes|division|signs) than|of other sizes|(?<!there )(is|are) no (linear|object|regular|finite|GGUF|"
+    r"classifier|character|blocks|numbers|part|plain)|pays? for|begin anew|in a way that is not)\b",
     re.IGNORECASE,
 )
 ESTABLISHED = re.compile(r"training diverged|were trained on different", re.IGNORECASE)

@@ -94,17 +94,17 @@ class Collection:
                 self._array(module, "own", np.int32, (codes, len(BITS))),
             )
             if numbers.min(initial=NONE) < NONE or not codes:
-                raise _damaged("names updates that are not there")
+                raise _damaged("names updates that are missing")
             if not {*np.unique(tables.bits).tolist()} <= {0, *BITS} or tables.own.min(initial=0) < 0:
-                raise _damaged("has rows of impossible numbers of bits")
+                raise _damaged("has rows with an impossible number of bits")
             if not (np.isfinite(norms).all() and np.isfinite(errors).all()):
-                raise _damaged("has errors that are no numbers")
+                raise _damaged("has errors that are not numbers")
             wanted = {name: Spec(_short(dtype), shape) for name, (dtype, shape) in expected(tables, shared).items()}
             for name, spec in wanted.items():
                 self._check(module, name, spec)
             known = {*wanted, "numbers", "norms", "errors", "bits", "own", "mean", *_SIDES}
             for name in self.names[module] - known:
-                raise _damaged(f"has {name}, which is no part of it")
+                raise _damaged(f"has {name}, which does not belong to it")
             return Stored(shared, tables, numbers, norms, errors)
 
     def factors(self, module: str, stored: Stored, number: int) -> tuple[Array, Array]:

@@ -157,7 +157,7 @@ def complete(config: Mapping[str, Any], files: Sequence[GgufFile]) -> dict[str, 
             stated = _llama3(config, file.array(name).reshape(-1)) if name == FREQUENCIES else None
             if stated is None:
                 raise UnsupportedError(
-                    "changes the frequencies of positions in a way that is not known", tensor=name, hint=ORIGINAL
+                    "changes the frequencies of positions in an unknown way", tensor=name, hint=ORIGINAL
                 )
             found["rope_scaling"] = stated
     return found

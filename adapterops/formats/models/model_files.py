@@ -197,7 +197,7 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
         if path in elsewhere:
             continue
         if not path.exists():
-            raise NotFoundError("is a link to a file that does not exist", path=path, hint="mend or remove the link")
+            raise NotFoundError("is a link to a file that does not exist", path=path, hint="fix or remove the link")
         check_inside(path)
     return tuple(found)
 

@@ -79,9 +79,9 @@ def _without_meaning(name: str, spec: Spec, left: Mapping[str, Spec]) -> InputEr
     found = next((each for each in left if each.startswith(prefixes)), None)
     if found or not name.endswith(WEIGHT):
         return UnsupportedError(
-            f"is in {spec.dtype}{f', with {found},' if found else ''} in a way that is not read here",
+            f"is in {spec.dtype}{f', with {found},' if found else ''} in a layout that is not read here",
             tensor=name,
             hint="save the model in 16 bits with the library that quantized it",
         )
     missing = name.removesuffix(WEIGHT) + CODES_NEED.get(spec.dtype, ".weight_scale_inv or .weight_scale")
-    return damaged(f"is in {spec.dtype}, and what its codes stand for is not known: {missing} is missing", name)
+    return damaged(f"is in {spec.dtype}, and its codes cannot be decoded: {missing} is missing", name)

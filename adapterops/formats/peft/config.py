@@ -211,7 +211,7 @@ def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) 
             if value.startswith(start):
                 raise UnsupportedError(
                     f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed, "
-                    "in a way that neither base nor adapter say",
+                    "in a way that neither base nor adapter states",
                     hint=hint,
                 )
     if name == "bias" and value not in ("none", None, False, *BIASES):

@@ -135,7 +135,7 @@ def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]
                 )
         if left := sorted(tensors.keys() - kind.roles.keys()):
             raise InputError(
-                f"has {', '.join(left)}, which is no part of {kind.name} ({', '.join(kind.roles)})",
+                f"has {', '.join(left)}, which does not belong to {kind.name} ({', '.join(kind.roles)})",
                 hint="save the adapter again",
                 code="E-KEY",
             )
@@ -163,7 +163,7 @@ def of_experts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entr
             raise InputError(f"has {shown}, of different numbers of experts", hint="save it again", code="E-SHAPE")
         if count == 1:
             raise UnsupportedError(
-                "is one update of all experts, and how many there are is not in the file",
+                "is one update of all experts, and the file does not say how many there are",
                 hint="export it with a pair of factors for each expert",
             )
         shape, rank, bound, _ = kind_of(FACTORS).measure({role: each[1:] for role, each in shapes.items()})

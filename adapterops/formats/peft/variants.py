@@ -46,12 +46,12 @@ def variant(fields: Any) -> Variant:
     pooled = in_groups and in_groups(fields)
     if start and (blocks or pooled or fields.get("use_dora") or fields.get("kasa_config")):
         raise UnsupportedError(
-            f"init_lora_weights is {fields['init_lora_weights']!r} of another variant of LoRA than the plain one",
+            f"init_lora_weights is {fields['init_lora_weights']!r} which belongs to another variant of LoRA",
             hint="merge it into its base with PEFT: merge_and_unload",
         )
     if pooled and (blocks or fields.get("lora_bias")):
         raise UnsupportedError(
-            "use_qalora is set next to use_bdlora or lora_bias, and PEFT follows one of them alone",
+            "use_qalora is set next to use_bdlora or lora_bias, and PEFT follows only one of them",
             hint="set to false what the training did not have",
         )
     sides = _sides(blocks) if blocks else ()
@@ -89,7 +89,7 @@ def _check_rotation(fields: Mapping[str, Any]) -> None:
         )
     if fields.get("use_cayley_neumann", True) and not is_at_least(fields, CAYLEY_NEUMANN):
         raise UnsupportedError(
-            "use_cayley_neumann is set, whose terms are others since PEFT 0.18, and peft_version states no such version",
+            "use_cayley_neumann is set, whose terms PEFT 0.18 changed, and peft_version is not 0.18 or later",
             hint="merge it into its base with the version of PEFT that trained it: merge_and_unload",
         )
 

@@ -195,10 +195,14 @@ SPECTRUM = 6
 def spectra(adapter: Adapter, *, how: Execution = DEFAULT) -> Spectra:
     """The singular values of every update, without forming any of them.
 
+    DoRA is measured without its magnitudes.
+
     Cost: O((out + in) r²) a module.
     """
     from adapterops.linalg.factor import reduced, spectrum
+    from adapterops.operations.comparing.magnitudes import without_magnitudes
 
+    adapter = without_magnitudes(adapter)
     check_needs_no_base(adapter, "measured without it")
 
     def one(module: str) -> ModuleSpectrum:
@@ -225,7 +229,7 @@ def measured(values: Array) -> ModuleSpectrum:
     if not math.isfinite(total):
         raise InputError(
             f"is too large to be measured: its largest singular value is {float(values[0]):.3g}, and the sum of their "
-            "squares is no number of float64",
+            "squares is too large for float64",
             hint="look at lora_alpha and r in the config of the adapter, which scale it",
             code="E-OVERFLOW",
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
@@ -20,6 +20,7 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.comparing.analysis import ENERGY, LITTLE, ModuleSpectrum, measured, rank_of
 from adapterops.operations.comparing.kinds import kinds
+from adapterops.operations.comparing.magnitudes import changes, dora, without_magnitudes
 from adapterops.operations.comparing.pairs import Pair, Shared
 from adapterops.operations.targets.parts import by_part
 from adapterops.operations.targets.table import resolve, together
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 class Profile:
     """One adapter by itself. `full` counts the tensors that replace the base's; of their contents nothing is said.
     `source` is what a command would read it from: a reference, or the end of a path; None for one in memory.
+    `dora` are the modules that have magnitudes, which are in no figure: layout and spectra are those of ΔW without them.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Profile:
     layout: Mapping[str, Layout]
     spectra: Mapping[str, ModuleSpectrum]
     full: int = 0
+    dora: Sequence[str] = ()
 
     @property
     def rank(self) -> int:
@@ -77,6 +80,7 @@ class Comparison:
         sum_layout: that of the sum.
         weights: module → ‖W₀‖_F, where a base was given.
         base: the base.
+        changed: module → (‖W' - W₀‖_F, ‖W₀‖_F) of an adapter with DoRA, where a base was given.
     """
 
     profiles: Sequence[Profile]
@@ -85,6 +89,7 @@ class Comparison:
     sum_layout: Mapping[str, Layout]
     weights: Mapping[str, float]
     base: Checkpoint | None = None
+    changed: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
     def kinds(self) -> Mapping[str, str]:
@@ -128,8 +133,11 @@ def compare(
         ShapeError: adapters have different shapes for one module.
         IncompatibleError: a module is not in the base.
 
+    One adapter may be DoRA: it is measured without its magnitudes, and with a base also what it changes with them.
+
     Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it.
     """
+    given, dora_modules = adapters, [dora(each) for each in adapters]
     adapters, layout, targets = plan(adapters, base)
 
     def one(module: str) -> _Module:
@@ -144,7 +152,9 @@ def compare(
 
     how = how.within(partial(_working_memory, adapters, layout, base))
     modules = dict(zip(layout, local.run(one, layout, how=how), strict=True))
-    profiles = _profiles(adapters, modules)
+    profiles = [
+        replace(each, dora=found) for each, found in zip(_profiles(adapters, modules), dora_modules, strict=True)
+    ]
     many = len(adapters) > 1
     return Comparison(
         profiles,
@@ -153,6 +163,7 @@ def compare(
         layout if many else {},
         {module: found.weight for module, found in modules.items()} if base else {},
         base,
+        changes(given[0], base, how=how) if base and dora_modules[0] else {},
     )
 
 
@@ -199,6 +210,8 @@ def plan(
     """
     if not adapters:
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
+    if len(adapters) == 1:
+        adapters = [without_magnitudes(adapters[0])]
     for each in adapters:
         check_needs_no_base(each, "compared")
     if base is None:

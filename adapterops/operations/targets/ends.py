@@ -43,7 +43,7 @@ def check_in_no_scheme(base: Checkpoint, replaced: Collection[str]) -> None:
     for tensor in replaced:
         if tensor in base.schemes:
             raise UnsupportedError(
-                f"is stored as {base.schemes[tensor].name}, and the adapter has other rows in its place",
+                f"is stored as {base.schemes[tensor].name}, and the adapter replaces it by a tensor with another number of rows",
                 tensor=tensor,
                 hint="fuse into the 16-bit checkpoint that it was made from, or dequantize it first",
             )

@@ -164,7 +164,7 @@ def check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
         unknown = not names.type and last(target.module) in CONV1D_MODULES
         if (kinds or unknown) and target.shape[0] == target.shape[1]:
             raise IncompatibleError(
-                f"is square, and {', '.join(sorted(kinds)) or 'its like'} may be stored as (in, out): is this one, too?",
+                f"is square, and {', '.join(sorted(kinds)) or 'its like'} may be stored as (in, out): it is not known whether this one is",
                 tensor=target.module,
                 hint=f"say what the model is: put its model_type, such as {sorted(CONV1D_TYPES)[2]}, into config.json of the base",
                 code="E-ORIENTATION",

@@ -158,7 +158,9 @@ class Rest:
         relative = (square / whole) ** 0.5 if whole else square**0.5
         if self.found.scheme is not None:
             if relative > (SAME_CODES if self.found.scheme.name == self.codes else OTHER_CODES):
-                yield Finding(self.kind, self.tensor, f"is {relative:.2%} from what it was, more than codes explain")
+                yield Finding(
+                    self.kind, self.tensor, f"is {relative:.2%} from what it was, more than quantization explains"
+                )
         elif wrong:
             what = f"{WRONG[self.kind]}: {wrong} of {entries} entries looked at, {relative:.2%} of its norm"
             yield Finding(self.kind, self.tensor, what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -53,13 +54,47 @@ def test_other_shells_have_none(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert list(home.iterdir()) == []
 
 
+def shell(*command: str) -> str:
+    """What a shell prints that finds `adapterops` first."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "TERM": "xterm"}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes(home: Path) -> None:
     assert run(["--install-completion", "bash"]) == 0
-    folder = Path(sys.executable).parent
     asked = (
-        f"export PATH={folder}:$PATH; source ~/.bashrc; COMP_WORDS=(adapterops mer); COMP_CWORD=1; "
+        "source ~/.bashrc; COMP_WORDS=(adapterops mer); COMP_CWORD=1; "
         'COMP_TYPE=9 _adapterops_completion adapterops; echo "${COMPREPLY[@]}"'
     )
-    done = subprocess.run(["bash", "--norc", "-c", asked], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["merge"]
+    assert shell("bash", "--norc", "-c", asked).split() == ["merge"]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [("adapterops mer", "merge"), ("adapterops merge a --dtype bf", "bfloat16"), ("adapterops merge a --ti", "--ties")],
+)
+def test_fish_completes(home: Path, typed: str, expected: str) -> None:
+    assert run(["--install-completion", "fish"]) == 0
+    assert [line.split("\t")[0] for line in shell("fish", "-c", f"complete -C '{typed}'").splitlines()] == [expected]
+
+
+KEYS = """zmodload zsh/zpty
+zpty -b it zsh -i
+zpty -w it 'bindkey "^I" complete-word; PS1="ready> "'
+zpty -r it seen '*ready> *ready> *'
+zpty -n -w it $'adapterops merge a --dtype bf\t'
+zpty -r it seen '*bfloat16*'
+print -r -- $seen
+zpty -d it
+"""
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_completes(home: Path) -> None:
+    """A zsh at a terminal, with no start-up file but ours."""
+    assert run(["--install-completion", "zsh"]) == 0
+    assert shell("zsh", "-i", "-c", "print -r -- $_comps[adapterops]").split() == ["_adapterops_completion"]
+    assert "bfloat16" in shell("timeout", "120", "zsh", "-f", "-c", KEYS)

@@ -27,4 +27,4 @@ def test_the_output_is_named_after_the_scheme_and_loads_with_it() -> None:
 
 def test_a_scheme_that_is_only_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["quantize", "base", "--to", "gptq"]) == 2
-    assert "gptq is read, and not written anew" in capsys.readouterr().err
+    assert "gptq can be read, and not made from a model in 16 bits" in capsys.readouterr().err

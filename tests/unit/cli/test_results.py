@@ -60,7 +60,7 @@ def test_of_nothing_no_share_is_kept(shown: Shown) -> None:
 
 
 def test_what_is_noise_of_a_mask(shown: Shown) -> None:
-    noise = "of the uncut merge's energy about 70% is noise of the random mask at density 0.3"
+    noise = "about 70% of the uncut merge's energy is noise of the random mask (density 0.3)"
     assert noise in shown("merge a b --dare-ties --density 0.3 -o one")
     assert noise in shown("merge a b --della-linear --density 0.3 -o two")
     assert "noise" not in shown("merge a b --ties --density 0.3 -o three")

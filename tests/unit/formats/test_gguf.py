@@ -151,7 +151,7 @@ def test_it_is_written_in_blocks(
     line = ["convert", "peft", "--to", "gguf", "--base", "base", "--dtype", "q8_0"]
     assert run([*line, "-o", "out"]) == 0
     narrow = 1 + 4 * (types[1] == "F16")
-    assert f"{narrow} of 8 tensors in float16: their rows are no blocks of 32 numbers" in capsys.readouterr().out
+    assert f"{narrow} of 8 tensors in float16: their rows are not whole blocks of 32 numbers" in capsys.readouterr().out
     assert run([*line, "-o", "parts", "--part", "1/1"]) == 0
     assert run(["finalize", "parts"]) == 0
     assert Path("parts/adapter.gguf").read_bytes() == Path("out/adapter.gguf").read_bytes()

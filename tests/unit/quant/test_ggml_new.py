@@ -45,5 +45,5 @@ def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(IncompatibleError, match="does not fit float16") as raised:
         new("Q8_0", values(1e8).reshape(-1, 1, 32))
     assert "--tensor-type" in str(raised.value.hint)
-    with pytest.raises(UnsupportedError, match="Q4_K is not made anew"):
+    with pytest.raises(UnsupportedError, match="Q4_K is not written with new codes"):
         Ggml("Q4_K").encoder((2, 256))

@@ -97,7 +97,7 @@ def test_one_group_for_all_columns() -> None:
 
 def test_it_is_not_made_anew() -> None:
     assert not is_written(GPTQ(4, 128))
-    with pytest.raises(UnsupportedError, match="gptq is not made anew"):
+    with pytest.raises(UnsupportedError, match="gptq is not written with new codes"):
         writable(GPTQ(4, 128))
 
 
@@ -116,7 +116,7 @@ OTHER_WAYS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fields", OTHER_WAYS.values(), ids=OTHER_WAYS)
 def test_other_ways_are_refused_by_their_name(fields: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedError, match="GPTQ in another way") as caught:
+    with pytest.raises(UnsupportedError, match="GPTQ of another variant") as caught:
         recognised(tensors(), quantization_config=said(**fields))
     assert caught.value.tensor == NAME
 

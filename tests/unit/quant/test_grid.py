@@ -50,7 +50,7 @@ def test_what_is_kept_is_not_made_anew() -> None:
     for kind, (scheme, _) in KINDS.items():
         assert is_kept(scheme), kind
         assert kept(scheme) is scheme
-        with pytest.raises(Exception, match="is not made anew"):
+        with pytest.raises(Exception, match="is not written with new codes"):
             writable(scheme)
 
 

@@ -102,7 +102,7 @@ def test_what_is_written() -> None:
     for scheme in (KEPT, Transposed(KEPT)):
         assert not registry.is_written(scheme)
         assert registry.kept(scheme) is scheme
-        with pytest.raises(UnsupportedError, match="fp8 is not made anew") as caught:
+        with pytest.raises(UnsupportedError, match="fp8 is not written with new codes") as caught:
             registry.writable(scheme)
         assert caught.value.hint == f"--rounding stochastic keeps its grid; or {WAYS}"
 

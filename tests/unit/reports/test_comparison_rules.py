@@ -28,7 +28,7 @@ def test_subspaces() -> None:
     unrelated = rules(a, adapter(2, SLOW))
     assert "are as unrelated as random updates (columns overlap by 8.5%, random ones by " in unrelated["separate"]
     assert (
-        "Of the sum of all, rank 8 keeps 73% of the energy and rank 16 at least 99%. Try both ranks"
+        "Cut to rank 8, the sum of all keeps 73% of its energy; at least 99% takes rank 16. Try both ranks"
         in rules(adapter(1, FLAT), adapter(2, FLAT))["room"]
     )
     assert (
@@ -36,7 +36,7 @@ def test_subspaces() -> None:
         in unrelated["unrelated-signs"]
     )
     assert "shared-subspaces" not in unrelated
-    assert rules(a, rotated)["room"].endswith("rank 8 keeps 100% of the energy and rank 4 at least 99%.")
+    assert rules(a, rotated)["room"].endswith("the sum of all keeps 100% of its energy; at least 99% takes rank 4.")
 
 
 def test_of_several_pairs_first_who_they_are_then_what_was_measured() -> None:

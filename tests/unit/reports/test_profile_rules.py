@@ -32,8 +32,8 @@ def test_several_flat_updates_are_one_note() -> None:
 
 def test_empty_tail() -> None:
     text = rules(adapter(1, FALLING))["empty-tail"]
-    assert "Rank 4 of (memory) keeps 99% of the energy of rank 8" in text
-    assert "rank 2 keeps 94%" in text
+    assert "Rank 4 keeps at least 99% of its energy" in text
+    assert "and rank 2 keeps 94%" in text
     assert "Try ranks 2 to 4 (adapterops truncate --rank 2)." in text
     assert "empty-tail" not in rules(adapter(1, SLOW))
 

@@ -50,7 +50,7 @@ def test_an_update_is_added_in_the_dtype_and_the_files_that_are_asked_for(place:
     [
         ({"base_view": "dequantized"}, "--original and --base-view are for a base that is quantized"),
         ({"rounding": "stochastic", "output": Output(dtype="F32")}, "is for codes and for 16 bits"),
-        ({"rounding": "nearest", "quantize": Quantize("nf4")}, "--quantize finds codes anew"),
+        ({"rounding": "nearest", "quantize": Quantize("nf4")}, "--quantize computes new codes"),
     ],
 )
 def test_what_is_about_codes_needs_some(place: Path, fields: dict[str, object], message: str) -> None:

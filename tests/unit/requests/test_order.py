@@ -36,7 +36,7 @@ def test_a_manifest_shows_the_order(place: Path) -> None:
 
 def test_without_one_the_base_has_to_be_named(place: Path) -> None:
     write_base(place / "other", seed=1)
-    with pytest.raises(OptionError, match="which of other and base is the base, no manifest says"):
+    with pytest.raises(OptionError, match="no manifest says which of other and base is the base"):
         base_of("other", "base", None)
 
 

@@ -36,7 +36,7 @@ LEFT: dict[str, tuple[Tensors, str]] = {
         f"{MODULE}.weight in FP8 is missing",
     ),
     "scales of experts in fp8": ({f"{EXPERTS}_scale_inv": ("F32", (2, 1, 1))}, f"{EXPERTS} in FP8 is missing"),
-    "mxfp4 without blocks": ({f"{EXPERTS}_scales": ("U8", (2, 8, 3))}, "in U8 in a way"),
+    "mxfp4 without blocks": ({f"{EXPERTS}_scales": ("U8", (2, 8, 3))}, "in U8 in a layout"),
     "the shape of packed codes": ({f"{MODULE}.weight_shape": ("I64", (2,))}, f"{MODULE}.weight_packed is missing"),
     "zero points": ({f"{MODULE}.weight_zero_point": ("I32", (8, 2))}, f"{MODULE}.weight_packed with zero points is missing"),
 }  # fmt: skip
@@ -75,7 +75,7 @@ UNSUPPORTED: dict[str, Tensors] = {
 @pytest.mark.parametrize("left", UNSUPPORTED.values(), ids=UNSUPPORTED)
 @pytest.mark.parametrize("method", ["compressed-tensors", None])
 def test_a_scheme_that_is_not_read(left: Tensors, method: str | None) -> None:
-    with pytest.raises(UnsupportedError, match="in a way that is not read here") as caught:
+    with pytest.raises(UnsupportedError, match="in a layout that is not read here") as caught:
         check(left, method)
     assert caught.value.tensor == next(iter(left))
 
