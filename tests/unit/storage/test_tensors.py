@@ -53,13 +53,18 @@ def test_bytes_of_a_tensor_without_a_copy() -> None:
 
 
 def test_what_is_carried_as_bytes_is_a_tensor_too(tmp_path: Path) -> None:
-    numbers = {"i": torch.tensor([[3, -4], [5, 6]]), "b": torch.tensor(True), "none": torch.empty(0, 2, dtype=torch.int32)}
+    numbers = {
+        "i": torch.tensor([[3, -4], [5, 6]]),
+        "b": torch.tensor(True),
+        "none": torch.empty(0, 2, dtype=torch.int32),
+    }
     numbers |= {"f8": torch.tensor([1.5, -2.0]).to(torch.float8_e4m3fn), "c": torch.tensor([1 + 2j])}
     save_file(numbers, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("{}")
     file, checkpoint = SafetensorsFile(tmp_path / "model.safetensors"), open_checkpoint(tmp_path)
     for name, expected in numbers.items():
         for found in (Stored(file, name).tensor(), checkpoint.tensors[name]):
-            assert found.dtype == expected.dtype and found.shape == expected.shape
+            assert found.dtype == expected.dtype
+            assert found.shape == expected.shape
             assert torch.equal(found.to(torch.complex64), expected.to(torch.complex64))
     assert Stored(file, "i").tensor((1, 2)).tolist() == [[5, 6]]
