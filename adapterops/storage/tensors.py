@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from adapterops.arrays.dtypes import BITS, FLOATS
+from adapterops.arrays.dtypes import BITS, CARRIED, FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import UnsupportedError
 from adapterops.storage.identity import Identity
@@ -108,9 +108,15 @@ class Stored:
         return self.file.entries[self.name].spec
 
     def tensor(self, rows: tuple[int, int] | None = None) -> Tensor:
-        """In memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
-        from adapterops.arrays.floats import tensor
+        """In memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end) if it has floats.
 
+        Raises:
+            UnsupportedError: torch has no dtype for its numbers.
+        """
+        from adapterops.arrays.floats import carried, tensor
+
+        if rows is None and self.spec.dtype in CARRIED:
+            return carried(self.file.read(self.name), *self.spec)
         return tensor(self.file.array(self.name, rows), self.spec.dtype)
 
     def same_bytes(self, other: Stored) -> bool:

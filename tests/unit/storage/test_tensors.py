@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from adapterops.errors import UnsupportedError
 from adapterops.storage.safetensors import SafetensorsFile
@@ -43,6 +43,22 @@ def test_the_same_bytes_of_one_dtype_and_shape(tmp_path: Path) -> None:
     assert Stored(one_file, "a").tensor((1, 2)).tolist() == [[3, 4, 5]]
     with pytest.raises(UnsupportedError, match="I64, which is not a dtype for arithmetic"):
         one_file.array("i")
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.int64, torch.int8, torch.uint8, torch.bool, torch.float8_e4m3fn, torch.float8_e5m2, torch.complex64],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(2, 3), (), (0, 3)], ids=str)
+def test_a_tensor_of_any_dtype_of_torch_is_what_safetensors_loads(
+    tmp_path: Path, dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    values = torch.randint(0, 2, shape).to(dtype)
+    save_file({"a": values}, tmp_path / "one")
+    found, expected = Stored(SafetensorsFile(tmp_path / "one"), "a").tensor(), load_file(tmp_path / "one")["a"]
+    assert (found.dtype, found.shape) == (dtype, shape)
+    assert torch.equal(found.view(torch.uint8) if shape else found, expected.view(torch.uint8) if shape else expected)
 
 
 def test_bytes_of_a_tensor_without_a_copy() -> None:
