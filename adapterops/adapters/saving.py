@@ -100,10 +100,7 @@ def save_adapter(
     opened, adapter = adapter, with_magnitudes(adapter)
     with local.background() as background, staged(out, force=force, single=named_file(out)) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
-        modules, copies = (
-            chain(*arranged.groups.values()),
-            unchanged(opened, arranged, form, dtype),
-        )
+        modules, copies = chain(*arranged.groups.values()), unchanged(opened, arranged, form, dtype)
         compute = as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms)
         with closing(local.run(compute, modules, how=how)) as results:
             return complete_adapter(
@@ -176,10 +173,8 @@ def complete_adapter(
         found.measured(proof.norms(again, found.images, found.unmeasured))
         outputs = hashing.result()
         disk.wait()
-    vectors = magnitudes_of(adapter.layout)
-    saved = found.saved(out, (folder / arranged.file).stat().st_size)
-    saved = replace(saved, modules={each: kept for each, kept in saved.modules.items() if each not in vectors})
-    saved = replace(saved, proven=proven, copied=copies is not None, note=arranged.note)
+    size = (folder / arranged.file).stat().st_size
+    saved = found.saved(out, size, magnitudes_of(adapter.layout), proven=proven, copied=copies is not None)
     read = inputs()
     for source in sources(adapter.history):
         source.check_unchanged()
