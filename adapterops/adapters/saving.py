@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 
+NOTHING: Mapping[str, Path] = {}
 FUSE = "fuse it into its base by itself: adapterops fuse BASE ADAPTER"
 
 
@@ -136,7 +137,7 @@ def complete_adapter(
     *,
     exact: bool,
     origin: Origin,
-    copies: Mapping[str, Path] | None = None,
+    copies: Mapping[str, Path] = NOTHING,
     how: Execution = DEFAULT,
 ) -> Saved:
     """The files of an adapter, in a folder that will be `out` when it is complete: tensors, documents, and the manifest.
@@ -159,7 +160,7 @@ def complete_adapter(
         documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
             write_json(folder / document, fields)
-        for file, path in (copies or {}).items():
+        for file, path in copies.items():
             write_file(folder / file, path)
         for file, data in origin.files.items():
             write_bytes(folder / file, data)
@@ -174,7 +175,7 @@ def complete_adapter(
         outputs = hashing.result()
         disk.wait()
     size = (folder / arranged.file).stat().st_size
-    saved = found.saved(out, size, magnitudes_of(adapter.layout), proven=proven, copied=copies is not None)
+    saved = found.saved(out, size, magnitudes_of(adapter.layout), proven=proven, copied=bool(copies))
     read = inputs()
     for source in sources(adapter.history):
         source.check_unchanged()

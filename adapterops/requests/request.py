@@ -277,41 +277,26 @@ def _check_fields(request: Request) -> None:
 
 def _check_output(request: Request) -> None:
     """What of the output would mean nothing to this kind of work."""
-    output, kind, alone = request.output, request.kind, "leave it out"
-    adapter = kind in (MERGE, EXTRACT)
-    refused = (
-        (output.adapter and not adapter, "output.adapter asks for an adapter, and this makes a model", alone),
-        (
-            output.names is not None and not output.adapter,
-            "names are those of a base",
-            "name it with --base, or leave names out",
-        ),
-        (
-            output.max_shard_size is not None and adapter,
-            "max_shard_size is for models, and this makes an adapter",
-            alone,
-        ),
-        (
-            output.tensor_types and kind not in (FUSE, UNFUSE),
-            "tensor_types are for adapters in a GGUF model",
-            "leave them out",
-        ),
-        (
-            output.tensor_types and (output.dtype or request.quantize),
-            "tensor_types are for a GGUF model, and dtype and quantize write a checkpoint of transformers",
-            "leave one of them out",
-        ),
-        (output.format and not adapter, "a format is for adapters, and this makes a model", alone),
-        (output.normalize and not adapter, "normalize is for adapters, and this makes a model", alone),
-        (
-            output.cut and kind in (QUANTIZE, DEQUANTIZE, STACK),
-            f"{next(iter(output.cut), '')} is for adapters, and this makes a model",
-            alone,
-        ),
+    output, kind = request.output, request.kind
+    makes_adapter = kind in (MERGE, EXTRACT)
+    if output.adapter and not makes_adapter:
+        raise OptionError("output.adapter asks for an adapter, and this makes a model", hint="leave it out")
+    if output.names is not None and not output.adapter:
+        raise OptionError("names are those of a base", hint="name it with --base, or leave names out")
+    if output.max_shard_size is not None and makes_adapter:
+        raise OptionError("max_shard_size is for models, and this makes an adapter", hint="leave it out")
+    if output.tensor_types and kind not in (FUSE, UNFUSE):
+        raise OptionError("tensor_types are for adapters in a GGUF model", hint="leave them out")
+    if output.tensor_types and (output.dtype or request.quantize):
+        fact = "tensor_types are for a GGUF model, and dtype and quantize write a checkpoint of transformers"
+        raise OptionError(fact, hint="leave one of them out")
+    of_adapters: dict[str, Any] = (
+        {"a format": output.format, "normalize": output.normalize} if not makes_adapter else {}
     )
-    for holds, fact, hint in refused:
-        if holds:
-            raise OptionError(fact, hint=hint)
+    of_adapters |= dict.fromkeys(output.cut, True) if kind in (QUANTIZE, DEQUANTIZE, STACK) else {}
+    for name, given in of_adapters.items():
+        if given:
+            raise OptionError(f"{name} is for adapters, and this makes a model", hint="leave it out")
     if kind == EXTRACT:
         check_cut(**output.cut)
 
