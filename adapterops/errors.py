@@ -17,7 +17,7 @@ Inner functions raise the fact; whoever knows the file or the tensor adds it wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -126,6 +126,15 @@ def count(number: int, noun: str) -> str:
     ('1 file', '1200 files')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(names: Sequence[str], most: int, *, by: str = ", ") -> str:
+    """
+    >>> listed(["a", "b"], 2), listed(["a", "b", "c"], 2), listed(["a.", "b.", "c."], 1, by="; ")
+    ('a, b', 'a, b and 1 more', 'a.; and 2 more')
+    """
+    more = f"{by.strip(', ')} and {len(names) - most} more" if len(names) > most else ""
+    return by.join(names[:most]) + more
 
 
 def printable(text: str) -> str:

@@ -15,8 +15,8 @@ from adapterops.storage.tensors import Header
 ALPHA = ".alpha"
 
 
-def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str | None) -> dict[str, Path] | None:
-    """The file that each file of the output is a copy of; None where something is to be written anew.
+def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str | None) -> dict[str, Path]:
+    """The file that each file of the output is a copy of; none where something is to be written anew.
 
     An adapter is copied if nothing was done to it, it is in the `format` that is asked for, and that would have the same
     tensors, under the same names and in the same dtype, and the same other files; the alpha of a module whose scale is 1
@@ -26,15 +26,15 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
     """
     source = adapter.history
     if not isinstance(source, Source) or len(source.tensors) != 1 or source.alpha is not None:
-        return None
+        return {}
     (file,), place = source.tensors, Place(source.path, source.remote)
     if file.path.suffix != Path(arranged.file).suffix or format_of(place) != format:  # a pickle stays one
-        return None
+        return {}
     own = FORMATS[format].read(place, None)
     if Counter(each.kind.name for each in own.modules.values()) != Counter(
         each.kind for each in adapter.layout.values()
     ):
-        return None
+        return {}
     documents = arranged.documents(dict.fromkeys(arranged.groups, 1))
     there = {path.name: path for path in source.others}
     stored: Header = getattr(file, "raw", file)  # of what is decoded when it is read
@@ -52,7 +52,7 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
         if not name.endswith(ALPHA) and name in file.entries and file.entries[name].shape != spec.shape
     ]
     if missing or others or not file.entries.keys() <= tensors or documents.keys() != there.keys() or (dtype and other):
-        return None
+        return {}
     return {arranged.file: file.path, **there}
 
 

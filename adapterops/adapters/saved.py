@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite, sqrt
 from pathlib import Path
@@ -95,11 +95,13 @@ class Found:
         """Take note of these norms."""
         self._modules |= {module: replace(self._modules[module], norm=norm) for module, norm in norms.items()}
 
-    def saved(self, out: Path, size: int) -> Saved:
+    def saved(self, out: Path, size: int, vectors: Collection[str], *, proven: float, copied: bool) -> Saved:
+        """All of it. `vectors` are not counted among the modules."""
         norm = sum((each.norm or 0.0) ** 2 for each in self._modules.values()) ** 0.5
         error = sum(error**2 for error in self._errors.values()) ** 0.5
         dropped = tuple(module for module, kept in self._modules.items() if not kept.rank)
-        return Saved(out, self._modules, dropped, size, _energy(norm, error))
+        modules = {module: each for module, each in self._modules.items() if module not in vectors}
+        return Saved(out, modules, dropped, size, _energy(norm, error), proven, copied, self._arranged.note)
 
 
 def kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:

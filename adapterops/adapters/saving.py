@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 
+NOTHING: Mapping[str, Path] = {}
 FUSE = "fuse it into its base by itself: adapterops fuse BASE ADAPTER"
 
 
@@ -100,10 +101,7 @@ def save_adapter(
     opened, adapter = adapter, with_magnitudes(adapter)
     with local.background() as background, staged(out, force=force, single=named_file(out)) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
-        modules, copies = (
-            chain(*arranged.groups.values()),
-            unchanged(opened, arranged, form, dtype),
-        )
+        modules, copies = chain(*arranged.groups.values()), unchanged(opened, arranged, form, dtype)
         compute = as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms)
         with closing(local.run(compute, modules, how=how)) as results:
             return complete_adapter(
@@ -139,7 +137,7 @@ def complete_adapter(
     *,
     exact: bool,
     origin: Origin,
-    copies: Mapping[str, Path] | None = None,
+    copies: Mapping[str, Path] = NOTHING,
     how: Execution = DEFAULT,
 ) -> Saved:
     """The files of an adapter, in a folder that will be `out` when it is complete: tensors, documents, and the manifest.
@@ -162,7 +160,7 @@ def complete_adapter(
         documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
             write_json(folder / document, fields)
-        for file, path in (copies or {}).items():
+        for file, path in copies.items():
             write_file(folder / file, path)
         for file, data in origin.files.items():
             write_bytes(folder / file, data)
@@ -176,10 +174,8 @@ def complete_adapter(
         found.measured(proof.norms(again, found.images, found.unmeasured))
         outputs = hashing.result()
         disk.wait()
-    vectors = magnitudes_of(adapter.layout)
-    saved = found.saved(out, (folder / arranged.file).stat().st_size)
-    saved = replace(saved, modules={each: kept for each, kept in saved.modules.items() if each not in vectors})
-    saved = replace(saved, proven=proven, copied=copies is not None, note=arranged.note)
+    size = (folder / arranged.file).stat().st_size
+    saved = found.saved(out, size, magnitudes_of(adapter.layout), proven=proven, copied=bool(copies))
     read = inputs()
     for source in sources(adapter.history):
         source.check_unchanged()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.dtypes import CARRIED, FLOATS
 from adapterops.arrays.finite import all_finite
 from adapterops.arrays.libraries import imported_torch
 from adapterops.arrays.scratch import LINE, Scratch
@@ -269,6 +269,13 @@ def tensor(stored: Array, dtype: str) -> Tensor:
 
     flat = torch.from_numpy(stored)
     return flat.view(torch.bfloat16) if dtype == "BF16" else flat
+
+
+def carried(data: bytearray, dtype: str, shape: tuple[int, ...]) -> Tensor:
+    """Bytes as a tensor of integers, or of another dtype in `CARRIED`, in the same memory."""
+    import torch
+
+    return torch.from_numpy(np.frombuffer(data, np.uint8)).view(getattr(torch, CARRIED[dtype])).reshape(shape)
 
 
 def array(tensor: Tensor) -> Array:

@@ -98,8 +98,8 @@ class Checkpoint:
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """Tensor name → tensor, computed on every access, rounded to its dtype;
-        a quantized weight before it is quantized.
+        """Tensor name → tensor, computed on every access, rounded to its dtype; a quantized weight before it is
+        quantized. Integers and booleans are as they are stored.
         """
 
         def compute(name: str) -> Tensor:

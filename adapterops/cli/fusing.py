@@ -48,6 +48,27 @@ def checked(tensor_types: Sequence[str]) -> tuple[str, ...]:
     return tuple(tensor_types)
 
 
+def _sides(sources: Sequence[str], base: str | None, tuned: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The model, which is the first of the sources where no option names it; and what is merged: adapters or tuned models.
+
+    Raises:
+        UsageError: one of the two is missing.
+        OptionError: there are adapters and tuned models.
+    """
+    if base is None and not sources:
+        raise click.UsageError("the model is missing: adapterops fuse BASE ...", click.get_current_context())
+    model, adapters = (sources[0], sources[1:]) if base is None else (base, sources)
+    if not adapters and not tuned:
+        missing = f"an adapter is missing: {model} stands where the model is expected"
+        raise click.UsageError(missing, click.get_current_context())
+    if adapters and tuned:
+        raise OptionError(
+            f"{adapters[0]} is an adapter, and {tuned[0]} a tuned model: one merge takes models or adapters",
+            hint=f"fuse the adapter first, with adapterops fuse {model} {adapters[0]} -o fused, and merge --tuned fused",
+        )
+    return model, tuned or adapters
+
+
 def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
     """Options of the commands that add updates to a checkpoint, which get a `request`; and `modelling`."""
 
@@ -68,19 +89,8 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
             tuned: Sequence[str] = (),
             **rest: Any,
         ) -> Any:
-            if base is None and not sources:
-                raise click.UsageError("the model is missing: adapterops fuse BASE ...", click.get_current_context())
-            model, adapters = (sources[0], sources[1:]) if base is None else (base, sources)
-            if not adapters and not tuned:
-                raise click.UsageError(
-                    f"an adapter is missing: {model} stands where the model is expected", click.get_current_context()
-                )
-            if adapters and tuned:
-                raise OptionError(
-                    f"{adapters[0]} is an adapter, and {tuned[0]} a tuned model: one merge takes models or adapters",
-                    hint=f"fuse the adapter first, with adapterops fuse {model} {adapters[0]} -o fused, and merge --tuned fused",
-                )
-            named_inputs = inputs(named(tuned or adapters), alpha, components=components, tuned=bool(tuned))
+            model, merged = _sides(sources, base, tuned)
+            named_inputs = inputs(named(merged), alpha, components=components, tuned=bool(tuned))
             named_inputs, grams = divided(
                 named_inputs, view.grams, asked=merge.from_inputs, calibrated=view.rounding == CALIBRATED
             )

@@ -43,20 +43,13 @@ class Looking:
         return Execution(workers=self.workers, memory=self.memory, progress=progress)
 
 
-looking = options.group(
-    "looking",
-    Looking,
-    options.alpha,
-    options.allow_pickle,
-    options.workers,
-    options.memory,
-    options.verifying,
-    options.quieted,
-    options.detailed,
-    options.as_json,
-    options.strict,
-)
-"""What adapters and models are read with, and how results are shown, as `looking`."""
+_READ = (options.alpha, options.allow_pickle, options.workers, options.memory, options.verifying, options.quieted)
+_PRINTED = (options.as_json, options.strict)
+reading = options.group("looking", Looking, *_READ, *_PRINTED)
+"""What adapters and models are read with, as `looking`."""
+
+looking = options.group("looking", Looking, *_READ, options.detailed, *_PRINTED)
+"""The same, where results have details that are shown on demand."""
 
 
 def _checked(context: click.Context, option: click.Parameter, out: Path | None) -> Path | None:

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import click
 
-from adapterops.adapters.opening import open_adapter
-from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
+from adapterops.cli.looking import Looking, reading
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import quiet
 from adapterops.cli.typed import command_line
-from adapterops.engine.execution import Execution
 from adapterops.errors import count
 from adapterops.storage.place import Place
 
@@ -28,14 +26,7 @@ from adapterops.storage.place import Place
 )
 @click.option("--force", is_flag=True, help="Replace a report of adapterops, after the new one is complete.")
 @click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
-@options.allow_pickle
-@options.alpha
-@options.workers
-@options.memory
-@options.verifying
-@options.quieted
-@options.as_json
-@options.strict
+@reading
 def command(
     sources: tuple[Place, ...],
     base: Place | None,
@@ -43,11 +34,7 @@ def command(
     figures: Path | None,
     force: bool,
     dry_run: bool,
-    allow_pickle: bool,
-    alpha: float | None,
-    workers: int | None,
-    memory: int | None,
-    as_json: bool,
+    looking: Looking,
 ) -> None:
     """A page about one adapter or several: a diagnosis, spectra, norms, overlaps, memory. One HTML file that needs
     nothing else.
@@ -57,24 +44,24 @@ def command(
     adapterops report a b c --base model -o report.html
     adapterops report a b --figures figures
     """
-    adapters = [open_adapter(source, alpha=alpha, allow_pickle=allow_pickle) for source in sources]
-    model = open_checkpoint(base, allow_pickle=allow_pickle) if base else None
+    adapters = [looking.adapter(source) for source in sources]
+    model = looking.model(base) if base else None
 
     from adapterops.reports.writing import check_report, report
 
     json_path = check_report(adapters, out, model, figures, force)
     if dry_run:
         paths = [str(path) for path in (out, json_path, figures) if path]
-        if as_json:
+        if looking.as_json:
             output.print_json("plan", {"dry_run": True, "paths": paths})
         else:
             output.line(f"would write {', '.join(paths)}, about {', '.join(map(str, sources))}")
         return
     with output.progress("measuring") as progress:
-        how = Execution(workers=workers, memory=memory, progress=progress)
+        how = looking.how(progress)
         done = report(adapters, out, base=model, figures=figures, force=force, command=command_line(), how=how)
     with output.written(out):
-        if as_json:
+        if looking.as_json:
             output.print_json(
                 "report",
                 {

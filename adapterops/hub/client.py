@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +39,18 @@ PLANNING_TIMEOUT = 3.0
 LONGEST_WAIT = 300.0
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Answers after which the same question may be answered well."""
+
+_CHANGED = "has changed in the meantime", "run it again: it compares with what is there then", "CHANGED"
+ANSWERS = {
+    403: (
+        "the Hub forbids it",
+        "the token needs the permission to read this repository, or to write to it",
+        "FORBIDDEN",
+    ),
+    409: _CHANGED,
+    412: _CHANGED,
+}
+"""Answers that mean one thing → what it is, what to do about it, and the code of that."""
 
 
 def api() -> HfApi:
@@ -198,9 +210,7 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
     """What a failure of the client means, and what to do about it."""
     from huggingface_hub import errors
 
-    def fault(message: str, hint: str, code: str) -> NotFoundError:
-        return NotFoundError(message, path=what, hint=hint, code=code)
-
+    fault = partial(_fault, what)
     for cause in chain(error):
         if isinstance(cause, AdapterOpsError):
             return cause
@@ -210,7 +220,7 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
             return fault(
                 "is not in the cache, and HF_HUB_OFFLINE is set",
                 "unset HF_HUB_OFFLINE, and run it once",
-                "E-HUB-OFFLINE",
+                "OFFLINE",
             )
         if _answer(cause) is not None:
             return _answered(cause, what)
@@ -218,11 +228,11 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
             return fault(
                 "the Hub does not answer",
                 "try again later, or wait longer: HF_HUB_DOWNLOAD_TIMEOUT=300",
-                "E-HUB-TIMEOUT",
+                "TIMEOUT",
             )
         if isinstance(cause, _http().TransportError):
             hint = f"is the network up, and HF_ENDPOINT right? HF_HUB_OFFLINE=1 takes what is in the cache{_nor(what)}"
-            return fault(f"the Hub cannot be reached: {type(cause).__name__}", hint, "E-HUB-NETWORK")
+            return fault(f"the Hub cannot be reached: {type(cause).__name__}", hint, "NETWORK")
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return ResourceError(
                 f"the Hub's cache cannot be written: {cause.strerror}",
@@ -230,9 +240,13 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
                 hint="free some space, or set HF_HOME",
             )
         if "Consistency check failed" in str(cause):
-            return fault("came incomplete from the Hub", "run it again", "E-HUB-INCOMPLETE")
+            return fault("came incomplete from the Hub", "run it again", "INCOMPLETE")
     shown = _without_queries(str(error).splitlines()[0] if str(error) else "")[:200]
-    return fault(f"the transfer failed: {type(error).__name__}: {shown}", "run it again", "E-HUB")
+    return fault(f"the transfer failed: {type(error).__name__}: {shown}", "run it again")
+
+
+def _fault(what: str, message: str, hint: str, code: str = "") -> NotFoundError:
+    return NotFoundError(message, path=what, hint=hint, code=f"E-HUB-{code}" if code else "E-HUB")
 
 
 def _nor(what: str) -> str:
@@ -249,9 +263,7 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
     anonymous = get_token() is None
     login = "set HF_TOKEN, or run `hf auth login`" if anonymous else "use the token of an account that may see it"
 
-    def fault(message: str, hint: str, code: str) -> NotFoundError:
-        return NotFoundError(message, path=what, hint=hint, code=f"E-HUB-{code}")
-
+    fault = partial(_fault, what)
     if isinstance(error, errors.GatedRepoError):
         return fault(
             "is gated, and this account has not been let in", f"ask for access at {page}; then {login}", "GATED"
@@ -276,14 +288,8 @@ def _answered(error: Any, what: str) -> AdapterOpsError:
             f"check the name; if it is private, {login}{_nor(what)}",
             "MISSING",
         )
-    if status == 403:
-        return fault(
-            "the Hub forbids it",
-            "the token needs the permission to read this repository, or to write to it",
-            "FORBIDDEN",
-        )
-    if status in (409, 412):
-        return fault("has changed in the meantime", "run it again: it compares with what is there then", "CHANGED")
+    if status in ANSWERS:
+        return fault(*ANSWERS[status])
     if status == 429:
         return fault(
             "the Hub's limit of requests is reached",

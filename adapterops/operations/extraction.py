@@ -12,7 +12,7 @@ from adapterops.arrays.finite import check_all_finite
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count
+from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count, listed
 from adapterops.formats.models.architectures import SHARED_LAYERS
 from adapterops.formats.models.loading import Loading, loading
 from adapterops.formats.models.naming import classes
@@ -118,7 +118,7 @@ def _difference_of(
     """The difference of some weights, and of other tensors."""
     if not found:
         raise IncompatibleError(
-            f"no weight that LoRA can hold changed, only {', '.join(others[:SHOWN])}",
+            f"no weight that LoRA can hold changed, only {listed(others, SHOWN)}",
             hint="such a change is no LoRA adapter: use the tuned model itself",
             code="E-UNCHANGED",
         )
@@ -222,15 +222,14 @@ def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[s
     if not others or rest == "drop":
         if others:
             warnings.warn(
-                f"changed and dropped, with --rest drop: {', '.join(others[:SHOWN])}"
-                + (f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""),
+                f"changed and dropped, with --rest drop: {listed(others, SHOWN)}",
                 AdapterWarning,
                 stacklevel=3,
             )
         return {}
     if rest == "refuse":
         raise IncompatibleError(
-            f"{count(len(others), 'tensor')} changed outside of Linear layers: {', '.join(others[:SHOWN])}",
+            f"{count(len(others), 'tensor')} changed outside of Linear layers: {listed(others, SHOWN)}",
             hint="keep them in the adapter as full tensors with --rest keep, or leave them out with --rest drop",
             code="E-REST",
         )

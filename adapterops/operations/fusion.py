@@ -85,38 +85,34 @@ def _fused(
 
     def rows(tensor: str) -> Rows:
         edit = targets.edits.get(tensor)
-        if edit is None:
-            return base.edits[tensor]
-        start = _full(base, tensor, edit, adapter) if edit.full else base.used(edit.start or tensor)
-        if edit.rows:
-            start = with_rows(start, adapter.config.tokens[edit.rows], adapter.full[edit.rows])
-        start = with_words(start, edit.words) if edit.words else start
-        wide = "float64" if base.layout[tensor].dtype == "F64" else precision
-        own, matrix = [_piece(adapter, each) for each in edit.targets], base.layout[tensor].matrix
-        for seen in dict.fromkeys(piece.target.seen for piece in own):
-            added = Addition(start, [piece for piece in own if piece.target.seen == seen], wide)
-            start = Viewed(start, added, seen, matrix) if seen else added
-        return start
+        return base.edits[tensor] if edit is None else _edited(base, adapter, tensor, edit, precision)
 
+    holding = {tensor: sum(adapter.layout[each.source].held for each in those) for tensor, those in added.items()}
+    entire = [name for name, those in added.items() if any(each.seen or _reads_all(adapter, each) for each in those)]
+    parameters = {"precision": precision, **({"dtype": dtype} if dtype else {})}
     return replace(
         base,
         layout=layout,
         edits=Lazy([*targets.edits, *(tensor for tensor in base.edits if tensor not in targets.edits)], rows),
         documents={**base.documents, **tokenizer},
-        history=Step(
-            "fuse",
-            {"precision": precision, **({"dtype": dtype} if dtype else {})},
-            (base.history, with_tokenizer(adapter.history, tokenizer)),
-        ),
-        holding={
-            **base.holding,
-            **{tensor: sum(adapter.layout[each.source].held for each in those) for tensor, those in added.items()},
-        },
-        entire={
-            *base.entire,
-            *(name for name, those in added.items() if any(each.seen or _reads_all(adapter, each) for each in those)),
-        },
+        history=Step("fuse", parameters, (base.history, with_tokenizer(adapter.history, tokenizer))),
+        holding={**base.holding, **holding},
+        entire={*base.entire, *entire},
     )
+
+
+def _edited(base: Checkpoint, adapter: Adapter, tensor: str, edit: Edit, precision: str) -> Rows:
+    """The rows of one tensor: what it begins as, with rows and words that are new, and every update added."""
+    start = _full(base, tensor, edit, adapter) if edit.full else base.used(edit.start or tensor)
+    if edit.rows:
+        start = with_rows(start, adapter.config.tokens[edit.rows], adapter.full[edit.rows])
+    start = with_words(start, edit.words) if edit.words else start
+    wide = "float64" if base.layout[tensor].dtype == "F64" else precision
+    own, matrix = [_piece(adapter, each) for each in edit.targets], base.layout[tensor].matrix
+    for seen in dict.fromkeys(piece.target.seen for piece in own):
+        added = Addition(start, [piece for piece in own if piece.target.seen == seen], wide)
+        start = Viewed(start, added, seen, matrix) if seen else added
+    return start
 
 
 def _with_new(base: Checkpoint, adapter: Adapter, targets: Targets) -> Checkpoint:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import AdapterWarning, IncompatibleError, at
+from adapterops.errors import AdapterWarning, IncompatibleError, at, listed
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.vocabulary import is_end
 from adapterops.operations.pairing import SHOWN, pair
@@ -162,8 +162,7 @@ def check_configs(tuned: Checkpoint, base: Checkpoint) -> None:
         )
     if differ := list(_differing(one, other)):
         warnings.warn(
-            f"config.json of {_path(tuned)} differs from the base's, which the result has: {', '.join(differ[:SHOWN])}"
-            + (f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""),
+            f"config.json of {_path(tuned)} differs from the base's, which the result has: {listed(differ, SHOWN)}",
             AdapterWarning,
             stacklevel=3,
         )

@@ -184,13 +184,18 @@ def comparison(
     grams: Checkpoint | None = None,
     types: Sequence[str] = (),
 ) -> Comparison:
-    """What `verify` compares, of which only headers are read.
+    """What `verify` compares, of which only headers are read: with what `fuse` makes, in the dtypes and the schemes that
+    the model is found in.
 
     Raises:
         IncompatibleError: the adapter does not fit the base.
     """
     adapter = adapter if adapter.task_vector else on_base(adapter, base)
-    expected = _expected(model, base, adapter, dtype, precision, seed, grams, types)
+    expected = fuse(base, adapter, dtype=dtype, precision=precision)
+    expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
+    how = CALIBRATED if grams is not None else STOCHASTIC if seed is not None else NEAREST
+    expected = rounding(expected, how, seed or 0, grams)
+    expected = tensor_types(expected, types) if model.gguf and expected.gguf else as_stored(expected, model)
     stated, files = sums(model), dict(files_of(model, base))
     second, doubts = witness(model, base, adapter, chance=seed is not None, grams=expected.grams, own=bool(stated))
     problems = [*_names(model, expected), *(Problem(doubt.place, doubt.what) for doubt in doubts)]
@@ -203,24 +208,6 @@ def comparison(
         len({*files, *(path.name for path in stated)}),
         [*problems, *filter(None, files.values())],
     )
-
-
-def _expected(
-    model: Checkpoint,
-    base: Checkpoint,
-    adapter: Adapter,
-    dtype: str | None,
-    precision: str,
-    seed: int | None,
-    grams: Checkpoint | None,
-    types: Sequence[str],
-) -> Checkpoint:
-    """What `fuse` makes, in the dtypes and the schemes that the model is found in."""
-    expected = fuse(base, adapter, dtype=dtype, precision=precision)
-    expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
-    how = CALIBRATED if grams is not None else STOCHASTIC if seed is not None else NEAREST
-    expected = rounding(expected, how, seed or 0, grams)
-    return tensor_types(expected, types) if model.gguf and expected.gguf else as_stored(expected, model)
 
 
 def _all_in(dtype: str, model: Checkpoint, expected: Checkpoint) -> bool:

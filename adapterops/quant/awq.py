@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
-from adapterops.quant.grid import OnGrid, changed
+from adapterops.quant.grid import all_rows, changed_of_all, decoded, integers, to_grid
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import scheme
-from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read
+from adapterops.quant.scheme import LONG_NAMES, Part, Read
 from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ class AWQ:
     symmetric: bool
     scale: str = "F16"
     dtype: str = "BF16"
+    width: ClassVar[int] = EACH
 
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
@@ -84,19 +84,7 @@ class AWQ:
         parts = {"qweight": Part("I32", (into, columns)), "scales": Part(self.scale, (groups, out))}
         return parts if self.symmetric else {**parts, "qzeros": Part("I32", (groups, columns))}
 
-    def granularity(self, shape: tuple[int, ...]) -> int:
-        """All rows: they are stored transposed."""
-        return shape[0]
-
-    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end), in float32."""
-        scale, zero = self.scales(shape, read, begin, end)
-        return self.codes(shape, read, begin, end).float().sub_(zero).mul_(scale)
-
-    def numbers(self) -> Tensor:
-        import torch
-
-        return torch.arange(1 << EACH, dtype=torch.float32)
+    granularity, decode, numbers, on_grid, changed = all_rows, decoded, integers, to_grid, changed_of_all
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         return _ordered(whole(self.parts(shape)["qweight"], read, "qweight")).T[begin:end].contiguous()
@@ -114,12 +102,6 @@ class AWQ:
         columns = codes.T.reshape(shape[1], -1, len(PLACES))
         placed = columns[..., [PLACES.index(place) for place in range(len(PLACES))]]
         return {"qweight": packed(placed.flatten(1), EACH)}
-
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return OnGrid(self, shape, read, key)
-
-    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        return changed(self, shape, read, (0, shape[0]), parts)
 
 
 def _ordered(stored: Tensor) -> Tensor:

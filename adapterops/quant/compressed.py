@@ -5,17 +5,16 @@ integers of 4 or 8 bits in groups. Its grid is kept, and none is made.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
-from adapterops.quant.grid import OnGrid, changed
+from adapterops.quant.grid import all_rows, changed_of_all, column_groups, decoded, integers, to_grid
 from adapterops.quant.header import Claim, Header, key, shown
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.said import compressed_weights
-from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read
+from adapterops.quant.scheme import LONG_NAMES, Part, Read
 from adapterops.quant.words import group_size, packed, unpacked, whole, words
 
 if TYPE_CHECKING:
@@ -109,19 +108,7 @@ class Compressed:
             parts["weight_zero_point"] = Part(self.zero, (rows, count))
         return parts
 
-    def granularity(self, shape: tuple[int, ...]) -> int:
-        """All rows: words of zero points hold those of several."""
-        return shape[0]
-
-    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end), in float32."""
-        scale, zero = self.scales(shape, read, begin, end)
-        return self.codes(shape, read, begin, end).float().sub_(zero).mul_(scale)
-
-    def numbers(self) -> Tensor:
-        import torch
-
-        return torch.arange(1 << self.width, dtype=torch.float32)
+    granularity, decode, numbers, on_grid, changed = all_rows, decoded, integers, to_grid, changed_of_all
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         stored = whole(self.parts(shape)["weight_packed"], read, "weight_packed")
@@ -142,25 +129,12 @@ class Compressed:
 
     def _groups(self, shape: tuple[int, ...], read: Read) -> Tensor:
         """The group of each column. A -1 among those stored says that the columns are in order, as the library has it."""
-        import torch
-
-        into, last = shape[1], shape[1] // self.group - 1
-        stored = whole(self.parts(shape)[ORDER], read, ORDER).long() if self.ordered else None
-        if stored is None or (stored == -1).any():
-            return torch.arange(into) // self.group
-        if int(stored.min()) < 0 or int(stored.max()) > last:
-            found = f"{int(stored.min())} to {int(stored.max())}"
-            raise damaged(f"has columns in the groups {found} by its {ORDER}, expected 0 to {last}")
-        return stored
+        stored = whole(self.parts(shape)[ORDER], read, ORDER) if self.ordered else None
+        in_order = stored is None or bool((stored == -1).any())
+        return column_groups(None if in_order else stored, ORDER, shape[1], self.group)
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight_packed": packed(codes, self.width)}
-
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return OnGrid(self, shape, read, key)
-
-    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        return changed(self, shape, read, (0, shape[0]), parts)
 
 
 def _arguments(header: Header, tensor: str) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from adapterops.arrays.dtypes import BITS
 from adapterops.errors import UnsupportedError, count
 from adapterops.quant.checks import foreign
-from adapterops.quant.grid import OnGrid, changed
+from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import CONFIG, Claim, Header
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.said import block_size, compressed_weights
-from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two
+from adapterops.quant.scheme import Part, Read, powers_of_two
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -155,8 +155,7 @@ class FP8:
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight": codes}
 
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return OnGrid(self, shape, read, key)
+    on_grid = to_grid
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         return changed(self, shape, read, (begin, begin + len(parts["weight"])), parts)

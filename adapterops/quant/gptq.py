@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
-from adapterops.quant.grid import OnGrid, changed
+from adapterops.quant.grid import all_rows, changed_of_all, column_groups, decoded, integers, to_grid
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.said import gptq_section
-from adapterops.quant.scheme import LONG_NAMES, Encoder, Part, Read
+from adapterops.quant.scheme import LONG_NAMES, Part, Read
 from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
 
 if TYPE_CHECKING:
@@ -98,25 +97,7 @@ class GPTQ:
         }
         return {**parts, "g_idx": Part("I32", (into,))} if self.ordered else parts
 
-    def granularity(self, shape: tuple[int, ...]) -> int:
-        """All rows: they are stored transposed."""
-        return shape[0]
-
-    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end), in float32.
-
-        Raises:
-            InputError: a column is of a group that has no scale.
-
-        Memory: the stored parts, the result, and scales and zeros of every entry.
-        """
-        scale, zero = self.scales(shape, read, begin, end)
-        return self.codes(shape, read, begin, end).float().sub_(zero).mul_(scale)
-
-    def numbers(self) -> Tensor:
-        import torch
-
-        return torch.arange(1 << self.width, dtype=torch.float32)
+    granularity, decode, numbers, on_grid, changed = all_rows, decoded, integers, to_grid, changed_of_all
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         import torch
@@ -133,28 +114,10 @@ class GPTQ:
 
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor]:
         tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items() if role != "qweight"}
-        groups = self._groups(tensors.get("g_idx"), shape[1])
+        groups = column_groups(tensors.get("g_idx"), "g_idx", shape[1], self.group)
         zeros = unpacked(tensors["qzeros"], self.width)[:, : shape[0]]
         zeros = ((zeros + self.offset) & (1 << self.width) - 1).T.float()
         return tensors["scales"].T.float()[begin:end][:, groups], zeros[begin:end][:, groups]
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"qweight": packed(codes, self.width).T.contiguous()}
-
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return OnGrid(self, shape, read, key)
-
-    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        return changed(self, shape, read, (0, shape[0]), parts)
-
-    def _groups(self, stored: Tensor | None, into: int) -> Tensor:
-        """The group of each column."""
-        import torch
-
-        if stored is None:
-            return torch.arange(into) // self.group
-        last = into // self.group - 1
-        if int(stored.min()) < 0 or int(stored.max()) > last:
-            found = f"{int(stored.min())} to {int(stored.max())}"
-            raise damaged(f"has columns in the groups {found} by its g_idx, expected 0 to {last}")
-        return stored.long()

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from adapterops.quant.checks import check_finite
-from adapterops.quant.scheme import Read, Scheme
+from adapterops.quant.checks import check_finite, damaged
+from adapterops.quant.scheme import Encoder, Read, Scheme
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,63 @@ class Coded(Scheme, Protocol):
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> Mapping[str, Tensor]:
         """The part that holds these codes of whole groups of rows, from `begin` on, by its role."""
+
+
+class Integers(Coded, Protocol):
+    """Codes are integers of `width` bits, and stand for themselves."""
+
+    @property
+    def width(self) -> int:
+        """Bits of a code."""
+
+
+def all_rows(scheme: Scheme, shape: tuple[int, ...]) -> int:
+    """`granularity` of what is stored transposed, or in words that hold numbers of several rows: all rows."""
+    return shape[0]
+
+
+def decoded(scheme: Coded, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+    """`decode` of integers: (code - zero) · scale in rows [begin, end), in float32.
+
+    Memory: the stored parts, the result, and scales and zeros of every entry.
+    """
+    scale, zero = scheme.scales(shape, read, begin, end)
+    return scheme.codes(shape, read, begin, end).float().sub_(zero).mul_(scale)
+
+
+def integers(scheme: Integers) -> Tensor:
+    """`numbers` of integers: 0, 1, ..., 2^width - 1."""
+    import torch
+
+    return torch.arange(1 << scheme.width, dtype=torch.float32)
+
+
+def to_grid(scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+    """`on_grid` of what has codes."""
+    return OnGrid(scheme, shape, read, key)
+
+
+def changed_of_all(
+    scheme: Coded, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]
+) -> Tensor:
+    """`changed` of what is written all rows at a time."""
+    return changed(scheme, shape, read, (0, shape[0]), parts)
+
+
+def column_groups(stored: Tensor | None, role: str, into: int, group: int) -> Tensor:
+    """The group of each of `into` columns: what is stored in `role`, or `group` columns after the other.
+
+    Raises:
+        InputError: a column is of a group that has no scale.
+    """
+    import torch
+
+    if stored is None:
+        return torch.arange(into) // group
+    first, last, most = int(stored.min()), int(stored.max()), into // group - 1
+    if first < 0 or last > most:
+        raise damaged(f"has columns in the groups {first} to {last} by its {role}, expected 0 to {most}")
+    return stored.long()
 
 
 class OnGrid:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.errors import InputError, OptionError, UnsupportedError
 from adapterops.quant.bitsandbytes import section
 from adapterops.quant.checks import check_finite
-from adapterops.quant.grid import OnGrid, changed
+from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import Claim, Header, key
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.scheme import Encoder, Part, Read
@@ -111,8 +111,7 @@ class Int8:
         codes = parts["weight"]
         return changed(self, shape, read, (begin, begin + len(codes)), {"weight": codes})
 
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return OnGrid(self, shape, read, key)
+    on_grid = to_grid
 
 
 def _values(codes: Tensor, scales: Tensor) -> Tensor:

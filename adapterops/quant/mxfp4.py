@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.errors import InputError
-from adapterops.quant.grid import OnGrid, changed
+from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two
+from adapterops.quant.scheme import Part, Read, powers_of_two
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,8 +107,7 @@ class MXFP4:
         pairs = codes.view(-1, into, out).transpose(1, 2).reshape(-1, 2)
         return {"_blocks": pairs[:, 0] | pairs[:, 1] << 4}
 
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return OnGrid(self, shape, read, key)
+    on_grid = to_grid
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         return changed(self, shape, read, (begin, begin + 2 * parts["_blocks"].numel() // shape[2]), parts)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.quant.checks import foreign
-from adapterops.quant.grid import OnGrid, changed
+from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.mxfp4 import NUMBERS
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import Encoder, Part, Read
+from adapterops.quant.scheme import Part, Read
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,8 +120,7 @@ class NVFP4:
         pairs = codes.reshape(-1, 2)
         return {CODES[self.whole]: pairs[:, 0] | pairs[:, 1] << 4}
 
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return OnGrid(self, shape, read, key)
+    on_grid = to_grid
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         return changed(self, shape, read, (begin, begin + 2 * parts[CODES[self.whole]].numel() // shape[1]), parts)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adapterops.errors import listed
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.reports.figures import brief
 
@@ -41,7 +42,7 @@ def some(names: Sequence[str]) -> str:
     >>> some(["a", "b"]), some(list("abcdefghi"))
     ('a, b', 'a, b, c, d, e, f and 3 more')
     """
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return listed(names, SHOWN)
 
 
 def span(values: Sequence[float], form: Callable[[float], str]) -> str:

@@ -18,7 +18,7 @@ from adapterops.engine.execution import DEFAULT, Execution, Share
 from adapterops.engine.plan import Job, identity
 from adapterops.engine.records import Noted, whole
 from adapterops.engine.registry import Engine
-from adapterops.errors import IncompatibleError, InputError, NotFoundError, count
+from adapterops.errors import IncompatibleError, InputError, NotFoundError, count, listed
 from adapterops.provenance.manifest import Origin, versions
 from adapterops.provenance.reader import read_manifest
 from adapterops.requests.divided import Asked, Divided, Outcome, base_of, check_divisible, divided, with_base
@@ -204,7 +204,7 @@ def _check_finished(place: Parts, work: Divided, how: Execution) -> None:
     there = work.noted(place.entries(), jobs)
     if missing := [job.file for job in jobs if job.file not in there]:
         raise NotFoundError(
-            f"{len(missing)} of {count(len(jobs), 'file')} are missing: {_listed(missing)}",
+            f"{len(missing)} of {count(len(jobs), 'file')} are missing: {listed(missing, 5)}",
             path=place.out,
             hint="run the parts that make them, or the same command with --part 1/1, which makes all that is missing",
             code="E-PARTS",
@@ -213,7 +213,7 @@ def _check_finished(place: Parts, work: Divided, how: Execution) -> None:
     kept = _whole(place, there, how)
     if damaged := [name for name in there if name not in kept]:
         raise InputError(
-            f"{_listed(damaged)} changed since it was written",
+            f"{listed(damaged, 5)} changed since it was written",
             path=place.out,
             hint="run the same command with --part 1/1, which makes what is damaged again",
             code="E-PARTS",
@@ -247,7 +247,3 @@ def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = ()
         "base_model": base_of(asked),
         "accept_loss": asked.request.accept_loss,
     }
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -186,6 +186,7 @@ class Request:
         if self.rounding == STOCHASTIC and self.seed is None:
             object.__setattr__(self, "seed", 0)
         _check_fields(self)
+        _check_output(self)
         _check_codes(self)
         _check_tuned(self)
 
@@ -240,19 +241,21 @@ def _plain(value: Any) -> Any:
     }
 
 
+OF_A_BASE = {
+    "quantize": "only models are quantized: ",
+    "dequantize": "only models are quantized: ",
+    "unfuse": "adapters come out of models: ",
+    "extract": "a difference is from a model: ",
+    **dict.fromkeys(("rounding", "original", "base_view", "grams"), ""),
+}
+"""Fields that need a base, and why, as the hint says it."""
+
+
 def _check_fields(request: Request) -> None:
     """What each kind of work needs, and what would mean nothing to it."""
-    model = {
-        "quantize": "only models are quantized",
-        "dequantize": "only models are quantized",
-        "unfuse": "adapters come out of models",
-    }
-    model |= {"extract": "a difference is from a model", "rounding": "", "original": "", "base_view": "", "grams": ""}
-    for name, why in model.items():
+    for name, why in OF_A_BASE.items():
         if getattr(request, name) and request.base is None:
-            raise OptionError(
-                f"{name} needs a base", hint=f"{why}: name the one to fuse the result into".removeprefix(": ")
-            )
+            raise OptionError(f"{name} needs a base", hint=f"{why}name the one to fuse the result into")
     if request.result is None:
         sets = [name for name in ("extract", "quantize", "dequantize", "stack") if getattr(request, name)]
         if len(sets) != 1:
@@ -270,30 +273,32 @@ def _check_fields(request: Request) -> None:
     for name in ("unfuse", "quantize", "rounding", "original", "base_view", "grams") if request.output.adapter else ():
         if getattr(request, name):
             raise OptionError(f"{name} is for models, and output.adapter asks for an adapter", hint="leave one out")
-    if request.output.adapter and request.kind not in (MERGE, EXTRACT):
+
+
+def _check_output(request: Request) -> None:
+    """What of the output would mean nothing to this kind of work."""
+    output, kind = request.output, request.kind
+    makes_adapter = kind in (MERGE, EXTRACT)
+    if output.adapter and not makes_adapter:
         raise OptionError("output.adapter asks for an adapter, and this makes a model", hint="leave it out")
-    if request.output.names is not None and not request.output.adapter:
+    if output.names is not None and not output.adapter:
         raise OptionError("names are those of a base", hint="name it with --base, or leave names out")
-    if request.output.max_shard_size is not None and request.kind in (MERGE, EXTRACT):
+    if output.max_shard_size is not None and makes_adapter:
         raise OptionError("max_shard_size is for models, and this makes an adapter", hint="leave it out")
-    if request.output.tensor_types:
-        if request.kind not in (FUSE, UNFUSE):
-            raise OptionError("tensor_types are for adapters in a GGUF model", hint="leave them out")
-        if request.output.dtype or request.quantize:
-            raise OptionError(
-                "tensor_types are for a GGUF model, and dtype and quantize write a checkpoint of transformers",
-                hint="leave one of them out",
-            )
-    if request.output.format and request.kind not in (MERGE, EXTRACT):
-        raise OptionError("a format is for adapters, and this makes a model", hint="leave it out")
-    if request.output.normalize and request.kind not in (MERGE, EXTRACT):
-        raise OptionError("normalize is for adapters, and this makes a model", hint="leave it out")
-    if request.output.cut and request.kind in (QUANTIZE, DEQUANTIZE, STACK):
-        raise OptionError(
-            f"{next(iter(request.output.cut))} is for adapters, and this makes a model", hint="leave it out"
-        )
-    if request.kind == EXTRACT:
-        check_cut(**request.output.cut)
+    if output.tensor_types and kind not in (FUSE, UNFUSE):
+        raise OptionError("tensor_types are for adapters in a GGUF model", hint="leave them out")
+    if output.tensor_types and (output.dtype or request.quantize):
+        fact = "tensor_types are for a GGUF model, and dtype and quantize write a checkpoint of transformers"
+        raise OptionError(fact, hint="leave one of them out")
+    of_adapters: dict[str, Any] = (
+        {"a format": output.format, "normalize": output.normalize} if not makes_adapter else {}
+    )
+    of_adapters |= dict.fromkeys(output.cut, True) if kind in (QUANTIZE, DEQUANTIZE, STACK) else {}
+    for name, given in of_adapters.items():
+        if given:
+            raise OptionError(f"{name} is for adapters, and this makes a model", hint="leave it out")
+    if kind == EXTRACT:
+        check_cut(**output.cut)
 
 
 def _check_tuned(request: Request) -> None:

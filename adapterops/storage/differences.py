@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from adapterops.errors import listed
 from adapterops.storage.strict import json_text
 
 SHOWN, WIDTH = 5, 60
@@ -41,9 +42,8 @@ def shown(found: Mapping[str, Sequence[Any]]) -> str:
     'inputs.0.model.safetensors differs'
     """
     names = [name for name in found if name != "plan"] or list(found)
-    texts = [_text(name, *found[name]) for name in names[:SHOWN]]
-    more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return "; ".join(texts) + more
+    texts = [_text(name, *found[name]) for name in names]
+    return listed(texts, SHOWN, by="; ")
 
 
 def _text(name: str, here: Any, there: Any) -> str:

@@ -108,16 +108,15 @@ class Stored:
         return self.file.entries[self.name].spec
 
     def tensor(self, rows: tuple[int, int] | None = None) -> Tensor:
-        """In memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end)."""
-        from adapterops.arrays.floats import tensor
+        """In memory of its own; or, with all dimensions but the last taken for one, its rows [begin, end) if it has floats.
 
-        if self.spec.dtype in CARRIED:
-            import torch
+        Raises:
+            UnsupportedError: torch has no dtype for its numbers.
+        """
+        from adapterops.arrays.floats import carried, tensor
 
-            whole = torch.empty(self.spec.shape, dtype=getattr(torch, CARRIED[self.spec.dtype]))
-            if whole.numel():
-                whole.reshape(-1).view(torch.uint8).numpy()[:] = self.file.read(self.name)
-            return whole if rows is None else whole.reshape(self.spec.matrix)[slice(*rows)]
+        if rows is None and self.spec.dtype in CARRIED:
+            return carried(self.file.read(self.name), *self.spec)
         return tensor(self.file.array(self.name, rows), self.spec.dtype)
 
     def same_bytes(self, other: Stored) -> bool:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
+from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank, measure
 from adapterops.updates.protocol import Array
-from adapterops.updates.started import check_diagonal
 
 DIAGONAL = "lora_E"
 
 
-def _measure(shapes: Mapping[str, Shape]) -> Measure:
-    """A (r, in), B (out, r) and the diagonal (r, 1); of some modules nothing may be left, and r is 0."""
-    found = measure(shapes)
-    check_diagonal(DIAGONAL, shapes[DIAGONAL], found.bound)
-    return found
+def measured_with(diagonal: str) -> Callable[[Mapping[str, Shape]], Measure]:
+    """What measures A (r, in), B (out, r) and a diagonal (r,) or (r, 1); of some modules nothing may be left, and r is 0.
+
+    Raises:
+        InputError: when it measures, for a diagonal that has not r numbers.
+    """
+
+    def measured(shapes: Mapping[str, Shape]) -> Measure:
+        found, shape = measure(shapes), shapes[diagonal]
+        if shape[:1] != (found.bound,) or math.prod(shape) != found.bound:
+            raise InputError(f"{diagonal} has the shape {list(shape)}, expected {[found.bound]}", code="E-SHAPE")
+        return found
+
+    return measured
 
 
-def _build(arrays: Mapping[str, Array], scale: float) -> LowRank:
-    return LowRank(arrays["lora_B"], arrays[DIAGONAL].reshape(-1, 1) * arrays["lora_A"], scale)
+def with_diagonal(arrays: Mapping[str, Array], scale: float, diagonal: str = DIAGONAL) -> LowRank:
+    """scale · B diag(d) A"""
+    return LowRank(arrays["lora_B"], arrays[diagonal].reshape(-1, 1) * arrays["lora_A"], scale)
 
 
 KINDS.add(
@@ -28,8 +39,8 @@ KINDS.add(
     Kind(
         "AdaLoRA",
         {"lora_A": "", "lora_B": "", DIAGONAL: ""},
-        _measure,
-        _build,
+        measured_with(DIAGONAL),
+        with_diagonal,
         untrained=DIAGONAL,
         peft_type="ADALORA",
         fields=(

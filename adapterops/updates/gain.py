@@ -10,7 +10,7 @@ import numpy as np
 
 from adapterops.errors import UnsupportedError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
-from adapterops.updates.protocol import Array, Part
+from adapterops.updates.protocol import Array, Part, no_factors, unscaled
 
 ROLE = "ia3_l"
 
@@ -34,8 +34,7 @@ class Gain:
     def T(self) -> Gain:
         return replace(self, by_inputs=not self.by_inputs, shape=self.shape[::-1])
 
-    def lowrank(self) -> None:
-        return None
+    lowrank = no_factors
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
         one = self.factors[part[int(self.by_inputs)]].astype(out.dtype) - 1
@@ -43,12 +42,7 @@ class Gain:
             found: Array = np.multiply(W, one if self.by_inputs else one[:, None], out=out)
             return found
 
-    def __mul__(self, factor: float) -> Gain:
-        if factor != 1:
-            raise UnsupportedError("is (IA)³, which cannot be scaled", hint="fuse it into its base by itself")
-        return self
-
-    __rmul__ = __mul__
+    __mul__ = __rmul__ = unscaled("(IA)³")
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from adapterops.errors import InputError, UnsupportedError
+from adapterops.errors import InputError
 from adapterops.updates import embedding, hadamard, kronecker, lowrank, tucker  # noqa: F401  whose kinds it is of
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DORA
-from adapterops.updates.protocol import Array, Linear, Part
+from adapterops.updates.protocol import Array, Linear, Part, no_factors, unscaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,7 @@ class Magnitude:
     def T(self) -> Transposed:
         return Transposed(self)
 
-    def lowrank(self) -> None:
-        return None
+    lowrank = no_factors
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
         """The rows must be whole ones, or the columns. Cost: that of ΔW, and three passes over the entries."""
@@ -61,12 +60,7 @@ class Magnitude:
                 np.multiply(out, (stated[part[0]] / np.linalg.norm(out, axis=1))[:, None], out=out)
             return np.subtract(out, W, out=out)
 
-    def __mul__(self, factor: float) -> Magnitude:
-        if factor != 1:
-            raise UnsupportedError("is DoRA, which cannot be scaled", hint="fuse it into its base by itself")
-        return self
-
-    __rmul__ = __mul__
+    __mul__ = __rmul__ = unscaled("DoRA")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +79,7 @@ class Transposed:
         found: np.dtype[Any] = self.T.dtype
         return found
 
-    def lowrank(self) -> None:
-        return None
+    lowrank = no_factors
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
         """What must be whole is that of the weight itself, and so is the cost."""

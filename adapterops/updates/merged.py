@@ -10,7 +10,7 @@ import numpy as np
 
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
-from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows, norm_by_rows
+from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows, no_factors, norm_by_rows
 from adapterops.updates.sums import added, added_to
 
 
@@ -33,8 +33,7 @@ class Merged:
 
     error: ClassVar[float] = 0.0
 
-    def lowrank(self) -> None:
-        return None
+    lowrank = no_factors
 
     dense, norm, change = all_rows, norm_by_rows, change_by_rows
 

@@ -7,17 +7,20 @@ methods, and `Layout.needs_base` says it before anything is read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapterops.errors import UnsupportedError
 from adapterops.updates.layout import TILE
 
 if TYPE_CHECKING:
     from adapterops.updates.lowrank import LowRank
 
 Array = NDArray[Any]
+Same = TypeVar("Same", bound="Update")
 
 Part: TypeAlias = tuple[slice, slice]
 """Some rows and some columns of a matrix, evenly spaced: a step may be more than 1."""
@@ -84,6 +87,21 @@ def all_rows(update: Linear, dtype: np.dtype[Any] | None = None) -> Array:
 def change_by_rows(update: Linear, part: Part, W: Array, out: Array) -> Array:
     """`change` of what has rows: its entries, whatever W is."""
     return update.rows(part, out)
+
+
+def no_factors(update: Update) -> None:
+    """`lowrank` of what has no exact factors, or none without its weight."""
+
+
+def unscaled(what: str) -> Callable[[Same, float], Same]:
+    """Multiplication of what depends on its weight: by 1 alone. `what`: for the message."""
+
+    def times(update: Same, factor: float) -> Same:
+        if factor != 1:
+            raise UnsupportedError(f"is {what}, which cannot be scaled", hint="fuse it into its base by itself")
+        return update
+
+    return times
 
 
 def norm(matrix: Array) -> float:

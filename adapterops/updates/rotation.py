@@ -13,7 +13,7 @@ import numpy as np
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.magnitude import Transposed
-from adapterops.updates.protocol import Array, Part
+from adapterops.updates.protocol import Array, Part, no_factors, unscaled
 
 MERGE = "merge it into its base with PEFT: merge_and_unload"
 ROLE, ROTATIONS, LENGTHS = "oft_R", "boft_R", "boft_s"
@@ -46,8 +46,7 @@ class Rotation:
     def T(self) -> Transposed:
         return Transposed(self)
 
-    def lowrank(self) -> None:
-        return None
+    lowrank = no_factors
 
     @cached_property
     def rotations(self) -> Array:
@@ -84,12 +83,7 @@ class Rotation:
             changed: Array = np.subtract(found, W, out=out)
             return changed
 
-    def __mul__(self, factor: float) -> Rotation:
-        if factor != 1:
-            raise UnsupportedError("is a rotation, which cannot be scaled", hint="fuse it into its base by itself")
-        return self
-
-    __rmul__ = __mul__
+    __mul__ = __rmul__ = unscaled("a rotation")
 
 
 def oft(*, shared: bool = False, terms: int | None = None, most: float | None = None) -> Kind:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from adapterops.errors import InputError
-from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
+from adapterops.updates.adaptive import measured_with, with_diagonal
+from adapterops.updates.kinds import KINDS, Kind
 from adapterops.updates.lowrank import LORA, LowRank, measure
 from adapterops.updates.magnitude import Transposed
-from adapterops.updates.protocol import Array, Part
+from adapterops.updates.protocol import Array, Part, no_factors
 
 DIAGONAL = "lora_diag"
 
@@ -64,8 +64,7 @@ class Started:
     def T(self) -> Transposed:
         return Transposed(self)
 
-    def lowrank(self) -> None:
-        return None
+    lowrank = no_factors
 
     def on(self, W: Array) -> LowRank:
         """The update of W, (out, in). Cost: O(out in min(out, in)), in float64."""
@@ -93,22 +92,12 @@ KINDS.add("OLoRA", _kind("OLoRA", first_columns, scaled=True))
 """Source: Büyükakyüz 2024, arXiv:2406.01775."""
 
 
-def _measure_kasa(shapes: Mapping[str, Shape]) -> Measure:
-    found = measure(shapes)
-    check_diagonal(DIAGONAL, shapes[DIAGONAL], found.bound)
-    return found
-
-
-def check_diagonal(role: str, shape: Shape, rank: int) -> None:
-    """Raise InputError for a diagonal that has not as many numbers as there are dimensions between B and A."""
-    if shape[:1] != (rank,) or int(np.prod(shape)) != rank:
-        raise InputError(f"{role} has the shape {list(shape)}, expected {[rank]}", code="E-SHAPE")
-
-
 def _build_kasa(arrays: Mapping[str, Array], scale: float) -> Started:
-    A = arrays[DIAGONAL].reshape(-1, 1) * arrays["lora_A"]
-    return Started(LowRank(arrays["lora_B"], A, scale), trailing)
+    return Started(with_diagonal(arrays, scale, DIAGONAL), trailing)
 
 
-KINDS.add("KaSA", Kind("KaSA", {**LORA, DIAGONAL: ""}, _measure_kasa, _build_kasa, reads="weight", flag="kasa_config"))
+KINDS.add(
+    "KaSA",
+    Kind("KaSA", {**LORA, DIAGONAL: ""}, measured_with(DIAGONAL), _build_kasa, reads="weight", flag="kasa_config"),
+)
 """Source: Wang et al. 2024, arXiv:2412.06071."""

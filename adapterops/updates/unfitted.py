@@ -10,7 +10,7 @@ import numpy as np
 
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.magnitude import Transposed
-from adapterops.updates.protocol import Array, Part
+from adapterops.updates.protocol import Array, Part, no_factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,7 @@ class Unfitted:
     def T(self) -> Transposed:
         return Transposed(self)
 
-    def lowrank(self) -> None:
-        return None
+    lowrank = no_factors
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
         """W has whole rows."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from adapterops.errors import InputError, NotFoundError, at
+from adapterops.errors import InputError, NotFoundError, at, listed
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.diffusion.spellings import OTHER_FILES, check_handled
 from adapterops.formats.further import further_weights
@@ -104,10 +104,9 @@ def _weights(place: Place) -> Path:
             hint=MODEL_FIRST,
             code="E-MODEL",
         )
-    shown = ", ".join(there[:8]) + (f" and {len(there) - 8} more" if len(there) > 8 else "")
     files = [path for path in place.entries() if path.suffix in (".safetensors", ".gguf")]
     raise InputError(
-        f"has no {WEIGHTS}; it has {shown or 'nothing'}",
+        f"has no {WEIGHTS}; it has {listed(there, 8) or 'nothing'}",
         path=place,
         hint=f"name the file itself, such as {place.inner(files[0])}" if files else _further_in(place, there),
         code="E-FOLDER",

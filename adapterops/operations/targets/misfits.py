@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from adapterops.errors import IncompatibleError, UnsupportedError, count
+from adapterops.errors import IncompatibleError, UnsupportedError, count, listed
 from adapterops.formats.models.architectures import SHARED_LAYERS, WEIGHT
 from adapterops.formats.models.naming import Names, canonical
 from adapterops.formats.models.suffixes import Move
@@ -32,22 +32,22 @@ def misfits(
         names: those of the base; None where they do not matter.
     """
     if names is None or not missing:
-        fact = f"{len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
+        fact = f"{len(wrong)} of {count} modules do not fit: {listed(wrong, ALIKE, by='; ')}"
         return IncompatibleError(fact, hint=OWN_BASE, code="E-NAMES")
     if found and (cause := _cause(missing, names)):
         why, hint = cause
         return UnsupportedError(
-            f"{len(missing)} of {count} modules are not in the base: {_list(missing)}. {why}", hint=hint
+            f"{len(missing)} of {count} modules are not in the base: {listed(missing, SHOWN)}. {why}", hint=hint
         )
     nothing = not found and not wrong
-    there = _nearest(missing, names)
+    own, near = listed(missing, SHOWN), listed(_nearest(missing, names), SHOWN)
     fact = (
-        f"0 of {count} modules of the adapter are in the base. The adapter has {_list(missing)}; the base has {_list(there)}"
+        f"0 of {count} modules of the adapter are in the base. The adapter has {own}; the base has {near}"
         if nothing
-        else f"{len(missing)} of {count} modules are not in the base: {_list(missing)}; nearest in the base are {_list(there)}"
+        else f"{len(missing)} of {count} modules are not in the base: {own}; nearest in the base are {near}"
     )
     if wrong:
-        fact += f"; {len(wrong)} of {count} modules do not fit: {_sentences(wrong)}"
+        fact += f"; {len(wrong)} of {count} modules do not fit: {listed(wrong, ALIKE, by='; ')}"
     tried = names.tried(missing)
     if tried:
         shown = ", ".join(f"{fits} of {count} {_how(move)}" for move, fits in tried[:3])
@@ -76,7 +76,7 @@ def _cause(missing: Sequence[str], names: Names) -> tuple[str, str] | None:
     ]
     if others:
         return (
-            f"transformers makes modules of {_list(others[:ALIKE])} when it loads a model of type {names.type}, of other "
+            f"transformers makes modules of {listed(others[:ALIKE], ALIKE)} when it loads a model of type {names.type}, of other "
             "pieces than the files have, and these are not handled",
             MERGE,
         )
@@ -115,11 +115,3 @@ def _run(pairs: Iterable[tuple[str, str]]) -> int:
             break
         count += 1
     return count
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
-def _sentences(facts: Sequence[str]) -> str:
-    return "; ".join(facts[:ALIKE]) + (f"; and {len(facts) - ALIKE} more" if len(facts) > ALIKE else "")
