@@ -628,6 +628,38 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
             **PEFT,
         ),
     ),
+    "DiffSynth's Flux onto the authors' names": lambda: several(
+        *(
+            of_linear(mine, its, shape=shape, **PEFT)
+            for mine, its, shape in (
+                ("blocks.0.attn.a_to_qkv", "double_blocks.0.img_attn.qkv", (24, 8)),
+                ("blocks.0.attn.b_to_out", "double_blocks.0.txt_attn.proj", (8, 8)),
+                ("blocks.0.ff_b.2", "double_blocks.0.txt_mlp.2", (8, 32)),
+                ("blocks.0.norm1_a.linear", "double_blocks.0.img_mod.lin", (48, 8)),
+                ("single_blocks.3.to_qkv_mlp", "single_blocks.3.linear1", (56, 8)),
+                ("single_blocks.3.proj_out", "single_blocks.3.linear2", (8, 40)),
+                ("single_blocks.3.norm.linear", "single_blocks.3.modulation.lin", (24, 8)),
+            )
+        )
+    ),
+    "DiffSynth's Flux onto diffusers' names": lambda: several(
+        divided("blocks.0.attn.a_to_qkv", {f"transformer_blocks.0.attn.to_{each}": 8 for each in "qkv"}, 8, **PEFT),
+        divided(
+            "blocks.0.attn.b_to_qkv", {f"transformer_blocks.0.attn.add_{each}_proj": 8 for each in "qkv"}, 8, **PEFT
+        ),
+        of_linear("blocks.0.ff_a.0", "transformer_blocks.0.ff.net.0.proj", shape=(32, 8), **PEFT),
+        of_linear("blocks.0.norm1_b.linear", "transformer_blocks.0.norm1_context.linear", shape=(48, 8), **PEFT),
+        divided(
+            "single_blocks.3.to_qkv_mlp",
+            {
+                **{f"single_transformer_blocks.3.attn.to_{each}": 8 for each in "qkv"},
+                "single_transformer_blocks.3.proj_mlp": 32,
+            },
+            8,
+            **PEFT,
+        ),
+        of_linear("single_blocks.3.proj_out", "single_transformer_blocks.3.proj_out", shape=(8, 40), **PEFT),
+    ),
     "a wrapper of training before blocks": lambda: of_linear(
         "_orig_mod.module.blocks.0.self_attn.q",
         "blocks.0.self_attn.q",

@@ -17,6 +17,7 @@ from adapterops.arrays.dtypes import WIDE
 from adapterops.arrays.ggml import Q8
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at, count
 from adapterops.formats.adapter_files import AdapterFiles
+from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.llama_cpp import ADAPTER, ARCHITECTURES, HEADS, INTERLEAVED, MODEL_TYPES, QUERY
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.config import AdapterConfig
@@ -181,6 +182,7 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         **dict.fromkeys(config.experts, "a parameter of experts"),
         **dict.fromkeys(config.embeddings, "an embedding"),
         **dict.fromkeys(magnitudes_of(layout), MAGNITUDE),
+        **{module: f"a difference of {what}" for module, what in of_no_layer(layout).items()},
     }
     for name, what in cannot.items():
         raise UnsupportedError(

@@ -15,6 +15,7 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import check_dotted
+from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import entries
 from adapterops.formats.magnitudes import of_outputs
@@ -218,6 +219,7 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         **dict.fromkeys(filter(is_single_expert, layout), "one of several experts"),
         **dict.fromkeys(config.embeddings, "an embedding"),
         **dict.fromkeys((module for module, each in layout.items() if len(each.kernel) > 1), "a convolution"),
+        **{module: f"a difference of {what}" for module, what in of_no_layer(layout).items()},
         **dict.fromkeys(single, "a vector"),
     }
     for name, what in cannot.items():

@@ -39,6 +39,13 @@ def normalize(adapter: Adapter) -> Adapter:
             tensor=next(iter(adapter.full)),
             hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
         )
+    for module, what in of_no_layer(adapter.layout).items():
+        raise UnsupportedError(
+            f"is a difference of {what}, which LoRA cannot hold",
+            path=name(adapter),
+            tensor=module,
+            hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+        )
     for module in adapter.layout:
         if module.endswith(".bias"):
             raise UnsupportedError(
@@ -47,13 +54,6 @@ def normalize(adapter: Adapter) -> Adapter:
                 tensor=module,
                 hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
             )
-    for module, what in of_no_layer(adapter.layout).items():
-        raise UnsupportedError(
-            f"is a difference of {what}, which LoRA cannot hold",
-            path=name(adapter),
-            tensor=module,
-            hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
-        )
     if not adapter.layout:
         raise OptionError("the adapter has no modules to normalize", path=name(adapter))
     rank = max(each.rank for each in adapter.layout.values())

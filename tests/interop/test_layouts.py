@@ -56,7 +56,9 @@ def test_a_layout_is_read_right_or_refused_by_its_name(
         torch.testing.assert_close(found[tensor], wanted.float(), atol=0, rtol=2e-7)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if name.startswith(("OpenCLIP", "Stable Audio"))])
+@pytest.mark.parametrize(
+    "name", [name for name in LAYOUTS if name.startswith(("OpenCLIP", "Stable Audio", "DiffSynth's"))]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_verify_finds_the_same_places(tmp_path: Path, name: str) -> None:
     torch.manual_seed(1)
@@ -73,7 +75,7 @@ KINDS = ("LoHa", "LoKr", "LoCon, Tucker")
 SPELLINGS = (
     "DoRA: magnitude", "DoRA: lora_magnitude_vector", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
     "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner of 2024", "XLabs",
-    "B-LoRA of 2024", "a wrapper of training before blocks",
+    "B-LoRA of 2024", "a wrapper of training before blocks", "DiffSynth's Flux",
     "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "Z-Image: each update twice", "down and up in Comfy's names",
 )  # fmt: skip
 """Names and scales that are read, and written otherwise."""

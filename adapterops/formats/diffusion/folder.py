@@ -17,7 +17,7 @@ from adapterops.formats.diffusion import headers
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_handled, is_own, is_underscored, parse
-from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, single, underscored
+from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, of_no_layer, single, underscored
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import as_kernels, entries, kernel_shapes
 from adapterops.formats.kinds import are_of_adapter
@@ -168,8 +168,9 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         )
     single = {module for module, each in layout.items() if each.dense and each.shape[0] == 1}
     vectors = sorted(single - magnitudes_of(layout).keys())
+    differences = {**dict.fromkeys(vectors, "a vector"), **of_no_layer(layout)} if name == "diffusers" else {}
     cannot = {
-        **dict.fromkeys(vectors if name == "diffusers" else (), "a difference of a vector"),
+        **{module: f"a difference of {what}" for module, what in differences.items()},
         **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
     }

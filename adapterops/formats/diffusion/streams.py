@@ -41,6 +41,25 @@ AURA_IMAGE = {"w2q": "to_q", "w2k": "to_k", "w2v": "to_v", "w2o": "to_out_0"}
 AURA_TEXT = {"w1q": "add_q_proj", "w1k": "add_k_proj", "w1v": "add_v_proj", "w1o": "to_add_out"}
 AURA_SINGLE = {"w1q": "to_q", "w1k": "to_k", "w1v": "to_v", "w1o": "to_out_0"}
 
+DIFFSYNTH, DIFFSYNTH_PAIRS = (
+    "blocks_#",
+    {
+        **{f"attn_{mine}_to_out": f"{its}_attn_proj" for mine, its in (("a", "img"), ("b", "txt"))},
+        **{
+            f"ff_{mine}_{layer}": f"{its}_mlp_{layer}" for mine, its in (("a", "img"), ("b", "txt")) for layer in (0, 2)
+        },
+        **{f"norm1_{mine}_linear": f"{its}_mod_lin" for mine, its in (("a", "img"), ("b", "txt"))},
+    },
+)
+DIFFSYNTH_IN_DIFFUSERS = {
+    "attn_a_to_out": "attn_to_out_0",
+    "attn_b_to_out": "attn_to_add_out",
+    **{f"ff_a_{layer}": f"ff_{its}" for layer, its in ((0, "net_0_proj"), (2, "net_2"))},
+    **{f"ff_b_{layer}": f"ff_context_{its}" for layer, its in ((0, "net_0_proj"), (2, "net_2"))},
+    "norm1_a_linear": "norm1_linear",
+    "norm1_b_linear": "norm1_context_linear",
+}
+
 OF_STREAMS = {
     "Flux, Chroma": Model(
         {
@@ -58,6 +77,33 @@ OF_STREAMS = {
             *STREAMS_JOINED,
             Joined(
                 f"{SINGLE}_linear1",
+                (*(f"{SINGLE_BLOCK}_attn_{each}" for each in QKV), f"{SINGLE_BLOCK}_proj_mlp"),
+                (1, 2),
+                square=(0, 1, 2),
+            ),
+        ],
+    ),
+    "Flux, by DiffSynth": Model(
+        {
+            **{f"{DOUBLE}_{its}": f"{DIFFSYNTH}_{mine}" for mine, its in DIFFSYNTH_PAIRS.items()},
+            **below(SINGLE, SINGLE, {"linear2": "proj_out", "modulation_lin": "norm_linear"}),
+        },
+        [
+            Joined(f"{DOUBLE}_img_attn_qkv", (f"{DIFFSYNTH}_attn_a_to_qkv",)),
+            Joined(f"{DOUBLE}_txt_attn_qkv", (f"{DIFFSYNTH}_attn_b_to_qkv",)),
+            Joined(f"{SINGLE}_linear1", (f"{SINGLE}_to_qkv_mlp",)),
+        ],
+    ),
+    "Flux, by DiffSynth and diffusers": Model(
+        {
+            **below(DIFFSYNTH, BLOCK, DIFFSYNTH_IN_DIFFUSERS),
+            **below(SINGLE, SINGLE_BLOCK, {each: each for each in ("proj_out", "norm_linear")}),
+        },
+        [
+            parts(f"{DIFFSYNTH}_attn_a_to_qkv", f"{BLOCK}_attn_"),
+            parts(f"{DIFFSYNTH}_attn_b_to_qkv", f"{BLOCK}_attn_", ADDED),
+            Joined(
+                f"{SINGLE}_to_qkv_mlp",
                 (*(f"{SINGLE_BLOCK}_attn_{each}" for each in QKV), f"{SINGLE_BLOCK}_proj_mlp"),
                 (1, 2),
                 square=(0, 1, 2),

@@ -10,6 +10,7 @@ import peft_models
 import pytest
 import torch
 from corpus import config, factors, write_adapter
+from safetensors.torch import save_file
 
 import adapterops as ao
 from adapterops.errors import OptionError, UnsupportedError
@@ -75,3 +76,19 @@ def test_what_lora_cannot_hold_is_refused_by_name(tmp_path: Path) -> None:
     assert "fuse" in str(raised.value)
     with pytest.raises(OptionError, match="no modules"):
         ao.normalize(ao.Adapter.of({}))
+
+
+@pytest.mark.parametrize("suffix", ["diff_b", "w_norm"])
+def test_a_difference_is_no_bias_of_lora(tmp_path: Path, suffix: str) -> None:
+    """It is named as what it is, where the file has no LoRA with biases."""
+    q = "diffusion_model.blocks.0.attn.q"
+    tensors = {
+        f"{q}.lora_A.weight": torch.ones(2, 4),
+        f"{q}.lora_B.weight": torch.ones(4, 2),
+        f"{q}.{suffix}": torch.ones(4),
+    }
+    if suffix == "w_norm":
+        tensors["diffusion_model.blocks.0.norm.w_norm"] = tensors.pop(f"{q}.w_norm")
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(UnsupportedError, match="is a difference of a vector"):
+        ao.normalize(ao.open_adapter(tmp_path / "a.safetensors"))

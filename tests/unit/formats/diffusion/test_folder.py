@@ -11,7 +11,11 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 import adapterops as ao
+from adapterops.cli.main import run
 from adapterops.errors import AdapterOpsError, UnsupportedError
+from adapterops.formats.diffusion.folder import Diffusion
+from adapterops.formats.diffusion.spellings import OF_IMAGES
+from adapterops.storage.place import Place
 
 KOHYA, DOTTED = "lora_unet_blocks_0_attn_q", "diffusion_model.blocks.0.attn.q"
 
@@ -163,3 +167,33 @@ def test_doubles_in_the_names_of_diffusers_count_once(tmp_path: Path) -> None:
         tensors |= {f"{start}.to_{part}.lora_B.weight": torch.zeros(8, 2)}
     save_file(tensors, tmp_path / "a.safetensors")
     assert list(ao.open_adapter(tmp_path / "a.safetensors").layout) == [f"{start}.to_qkv"]
+
+
+@pytest.mark.parametrize("form", ["peft", "diffusers", "mlx"])
+@pytest.mark.parametrize("table", ["modulation", "scale_shift_table"])
+def test_a_difference_of_a_modulation_is_lora_in_no_format(tmp_path: Path, form: str, table: str) -> None:
+    """No program would find a layer of that name."""
+    q = "diffusion_model.blocks.0.self_attn.q"
+    tensors = {"diffusion_model.blocks.0.diff_m": torch.ones(1, 6, 4), f"{q}.lora_A.weight": torch.ones(2, 4)}
+    save_file(tensors | {f"{q}.lora_B.weight": torch.ones(4, 2)}, tmp_path / "a.safetensors")
+    own = "self_attn.q" if table == "modulation" else "attn1.to_q"
+    save_file(
+        {f"blocks.0.{table}": torch.ones(1, 6, 4), f"blocks.0.{own}.weight": torch.ones(4, 4)},
+        tmp_path / "base.safetensors",
+    )
+    line = ["convert", str(tmp_path / "a.safetensors"), "--base", str(tmp_path / "base.safetensors"), "--to", form]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 4
+
+
+@pytest.mark.parametrize("name", ["pytorch_lora_weights.safetensors", "lora.safetensors"])
+def test_a_folder_is_claimed_by_the_name_of_its_file(tmp_path: Path, name: str) -> None:
+    """Whatever its modules are called; one with a config of PEFT is PEFT's, and any other name in a folder is none's."""
+    tensors = {"x.lora_A.weight": torch.ones(2, 4), "x.lora_B.weight": torch.ones(4, 2)}
+    for folder, file in (("a", name), ("b", name), ("c", "mine.safetensors")):
+        (tmp_path / folder).mkdir()
+        save_file(tensors, tmp_path / folder / file)
+    (tmp_path / "b" / "adapter_config.json").write_text("{}")
+    claimed = [
+        [form for form in OF_IMAGES if Diffusion(form).claims(Place(tmp_path / folder))] for folder in ("a", "b", "c")
+    ]
+    assert claimed == [["comfy"], [], []]

@@ -8,7 +8,8 @@ import pytest
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.flat import flat
-from adapterops.formats.diffusion.written import dotted, in_pipeline, underscored
+from adapterops.formats.diffusion.written import dotted, in_pipeline, of_no_layer, single, underscored
+from adapterops.updates.layout import DIFFERENCE, Layout
 
 MODULES = ["unet.down_blocks.0.resnets.0.conv1", "transformer_blocks.0.attn.to_q", "text_encoder_2.text_model.fc1"]
 
@@ -51,3 +52,28 @@ def test_what_diffusers_calls_otherwise_needs_a_base(module: str, said: str) -> 
 def test_names_of_one_model_s_authors_that_are_those_of_diffusers_in_another() -> None:
     """Z-Image has them everywhere, and of Lumina 2 only the authors do."""
     assert in_pipeline("layers.0.feed_forward.w1") == "transformer.layers.0.feed_forward.w1"
+
+
+def test_differences_of_what_is_no_layer_s_matrix() -> None:
+    """Those of matrices, and LoRA of whatever name, are none."""
+    shapes = {
+        "blocks.0.q": (8, 4),
+        "blocks.0.q.bias": (1, 8),
+        "blocks.0.norm3": (1, 8),
+        "blocks.0.modulation": (6, 8),
+        "blocks.0.scale_shift_table": (6, 8),
+    }
+    layout = {module: Layout(shape, min(shape), "F32", True, DIFFERENCE) for module, shape in shapes.items()}
+    assert of_no_layer(layout | {"blocks.1.modulation": Layout((6, 8), 2, "F32")}) == {
+        "blocks.0.q.bias": "a vector",
+        "blocks.0.norm3": "a vector",
+        "blocks.0.modulation": "a parameter that is no layer's",
+        "blocks.0.scale_shift_table": "a parameter that is no layer's",
+    }
+
+
+def test_a_modulation_has_a_name_of_its_own_and_diffusers_table_has_none() -> None:
+    difference = Layout((6, 8), 6, "F32", True, DIFFERENCE)
+    assert single("blocks.0.modulation", difference, dotted) == ("diffusion_model.blocks.0.diff_m", (1, 6, 8))
+    with pytest.raises(UnsupportedError, match="under which files have none"):
+        single("blocks.0.scale_shift_table", difference, dotted)
