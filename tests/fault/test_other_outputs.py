@@ -182,6 +182,17 @@ def test_the_disk_is_full_at_the_nth_call(
     raise AssertionError("the calls have no end")
 
 
+def test_a_file_system_without_links(place: tuple[Place, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    here, whole = place
+    monkeypatch.setattr(os, "link", refused)
+    assert run(here.kind.command) == 0
+    assert here.out() == whole
+    assert not [name for name in here.left() if name.startswith(".")]
+
+
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("function", ["pwrite", "fsync", "rename", "link"])
 def test_killed_at_the_nth_call(place: tuple[Place, dict[str, str]], function: str, after: bool) -> None:
