@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from types import FrameType
@@ -48,6 +49,10 @@ OF_PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EN
 """Errors that say what is wrong with a path; all others are the machine's."""
 
 
+AGAIN = 0.01
+"""Seconds after which a signal that was lost is sent again."""
+
+
 class Terminated(BaseException):
     """One of `SIGNALS` came; `signal` says which."""
 
@@ -71,6 +76,7 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no σ, a name that is no text
     for number in handled:
         signal.signal(number, _terminate)
+    sys.unraisablehook = _send_again
     code = run(sys.argv[1:])
     for number in handled:
         signal.signal(number, _leave)  # the work is done: what is left may wait for whoever reads the results
@@ -144,6 +150,18 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     if stopping := getattr(engine, "STOPPING", None):
         stopping.set()
     raise Terminated(number)
+
+
+def _send_again(lost: sys.UnraisableHookArgs) -> None:
+    """Python lets no exception out of what it calls when an object is given up. A signal that came there comes again."""
+    stop = lost.exc_value
+    if not isinstance(stop, Terminated):
+        sys.__unraisablehook__(lost)
+        return
+    signal.signal(stop.signal, _terminate)
+    again = threading.Timer(AGAIN, os.kill, (os.getpid(), stop.signal))
+    again.daemon = True
+    again.start()
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

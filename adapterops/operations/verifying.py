@@ -106,7 +106,8 @@ class Comparison:
     def run(self, items: Sequence[str | Path], how: Execution) -> Generator[Finding, None, None]:
         """What is found of some items, in their order."""
         how = how.within(self.working_memory)
-        return local.run(self._check, items, needs_torch=lambda item: self.expected.needs_torch, how=how)
+        torch = self.expected.needs_torch
+        return local.run(self._check, items, needs_torch=lambda item: torch, how=how)
 
     def _check(self, item: str | Path) -> Finding:
         if isinstance(item, Path):

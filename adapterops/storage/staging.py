@@ -21,6 +21,8 @@ from adapterops.storage.journal import JOURNAL, entries
 from adapterops.storage.outputs import MANIFEST, REPLACED, check_replaceable, empty, manifest_of
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+WITHOUT_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+"""What file systems say that have no second name for a file."""
 DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
 ELSEWHERE = "or write elsewhere with -o"
 
@@ -145,22 +147,41 @@ def publish_file(folder: Path, out: Path, force: bool) -> None:
         shutil.copyfile(
             manifest_of(out), folder / REPLACED
         )  # says what the file that is there is, until it is replaced
-    os.replace(folder / MANIFEST, out.with_name(f"{out.name}.{MANIFEST}"))
-    _move_others(folder, out)
+    placed = []
+    try:
+        for path, place in _beside(folder, out):
+            os.replace(path, place)
+            placed.append(place)
+        _name_file(folder / out.name, out, force)
+    except BaseException:
+        if not os.path.lexists(out):
+            for place in placed:
+                place.unlink()
+        elif (folder / REPLACED).exists() and (folder / out.name).exists():
+            os.replace(folder / REPLACED, manifest_of(out))
+        raise
+
+
+def _name_file(path: Path, out: Path, force: bool) -> None:
+    """Give a file its name, which nothing else has without `force`."""
     if force:
-        os.replace(folder / out.name, out)
+        os.replace(path, out)
         return
     try:
-        os.link(folder / out.name, out)
-    except FileExistsError as error:
-        raise _appeared(out) from error
+        os.link(path, out)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or os.path.lexists(out):
+            raise _appeared(out) from error
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        os.rename(path, out)
 
 
-def _move_others(folder: Path, out: Path) -> None:
-    """Put what is in a complete folder, beside the file itself, next to the file."""
-    for other in sorted(folder.iterdir()):
-        if other.name not in (out.name, MANIFEST, REPLACED):
-            os.replace(other, out.with_name(other.name))
+def _beside(folder: Path, out: Path) -> list[tuple[Path, Path]]:
+    """What is in a complete folder but the file itself, the manifest first, and the place of each next to the file."""
+    others = sorted(path for path in folder.iterdir() if path.name not in (out.name, MANIFEST, REPLACED))
+    manifest = [(folder / MANIFEST, out.with_name(f"{out.name}.{MANIFEST}"))] if (folder / MANIFEST).exists() else []
+    return manifest + [(path, out.with_name(path.name)) for path in others]
 
 
 def _finish(out: Path) -> None:
@@ -168,7 +189,8 @@ def _finish(out: Path) -> None:
     for folder in abandoned(out):
         if out.is_file() and (folder / REPLACED).exists() and not (folder / MANIFEST).exists():
             check_replaceable(out)
-            _move_others(folder, out)
+            for path, place in _beside(folder, out):
+                os.replace(path, place)
             if (folder / out.name).exists():
                 os.replace(folder / out.name, out)
 

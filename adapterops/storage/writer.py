@@ -30,7 +30,7 @@ class SafetensorsWriter:
 
     def __init__(self, path: Path, layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> None:
         self._path, self._layout, self._metadata = path, layout, metadata
-        text = _header_text(layout, metadata, 0)
+        text = header_text(layout, metadata, 0)
         self._begin: dict[str, int] = {}
         position = 8 + len(text)
         for name, spec in layout.items():
@@ -70,7 +70,7 @@ def file_size(layout: Mapping[str, Spec], metadata: Mapping[str, str]) -> int:
     >>> file_size({"x": Spec("F32", (2,))}, {})
     72
     """
-    return 8 + len(_header_text(layout, metadata, 0)) + sum(spec.bytes for spec in layout.values())
+    return 8 + len(header_text(layout, metadata, 0)) + sum(spec.bytes for spec in layout.values())
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def write_safetensors(
         ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
     """
     known = {} if callable(metadata) else metadata
-    reserved = len(_header_text(layout, known, 0)) + -(-room // 8) * 8
+    reserved = len(header_text(layout, known, 0)) + -(-room // 8) * 8
     needed = 8 + reserved + sum(spec.bytes for spec in layout.values())
     written: dict[str, Spec] = {}
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -144,7 +144,7 @@ def write_safetensors(
         if callable(metadata):
             file.flush()
             known = metadata(Tensors(descriptor, 8 + reserved, written))
-        text = _header_text(written, known, reserved)
+        text = header_text(written, known, reserved)
         if len(text) != reserved:
             raise AssertionError(f"the header takes {len(text)} B, and {reserved} B were reserved for it")
         file.seek(0)
@@ -211,7 +211,7 @@ def _shown(spec: Spec) -> str:
     return f"{spec.dtype} {list(spec.shape)}"
 
 
-def _header_text(layout: Mapping[str, Spec], metadata: Mapping[str, str], length: int) -> bytes:
+def header_text(layout: Mapping[str, Spec], metadata: Mapping[str, str], length: int) -> bytes:
     """The header, padded with spaces to `length` bytes, or to a multiple of 8."""
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     position = 0

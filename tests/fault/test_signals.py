@@ -222,3 +222,25 @@ run, main.run = main.run, lambda arguments: (os.kill(os.getpid(), signal.SIGHUP)
 main.main()
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_an_object_is_given_up(number: signal.Signals) -> None:
+    """Python lets no exception out of what it calls then."""
+    code = f"""
+import os, sys, time, weakref
+from adapterops.cli import commands, main
+class Held:
+    pass
+def work(*arguments, **options):
+    held = Held()
+    weakref.finalize(held, os.kill, os.getpid(), {int(number)})
+    del held
+    time.sleep(5)
+commands.cli.main = work
+sys.argv = ["adapterops", "methods"]
+main.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 128 + number
+    assert ended.stderr == f"stopped by {number.name}; nothing was written\n"

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from corpus import factors, write_adapter
 from safetensors.torch import save_file
+from tiny_models import write_base, write_tuned
 from torch import bfloat16, randn
 
 import adapterops as ao
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine.execution import Execution
 from adapterops.operations.verifying import comparison
 
@@ -35,3 +37,14 @@ def test_memory_is_what_is_stated(tmp_path: Path, adapters: int) -> None:
         tracemalloc.stop()
     assert found.verification(findings).ok
     assert 0.3 * found.working_memory(1) < peak <= found.working_memory(1)
+
+
+def test_what_is_asked_of_all_tensors_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not for each of them: of ten thousand that would be a hundred million questions."""
+    base, adapter = ao.open_checkpoint(write_base(tmp_path / "base")), ao.open_adapter(write_tuned(tmp_path / "a"))
+    ao.save_checkpoint(ao.fuse(base, adapter), tmp_path / "out")
+    found = comparison(ao.open_checkpoint(tmp_path / "out"), base, adapter)
+    asked, real = [], Checkpoint.computed
+    monkeypatch.setattr(Checkpoint, "computed", lambda self, name: asked.append(name) or real(self, name))
+    assert found.verification(list(found.run(found.items, Execution(1)))).ok
+    assert max(map(asked.count, asked)) <= 3

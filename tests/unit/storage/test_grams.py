@@ -1,5 +1,7 @@
 """Files of Gram matrices."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,3 +18,16 @@ def test_a_file_says_what_it_is_and_opens_as_tensors(tmp_path: Path) -> None:
     found = open_checkpoint(tmp_path / "grams.safetensors")
     assert found.layout["layers.0.q_proj"].shape == (3, 3)
     assert np.array_equal(found.tensors["layers.0.q_proj"].numpy(), gram.T)
+
+
+def test_the_same_matrices_are_the_same_bytes() -> None:
+    """In every process: the library that owns the format puts what a header says in an order of its own."""
+    code = """
+import sys
+import numpy as np
+from adapterops.storage.grams import grams_file
+sys.stdout.buffer.write(grams_file({"b": np.eye(3, dtype=np.float32), "a": np.ones((2, 2), np.float32)}, 5))
+"""
+    found = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(3)]
+    ours = grams_file({"a": np.ones((2, 2), np.float32), "b": np.eye(3, dtype=np.float32)}, 5)
+    assert found == [ours] * 3

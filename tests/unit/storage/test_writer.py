@@ -56,14 +56,14 @@ def offsets_with_a_hole(header: Header) -> Header:
 
 def wrong(monkeypatch: pytest.MonkeyPatch, change: Callable[[Header], Header]) -> None:
     """From now on headers are written wrong."""
-    real = writer._header_text
+    real = writer.header_text
 
     def changed(layout: dict[str, Spec], metadata: dict[str, str], length: int) -> bytes:
         right = real(layout, metadata, length)
         text = json.dumps(change(json.loads(right)), separators=(",", ":")).encode()
         return text.ljust(max(len(right), -(-len(text) // 8) * 8) if length == 0 else length)
 
-    monkeypatch.setattr(writer, "_header_text", changed)
+    monkeypatch.setattr(writer, "header_text", changed)
 
 
 MISTAKES = {
