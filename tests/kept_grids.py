@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "awq without zeros": (AWQ(32, symmetric=True), (OUT, INTO)),
     "packed in 4 bits": (Compressed(4, 32, symmetric=True), (OUT, INTO)),
     "packed in 8 bits with zeros": (Compressed(8, 32, symmetric=False), (OUT, INTO)),
-    "packed in 3 bits, one scale": (Compressed(3, INTO, symmetric=True, one=True), (OUT, INTO)),
+    "packed in 6 bits, one scale": (Compressed(6, INTO, symmetric=True, one=True), (OUT, INTO)),
     "mxfp4 by row": (MXFP4Rows(), (OUT, INTO)),
     "gptq, last group cut off": (GPTQ(4, 64, ordered=False), (OUT, INTO)),
 }

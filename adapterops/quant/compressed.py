@@ -175,7 +175,7 @@ def _arguments(header: Header, tensor: str) -> dict[str, Any]:
     """
     weights, ordered = compressed_weights(header, tensor), bool(header.roles(tensor, (ORDER,)))
     found: dict[str, Any] = {name: (weights or {}).get(name) for name in ARGUMENTS}
-    known = found["type"] == "int" and type(found["num_bits"]) is int and found["num_bits"] in WIDTHS
+    known = found["type"] == "int" and found["num_bits"] in WIDTHS
     known = known and (
         found["strategy"] in ("group", "channel") or (found["strategy"], found["symmetric"]) == ("tensor", True)
     )

@@ -62,8 +62,8 @@ def quantized(
     weights = {tensor: _weight(tensor, claim, header) for tensor, claim in _claims(header, asked).items()}
     taken = {each for weight in weights.values() for each in weight.keys.values()}
     others = [name for name in entries if name not in taken]
-    _check_parts(weights, others)
     check_unread({name: entries[name] for name in others}, header.section.get("quant_method"), bool(weights), asked)
+    _check_parts(weights, others)
     return weights, others
 
 
