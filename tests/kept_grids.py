@@ -15,6 +15,7 @@ from adapterops.quant.compressed import Compressed
 from adapterops.quant.fp8 import FP8
 from adapterops.quant.gptq import GPTQ
 from adapterops.quant.mxfp4 import MXFP4
+from adapterops.quant.mxfp4_rows import MXFP4Rows
 from adapterops.quant.nvfp4 import NVFP4
 
 OUT, INTO = 64, 96
@@ -35,6 +36,9 @@ KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "awq without zeros": (AWQ(32, symmetric=True), (OUT, INTO)),
     "packed in 4 bits": (Compressed(4, 32, symmetric=True), (OUT, INTO)),
     "packed in 8 bits with zeros": (Compressed(8, 32, symmetric=False), (OUT, INTO)),
+    "packed in 6 bits, one scale": (Compressed(6, INTO, symmetric=True, one=True), (OUT, INTO)),
+    "mxfp4 by row": (MXFP4Rows(), (OUT, INTO)),
+    "gptq, last group cut off": (GPTQ(4, 64, ordered=False), (OUT, INTO)),
 }
 
 

@@ -11,6 +11,7 @@ from gptq_models import GPTQWeight
 from torch import Tensor
 
 OUT, INTO = 256, 512
+EMBEDDING = "model.embed_tokens"
 Q, DOWN, HEAD = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj", "lm_head"
 Weights = dict[str, Any]
 
@@ -127,6 +128,29 @@ def gptq(bits: int, size: int, *, ordered: bool = False, offset: int = 1, **said
     return Layout({Q: weight.stored(offset)}, fields, {Q: weight.formula().float()})
 
 
+def cut_off() -> Layout:
+    """GPTQ of rows that are no whole number of groups."""
+    random, into = torch.Generator().manual_seed(0), 320
+    codes, zeros = (torch.randint(0, 16, (rows, OUT), generator=random) for rows in (into, 3))
+    scales = (torch.rand(3, OUT, generator=random) + 0.5).half() / 64
+    weight = GPTQWeight(codes, zeros, scales, torch.arange(into) // 128, 4)
+    return Layout({Q: weight.stored()}, {"quant_method": "gptq", "bits": 4}, {Q: weight.formula().float()})
+
+
+def by_class() -> Layout:
+    """An embedding in 8 bits, which its class alone tells from the rest."""
+    (a, one_value), (b, other_value) = compressed(W4, PACK), compressed(W8, PACK, seed=1)
+    said = section(PACK, (["Linear"], W4), (["Embedding"], W8))
+    return Layout({Q: a, EMBEDDING: b}, said, {Q: one_value, EMBEDDING: other_value})
+
+
+def rotated(*locations: str) -> Layout:
+    """With rotations, of which those of weights are in their numbers."""
+    applied = [{"location": each, "targets": ["Linear"], "inverse": False} for each in locations]
+    transforms = {"config_groups": {"R": {"type": "hadamard", "apply": applied}}}
+    return one(W4, PACK, transform_config=transforms)
+
+
 def dynamic() -> Layout:
     """GPTQModel's own config for some modules."""
     four, eight = GPTQWeight.random(OUT, INTO, 4, 128, ordered=False), GPTQWeight.random(OUT, INTO, 8, 32, ordered=True)
@@ -147,6 +171,7 @@ F8_ONE = args(num_bits=8, type="float", symmetric=True, strategy="tensor")
 F8_BLOCK = args(num_bits=8, type="float", symmetric=True, strategy="block", block_structure=[128, 128])
 F8_GROUP = args(num_bits=8, type="float", symmetric=True, strategy="group", group_size=32)
 SCALAR = torch.tensor(0.25)
+MX4 = args(num_bits=4, type="float", symmetric=True, strategy="group", group_size=32, scale_dtype="torch.uint8")
 KV = {"k_scale": SCALAR, "v_scale": SCALAR}
 
 
@@ -181,6 +206,14 @@ LAYOUTS = {
     "w4a16 of uneven rows": lambda: one(ASYMMETRIC, PACK, shape=(252, 480)),
     "w8a16 by row": lambda: one(W8, PACK),
     "w8a16 by row with zero points": lambda: one(W8_ZEROS, PACK),
+    "w2a16": lambda: one({**W4, "num_bits": 2}, PACK),
+    "w3a16": lambda: one({**W4, "num_bits": 3}, PACK),
+    "w5a16 with zero points, of uneven rows": lambda: one({**ASYMMETRIC, "num_bits": 5}, PACK, shape=(252, 480)),
+    "w6a16 with zero points": lambda: one({**ASYMMETRIC, "num_bits": 6}, PACK),
+    "w4a16 in one": lambda: one({**W8, "num_bits": 4, "strategy": "tensor"}, PACK),
+    "w4a16, and an embedding in 8 bits": by_class,
+    "w4a16, rotated": lambda: rotated("weight_input", "weight_output"),
+    "mxfp4 by row": lambda: one(MX4, "mxfp4-pack-quantized"),
     "w4 and w8 in two groups": lambda: mixed((["Linear"], W4, PACK), (["re:.*down_proj"], W8, PACK)),
     "w4 and fp8 in two groups": lambda: mixed((["re:.*self_attn.*"], F8_ROW, FLOATS), (["Linear"], W4, PACK)),
     "w4 and blocks of fp8": lambda: mixed((["re:.*q_proj$"], W4, PACK), ([DOWN], F8_BLOCK, FLOATS)),
@@ -269,5 +302,6 @@ LAYOUTS = {
     "gptq in 8 bits by row": lambda: gptq(8, INTO),
     "gptq in 3 bits": lambda: gptq(3, 128),
     "gptq, differing": dynamic,
+    "gptq, the last group cut off": cut_off,
 }
 """Those of other libraries are in `test_packed_models.py` and `quantized_models.py`."""

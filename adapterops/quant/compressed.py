@@ -1,5 +1,5 @@
 """compressed-tensors' pack-quantized:
-integers of 4 or 8 bits in groups. Its grid is kept, and none is made.
+integers of 2 to 8 bits in groups, or with one scale for a row or all. Its grid is kept, and none is made.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from adapterops.quant.words import group_size, packed, unpacked, whole, words
 if TYPE_CHECKING:
     from torch import Tensor
 
+WIDTHS = range(2, 9)
 LENGTHS = {"I64": "<2q", "I32": "<2i"}
 ARGUMENTS = ("num_bits", "type", "symmetric", "strategy", "group_size", "actorder")
 ORDER = "weight_g_idx"
@@ -50,6 +51,7 @@ class Compressed:
         group: columns that share a scale; all of a row, where there is one scale a row.
         scale, lengths, zero: the dtypes of the scales, of the shape and of the zero points.
         ordered: whether the group of each column is stored.
+        one: whether there is one scale for all of the weight.
     """
 
     width: int
@@ -60,6 +62,7 @@ class Compressed:
     dtype: str = "BF16"
     zero: str = PACKED
     ordered: bool = False
+    one: bool = False
 
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
@@ -75,13 +78,13 @@ class Compressed:
         if min(out, into) <= 0:
             raise damaged(f"says {[out, into]}, expected rows and columns", name)
         size, scales = arguments["group_size"], header.part(tensor, "weight_scale")
-        by_row = arguments["strategy"] == "channel" and size in (None, -1)
+        by_row = arguments["strategy"] in ("channel", "tensor") and size in (None, -1)
         group = group_size(arguments["num_bits"], into if by_row else size, into)
         dtype = scales.dtype if scales and scales.dtype in LONG_NAMES else header.used_as
         zero, order = (header.part(tensor, each) for each in ("weight_zero_point", ORDER))
         found = cls(
             arguments["num_bits"], group, arguments["symmetric"], dtype, lengths.dtype, header.used_as,
-            PLAIN if zero and zero.dtype == PLAIN else PACKED, order is not None,
+            PLAIN if zero and zero.dtype == PLAIN else PACKED, order is not None, arguments["strategy"] == "tensor",
         )  # fmt: skip
         return Claim(found, (out, into), found.parts((out, into)))
 
@@ -98,7 +101,7 @@ class Compressed:
         count = into // self.group
         parts = {
             "weight_packed": Part("I32", (out, words(into, self.width))),
-            "weight_scale": Part(self.scale, (out, count)),
+            "weight_scale": Part(self.scale, (1,) if self.one else (out, count)),
             "weight_shape": Part(self.lengths, (2,)),
         }
         if self.ordered:
@@ -117,7 +120,8 @@ class Compressed:
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
         parts = self.parts(shape)
         column = self._groups(shape, read)
-        wide = whole(parts["weight_scale"], read, "weight_scale").float()[begin:end][:, column]
+        scale = whole(parts["weight_scale"], read, "weight_scale").float()
+        wide = (scale.expand(shape[0], 1) if self.one else scale)[begin:end][:, column]
         if self.symmetric:
             return wide, 1 << self.width - 1
         stored = whole(parts["weight_zero_point"], read, "weight_zero_point")
@@ -145,7 +149,10 @@ def _arguments(header: Header, tensor: str) -> dict[str, Any]:
     """
     weights, ordered = compressed_weights(header, tensor), bool(header.roles(tensor, (ORDER,)))
     found: dict[str, Any] = {name: (weights or {}).get(name) for name in ARGUMENTS}
-    known = found["type"] == "int" and found["num_bits"] in (4, 8) and found["strategy"] in ("group", "channel")
+    known = found["type"] == "int" and found["num_bits"] in WIDTHS
+    known = known and (
+        found["strategy"] in ("group", "channel") or (found["strategy"], found["symmetric"]) == ("tensor", True)
+    )
     by_column = found["actorder"] in ("group", "dynamic", True)
     known = known and (ordered if by_column else found["actorder"] in IN_ORDER)
     if not known or not isinstance(found["symmetric"], bool):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.errors import UnsupportedError, count
@@ -36,7 +36,7 @@ EXTRAS = ("input_scale", "input_zero_point", "input_scale_ub", "activation_scale
     "fp8",
     "int-quantized",
     marks=("weight",),
-    methods=("fp8", "fbgemm_fp8", "modelopt", "compressed-tensors"),
+    methods=("fp8", "fbgemm_fp8", "modelopt", "modelopt_mixed", "compressed-tensors"),
     remains=(
         Remainder(".weight_scale", ".weight in FP8"),
         Remainder(".qscale_weight", ".weight in FP8"),
@@ -74,8 +74,8 @@ class FP8:
         weight = header.part(tensor, role)
         if weight is None or weight.dtype not in BYTES or not (roles := header.roles(tensor, ROLES)):
             return None
-        width = 8 if weight.dtype in FLOATS else _integers(header, tensor)
-        if width is None:
+        said = None if weight.dtype in FLOATS else _integers(header, tensor)
+        if weight.dtype not in FLOATS and said is None:
             return None
         shape = weight.shape
         if len(shape) != 2:
@@ -96,6 +96,9 @@ class FP8:
             )
         zeros = header.part(tensor, ZEROS)
         zero = zeros.dtype if zeros and zeros.dtype in BYTES else ""
+        if said and not said.symmetric and not zero:  # which then are missing, and not 0
+            zero = INTEGERS
+        width = said.width if said else 8
         found = cls(block, roles[0], weight.dtype, scales.dtype, scales.shape, header.used_as, zero, width)
         extras = {each: part for each in EXTRAS if (part := header.part(tensor, each))}
         return Claim(found, shape, {**found.parts(shape), **extras})
@@ -161,8 +164,15 @@ class FP8:
         return changed(self, shape, read, (begin, begin + len(parts["weight"])), parts)
 
 
-def _integers(header: Header, tensor: str) -> int | None:
-    """Bits of the integers of a weight in bytes, by compressed-tensors' config; None for another one.
+class Integers(NamedTuple):
+    """Bits of the integers of a weight, and whether it has no zero points."""
+
+    width: int
+    symmetric: bool
+
+
+def _integers(header: Header, tensor: str) -> Integers | None:
+    """The integers of a weight in bytes, by compressed-tensors' config; None for another one.
 
     Raises:
         UnsupportedError: it is one of compressed-tensors, and the config does not say of what kind.
@@ -175,7 +185,7 @@ def _integers(header: Header, tensor: str) -> int | None:
         raise foreign(
             f"compressed-tensors in bytes, for which the config has {bits!r} bits of {weights.get('type')!r}", tensor
         )
-    return bits
+    return Integers(bits, weights.get("symmetric") is not False)
 
 
 def _block(shape: tuple[int, ...], scales: tuple[int, ...], size: Any) -> tuple[int, int] | None:

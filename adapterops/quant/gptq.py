@@ -35,7 +35,7 @@ class GPTQ:
 
     Attributes:
         width: bits of a code.
-        group: columns that share a scale, in the order in which they were quantized.
+        group: columns that share a scale, in the order in which they were quantized; the last group may be cut off.
         ordered: whether that is not the order of the columns, or might not be: there is a `g_idx`.
         offset: what was subtracted from zeros.
 
@@ -64,7 +64,7 @@ class GPTQ:
         if len(spec.shape) != 2 or 0 in spec.shape or spec.shape[0] * WORD % bits:
             raise damaged(f"is GPTQ, and its qweight is {shown(spec)}, expected I32 [in · {bits} / 32, out]")
         into, out = spec.shape[0] * WORD // bits, spec.shape[1]
-        group = group_size(bits, into if size == -1 else size, into)
+        group = group_size(bits, into if size == -1 else size, into, whole=False)
         scales = header.part(tensor, "scales")
         scale = scales.dtype if scales and scales.dtype in LONG_NAMES else "F16"
         ordered = header.part(tensor, "g_idx") is not None
@@ -89,7 +89,7 @@ class GPTQ:
         Part(dtype='I32', shape=(2, 6))
         """
         out, into = shape
-        groups = into // self.group
+        groups = -(-into // self.group)
         parts = {
             "qweight": Part("I32", (words(into, self.width), out)),
             "qzeros": Part("I32", (groups, words(out, self.width))),

@@ -90,7 +90,7 @@ def column_groups(stored: Tensor | None, role: str, into: int, group: int) -> Te
 
     if stored is None:
         return torch.arange(into) // group
-    first, last, most = int(stored.min()), int(stored.max()), into // group - 1
+    first, last, most = int(stored.min()), int(stored.max()), -(-into // group) - 1
     if first < 0 or last > most:
         raise damaged(f"has columns in the groups {first} to {last} by its {role}, expected 0 to {most}")
     return stored.long()

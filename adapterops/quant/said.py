@@ -6,9 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from adapterops.quant.checks import foreign
 from adapterops.quant.header import WEIGHT, Header
 
-LINEAR = "Linear"
+LINEAR, EMBEDDING = "Linear", "Embedding"
+EMBEDDINGS = re.compile(r"(.+\.)?(\w*embed(ding|dings|_tokens|_positions)?|wte|wpe|tok_embeddings)")
+"""Modules that are embeddings, by their names."""
+
 PATTERN = "re:"
 
 
@@ -16,8 +20,8 @@ def compressed_weights(header: Header, tensor: str) -> Mapping[str, Any] | None:
     """How compressed-tensors has the weights of the module of a tensor: `weights` of the group that it falls under.
 
     Its name decides, then a pattern that its name begins with, then the class: that of a quantized module which no
-    other target names is `Linear`. Where all groups say the same of weights, that is the answer. None where the config
-    does not tell.
+    other target names is `Embedding` where it is called so, and `Linear` otherwise. Where all groups say the same of
+    weights, that is the answer. None where the config does not tell.
 
     Differs: compressed-tensors asks the class of the module, which a file does not hold.
     """
@@ -31,11 +35,26 @@ def compressed_weights(header: Header, tensor: str) -> Mapping[str, Any] | None:
     if weights and all(each == weights[0] for each in weights):
         return weights[0]
     module = tensor.removesuffix(WEIGHT)
-    for fits in (module.__eq__, lambda target: _begins(target, module), LINEAR.__eq__):
+    kind = EMBEDDING if EMBEDDINGS.fullmatch(module) else LINEAR
+    for fits in (module.__eq__, lambda target: _begins(target, module), kind.__eq__):
         fitting = [each["weights"] for each in found if any(fits(target) is True for target in _targets(each))]
         if fitting:
             return fitting[0] if all(each == fitting[0] for each in fitting) else None
     return None
+
+
+def check_inputs(section: Mapping[str, Any]) -> None:
+    """Raise UnsupportedError where compressed-tensors rotates what modules take in or give out: the weights that are
+    stored are then not those that a model without these rotations has. Rotations of the weights alone are in their
+    numbers already.
+    """
+    transforms = section.get("transform_config")
+    groups = transforms.get("config_groups") if isinstance(transforms, dict) else None
+    for each in groups.values() if isinstance(groups, dict) else ():
+        for applied in each.get("apply") or () if isinstance(each, dict) else ():
+            location = applied.get("location") if isinstance(applied, dict) else None
+            if location not in ("weight_input", "weight_output"):
+                raise foreign(f"a transform_config that changes more than weights (location {location!r})")
 
 
 def gptq_section(header: Header, tensor: str) -> Mapping[str, Any]:

@@ -27,10 +27,10 @@ def unpacked(packed: Tensor, bits: int) -> Tensor:
     word.
 
     Args:
-        packed: int32, (rows, n), where n words hold a whole number of codes.
+        packed: int32, (rows, n). The last code may be cut off.
 
     Returns:
-        (rows, 32 n / bits).
+        (rows, codes), all that the words hold; what follows the last whole pattern of words is filled up with zeros.
 
     >>> import torch
     >>> unpacked(torch.tensor([[0x76543210]], dtype=torch.int32), 4).tolist()
@@ -40,6 +40,7 @@ def unpacked(packed: Tensor, bits: int) -> Tensor:
 
     step = math.gcd(WORD, bits)
     count = bits // step  # words after which the pattern comes again
+    packed = torch.nn.functional.pad(packed, (0, -packed.shape[1] % count))
     wide = packed.view(len(packed), -1, count).long() & 0xFFFFFFFF
     codes = torch.empty(*wide.shape[:2], WORD // step, dtype=torch.uint8)
     for place in range(WORD // step):
@@ -84,13 +85,13 @@ def whole(part: Part, read: Read, role: str) -> Tensor:
     return data.view(getattr(torch, TORCH_NAMES[part.dtype])).view(part.shape)
 
 
-def group_size(bits: Any, size: Any, into: int) -> int:
+def group_size(bits: Any, size: Any, into: int, *, whole: bool = True) -> int:
     """The number of columns that share a scale.
 
     Raises:
-        InputError: the config does not say a number of which `into` is a multiple.
+        InputError: the config does not say a number, or `into` is no multiple of it where groups are `whole`.
     """
-    if type(bits) is not int or type(size) is not int or size <= 0 or into % size:
-        expected = f"whole numbers, and groups that divide {into}"
+    if type(bits) is not int or type(size) is not int or size <= 0 or (whole and into % size):
+        expected = f"whole numbers{f', and groups that divide {into}' if whole else ''}"
         raise damaged(f"is in {bits!r} bits and groups of {size!r} by the {CONFIG}, expected {expected}")
     return size

@@ -22,9 +22,11 @@ OTHER_WORDS = {"n_words", "decoder_vocab_size"}
 
 METHODS = {
     **{name: {"bitsandbytes"} for name in ("nf4", "fp4", "int8")},
-    "fp8": {"fp8", "compressed-tensors", "fbgemm_fp8", "modelopt"},
+    "fp8": {"fp8", "compressed-tensors", "fbgemm_fp8", "modelopt", "modelopt_mixed"},
     "mxfp4": {"mxfp4"},
-    "nvfp4": {"compressed-tensors", "modelopt"},
+    "nvfp4": {"compressed-tensors", "modelopt", "modelopt_fp4", "modelopt_mixed"},
+    "int-quantized": {"compressed-tensors"},
+    "mxfp4-pack-quantized": {"compressed-tensors"},
     **{name: {name} for name in ("awq", "gptq", "compressed-tensors")},
 }
 """Scheme of weights → what the config of a model in it may name as its method."""

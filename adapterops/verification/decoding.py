@@ -240,9 +240,22 @@ def _nvfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     return rows
 
 
+def _mxfp4_rows(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
+    width = shape[-1]
+    scales = floats(raw(stored, "weight_scale"), "U8").reshape(shape[0], -1)
+
+    def rows(begin: int, end: int) -> Entries:
+        data = raw(stored, "weight_packed", begin * width // 2, end * width // 2)
+        found = np.stack([data & 15, data >> 4], axis=1).reshape(-1, width)
+        return _of_table(np.array(E2M1), found, np.repeat(scales[begin:end], 32, axis=1)[:, :width])
+
+    return rows
+
+
 def stream(data: Matrix, bits: int) -> Matrix:
     """Rows of bytes as codes of so many bits, from the lowest bit on; a code may go on in the next byte."""
-    spread = np.unpackbits(data, axis=1, bitorder="little").reshape(len(data), -1, bits)
+    every = np.unpackbits(data, axis=1, bitorder="little")
+    spread = every[:, : every.shape[1] // bits * bits].reshape(len(data), -1, bits)
     codes: Matrix = np.packbits(spread, axis=2, bitorder="little")[..., 0]
     return codes
 
@@ -284,7 +297,8 @@ def _compressed(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Gr
     out, into = shape
     half = 1 << (scheme.width - 1)
     codes = stream(raw(stored, "weight_packed").reshape(out, -1), scheme.width)[:, :into]
-    scales = floats(raw(stored, "weight_scale"), scheme.scale).reshape(out, -1)
+    scales = floats(raw(stored, "weight_scale"), scheme.scale)
+    scales = np.full((out, 1), scales[0]) if scheme.one else scales.reshape(out, -1)
     zeros: Matrix | int = half
     if not scheme.symmetric and scheme.zero == "I8":
         zeros = raw(stored, "weight_zero_point").view(np.int8).reshape(out, -1).astype(np.int64) + half
@@ -302,6 +316,7 @@ GRIDS: Mapping[str, Callable[[StoredTensor, Any, tuple[int, ...]], Grid]] = {
     "int-quantized": _fp8,
     "mxfp4": _mxfp4,
     "nvfp4": _nvfp4,
+    "mxfp4-pack-quantized": _mxfp4_rows,
     "awq": _awq,
     "gptq": _gptq,
     "compressed-tensors": _compressed,

@@ -239,3 +239,22 @@ def test_awq_in_the_spelling_that_it_had_before(scales: torch.dtype, tmp_path: P
     exact = ao.open_checkpoint(base).tensors["model.q_proj.weight"].float()
     assert torch.allclose(found, exact, rtol=0.01, atol=0)
     assert torch.equal(found, exact) == (scales == torch.float16)
+
+
+@pytest.mark.parametrize("method", ["modelopt", "modelopt_fp4", "modelopt_mixed"])
+def test_what_is_fused_is_verified_under_each_name_of_its_method(method: str, tmp_path: Path) -> None:
+    base, _ = nvfp4(tmp_path / "base", "modelopt")
+    said = json.loads((base / "config.json").read_text())
+    said["quantization_config"]["quant_method"] = method
+    (base / "config.json").write_text(json.dumps(said))
+    write_adapter(
+        tmp_path / "a",
+        fields={**config(2), "lora_alpha": 0.01},
+        modules=["model.q_proj"],
+        rank=2,
+        out=OUT,
+        into=INTO,
+    )
+    out = tmp_path / "out"
+    assert run(["fuse", str(base), str(tmp_path / "a"), "--rounding", "stochastic", "-o", str(out)]) == 0
+    assert run(["verify", str(out), "--base", str(base), "--adapter", str(tmp_path / "a")]) == 0

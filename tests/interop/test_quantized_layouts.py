@@ -11,7 +11,23 @@ from typing import Any
 import pytest
 import torch
 from corpus import config
-from quantized_layouts import DOWN, LAYOUTS, Layout, Q
+from quantized_layouts import (
+    DOWN,
+    F8_ROW,
+    FLOATS,
+    INTO,
+    INTS,
+    LAYOUTS,
+    OUT,
+    PACK,
+    W4,
+    W8_ZEROS,
+    Layout,
+    Q,
+    gptq,
+    one,
+    rotated,
+)
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -108,3 +124,53 @@ def test_an_update_of_zeros_changes_no_byte(layout: Layout, tmp_path: Path) -> N
         made, _ = kept(weight.scheme).on_grid(weight.shape, weight.read, "key").rows(decoded, 0)
         for role, part in made.items():
             assert torch.equal(part.reshape(-1).view(torch.uint8), there[f"{module}.{role}"].view(-1).view(torch.uint8))
+
+
+REFUSED: dict[str, tuple[Any, int, str]] = {
+    "zero points that are not there": (
+        lambda: without(one(W8_ZEROS, INTS), "weight_zero_point"),
+        3,
+        "weight_zero_point should be I8",
+    ),
+    "inputs that are rotated": (lambda: rotated("input", "weight_input"), 4, "changes more than weights"),
+    "outputs that are rotated": (lambda: rotated("weight_output", "output"), 4, "changes more than weights"),
+    "bytes in another order": (
+        lambda: extended(one(W4, INTS), weight_g_idx=torch.arange(INTO).int() // 128),
+        4,
+        "weight_g_idx: is a part of a weight",
+    ),
+    "a second scale": (
+        lambda: extended(one(F8_ROW, FLOATS), weight_scale_3=torch.ones(1)),
+        4,
+        "weight_scale_3: is a part of a weight",
+    ),
+    "gptq without a config": (lambda: gptq(4, 128)._replace(section={}), 4, "no quantization_config in config.json"),
+    "packed without a config": (lambda: one(W4, PACK)._replace(section={}), 4, "no quantization_config in config.json"),
+    "words of MLX": (
+        lambda: foreign(weight=torch.zeros(OUT, 64, dtype=torch.uint32), scales=torch.ones(OUT, 8)),
+        4,
+        f"is in U32, with {Q}.scales",
+    ),
+    "quanto": (lambda: foreign(**{"weight._data": torch.zeros(OUT, INTO).to(torch.int8)}), 4, "quanto"),
+}
+
+
+def without(layout: Layout, role: str) -> Layout:
+    return layout._replace(modules={Q: {each: part for each, part in layout.modules[Q].items() if each != role}})
+
+
+def extended(layout: Layout, **more: Tensor) -> Layout:
+    return layout._replace(modules={Q: {**layout.modules[Q], **more}})
+
+
+def foreign(**parts: Tensor) -> Layout:
+    return Layout({Q: parts}, {}, {Q: torch.zeros(OUT, INTO)})
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_would_be_wrong_numbers_is_refused(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made, code, words = REFUSED[kind]
+    base = model(tmp_path / "base", made())
+    for command in (["show"], ["dequantize", "-o", str(tmp_path / "out")]):
+        assert run([command[0], str(base), *command[1:]]) == code
+        assert words in capsys.readouterr().err

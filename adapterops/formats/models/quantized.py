@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.errors import at
+from adapterops.errors import UnsupportedError, at
 from adapterops.formats.models.naming import conv1d
 from adapterops.formats.models.unread import check_unread
 from adapterops.quant.checks import damaged
-from adapterops.quant.header import Claim, Header, key, shown
+from adapterops.quant.header import WEIGHT, Claim, Header, key, shown
 from adapterops.quant.registry import Registered, own, schemes
+from adapterops.quant.said import check_inputs
 from adapterops.quant.scheme import Part, Scheme
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.strict import parse_json
@@ -57,11 +58,25 @@ def quantized(
     parts = {name: Part(*spec) for name, spec in entries.items()}
     header = Header(parts, config or {}, small, lambda name: parse_json(small(name)))
     asked = schemes() if header.section or any(spec.dtype not in PLAIN for spec in entries.values()) else own()
+    check_inputs(header.section)
     weights = {tensor: _weight(tensor, claim, header) for tensor, claim in _claims(header, asked).items()}
     taken = {each for weight in weights.values() for each in weight.keys.values()}
     others = [name for name in entries if name not in taken]
     check_unread({name: entries[name] for name in others}, header.section.get("quant_method"), bool(weights), asked)
+    _check_parts(weights, others)
     return weights, others
+
+
+def _check_parts(weights: Mapping[str, Weight], others: list[str]) -> None:
+    """Raise for a part of a claimed weight that its scheme does not know: what it stands for may depend on it."""
+    for name in others:
+        module, _, role = name.rpartition(".")
+        weight = weights.get(module + WEIGHT)
+        if weight and role.startswith("weight_"):
+            what = f"is a part of a weight that is stored as {weight.scheme.name}, which is not read with it"
+            raise UnsupportedError(
+                what, tensor=name, hint="save the model in 16 bits with the library that quantized it"
+            )
 
 
 def _claims(header: Header, asked: list[Registered]) -> dict[str, Claim]:

@@ -23,10 +23,23 @@ FOREIGN = {
     ".W_q": "HQQ",
     ".codebooks": "AQLM",
     ".dense_weights": "SpQR",
+    ".weight._data": "quanto",
+    "._weight_qdata": "torchao",
 }
 """Ends of tensor names by which what is not read is known."""
 
+OLDER = "transformers writes it; older models have it in quantize_config.json (GPTQ) or quant_config.json (AWQ)"
+CONFIGURED = {
+    ".qweight": OLDER,
+    ".qzeros": OLDER,
+    ".weight_packed": "compressed-tensors writes it; older models call it compression_config",
+}
+"""Ends of names of what is read where the config says of what kind it is → where that is said."""
+
 CODES = {dtype for dtype, bits in BITS.items() if bits <= 8} - {"BOOL"}
+PACKED = {"I16", "U16", "I32", "U32", "U64"}
+"""What a weight is in where a number of codes is a word."""
+
 BUFFER = re.compile(r"(.+[._])?(bias|mask)")
 """Masks of attention, which older models have in 8 bits."""
 
@@ -48,6 +61,12 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes:
     """
     for name in left:
         for end, what in FOREIGN.items():
+            if name.endswith(end) and method is None and end in CONFIGURED:
+                raise UnsupportedError(
+                    f"is a part of {what}, and no quantization_config in config.json says how its codes are stored",
+                    tensor=name,
+                    hint=f"add it to config.json, as {CONFIGURED[end]}",
+                )
             if name.endswith(end):
                 raise foreign(f"{what}{f' ({method})' if method else ''}", name)
     known = frozenset[str]().union(*(each.methods for each in schemes))
@@ -68,6 +87,8 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes:
 
 
 def _holds_codes(name: str, spec: Spec, quantized: bool) -> bool:
+    if spec.dtype in PACKED:
+        return name.endswith(WEIGHT) and len(spec.shape) >= 2
     if spec.dtype not in CODES:
         return False
     buffer = spec.dtype in CODES_NEED and (not quantized or BUFFER.fullmatch(name))
@@ -75,9 +96,9 @@ def _holds_codes(name: str, spec: Spec, quantized: bool) -> bool:
 
 
 def _without_meaning(name: str, spec: Spec, left: Mapping[str, Spec]) -> InputError | UnsupportedError:
-    prefixes = (f"{name}_scale", f"{name}.quant_state")
+    prefixes = (f"{name}_scale", f"{name}.quant_state", f"{name.removesuffix(WEIGHT)}.scales")
     found = next((each for each in left if each.startswith(prefixes)), None)
-    if found or not name.endswith(WEIGHT):
+    if found or not name.endswith(WEIGHT) or spec.dtype in PACKED:
         return UnsupportedError(
             f"is in {spec.dtype}{f', with {found},' if found else ''} in a layout that is not read here",
             tensor=name,

@@ -66,7 +66,10 @@ def test_other_formats_are_refused_by_their_name(method: str, told: bool) -> Non
     tensors = {f"model.layers.0.mlp.up_proj.{role}": tensor for role, tensor in parts.items()}
     section = {"quant_method": method, "version": "gemv", "format": "mxfp4-pack-quantized"}
     name = method.upper() if method in ("awq", "gptq") and told else name  # of these the config tells which
-    with pytest.raises(UnsupportedError, match=f"quantized with {name}.* not read here") as caught:
+    words = f"quantized with {name}.* not read here"
+    if not told and name in ("GPTQ or AWQ", "compressed-tensors"):  # which are read where the config says how
+        words = f"is a part of {name}, and no quantization_config"
+    with pytest.raises(UnsupportedError, match=words) as caught:
         recognised(tensors, **({"quantization_config": section} if told else {}))
     assert caught.value.tensor
     assert caught.value.tensor.startswith("model.layers.0.mlp.up_proj.")
