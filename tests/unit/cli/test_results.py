@@ -141,7 +141,7 @@ def test_weights_are_the_scale(shown: Shown) -> None:
         ("show a", "model.layers.2.v_proj 12 x 8 2 2 F32"),
         ("show a --spectrum", "module shape rank scale dtype norm rank"),
         ("show base", "model.layers.2.v_proj.weight 12 x 8 BF16"),
-        ("compare a b", "module shape rank norm rank of 99%"),
+        ("compare a b", "module shape rank norm rank for 99%"),
     ],
 )
 def test_verbose_has_every_module(shown: Shown, command: str, row: str) -> None:
