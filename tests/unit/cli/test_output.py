@@ -43,7 +43,7 @@ def test_columns_that_a_terminal_has_no_room_for_follow_below(
     assert [line.split() for line in shown if line.startswith("second")] == [["second", "4"], ["second", "5", "6"]]
     assert [line.split() for line in shown if line.startswith("name")] == [
         ["name", "one"],
-        ["name", "two", "of", "99%"],
+        ["name", "two", "for", "99%"],
     ]
     monkeypatch.setenv("COLUMNS", "1")
     output.print_table(header, rows)
