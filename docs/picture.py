@@ -14,14 +14,14 @@ from example_folder import make
 from adapterops.cli.main import run
 
 OUT = Path(__file__).with_name("report.png")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SIZE = "1200,1880"  # as far as the figures of how they relate
 
 
 def main() -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        sys.exit(f"needs one of {', '.join(BROWSERS)}: apt-get install chromium")
+        sys.exit(f"needs one of {', '.join(BROWSERS)}: apt-get install chromium-headless-shell")
     with tempfile.TemporaryDirectory() as name:
         make(Path(name))
         os.chdir(name)

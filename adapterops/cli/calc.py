@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -62,10 +63,14 @@ def _named(inputs: tuple[str, ...], expression: str) -> dict[str, str]:
 
 def _pair(text: str) -> tuple[str, str]:
     name, separator, path = text.partition("=")
-    if not separator or not path:
-        hint = f"write name=path, such as {'a=' + text if separator == '' else 'a=runs/a'}, or name a collection"
-        raise OptionError(f"{text!r} gives no name to an adapter", hint=hint)
-    return name, path
+    if separator and path and not name.endswith(" "):
+        return name, path
+    hint = f"write name=path, such as {f'{name.strip()}=runs/a' if separator else f'a={text}'}, or name a collection"
+    if not separator and not re.match(r"[\w./~\\]", text):
+        hint = 'put the whole expression in quotes: adapterops calc "0.7*a + 0.3*b" a=runs/a b=runs/b'
+    elif separator:
+        hint += "; there is no space before or after ="
+    raise OptionError(f"{text!r} gives no name to an adapter", hint=hint)
 
 
 def _of_collection(path: str, expression: str) -> list[tuple[str, str]]:

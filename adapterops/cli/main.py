@@ -122,11 +122,11 @@ def run(arguments: list[str]) -> int:
     except SystemExit:  # click's answer to a reader who is gone
         return _broken_stream(BrokenPipeError())
     except ModuleNotFoundError as error:
-        return _fail(NO_TORCH, as_json) if error.name == "torch" else _bug()
+        return _fail(NO_TORCH, as_json) if error.name == "torch" else _not_imported(error, as_json)
     except (RuntimeError, ImportError) as error:
-        if not any(phrase in str(error) for phrase in NO_MEMORY):
-            return _bug()
-        return _fail(SHORT, as_json)
+        if any(phrase in str(error) for phrase in NO_MEMORY):
+            return _fail(SHORT, as_json)
+        return _not_imported(error, as_json) if isinstance(error, ImportError) else _bug()
     except OSError as error:
         if error.errno == errno.ENOMEM or any(phrase in str(error) for phrase in NO_MEMORY):
             return _fail(SHORT, as_json)
@@ -216,6 +216,21 @@ def _bug() -> int:
     _say(traceback.format_exc().rstrip())
     _say("this is a bug in adapterops\n  report it with the command and the lines above", "error")
     return 1
+
+
+def _not_imported(error: ImportError, as_json: bool) -> int:
+    """A library that is missing, or that fails while it is imported, numpy without its C++ library for one."""
+    frames = error.__traceback__
+    while frames and frames.tb_next:
+        frames = frames.tb_next
+    failed = str(frames.tb_frame.f_globals.get("__name__", "")) if frames else ""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    library = (missing or failed).partition(".")[0]
+    if library in ("", __package__.partition(".")[0]):
+        return _bug()
+    why = "is not installed" if missing else f"cannot be imported: {str(error).strip().splitlines()[-1]}"
+    hint = f"install it again in this environment: pip install --force-reinstall {library}"
+    return _fail(NotFoundError(f"the library {library} {why}", hint=hint, code="E-NOT-INSTALLED"), as_json)
 
 
 def _show_warning(

@@ -104,7 +104,9 @@ device = click.option(
 DTYPE = "Dtype of the output.  [default: that of the input, the widest of several]"
 dtype = click.option("--dtype", type=DType(), help=DTYPE)
 dtype_or_blocks = click.option(
-    "--dtype", type=DType(WIDE), help=f"{DTYPE} q8_0 is for gguf; rows that are not whole blocks of 32 stay float16."
+    "--dtype",
+    type=DType(WIDE),
+    help=f"{DTYPE} q8_0 is for gguf; rows that are not whole blocks of 32 are written in float16.",
 )
 
 

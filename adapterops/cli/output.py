@@ -102,7 +102,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _column(title: str, cells: Sequence[str]) -> list[str]:
     """A title, in two lines where it is wider than what is under it, and that.
 
-    >>> _column("rank of 99%", ["8", "16"]), _column("norm", ["0.25"])
+    >>> _column("rank for 99%", ["8", "16"]), _column("norm", ["0.25"])
     (['rank', 'of 99%', '8', '16'], ['norm', '0.25'])
     """
     least = max(map(len, [*cells, *title.split()]))

@@ -38,7 +38,7 @@ CHANCE = 0.01
 """Above this, a person should know how far chance may have moved what survived."""
 
 WITH_SCALE = ("merge", "fuse", "unfuse")
-"""Commands that have --scale; elsewhere the formula says it."""
+"""Commands that have --scale; elsewhere it is an argument in the formula."""
 
 CONVERTING = ("convert", "normalize")
 """Commands that promise the same update."""
@@ -71,9 +71,10 @@ def print_scales(made: Made, *, planned: bool) -> None:
         multipliers = _multipliers(step).values()
         later = planned and not multipliers and fixed(scale, number) is None
         line(f"  scale {describe(scale, number, multipliers)}{'; the merge says by how much' if later else ''}")
-        if planned and click.get_current_context().info_name in WITH_SCALE:
-            for name, factor in others(scale, number).items():
-                line(f"    {name}{f', {times([factor])}' if factor else ''}: {again('--scale', name)}")
+        option = click.get_current_context().info_name in WITH_SCALE
+        for name, factor in others(scale, number).items() if planned else ():
+            instead = again("--scale", name) if option else f'{step.parameters["method"]}(..., scale="{name}")'
+            line(f"    {name}{f', {times([factor])}' if factor else ''}: {instead}")
 
 
 def scales(made: Made, *, planned: bool) -> dict[str, Any]:

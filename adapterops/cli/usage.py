@@ -61,8 +61,8 @@ SHOWN = 3
 """Commands that are named where an option is given to another."""
 
 CHOICES = {
-    "nf4": "4bit int4 q4",
-    "int8": "8bit q8",
+    "nf4": "4 4bit int4 q4",
+    "int8": "8 8bit q8",
     "cuda": "gpu nvidia",
     "float64": "double",
     "float32": "fp32 float",

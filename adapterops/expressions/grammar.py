@@ -95,10 +95,12 @@ class Parser:
 
     def _unexpected(self, expected: str) -> NoReturn:
         token = self._token
-        factor = "operator" in expected and (token.kind in ("name", "number") or token.text == "(")
-        raise ExpressionError(
-            token.start, f"expected {expected}, found {token}", "write * between factors" if factor else None
-        )
+        hint = None
+        if "operator" in expected and (token.kind in ("name", "number") or token.text == "("):
+            hint = "write * between factors"
+        elif token.text == "," and self._next and self._tokens[self._next - 1].kind == "number":
+            hint = "decimals have a point: 0.7"
+        raise ExpressionError(token.start, f"expected {expected}, found {token}", hint)
 
     def whole(self) -> Node:
         value = self._sum()

@@ -188,15 +188,17 @@ RUNTIMES = {
             **LANGUAGE_ALONE,
             **NO_CONFIG,
             **NOT_LORA,
-            "started": refused("the newest stops; older versions take it for LoRA on the base as it is", BASED),
+            "started": refused(
+                "the newest ends with an error; older versions take it for LoRA on the base as it is", BASED
+            ),
             "rslora": fine("alpha over the root of r (since #6909)"),
             "rslora_experts": wrong("on fused experts use_rslora is not read (#55545)"),
             "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest honours the pattern"),
             "rank_pattern": wrong("older versions divide by one r for all; the newest honours the pattern"),
-            "dora": refused("use_dora stops it", FUSE),
-            "saved": refused("modules_to_save stops it; the main branch takes classifier and score", FUSE),
-            "biases": refused("a bias other than none stops it", FUSE),
-            "embeddings": refused("a whole weight of an embedding or a head stops it (#32599, #4186)", FUSE),
+            "dora": refused("use_dora is an error", FUSE),
+            "saved": refused("modules_to_save is an error; the main branch takes classifier and score", FUSE),
+            "biases": refused("a bias other than none is an error", FUSE),
+            "embeddings": refused("a whole weight of an embedding or a head is an error (#32599, #4186)", FUSE),
             "head": unknown("only modules that the model lists are taken, and not every model lists its head"),
             "lora_embeddings": fine("lora_embedding_A and lora_embedding_B are read"),
             "experts": wrong(
@@ -223,10 +225,10 @@ RUNTIMES = {
             "rslora": wrong("use_rslora is not read: alpha over r (#40835, open)"),
             "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest records the pattern"),
             "rank_pattern": unknown("early versions refuse several adapters of unequal ranks or scales", NORMALIZE),
-            "dora": refused("use_dora stops it", FUSE),
-            "saved": unknown(f"{NOT_KNOWN}; added tokens stop it", FUSE),
+            "dora": refused("use_dora is an error", FUSE),
+            "saved": unknown(f"{NOT_KNOWN}; added tokens are an error", FUSE),
             "biases": unknown(remedy=FUSE),
-            "embeddings": unknown(f"{NOT_KNOWN}; added tokens stop it", FUSE),
+            "embeddings": unknown(f"{NOT_KNOWN}; added tokens are an error", FUSE),
             "head": unknown(),
             "lora_embeddings": unknown(),
             "experts": wrong(
@@ -250,14 +252,14 @@ RUNTIMES = {
             "rslora": wrong("the converter writes lora_alpha, which is divided by the rank (measured)"),
             "alpha_pattern": wrong("the converter writes one lora_alpha for all (measured)"),
             "rank_pattern": fine("divides by the rank of each tensor (not run)"),
-            "dora": refused("stops the converter (measured)", FUSE),
-            "saved": refused("stops the converter (measured)", FUSE),
-            "biases": refused("stops the converter", FUSE),
+            "dora": refused("ends the converter with an error (measured)", FUSE),
+            "saved": refused("ends the converter with an error (measured)", FUSE),
+            "biases": refused("ends the converter with an error", FUSE),
             "embeddings": refused(
-                "embed_tokens.weight and lm_head.weight stop the converter (measured); those in a base_layer it skips",
+                "embed_tokens.weight and lm_head.weight end the converter with an error (measured); those in a base_layer it skips",
                 FUSE,
             ),
-            "adapter_name": refused("stops the converter (measured)", TO_PEFT),
+            "adapter_name": refused("ends the converter with an error (measured)", TO_PEFT),
             "tied": refused("has no tensor of its own to add it to", FUSE),
             "lora_embeddings": unknown(remedy=FUSE),
             "experts": unknown(remedy=FUSE),
@@ -280,7 +282,7 @@ RUNTIMES = {
             "rslora": wrong("use_rslora is not read: alpha over the rank"),
             "alpha_pattern": wrong("one lora_alpha for all"),
             "rank_pattern": unknown(remedy=NORMALIZE),
-            "float_alpha": refused("reads a whole number, and stops at 16.0 (#17377, open)", NORMALIZE),
+            "float_alpha": refused("reads a whole number, and fails on 16.0 (#17377, open)", NORMALIZE),
             "dora": unknown(remedy=FUSE),
             "saved": unknown(remedy=FUSE),
             "biases": unknown(remedy=FUSE),
@@ -306,7 +308,7 @@ RUNTIMES = {
             **LANGUAGE_ALONE,
             "dora": fine("a magnitude for each output"),
             "head": fine("read where the model has the layer"),
-            "base": refused("an unknown name stops it", OWN_BASE),
+            "base": refused("an unknown name is an error", OWN_BASE),
         },
     ),
     "tensorrt-llm": Runtime(
@@ -367,7 +369,7 @@ RUNTIMES = {
             ),
             "diffusers": fine("what it reads"),
             "peft": wrong(
-                "names that begin with base_model.model. are read for few models: Flux stops, for a UNet nothing is loaded,"
+                "names that begin with base_model.model. are read for few models: Flux fails to load, for a UNet nothing is loaded,"
                 " with a line in the log (measured)",
                 TO_DIFFUSERS,
             ),
@@ -375,14 +377,15 @@ RUNTIMES = {
         TO_KOHYA,
         {
             "language": refused(
-                "is for image and video models: Flux stops, for others nothing is loaded, with a line in the log (measured)",
+                "is for image and video models: Flux fails to load, for others nothing is loaded, with a line in the log (measured)",
                 OTHERS_SHOWN,
             ),
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": fine("lora_adapter_metadata is read"),
             "alpha_beside": unknown(
-                "depends on the model: FLUX.2 and Krea 2 stop, Qwen-Image is right since 0.42.1 (measured)", TO_KOHYA
+                "depends on the model: FLUX.2 and Krea 2 fail to load, Qwen-Image is right since 0.42.1 (measured)",
+                TO_KOHYA,
             ),
             "rank_pattern": fine("ranks are those of the tensors"),
             "dora": wrong(
@@ -392,8 +395,8 @@ RUNTIMES = {
                 "of Stable Diffusion the magnitudes are dropped, with a line in the log (measured)", FUSE
             ),
             "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_PEFT),
-            "loha": refused("Z-Image and Stable Diffusion stop (measured)", CUT_TO_PEFT),
-            "lokr": refused("SDXL and Qwen-Image stop; Z-Image and FLUX.2 are right (measured)", CUT_TO_PEFT),
+            "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_PEFT),
+            "lokr": refused("SDXL and Qwen-Image fail to load; Z-Image and FLUX.2 are right (measured)", CUT_TO_PEFT),
             "difference": wrong("of Flux and Wan, norms and biases are filtered with a line in the log", FUSE),
             "base": refused("what is left over is a ValueError", OWN_BASE),
         },

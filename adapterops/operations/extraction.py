@@ -16,6 +16,7 @@ from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, Un
 from adapterops.formats.models.architectures import SHARED_LAYERS
 from adapterops.formats.models.loading import Loading, loading
 from adapterops.formats.models.naming import classes
+from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.pairing import SHOWN, full_tensors, pair, unannounced
 from adapterops.operations.targets.output_bias import output_biases, with_words
@@ -107,6 +108,19 @@ def difference(
     return _difference_of(others, found, pairs, tuned, base, rest)
 
 
+def _check_sizes(changed: list[str], pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint) -> None:
+    """Raise IncompatibleError where what changed has other shapes, beyond the size of the vocabulary."""
+    for name in changed:
+        after, before = tuned.layout[name].shape, base.layout[pairs[name]].shape
+        if after != before and not is_end(pairs[name]):
+            raise IncompatibleError(
+                f"is {list(after)}, and {list(before)} in the base: the models have different sizes",
+                tensor=name,
+                hint="give the base that the model was tuned from",
+                code="E-SHAPE",
+            )
+
+
 def _difference_of(
     others: list[str],
     found: Mapping[str, Weight],
@@ -117,6 +131,7 @@ def _difference_of(
 ) -> Adapter:
     """The difference of some weights, and of other tensors."""
     if not found:
+        _check_sizes(others, pairs, tuned, base)
         raise IncompatibleError(
             f"no weight that LoRA can hold changed, only {listed(others, SHOWN)}",
             hint="such a change is no LoRA adapter: use the tuned model itself",

@@ -64,7 +64,7 @@ def stack(slices: Sequence[Slice]) -> Checkpoint:
         OptionError: there is no slice, or a model has not these layers.
         IncompatibleError: the models differ in type, shapes or words; or outside of their layers in what is neither before
             nor after them.
-        UnsupportedError: a model is quantized, has several lists of layers, or layers that depend on their number.
+        UnsupportedError: a model is quantized, has several lists of layers, or layers that depend on their position.
 
     Source: mergekit's passthrough.
     Cost: lazy.

@@ -119,6 +119,9 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
 
 
 def _recipe(reader: Reader, fields: Any, folder: Path) -> Recipe:
+    if isinstance(fields, dict) and "request" in fields and "adapterops" not in fields:
+        hint = f"its recipe is {folder / RECIPE}" if (folder / RECIPE).is_file() else "calc writes one, as recipe.yaml"
+        reader.fail((), "is a manifest, not a recipe", hint)
     top = dict(reader.table((), fields, ("adapterops", *REQUEST, "push"), ("adapterops",)))
     version = top.pop("adapterops")
     if isinstance(version, bool) or version != VERSION:

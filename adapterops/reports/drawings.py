@@ -25,7 +25,7 @@ def of_one(comparison: Comparison, index: int) -> list[Figure]:
     found = places(profile.layout, comparison.kinds)
     ranks = {place: float(rank_of([profile.spectra[m] for m in ms], ENERGY)) for place, ms in found.items()}
     text = f"The smallest rank that keeps {ENERGY:.0%} of the energy there."
-    title = f"Ranks of {ENERGY:.0%} energy of {profile.name}"
+    title = f"Ranks for {ENERGY:.0%} of the energy of {profile.name}"
     return [
         _spectra(profile, index),
         _energy(profile, index),

@@ -63,8 +63,7 @@ def magnitudes(comparison: Comparison) -> Iterator[Finding]:
         level = "note"
         if comparison.changed:
             each = {module: change / W if W else math.inf for module, (change, W) in comparison.changed.items()}
-            change, W = (math.hypot(*values) for values in zip(*comparison.changed.values(), strict=True))
-            worst, total = max(each, key=each.__getitem__), change / W if W else math.inf
+            worst, total = max(each, key=each.__getitem__), comparison.change
             level = "warning" if total >= DWARFS else "note"
             numbers |= {"relative_with_magnitudes": total, "module": worst, "largest": each[worst]}
             text += f"With them the weights change by {percent(total)} (‖W' - W0‖ / ‖W0‖), most in {worst} ({percent(each[worst])})."

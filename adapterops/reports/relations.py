@@ -46,7 +46,7 @@ def _cells(comparison: Comparison) -> tuple[Cells, str]:
             row = f"{pair.first + 1} and {pair.second + 1}"
             for kind in dict.fromkeys(kinds.values()):
                 found[row, kind] = pair.within([module for module in pair.modules if kinds[module] == kind])
-        return found, "every pair, by kind of module"
+        return found, "every pair (numbers as in the summary), by kind of module"
     sides = {(pair.first, pair.second): pair for pair in pairs}
     count = range(len(names))
     return {

@@ -26,7 +26,7 @@ def summary_rows(comparison: Comparison) -> Table:
         "norm",
         *relative_to,
         "effective rank",
-        f"rank of {ENERGY:.0%}",
+        f"rank for {ENERGY:.0%}",
         "mostly in",
     ]
     found, rows = sizes(comparison), []
@@ -131,7 +131,7 @@ def module_rows(comparison: Comparison, index: int) -> Table:
     """One row for each module of an adapter."""
     profile = comparison.profiles[index]
     relative_to = ["‖W0‖", "of W0"] if comparison.weights else []
-    header = ["module", "shape", "rank", "norm", *relative_to, "effective rank", f"rank of {ENERGY:.0%}"]
+    header = ["module", "shape", "rank", "norm", *relative_to, "effective rank", f"rank for {ENERGY:.0%}"]
     rows = []
     for module, each in profile.spectra.items():
         layout, relative = profile.layout[module], comparison.relative(index, [module])
@@ -146,7 +146,7 @@ def kind_rows(comparison: Comparison, index: int) -> Table:
     """One row for each kind of module of an adapter."""
     profile = comparison.profiles[index]
     relative_to = ["of W0"] if comparison.weights else []
-    header = ["kind of module", "modules", "norm", *relative_to, "of the energy", f"rank of {ENERGY:.0%}"]
+    header = ["kind of module", "modules", "norm", *relative_to, "of the energy", f"rank for {ENERGY:.0%}"]
     energy = shares(comparison, index, comparison.kinds.__getitem__)
     rows = []
     for kind in dict.fromkeys(comparison.kinds[module] for module in profile.spectra):

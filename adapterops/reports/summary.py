@@ -39,12 +39,14 @@ def _what(comparison: Comparison) -> str:
     found, profiles = sizes(comparison), comparison.profiles
     models = list(dict.fromkeys(profile.base_model or "an unknown base" for profile in profiles))
     kind = "DoRA" if profiles[0].dora else "LoRA"
-    what, each = (f"One {kind}", "") if len(profiles) == 1 else (f"{len(profiles)} LoRAs", "each with ")
+    what, each = f"One {kind}", "{} times fewer"
+    if len(profiles) > 1:
+        what, each = f"{len(profiles)} LoRAs", "each with {} times fewer parameters"
     ranks = span([profile.rank for profile in profiles], lambda rank: f"{rank:.0f}")
     parameters = size(sum(found.parameters)).removesuffix("B").strip()
     return (
         f"{what} of rank {ranks} on {count(len(comparison.kinds), 'module')} of {', '.join(models)}: {parameters} parameters "
-        f"in {size(sum(found.bytes))}, {each}{_fewer(comparison)} times fewer than the weights it changes."
+        f"in {size(sum(found.bytes))}, {each.format(_fewer(comparison))} than the weights it changes."
     )
 
 
@@ -84,9 +86,10 @@ def _where(comparison: Comparison) -> str:
         full = f"Only its {count(profile.full, 'full tensor')} may change something, and no figure here is of those."
         return full if profile.full else "As it is stored, it changes nothing."
     most = max(kinds, key=kinds.__getitem__)
+    norm = "The norm of its B·A" if profile.dora else "Its norm"
     most_in = f"{percent(kinds[most])} of its energy is in {most}, the most of any kind of module"
     return (
-        f"Its norm is {percent(relative)} of that of the weights; {most_in}." if relative is not None else f"{most_in}."
+        f"{norm} is {percent(relative)} of that of the weights; {most_in}." if relative is not None else f"{most_in}."
     )
 
 
@@ -109,6 +112,8 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         (size(sum(found.bytes)), "stored"),
         (ranks, "rank"),
     ]
+    if comparison.changed:
+        return [*facts, (percent(comparison.change), "change of the weights, ‖W' - W0‖ / ‖W0‖")]
     if comparison.weights:
         relative = [comparison.relative(index) or 0.0 for index in range(len(profiles))]
         return [*facts, (span(relative, percent), "of the norm of the weights")]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
-from adapterops.errors import OptionError
+from adapterops.errors import AdapterWarning, OptionError
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.operations.stacking import Slice, stack
@@ -45,9 +46,22 @@ def _fused(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
     base = based(request, opened.models)
     change = adapter(request, adapters_for(request, opened.adapters, base), truncate)
     add = unfuse if request.kind == UNFUSE else fuse
+    _warn_of_no_config(base)
     model = add(base, change, dtype=request.output.dtype, precision=request.precision)
     model = tensor_types(model, request.output.tensor_types)
     return quantized(request, model) if request.quantize and not model.schemes else model
+
+
+def _warn_of_no_config(base: Checkpoint) -> None:
+    """A folder that transformers cannot load, nor what is made of it."""
+    files = base.files
+    if base.config is None and files and files.path.is_dir() and not files.components and not base.gguf:
+        warnings.warn(
+            f"{files.path}: has no config.json, so the output has none, and from_pretrained cannot load it: copy the config.json "
+            "of the model into its folder",
+            AdapterWarning,
+            stacklevel=3,
+        )
 
 
 def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkpoint) -> Mapping[str, Adapter]:

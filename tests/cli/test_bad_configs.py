@@ -189,7 +189,7 @@ def test_magnitudes_of_another_shape(refused, tmp_path):
 
 def test_a_part_of_two_kinds(refused, tmp_path):
     folder = write_adapter(tmp_path / "bad", {**factors(), f"{PREFIX}{Q}.hada_w1_a": torch.ones(12, 2)})
-    refused(["show", folder], 3, "E-KEY", "has hada_w1_a, which is no part of LoRA (lora_A, lora_B)", tensor=Q)
+    refused(["show", folder], 3, "E-KEY", "has hada_w1_a, which does not belong to LoRA (lora_A, lora_B)", tensor=Q)
 
 
 LOKR = {"lokr_w1": torch.ones(3, 2), "lokr_w2_a": torch.ones(4, 2), "lokr_w2_b": torch.ones(2, 4)}
@@ -212,7 +212,7 @@ def lokr(tmp_path):
 
 
 LOKR_CASES = {
-    "one factor of two": ({**WHOLE, "lokr_w1_a": torch.ones(3, 2)}, {}, 3, "E-KEY", "no part of LoKr (lokr_w1, lokr_w2)"),
+    "one factor of two": ({**WHOLE, "lokr_w1_a": torch.ones(3, 2)}, {}, 3, "E-KEY", "does not belong to LoKr (lokr_w1, lokr_w2)"),
     "one matrix of two": ({"lokr_w1": torch.ones(3, 2)}, {}, 3, "E-KEY", "has lokr_w1 but no lokr_w2"),
     "another rank": (LOKR, {"r": 3}, 3, "E-RANK", "the config says rank 3, the tensors have rank 2"),
     "a convolution": ({**WHOLE, "lokr_w2": torch.ones(4, 4, 3)}, {}, 4, "E-UNSUPPORTED", "of a convolution"),

@@ -406,7 +406,7 @@ def test_another_model_in_the_place_of_the_original(place: Path, capsys: Capture
         save_file(moved, path, {"format": "pt"})
     capsys.readouterr()
     assert run(["fuse", "base-nf4", "a", "--original", "relative", "-o", "out"]) == 0
-    assert "was that made from it?" in capsys.readouterr().err
+    assert "was the base made from it?" in capsys.readouterr().err
     assert run(["fuse", "base-nf4", "a", "--original", "base", "-o", "out2"]) == 0
     assert "warning" not in capsys.readouterr().err
 

@@ -151,7 +151,7 @@ def test_a_plan_writes_nothing_and_fails_as_the_work_would(place: Path, capsys: 
         (["truncate", "a", "--rank", "0"], 2, "0"),
         (["truncate", "a", "--energy", "1.1"], 2, "at most 1"),
         (["truncate", "a", "--budget", "some"], 2, "500k"),
-        (["truncate", "a", "--budget", "3"], 2, "does not pay"),
+        (["truncate", "a", "--budget", "3"], 2, "is too small for one dimension"),
         (["truncate", "a", "--rank", "1", "-o", "no/such/place"], 5, "create it first"),
         (["sho", "a"], 2, "sho"),
         (["merge"], 2, "SOURCES"),

@@ -28,6 +28,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tuned(place / "tuned")
     write_tuned(place / "other-tuned", seed=1)
     write_tuned(place / "wide", out=20, into=16)
+    write_base(place / "wide-model", out=20, into=16)
+    for step in ("500", "1000"):
+        write_tuned(place / f"steps/checkpoint-{step}")
     (place / "pickled").mkdir()
     shutil.copy(place / "a/adapter_config.json", place / "pickled")
     torch.save({"x": torch.ones(2)}, place / "pickled/adapter_model.bin")
@@ -140,6 +143,27 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("show all", 3, "has no adapter_model.safetensors", "name one, such as all/runs/ten"),
         ("show a b", 2, "too many arguments: b", "see adapterops show --help"),
         ("run runs", 3, "runs: is a folder, not a file", "name a file in it"),
+        ("calc 0.7*a + 0.3*b a=a b=b", 2, "'+' gives no name to an adapter", "put the whole expression in quotes"),
+        ("calc a+b 'a = a' b=b", 2, "'a = a' gives no name to an adapter", "there is no space before or after ="),
+        ("calc a+b a= a b=b", 2, "'a=' gives no name to an adapter", "there is no space before or after ="),
+        ("calc 0,7*a a=a", 2, "expected an operator or the end, found ','", "decimals have a point: 0.7"),
+        ("fuse base tuned --quantize 4", 2, "there is no scheme '4'", "did you mean nf4?"),
+        (
+            "extract other --base wide-model --rank 2 -o x",
+            4,
+            "the models have different sizes",
+            "the base that the model was tuned from",
+        ),
+        ("run fused/adapterops.json", 2, "is a manifest, not a recipe", "calc writes one, as recipe.yaml"),
+        ("fuse tuned base -o x", 3, "is an adapter, where a model is expected", "fuse has it before the adapters"),
+        ("merge base tuned", 3, "is a model, where an adapter is expected", "a model comes first for fuse"),
+        ("merge steps tuned", 3, "holds several adapters: checkpoint-1000, checkpoint-500", "steps/checkpoint-1000"),
+        (
+            "fuse wide-model tuned -o x",
+            4,
+            "do not fit: model.layers.0.q_proj",
+            "the base that the adapter was trained on",
+        ),
         ("merge a b -o ''", 2, "-o / --output: the value is empty", "see adapterops merge --help"),
         ("merge '' b -o x", 2, "SOURCES...: the value is empty", "see adapterops merge --help"),
         ("run ''", 2, "RECIPE: the value is empty", "see adapterops run --help"),

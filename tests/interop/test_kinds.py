@@ -160,6 +160,7 @@ def test_what_needs_the_weight_is_refused_without_it(
     monkeypatch.chdir(tmp_path)
     trained(base, tmp_path / "dora", "dora")
     assert "DoRA on" in typed("show", "dora")
+    assert "are those of BA, without the magnitudes" in typed("show", "dora", "--spectrum")
     typed("fuse", base, "dora", "-o", "fused")
     for arguments in (
         ("merge", "dora", "dora"),
@@ -167,7 +168,6 @@ def test_what_needs_the_weight_is_refused_without_it(
         ("merge", "dora"),
         ("merge", "dora", "--ties"),
         ("truncate", "dora", "--rank", "1"),
-        ("show", "dora", "--spectrum"),
         ("compare", "dora", "dora"),
         ("fuse", base, "dora", "-w", "0.5", "-o", "half"),
         ("unfuse", "fused", "dora", "-o", "back"),

@@ -367,8 +367,8 @@ def test_butterflies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factors: i
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"peft_version": "0.17.1"}, "whose terms are others since PEFT 0.18"),
-        ({"peft_version": None}, "whose terms are others since PEFT 0.18"),
+        ({"peft_version": "0.17.1"}, "whose terms PEFT 0.18 changed"),
+        ({"peft_version": None}, "whose terms PEFT 0.18 changed"),
         ({"oft_block_size": ...}, "it is OFT of PEFT 0.13 or earlier"),
         ({"num_cayley_neumann_terms": "5"}, "num_cayley_neumann_terms is '5'"),
     ],

@@ -612,7 +612,7 @@ def test_codes_of_experts_are_not_chosen_by_inputs(
     assert run([str(each) for each in ("fuse", mxfp4, adapter, *options)]) == 4
     said = capsys.readouterr().err
     assert parameter in said
-    assert "with other experts in one tensor, and calibrated rounding does not choose codes of that kind" in said
+    assert "in one tensor for all experts, and calibrated rounding does not choose codes of that kind" in said
     assert "--rounding stochastic" in said
 
 

@@ -154,7 +154,7 @@ def test_what_cannot_be_stacked_is_said(
         ("gemma2", {"layer_types": None}, "no layer_types that says which kind each is"),
         ("llama", {"model_type": "remote"}, "it is not known whether its layers depend on their position"),
         ("qwen2", {"layer_types": None, "use_sliding_window": True}, "use_sliding_window of its config is True"),
-        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "depend on their number"),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "depend on their position"),
         ("llama", {"num_hidden_layers": 3}, "4 layers by their names, and its config says 3"),
     ],
 )

@@ -113,7 +113,7 @@ def test_rows_in_a_model_that_was_saved_unmerged(name: str, alone: bool, tmp_pat
     (whole / "adapter_config.json").unlink()
     capsys.readouterr()
     assert run(["split", str(whole), "--alpha", "8", "-o", str(tmp_path / "no")]) == 4
-    assert "which ones these are is in the config alone" in capsys.readouterr().err
+    assert "only the config says which rows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["llama", "llama, tied"])

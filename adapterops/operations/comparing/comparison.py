@@ -101,6 +101,12 @@ class Comparison:
         """The largest of the adapters' ranks."""
         return max(profile.rank for profile in self.profiles)
 
+    @property
+    def change(self) -> float:
+        """‖W' - W₀‖ / ‖W₀‖ over all modules of an adapter with DoRA, whose base was given."""
+        change, W = (math.hypot(*values) for values in zip(*self.changed.values(), strict=True))
+        return change / W if W else math.inf
+
     def relative(self, index: int, modules: Collection[str] | None = None) -> float | None:
         """‖ΔW‖ / ‖W₀‖ over the modules of an adapter, or some of them; None without a base."""
         spectra = self.profiles[index].spectra

@@ -63,7 +63,8 @@ EVENTS = [
     (MemoryError(), 7, "there is not enough memory"),
     (RuntimeError("std::bad_alloc"), 7, "use fewer --workers"),
     (ModuleNotFoundError("No module named 'torch'", name="torch"), 5, "pip install 'adapterops[torch]'"),
-    (ModuleNotFoundError("No module named 'click'", name="click"), 1, "this is a bug in adapterops"),
+    (ModuleNotFoundError("No module named 'yaml'", name="yaml"), 5, "the library yaml is not installed"),
+    (ModuleNotFoundError("No module named 'adapterops.x'", name="adapterops.x"), 1, "this is a bug in adapterops"),
     (RuntimeError("odd"), 1, "this is a bug in adapterops"),
     (OSError(errno.ENOSPC, "No space left on device", "x"), 7, "x: No space left on device"),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), 7, "there is not enough memory"),
@@ -86,6 +87,27 @@ def test_how_a_command_ends(
     assert message in printed.err
     assert printed.out == ""
     assert ("Traceback" in printed.err) == (code == 1)
+
+
+def test_a_library_that_fails_while_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As numpy does where the C++ library is missing, after a page of advice."""
+    (tmp_path / "halfway.py").write_text(
+        "raise ImportError('Read this.\\n\\nlibx.so.6: cannot open shared object file')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    @click.command()
+    def command() -> None:
+        import halfway  # type: ignore[import-not-found]  # noqa: F401
+
+    monkeypatch.setattr("adapterops.cli.methods.command", command)
+    assert main.run(["methods"]) == 5
+    assert capsys.readouterr().err == (
+        "error: the library halfway cannot be imported: libx.so.6: cannot open shared object file\n"
+        "  install it again in this environment: pip install --force-reinstall halfway\n"
+    )
 
 
 def test_errors_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def test_columns_that_a_terminal_has_no_room_for_follow_below(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [["first", "1" * 30, "2" * 30, "3"], ["second", "4", "5", "6"]]
-    header = ["name", "one", "two", "rank of 99%"]
+    header = ["name", "one", "two", "rank for 99%"]
     output.print_table(header, rows)
     assert capsys.readouterr().out.splitlines()[2].split() == rows[0]
     terminal = Terminal()
@@ -43,7 +43,7 @@ def test_columns_that_a_terminal_has_no_room_for_follow_below(
     assert [line.split() for line in shown if line.startswith("second")] == [["second", "4"], ["second", "5", "6"]]
     assert [line.split() for line in shown if line.startswith("name")] == [
         ["name", "one"],
-        ["name", "two", "of", "99%"],
+        ["name", "two", "for", "99%"],
     ]
     monkeypatch.setenv("COLUMNS", "1")
     output.print_table(header, rows)

@@ -91,6 +91,13 @@ def test_a_plan_has_the_commands_for_the_other_scales(shown: Shown) -> None:
     assert "  scale 0.3\n    auto: adapterops merge a b --scale auto\n" in plan
 
 
+def test_a_plan_of_a_formula_has_the_arguments_for_the_other_scales(shown: Shown) -> None:
+    plan = shown("calc '0.5*ties(a, b)' a=a b=b --dry-run")
+    assert '    sum, 1 times: ties(..., scale="sum")\n    mean, 0.5 times: ties(..., scale="mean")\n' in plan
+    plan = shown("""calc 'ties(a, b, scale="mean")' a=a b=b --dry-run""")
+    assert '  scale mean: 0.5 times\n    auto: ties(..., scale="auto")\n' in plan
+
+
 @pytest.mark.parametrize("options", ["--linear", "--ties", "--core-ties", "--dare-ties"])
 @pytest.mark.parametrize("command", ["merge a b", "fuse base a b"])
 def test_plan_result_and_manifest_have_the_same_factors(shown: Shown, command: str, options: str) -> None:
@@ -141,7 +148,7 @@ def test_weights_are_the_scale(shown: Shown) -> None:
         ("show a", "model.layers.2.v_proj 12 x 8 2 2 F32"),
         ("show a --spectrum", "module shape rank scale dtype norm rank"),
         ("show base", "model.layers.2.v_proj.weight 12 x 8 BF16"),
-        ("compare a b", "module shape rank norm rank of 99%"),
+        ("compare a b", "module shape rank norm rank for 99%"),
     ],
 )
 def test_verbose_has_every_module(shown: Shown, command: str, row: str) -> None:

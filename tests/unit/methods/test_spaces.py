@@ -41,7 +41,7 @@ def test_weights_of_models_are_theirs_and_that_of_the_base_what_is_left() -> Non
     assert list(block.weights) == [0.75, 0.25]
     np.testing.assert_allclose([each.dense() for each in block.updates], [before, after])
     np.testing.assert_allclose(back([block.updates[1]]).dense(), after - before)
-    with pytest.raises(UnsupportedError, match="no weight that it is added to"):
+    with pytest.raises(UnsupportedError, match="--space weights is for whole models"):
         SPACES["weights"].open(UPDATES, WEIGHTS)
 
 

@@ -72,7 +72,7 @@ def test_what_peft_has_to_copy_into_what_is_shared(config: dict[str, Any], told:
 
 
 def test_a_parameter_that_is_neither_weight_nor_bias_is_refused() -> None:
-    with pytest.raises(IncompatibleError, match="no adapter can hold"):
+    with pytest.raises(IncompatibleError, match="no adapter that is written here can hold"):
         full_tensors(["layers.0.A_log"], [], model("layers.0.A_log"), Loading())
 
 
@@ -88,5 +88,5 @@ def test_a_router_goes_with_its_correction_and_by_the_names_in_memory() -> None:
 
 def test_what_the_model_has_in_other_pieces_is_refused() -> None:
     config = {"model_type": "hrm_text"}
-    with pytest.raises(IncompatibleError, match="in other pieces"):
+    with pytest.raises(IncompatibleError, match="divides it differently"):
         full_tensors(["attn.gqkv_proj.weight"], [], model("attn.gqkv_proj.weight"), loading(config))

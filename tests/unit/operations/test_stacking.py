@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused(two: list[Any], tmp_path: Path) -> None:
     more, wider, towers = (open_checkpoint(tmp_path / name) for name in ("more", "wider", "towers"))
     with pytest.raises(IncompatibleError, match=r"extra\.weight: is not there"):
         stack([Slice(more, 0, 1), Slice(other, 0, 1)])
-    with pytest.raises(IncompatibleError, match="models of other sizes"):
+    with pytest.raises(IncompatibleError, match="the models have different sizes"):
         stack([Slice(one, 0, 1), Slice(wider, 0, 1)])
     with pytest.raises(UnsupportedError, match=r"model\.layers, vision\.layers"):
         stack([Slice(towers, 0, 1)])

@@ -147,7 +147,7 @@ def test_another_vocabulary_another_type_and_numbers_that_are_no_floats_are_refu
 ) -> None:
     longer = torch.zeros(104, 64, dtype=torch.bfloat16)
     ends = {"model.embed_tokens.weight": longer, "lm_head.weight": longer.clone()}
-    assert "vocabularies of other sizes" in refused(models, changed(models, tmp_path / "longer", ends))
+    assert "the vocabularies have different sizes" in refused(models, changed(models, tmp_path / "longer", ends))
     assert "of type llama, and the base is qwen2" in refused(
         models, changed(models, tmp_path / "other", model_type="llama")
     )

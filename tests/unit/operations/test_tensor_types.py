@@ -51,11 +51,11 @@ def test_what_is_asked_for_in_vain_is_said(tmp_path: Path) -> None:
         "Q8_0": "no adapted tensor needs it",
         "ffn_down=Q6_K": "must be one of",
         "=": "must be one of",
-        "(=Q8_0": "no regular expression",
+        "(=Q8_0": "not a regular expression",
     }.items():
         with pytest.raises(OptionError, match=said):
             tensor_types(model, [given])
-    with pytest.raises(IncompatibleError, match="no GGUF model"), pytest.warns(ao.AdapterWarning):
+    with pytest.raises(IncompatibleError, match="is not a GGUF model"), pytest.warns(ao.AdapterWarning):
         tensor_types(ao.dequantize(model), ["Q8_0"])
 
 

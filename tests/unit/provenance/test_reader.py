@@ -63,7 +63,7 @@ def test_what_was_written_is_read(output: Path, tmp_path: Path) -> None:
 
 def test_a_seal_that_does_not_fit(output: Path) -> None:
     (output / MANIFEST).write_text((output / MANIFEST).read_text().replace("LORA", "lora").replace('"a"', '"b"'))
-    with pytest.raises(InputError, match="its checksum does not fit"):
+    with pytest.raises(InputError, match="its checksum does not match"):
         read_manifest(output)
 
 

@@ -10,6 +10,7 @@ import pytest
 from tiny_models import write_base, write_tuned
 
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.cli.main import run
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.requests.models import adapters_for, model
@@ -65,3 +66,13 @@ def test_adapters_have_the_names_of_the_base(place: Path) -> None:
     assert {f"{module}.weight" for module in found["a"].layout} == set(base.changed)
     update = next(iter(found["a"].updates.values()))
     assert np.isfinite(update.dense()).all()
+
+
+def test_a_base_without_a_config_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """transformers cannot load what is made of it."""
+    for hint in ("", "has no config.json, so the output has none, and from_pretrained cannot load it"):
+        assert run(["fuse", str(place / "base"), str(place / "a"), "-o", str(place / "made"), "--force"]) == 0
+        printed = capsys.readouterr().err
+        assert hint in printed
+        assert bool(hint) == ("config.json" in printed)
+        (place / "base/config.json").unlink(missing_ok=True)

@@ -47,7 +47,7 @@ BAD: dict[str, tuple[list[bytes], list[bytes], str]] = {
     "entries beyond count": ([], [tensor("a", [2**32, 2**32, 2], 0, 0)], "impossible shape"),
     "a hole": ([], [GOOD[0], tensor("b", [8], 0, 64)], "begins at byte 64"),
     "an overlap": ([], [GOOD[0], tensor("b", [8], 0, 0)], "begins at byte 0"),
-    "half a block": ([], [tensor("a", [16, 2], 8, 0)], "no blocks of 32"),
+    "half a block": ([], [tensor("a", [16, 2], 8, 0)], "not whole blocks of 32"),
     "larger than the file": ([], [tensor("a", [2**20], 0, 0)], "cut off"),
 }
 

@@ -47,7 +47,7 @@ def test_what_is_left_of_a_weight_that_is_read(left: Tensors, words: str) -> Non
     with pytest.raises(AdapterOpsError, match=words) as caught:
         check({"model.norm.weight": ("BF16", (96,)), **left})
     assert caught.value.tensor == list(left)[-1]
-    if "in a way" not in words:
+    if "in a layout" not in words:
         assert isinstance(caught.value, InputError)
         assert caught.value.code == "E-QUANT"
 
