@@ -103,7 +103,7 @@ def _column(title: str, cells: Sequence[str]) -> list[str]:
     """A title, in two lines where it is wider than what is under it, and that.
 
     >>> _column("rank for 99%", ["8", "16"]), _column("norm", ["0.25"])
-    (['rank', 'of 99%', '8', '16'], ['norm', '0.25'])
+    (['rank', 'for 99%', '8', '16'], ['norm', '0.25'])
     """
     least = max(map(len, [*cells, *title.split()]))
     broken = (textwrap.wrap(title, width, break_on_hyphens=False) for width in range(least, len(title) + 2))

@@ -148,7 +148,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "FP8 by way of bfloat16": (packed("fp8"), decoded("fp8.FP8", lambda found: found.bfloat16().float())),
     "AWQ in plain order": (packed("awq"), put("quant.awq.PLACES", tuple(range(8)))),
     "AWQ by way of float16": (packed("awq"), decoded("awq.AWQ", lambda found: found.half().float())),
-    "GPTQ without its order": (packed("gptq"), wrapped("adapterops.quant.gptq.GPTQ._groups", lambda found, *_: found.sort().values)),
+    "GPTQ without its order": (packed("gptq"), wrapped("adapterops.quant.gptq.column_groups", lambda found, *_: found.sort().values)),
     "GPTQ by way of bfloat16": (packed("gptq"), decoded("gptq.GPTQ", lambda found: found.bfloat16().float())),
     "NF4 codes one too low": (coded("nf4"), wrapped("adapterops.quant.blocks.Nearest._packed", one_too_low)),
     "NF4 scales too large": (coded("nf4"), wrapped("adapterops.quant.blocks.Nearest._absmax", lambda found, *_: found * 1.25)),
