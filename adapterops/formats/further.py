@@ -54,12 +54,12 @@ def check_whole(place: Place) -> None:
     them, and one alone is a part of the update.
     """
     names = [path.name for path in place.entries()] if place.folder else [place.path.name]
-    part = next((name for name in names if PART.fullmatch(name)), None)
+    part = next(filter(None, map(PART.fullmatch, names)), None)
     if part is None or WEIGHTS in names:
         return
-    first, count = (int(number) for number in PART.fullmatch(part).groups())  # type: ignore[union-attr]
+    first, count = map(int, part.groups())
     raise InputError(
-        f"is an adapter in {count} files, such as {part}"
+        f"is an adapter in {count} files, such as {part[0]}"
         if place.folder
         else f"is file {first} of {count} of an adapter",
         path=place,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.errors import InputError
+from adapterops.quant.float4 import decoded_floats, floats, halves, in_bytes
 from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.registry import Remainder, scheme
@@ -15,7 +16,6 @@ from adapterops.quant.scheme import Part, Read, powers_of_two
 if TYPE_CHECKING:
     from torch import Tensor
 
-NUMBERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 BLOCK = 32
 
 
@@ -71,8 +71,7 @@ class MXFP4:
 
         parts = []
         for first, last in self._experts(shape, begin, end):  # one at a time: they are large
-            values = self.numbers()[self.codes(shape, read, first, last).int()]
-            parts.append(values.mul_(self.scales(shape, read, first, last)[0]))
+            parts.append(decoded_floats(self, shape, read, first, last))
         first = begin // shape[1] * shape[1]
         rows = torch.cat(parts) if parts else torch.empty(0, shape[2])
         return rows[begin - first : end - first].contiguous()
@@ -82,18 +81,12 @@ class MXFP4:
         into = shape[1]
         return [(expert * into, expert * into + into) for expert in range(begin // into, -(-end // into))]
 
-    def numbers(self) -> Tensor:
-        import torch
-
-        return torch.tensor(NUMBERS)
+    numbers, on_grid = floats, to_grid
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         """Of whole experts."""
-        import torch
-
         _, into, out = shape
-        bytes_ = read("_blocks", begin * out // 2, end * out // 2)
-        codes = torch.stack([bytes_ & 15, bytes_ >> 4], dim=1)
+        codes = halves(read("_blocks", begin * out // 2, end * out // 2))
         return codes.view(-1, out, into).transpose(1, 2).reshape(end - begin, out)
 
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
@@ -104,10 +97,7 @@ class MXFP4:
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         _, into, out = shape
-        pairs = codes.view(-1, into, out).transpose(1, 2).reshape(-1, 2)
-        return {"_blocks": pairs[:, 0] | pairs[:, 1] << 4}
-
-    on_grid = to_grid
+        return {"_blocks": in_bytes(codes.view(-1, into, out).transpose(1, 2))}
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         return changed(self, shape, read, (begin, begin + 2 * parts["_blocks"].numel() // shape[2]), parts)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.quant.checks import foreign
-from adapterops.quant.grid import OnGrid, changed
+from adapterops.quant.float4 import decoded_floats, floats, halves, in_bytes
+from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import Claim, Header, shown
-from adapterops.quant.mxfp4 import BLOCK, NUMBERS
+from adapterops.quant.mxfp4 import BLOCK
 from adapterops.quant.registry import scheme
 from adapterops.quant.said import compressed_weights
-from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two
+from adapterops.quant.scheme import Part, Read, powers_of_two
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,21 +77,10 @@ class MXFP4Rows:
     def granularity(self, shape: tuple[int, ...]) -> int:
         return 1
 
-    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end), in float32."""
-        codes = self.codes(shape, read, begin, end).int()
-        return self.numbers()[codes].mul_(self.scales(shape, read, begin, end)[0])
-
-    def numbers(self) -> Tensor:
-        import torch
-
-        return torch.tensor(NUMBERS)
+    decode, numbers, on_grid = decoded_floats, floats, to_grid
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        import torch
-
-        bytes_ = read(CODES, begin * shape[1] // 2, end * shape[1] // 2)
-        return torch.stack([bytes_ & 15, bytes_ >> 4], dim=1).view(end - begin, shape[1])
+        return halves(read(CODES, begin * shape[1] // 2, end * shape[1] // 2)).view(end - begin, shape[1])
 
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
         across = -(-shape[1] // BLOCK)
@@ -98,11 +88,7 @@ class MXFP4Rows:
         return scales.repeat_interleave(BLOCK, dim=1)[:, : shape[1]], 0
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
-        pairs = codes.reshape(-1, 2)
-        return {CODES: pairs[:, 0] | pairs[:, 1] << 4}
-
-    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
-        return OnGrid(self, shape, read, key)
+        return {CODES: in_bytes(codes)}
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         return changed(self, shape, read, (begin, begin + 2 * parts[CODES].numel() // shape[1]), parts)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapterops.quant.checks import foreign
+from adapterops.quant.float4 import decoded_floats, floats, halves, in_bytes
 from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import Claim, Header, shown
-from adapterops.quant.mxfp4 import NUMBERS
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.scheme import Part, Read
 
@@ -91,21 +91,10 @@ class NVFP4:
     def granularity(self, shape: tuple[int, ...]) -> int:
         return 1
 
-    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Rows [begin, end), in float32."""
-        codes = self.codes(shape, read, begin, end).int()
-        return self.numbers()[codes].mul_(self.scales(shape, read, begin, end)[0])
-
-    def numbers(self) -> Tensor:
-        import torch
-
-        return torch.tensor(NUMBERS)
+    decode, numbers, on_grid = decoded_floats, floats, to_grid
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        import torch
-
-        bytes_ = read(CODES[self.whole], begin * shape[1] // 2, end * shape[1] // 2)
-        return torch.stack([bytes_ & 15, bytes_ >> 4], dim=1).view(end - begin, shape[1])
+        return halves(read(CODES[self.whole], begin * shape[1] // 2, end * shape[1] // 2)).view(end - begin, shape[1])
 
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
         import torch
@@ -117,10 +106,7 @@ class NVFP4:
         return scales.view(-1, across).repeat_interleave(GROUP, dim=1)[:, : shape[1]], 0
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
-        pairs = codes.reshape(-1, 2)
-        return {CODES[self.whole]: pairs[:, 0] | pairs[:, 1] << 4}
-
-    on_grid = to_grid
+        return {CODES[self.whole]: in_bytes(codes)}
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         return changed(self, shape, read, (begin, begin + 2 * parts[CODES[self.whole]].numel() // shape[1]), parts)

@@ -9,8 +9,8 @@ from quantized_layouts import MX4, OUT, compressed
 from torch import Tensor
 
 from adapterops.errors import UnsupportedError
+from adapterops.quant.float4 import NUMBERS
 from adapterops.quant.header import Header
-from adapterops.quant.mxfp4 import NUMBERS
 from adapterops.quant.mxfp4_rows import MXFP4Rows
 from adapterops.quant.scheme import LONG_NAMES, Part
 
