@@ -11,9 +11,9 @@ import json
 import os
 import signal
 import sys
-import threading
 import warnings
 from contextlib import suppress
+from threading import Event
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
@@ -49,8 +49,8 @@ OF_PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EN
 """Errors that say what is wrong with a path; all others are the machine's."""
 
 
-AGAIN = 0.01
-"""Seconds after which a signal that was lost is sent again."""
+AGAIN = 0.001
+"""Seconds after which a signal that was lost comes again."""
 
 
 class Terminated(BaseException):
@@ -78,6 +78,7 @@ def main() -> NoReturn:
         signal.signal(number, _terminate)
     sys.unraisablehook = _send_again
     code = run(sys.argv[1:])
+    signal.setitimer(signal.ITIMER_REAL, 0)
     for number in handled:
         signal.signal(number, _leave)  # the work is done: what is left may wait for whoever reads the results
     code = _finish(code)
@@ -113,10 +114,7 @@ def run(arguments: list[str]) -> int:
     except AdapterOpsError as error:
         return _fail(error, as_json)
     except (Terminated, KeyboardInterrupt, click.Abort) as stop:
-        number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
-        notes = getattr(stop, "__notes__", ["nothing was written"])
-        _say(f"stopped by {signal.Signals(number).name}; {'; '.join(notes)}")
-        return 128 + number
+        return _stopped(stop)
     except MemoryError:
         return _fail(SHORT, as_json)
     except SystemExit:  # click's answer to a reader who is gone
@@ -144,24 +142,28 @@ def run(arguments: list[str]) -> int:
 def _terminate(number: int, frame: FrameType | None) -> None:
     for each in SIGNALS:
         signal.signal(each, _ignore)  # a second one must not interrupt the cleaning up, which waits for nobody
-    engine = sys.modules.get(
-        "adapterops.engine.local"
-    )  # nothing is imported here: the signal may come inside an import
-    if stopping := getattr(engine, "STOPPING", None):
+    if stopping := _stopping():
         stopping.set()
     raise Terminated(number)
 
 
+def _stopping() -> Event | None:
+    """What tells threads to stop. Nothing is imported here: a signal may come inside an import."""
+    return getattr(sys.modules.get("adapterops.engine.local"), "STOPPING", None)
+
+
 def _send_again(lost: sys.UnraisableHookArgs) -> None:
-    """Python lets no exception out of what it calls when an object is given up. A signal that came there comes again."""
+    """Python lets no exception out of what it calls when an object is given up. A signal that came there comes again, by a
+    clock and not by a thread, which would wait for locks of the code that was interrupted.
+    """
     stop = lost.exc_value
     if not isinstance(stop, Terminated):
         sys.__unraisablehook__(lost)
         return
-    signal.signal(stop.signal, _terminate)
-    again = threading.Timer(AGAIN, os.kill, (os.getpid(), stop.signal))
-    again.daemon = True
-    again.start()
+    if stopping := _stopping():
+        stopping.clear()  # until then work goes on
+    signal.signal(signal.SIGALRM, lambda _, frame: _terminate(stop.signal, frame))
+    signal.setitimer(signal.ITIMER_REAL, AGAIN)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
@@ -210,7 +212,20 @@ def _report(error: dict[str, Any]) -> None:
     print(json.dumps({"schema": SCHEMA, "kind": "error", "ok": False, "error": error}, indent=2))
 
 
+def _stopped(stop: BaseException) -> int:
+    number = stop.signal if isinstance(stop, Terminated) else signal.SIGINT
+    notes = getattr(stop, "__notes__", ["nothing was written"])
+    _say(f"stopped by {signal.Signals(number).name}; {'; '.join(notes)}")
+    return 128 + number
+
+
 def _bug() -> int:
+    """Say that it is one of ours; unless a signal came inside of one of Python's locks, which then fails by itself."""
+    behind = sys.exc_info()[1]
+    while behind is not None:
+        if isinstance(behind, Terminated):
+            return _stopped(behind)
+        behind = behind.__context__
     import traceback
 
     _say(traceback.format_exc().rstrip())

@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from threading import Semaphore
 
 
 class Descriptor:
@@ -21,10 +20,12 @@ class Descriptor:
 
     def __init__(self, descriptor: int, again: Callable[[], int]) -> None:
         self._again = again
-        self._kept = descriptor if _room().acquire(blocking=False) else None
+        self._kept = (
+            descriptor if descriptor < _room() else None
+        )  # the lowest number that is free is given: so many are open
+        self._closed = weakref.finalize(self, os.close, descriptor)  # takes no lock: a signal may come inside of it
         if self._kept is None:
-            os.close(descriptor)
-        self._closed = weakref.finalize(self, _close, self._kept)
+            self.close()
 
     @contextmanager
     def open(self) -> Iterator[int]:
@@ -43,12 +44,6 @@ class Descriptor:
 
 
 @cache
-def _room() -> Semaphore:
+def _room() -> int:
     """How many may stay open: half of what the process may have open."""
-    return Semaphore(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-
-
-def _close(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.close(descriptor)
-        _room().release()
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2

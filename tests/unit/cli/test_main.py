@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import signal
@@ -89,6 +90,17 @@ def test_how_a_command_ends(
     assert ("Traceback" in printed.err) == (code == 1)
 
 
+def test_a_signal_inside_of_what_then_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As locks of Python's do, which are not released twice."""
+    failed = RuntimeError("release unlocked lock")
+    failed.__context__ = main.Terminated(signal.SIGTERM)
+    ending(monkeypatch, failed)
+    assert main.run(["methods"]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "stopped by SIGTERM; nothing was written\n"
+
+
 def test_a_library_that_fails_while_it_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +112,7 @@ def test_a_library_that_fails_while_it_is_imported(
 
     @click.command()
     def command() -> None:
-        import halfway  # type: ignore[import-not-found]  # noqa: F401
+        importlib.import_module("halfway")
 
     monkeypatch.setattr("adapterops.cli.methods.command", command)
     assert main.run(["methods"]) == 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from threading import Semaphore
 
 import pytest
 
@@ -16,11 +15,22 @@ from adapterops.storage.output import OutputFile
 
 
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> Semaphore:
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
     """Room for one open file."""
-    found = Semaphore(1)
-    monkeypatch.setattr(descriptors, "_room", lambda: found)
-    return found
+    return Room(monkeypatch, 1)
+
+
+class Room:
+    """Room for some more files than are open now."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+        self.monkeypatch = monkeypatch
+        self.set(more)
+
+    def set(self, more: int) -> None:
+        free = os.dup(0)
+        os.close(free)
+        self.monkeypatch.setattr(descriptors, "_room", lambda: free + more)
 
 
 def opened(path: Path) -> Descriptor:
@@ -34,7 +44,7 @@ def is_open(descriptor: int) -> bool:
     return Path(f"/proc/self/fd/{descriptor}").exists()
 
 
-def test_as_many_stay_open_as_there_is_room_for(room: Semaphore, tmp_path: Path) -> None:
+def test_as_many_stay_open_as_there_is_room_for(room: Room, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     first, second = opened(tmp_path / "x"), opened(tmp_path / "x")
     with first.open() as kept, second.open() as other:
@@ -43,19 +53,26 @@ def test_as_many_stay_open_as_there_is_room_for(room: Semaphore, tmp_path: Path)
     first.close()
     first.close()
     assert not is_open(kept)
-    assert room.acquire(blocking=False)
-    assert not room.acquire(blocking=False), "what is closed twice makes room once"
+    third, fourth = opened(tmp_path / "x"), opened(tmp_path / "x")
+    first.close()
+    with third.open() as again, fourth.open() as last:
+        assert again == kept
+    assert (is_open(again), is_open(last)) == (True, False), "what is closed twice makes room once"
 
 
-def test_what_is_given_up_is_closed(room: Semaphore, tmp_path: Path) -> None:
+def test_what_is_given_up_is_closed(room: Room, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
-    opened(tmp_path / "x")
-    assert room.acquire(blocking=False)
+    given_up = opened(tmp_path / "x")
+    with given_up.open() as kept:
+        pass
+    assert is_open(kept)
+    del given_up
+    assert not is_open(kept)
 
 
 @pytest.mark.parametrize("change", ["replaced", "removed", "written"])
-def test_what_is_opened_again_is_the_file_that_was_opened(room: Semaphore, tmp_path: Path, change: str) -> None:
-    room.acquire()
+def test_what_is_opened_again_is_the_file_that_was_opened(room: Room, tmp_path: Path, change: str) -> None:
+    room.set(0)
     path = tmp_path / "x"
     path.write_bytes(bytes(100))
     content, view = OnDisk(path), memoryview(bytearray(10))
@@ -72,8 +89,8 @@ def test_what_is_opened_again_is_the_file_that_was_opened(room: Semaphore, tmp_p
             ask()
 
 
-def test_an_output_that_is_opened_for_each_write(room: Semaphore, tmp_path: Path) -> None:
-    room.acquire()
+def test_an_output_that_is_opened_for_each_write(room: Room, tmp_path: Path) -> None:
+    room.set(0)
     file, other = OutputFile(tmp_path / "x", 6), OutputFile(tmp_path / "y", 6)
     for each in (file, other):
         each.put(b"def", 3)
