@@ -290,13 +290,13 @@ def _check_output(request: Request) -> None:
     if output.tensor_types and (output.dtype or request.quantize):
         fact = "tensor_types are for a GGUF model, and dtype and quantize write a checkpoint of transformers"
         raise OptionError(fact, hint="leave one of them out")
-    of_adapters: dict[str, Any] = (
-        {"a format": output.format, "normalize": output.normalize} if not makes_adapter else {}
-    )
-    of_adapters |= dict.fromkeys(output.cut, True) if kind in (QUANTIZE, DEQUANTIZE, STACK) else {}
-    for name, given in of_adapters.items():
-        if given:
-            raise OptionError(f"{name} is for adapters, and this makes a model", hint="leave it out")
+    of_adapters = []
+    if not makes_adapter:
+        of_adapters += ["a format"] * bool(output.format) + ["normalize"] * bool(output.normalize)
+    if kind in (QUANTIZE, DEQUANTIZE, STACK):
+        of_adapters += output.cut
+    for name in of_adapters:
+        raise OptionError(f"{name} is for adapters, and this makes a model", hint="leave it out")
     if kind == EXTRACT:
         check_cut(**output.cut)
 
