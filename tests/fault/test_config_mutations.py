@@ -281,7 +281,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "MXFP4 with halves exchanged": (mxfp4, wrapped("adapterops.quant.mxfp4.MXFP4.codes", halves)),
     "MXFP4 of twice the size": (mxfp4, scales("mxfp4.MXFP4", lambda found: (2 * found[0], found[1]))),
     "MXFP4 with scales of the next row": (mxfp4, rolled("mxfp4.MXFP4", 1)),
-    "MXFP4 by another table": (mxfp4, put("quant.mxfp4.NUMBERS", (0, 0.5, 1, 1.5, 2, 3, 4, 8, 0, -0.5, -1, -1.5, -2, -3, -4, -8))),
+    "MXFP4 by another table": (mxfp4, put("quant.float4.NUMBERS", (0, 0.5, 1, 1.5, 2, 3, 4, 8, 0, -0.5, -1, -1.5, -2, -3, -4, -8))),
     "GPTQ with zeros one too low": (packed("gptq"), scales("gptq.GPTQ", lambda found: (found[0], found[1] - 1))),
     "AWQ with scales of the next row": (packed("awq"), rolled("awq.AWQ", 0)),
     "AWQ with zeros one too high": (packed("awq"), scales("awq.AWQ", lambda found: (found[0], found[1] + 1))),
