@@ -229,8 +229,10 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
 
 def _hint(there: Collection[str]) -> str:
     """What to do about a folder with these files, in which no model was found."""
-    if any(name.endswith(".safetensors") for name in there):
+    if any(SHARD.search(name) for name in there):
         return "the index of the shards is missing: download it too"
+    if files := sorted(name for name in there if name.endswith(".safetensors")):
+        return f"name the file of the model itself, such as {files[0]}"
     if any(name.endswith(SUFFIX) for name in there):
         return "it has several models: name the file of one"
     return "name a folder that a model was saved to"

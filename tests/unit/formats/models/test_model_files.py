@@ -249,6 +249,15 @@ def test_shards_without_their_index(tmp_path: Path) -> None:
     assert "index of the shards is missing" in str(error)
 
 
+def test_files_that_are_no_shards_may_be_models_themselves(tmp_path: Path) -> None:
+    for name in ("b.safetensors", "a.safetensors"):
+        save_file(tensors(), tmp_path / name)
+    error = refused(tmp_path)
+    assert error.code == "E-FOLDER"
+    assert "index" not in str(error.hint)
+    assert "name the file of the model itself, such as a.safetensors" in str(error)
+
+
 def test_a_folder_without_a_model_says_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     assert "nothing" in str(refused(tmp_path / "base"))
