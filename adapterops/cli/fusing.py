@@ -11,7 +11,7 @@ import click
 
 from adapterops.cli import options
 from adapterops.cli.making import divided, inputs, named
-from adapterops.cli.merging import Merge, merging
+from adapterops.cli.merging import DEFAULT, Merge, merging
 from adapterops.cli.modelling import Modelling, View, quantizing, scheme, viewing
 from adapterops.cli.values import TEXT
 from adapterops.errors import OptionError
@@ -96,7 +96,7 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
             )
             request = Request(
                 named_inputs,
-                merge.expression(named_inputs, view.rounding),
+                merge.expression(named_inputs, view.rounding, usually=DEFAULT if tuned else None),
                 merge.allow_base_mismatch,
                 base=Model(model),
                 unfuse=unfuse,

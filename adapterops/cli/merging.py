@@ -18,7 +18,7 @@ from adapterops.methods import METHODS
 from adapterops.methods.registry import Method, Parameter, parameters
 from adapterops.methods.scaling import AUTO, MEAN, SUM
 from adapterops.methods.spaces import SPACES
-from adapterops.operations.algebra import settings
+from adapterops.operations.algebra import SEVERAL, settings, usual
 from adapterops.quant.scheme import STOCHASTIC
 
 DEFAULT = "linear"
@@ -58,18 +58,22 @@ class Merge:
         """The seed of rounding, where that is stochastic."""
         return self.parameters.get("seed", 0) if rounding == STOCHASTIC else None
 
-    def expression(self, names: Collection[str], rounding: str | None = None) -> Expression:
-        """The method applied to adapters. Where rounding is stochastic, a seed need not be one of the method's.
+    def expression(
+        self, names: Collection[str], rounding: str | None = None, *, usually: str | None = None
+    ) -> Expression:
+        """The method applied to adapters. Where rounding is stochastic, a seed need not be one of the method's. `usually`: the
+        method where none is named, by default as `usual` says.
 
         Raises:
             OptionError: the method does not take the parameters, or not so many weights.
         """
-        name = self.method or DEFAULT
+        given = (self.weights or None, self.scale, self.space, *(self.parameters.keys() - {"seed"}))
+        name = self.method or usually or usual(len(names), False, *given)
         idle = {"seed"} if rounding == STOCHASTIC and "seed" not in METHODS[name].defaults else set()
-        given = {each: value for each, value in self.parameters.items() if each not in idle}
+        parameters = {each: value for each, value in self.parameters.items() if each not in idle}
         weights = [1.0 if isinstance(each, dict) else each for each in self.weights] or None
         method, complete = settings(
-            name, len(names), weights=weights, scale=self.scale, space=self.space, full=self.full, **given
+            name, len(names), weights=weights, scale=self.scale, space=self.space, full=self.full, **parameters
         )
         tree = Call(method.name, tuple(map(_weighted, names, self.weights or [1.0] * len(names))), complete)
         return Expression(tree, str(tree))
@@ -132,7 +136,8 @@ merging = group(
         "--method",
         type=METHOD,
         metavar="NAME",
-        help=f"A method by its name: one of those below, or of another package.  [default: {DEFAULT}]",
+        help=f"A method by its name: one of those below, or of another package.  [default: {DEFAULT}; "
+        f"even for {SEVERAL[0]} to {SEVERAL[-1]} adapters, where no other of these options is given]",
     ),
     *(
         click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary)

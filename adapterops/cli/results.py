@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterops.adapters.saved import Saved
+from adapterops.cli.merging import DEFAULT
 from adapterops.cli.output import amount, line, percent, print_table, span
 from adapterops.cli.terminal import quiet, verbose
 from adapterops.cli.typed import again
@@ -19,6 +20,7 @@ from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
 from adapterops.methods.scaling import SUM, describe, fixed, others, times
+from adapterops.operations.algebra import SEVERAL
 from adapterops.provenance.history import Step
 from adapterops.reports.figures import three
 from adapterops.requests.running import Made
@@ -39,6 +41,9 @@ CHANCE = 0.01
 
 WITH_SCALE = ("merge", "fuse", "unfuse")
 """Commands that have --scale; elsewhere it is an argument in the formula."""
+
+PLAIN = "the sum, with its singular values made more equal; --linear is the sum itself"
+"""What `even` is."""
 
 CONVERTING = ("convert", "normalize")
 """Commands that promise the same update."""
@@ -65,6 +70,10 @@ def print_scales(made: Made, *, planned: bool) -> None:
     """What merges are multiplied by, where weights do not say it. A plan has the commands for something else."""
     for step in merges(made):
         scale, number = step.parameters["scale"], len(step.inputs)
+        if _usual(step):
+            line(
+                f"  method {step.parameters['method']}, the default for {SEVERAL[0]} to {SEVERAL[-1]} adapters: {PLAIN}"
+            )
         weighted = set(step.parameters["weights"]) != {1.0}
         if scale in (SUM, 1.0) and (weighted or number == 1 or not planned):
             continue
@@ -75,6 +84,13 @@ def print_scales(made: Made, *, planned: bool) -> None:
         for name, factor in others(scale, number).items() if planned else ():
             instead = again("--scale", name) if option else f'{step.parameters["method"]}(..., scale="{name}")'
             line(f"    {name}{f', {times([factor])}' if factor else ''}: {instead}")
+
+
+def _usual(step: Step) -> bool:
+    """Whether no method was named, and the default for so many adapters is not that for two."""
+    context, method = click.get_current_context(), step.parameters["method"]
+    asked = context.params.get("method") or context.params.get(method)
+    return context.info_name in WITH_SCALE and method != DEFAULT and not asked
 
 
 def scales(made: Made, *, planned: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from adapterops.cli import options, output, values
 from adapterops.cli.looking import Looking, looking, sarif
 from adapterops.cli.making import divided, inputs, of_each
 from adapterops.cli.making import named as unnamed
-from adapterops.cli.merging import Merge, merging
+from adapterops.cli.merging import DEFAULT, Merge, merging
 from adapterops.cli.modelling import View, viewing
 from adapterops.cli.recognising import recognise
 from adapterops.cli.sections import Sectioned
@@ -208,7 +208,7 @@ def _request(
     again = record is not None and not others and not merge.given
     asked = any(each.grams for each in record.inputs.values()) if record and again else merge.from_inputs
     adapters, grams = divided(adapters, view.grams, asked=asked, calibrated=rounding == CALIBRATED)
-    result = record.result if record and again else merge.expression(adapters, rounding)
+    result = record.result if record and again else merge.expression(adapters, rounding, usually=DEFAULT)
     known = record or Request(adapters, result, base=Model(str(base)))
     stochastic = rounding == STOCHASTIC
     return replace(

@@ -101,6 +101,7 @@ class Method:
         sized: whether the size of its result is part of its answer, which no scale is then multiplied to by default.
         borne: what the norm of a module is at most at the scale `auto`, relative to sqrt(out), unless the mean is larger.
         order: of that norm, (Σ σ^order)^(1/order) over the singular values σ: 2, or 4, which large ones count for more in.
+        adds: whether in the core space a module is `linear` where an update has no lower rank than the matrix.
         check: raises OptionError for weights and parameters that do not go together.
         whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
     """
@@ -116,6 +117,7 @@ class Method:
     sized: bool = False
     borne: float = BORNE
     order: int = 2
+    adds: bool = False
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
 
@@ -171,6 +173,7 @@ def method(
     sized: bool = False,
     borne: float = BORNE,
     order: int = 2,
+    adds: bool = False,
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None,
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False,
     **parameters: Parameter,
@@ -196,7 +199,7 @@ def method(
     def register(kernel: K) -> K:
         where = spaces or SPACES_OF.get(acts, ANYWHERE)
         entry = Method(
-            name, kernel, source, acts, where, parameters, capped, rank, sized, borne, order, check, whole_model
+            name, kernel, source, acts, where, parameters, capped, rank, sized, borne, order, adds, check, whole_model
         )
         if entry.defaults.keys() != parameters.keys():
             raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")

@@ -14,7 +14,7 @@ from adapterops.errors import count as counted
 from adapterops.formats.spelling import in_other_parts
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, FEW, MEAN, SUM, Multipliers, Scale, check_scale, fixed, matching
-from adapterops.methods.spaces import SPACES, Block, factored
+from adapterops.methods.spaces import SPACES, Block, Space, factored
 from adapterops.operations.grams import file_of, matched
 from adapterops.provenance.history import Step, key
 from adapterops.storage.lazy import Lazy
@@ -34,7 +34,7 @@ OWN = 5
 
 def merge(
     adapters: Sequence[Adapter],
-    method: str = "linear",
+    method: str | None = None,
     *,
     weights: Sequence[float] | None = None,
     scale: Scale | None = None,
@@ -47,7 +47,7 @@ def merge(
 
     Args:
         adapters: at least one.
-        method: a name in `METHODS`.
+        method: a name in `METHODS`; by default as `usual` says.
         weights: one for each adapter, by default 1.
         scale: what the result is multiplied by: a number, `sum` (1), `mean` (1 / number of adapters), or `auto`: in
             each module 1, or less where its norm would be more than √2 times the root mean square of those of its
@@ -72,6 +72,9 @@ def merge(
         OptionError: a parameter is impossible, the number of weights is wrong, or an adapter lacks Gram matrices.
         IncompatibleError: the adapters share no module, or differ in base or shapes; or Gram matrices do not fit them.
     """
+    if method is None:
+        vectors = all(adapter.task_vector for adapter in adapters)
+        method = usual(len(adapters), vectors, weights, scale, space, *parameters.values())
     chosen, options = settings(
         method, len(adapters), weights=weights, scale=scale, space=space, full=full, **parameters
     )
@@ -136,8 +139,9 @@ def _layout(
     adapters: Sequence[Adapter], module: str, method: Method, options: Mapping[str, Any], total: Layout
 ) -> Layout:
     inputs = [adapter.layout[module] for adapter in adapters if module in adapter.layout]
+    method, space = _here(method, SPACES[options["space"]], inputs)
     with at(tensor=module):
-        layout = SPACES[options["space"]].layout(method, inputs, total)
+        layout = space.layout(method, inputs, total)
     if method.acts == "matrices" and total.matrix and total.working is not None:
         layout = replace(layout, working=(len(adapters) + OWN) * 8 * layout.entries)
     if method.acts == "inputs":
@@ -145,6 +149,13 @@ def _layout(
     if method.rank is None:
         return layout
     return replace(layout, rank=min(layout.rank, method.rank(options, [each.rank for each in inputs])))
+
+
+def _here(method: Method, space: Space, inputs: Sequence[Layout]) -> tuple[Method, Space]:
+    """What makes one update of those of a module: a method that adds updates of no lower rank is `linear` there."""
+    if method.adds and space is SPACES["core"] and any(each.dense or each.rank >= min(each.shape) for each in inputs):
+        return find("linear"), SPACES["delta"]
+    return method, space
 
 
 class _Merging:
@@ -179,13 +190,15 @@ class _Merging:
         """What becomes of a module."""
         present = self._present(module)
         updates = [self._adapters[i].updates[module] for i in present]
-        if self._method.acts == "matrices" and not self._adapters[present[0]].layout[module].matrix:
+        inputs = [self._adapters[i].layout[module] for i in present]
+        method, space = _here(self._method, self._space, inputs)
+        if method.acts == "matrices" and not inputs[0].matrix:
             return self._mean(updates)
-        blocks, back = self._space.open(updates, [self._weights[i] for i in present])
-        result = back([self._block(module, present, block) for block in blocks])
+        blocks, back = space.open(updates, [self._weights[i] for i in present])
+        result = back([self._block(method, module, present, block) for block in blocks])
         factor = fixed(self._scale, len(self._adapters))
         if factor is None:
-            factor = self.multipliers.found[module] = matching(result, updates, self._method.borne, self._method.order)
+            factor = self.multipliers.found[module] = matching(result, updates, method.borne, method.order)
         return result if factor == 1 else factor * result
 
     def _mean(self, updates: Sequence[Linear]) -> Linear:
@@ -200,14 +213,13 @@ class _Merging:
     def _present(self, module: str) -> list[int]:
         return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
 
-    def _block(self, module: str, present: Sequence[int], block: Block) -> Linear:
+    def _block(self, method: Method, module: str, present: Sequence[int], block: Block) -> Linear:
         import numpy as np
 
         from adapterops.methods.entries import inner_products, near, tile_height
         from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling
 
-        method = self._method
         if method.acts == "updates":
             update: Linear = method.kernel(block.updates, block.weights, **self._parameters)
             return update
@@ -257,6 +269,21 @@ class _Merging:
             return self._entries(module, self._completed(present, blocks[0]))
 
         return Model([lambda module=module: entries(module) for module in modules])  # type: ignore[misc]
+
+
+SEVERAL = range(3, 9)
+"""How many adapters `even` was measured ahead of the sum for, or level with it: docs/decisions/merging.md."""
+
+
+def usual(count: int, task_vectors: bool, *given: Any) -> str:
+    """The method where none is named: `even` for three to eight adapters of which nothing else is `given`, neither weights
+    nor a scale other than `auto` nor a space nor parameters; else `linear`, the weighted sum.
+
+    >>> usual(2, False), usual(3, False), usual(3, False, [0.5, 0.3, 0.2]), usual(3, True), usual(9, False)
+    ('linear', 'even', 'linear', 'linear', 'linear')
+    """
+    as_it_is = all(each in (None, AUTO) for each in given)
+    return "even" if count in SEVERAL and as_it_is and not task_vectors else "linear"
 
 
 def settings(

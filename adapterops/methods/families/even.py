@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 
-@method("even", source="adapterops: docs/merging.md", acts="matrices", borne=0.045, order=4)
+@method("even", source="adapterops: docs/merging.md", acts="matrices", borne=0.045, order=4, adds=True)
 def even(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     """The weighted sum, with its singular values to the power q = 1 / (number of different input spaces).
 
     q = Σ aᵢ aⱼ oᵢⱼ / (Σ aᵢ)² of the norms aᵢ = ‖ΔWᵢ‖ and the overlaps oᵢⱼ, cosines of the Gram matrices ΔWᵢᵀ ΔWᵢ: 1 / n
     where n updates of equal norm read from different directions, and then all values of the sum come nearer to each other;
     1 where all read from the same, and then it is the sum. U σ^q Vᵀ is multiplied by what keeps its inner product with
-    the sum. A few large singular values disturb the other tasks most, and hold little of each update.
+    the sum. A few large singular values disturb the other tasks most, and hold little of each update. A module where an
+    update has no lower rank than the matrix (a full difference, most of LoKr) is the sum.
 
     Cost: one singular value decomposition of an R x R matrix, R = Σ rᵢ, and n products of such matrices.
     """

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from corpus import MODULES, write_adapter
+from strategies import several
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.errors import IncompatibleError, OptionError
 from adapterops.operations.algebra import merge, settings, total
+from adapterops.updates.dense import Dense
+from adapterops.updates.kronecker import Kronecker
 
 
 @pytest.fixture
@@ -73,3 +76,39 @@ def test_another_base_is_asked_for(tmp_path: Path, pair: list[Adapter]) -> None:
 def test_settings_that_make_no_sense(given: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         settings("linear", 2, **given)
+
+
+def trained(seed: int, lokr: bool = False) -> Adapter:
+    """Two modules, one of them with a LoKr of the rank of the matrix where `lokr` says so."""
+    first, second = several(seed)[:2]
+    random = np.random.default_rng(seed)
+    whole = Kronecker(*(Dense(random.standard_normal(shape)) for shape in ((2, 2), (6, 5))))
+    return Adapter.of({"q": first, "v": whole if lokr else second})
+
+
+def test_three_to_eight_adapters_of_which_nothing_is_said_are_evened() -> None:
+    adapters = [trained(seed) for seed in range(3)]
+    for count, method in ((2, "linear"), (3, "even")):
+        found, expected = merge(adapters[:count]), merge(adapters[:count], method, scale="auto")
+        assert found.history.parameters == expected.history.parameters
+        for module in found.layout:
+            np.testing.assert_array_equal(found.updates[module].dense(), expected.updates[module].dense())
+    nine = merge([trained(seed) for seed in range(9)])
+    assert nine.history.parameters["method"] == "linear"
+
+
+@pytest.mark.parametrize("given", [{"weights": [1, 1, 1]}, {"scale": "sum"}, {"scale": 0.4}, {"space": "core"}])
+def test_who_says_anything_of_weights_scale_or_space_gets_the_sum(given: dict[str, Any]) -> None:
+    found = merge([trained(seed) for seed in range(3)], **given)
+    assert found.history.parameters["method"] == "linear"
+
+
+def test_even_adds_where_an_update_has_no_lower_rank_than_the_matrix() -> None:
+    adapters = [trained(seed, lokr=seed == 1) for seed in range(3)]
+    found, added, evened = (merge(adapters, method, scale="auto") for method in (None, "linear", "even"))
+    assert found.history.parameters == evened.history.parameters
+    assert found.layout["v"] == added.layout["v"]
+    np.testing.assert_array_equal(found.updates["v"].dense(), added.updates["v"].dense())
+    assert not np.allclose(found.updates["q"].dense(), added.updates["q"].dense())
+    whole = merge(adapters, "even", space="delta").updates["v"].dense()
+    assert not np.allclose(whole, added.updates["v"].dense())
