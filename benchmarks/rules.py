@@ -1,7 +1,7 @@
 """How rules for merging differ on suites and seeds that nothing was chosen by: `rules.py SUITE SEED...`, a line of JSON for each.
 
 The suites are those of `quality.py`; `other tasks`, four other kinds of sentences on three layers of the encoder; and
-`eight tasks`, all eight on two. Of each: all adapters; two of them; one five times as large as the others; three, one of
+`eight tasks`, all eight on two. Of each: all adapters; two to six of them; one five times as large as the others; three, one of
 them twice; three less a fourth; and the halves of one, by rank. Accuracies are divided by those of the single adapters.
 """
 
@@ -72,6 +72,10 @@ def measured(name: str, seed: int) -> dict[str, Any]:
     three, four = pick.permutation(count)[:3], pick.permutation(count)[:4]
     result["one of three twice"] = each([adapters[i] for i in (three[0], *three)], three)
     result["three less a fourth"] = each([adapters[i] for i in four], four[:3], weights=[1, 1, 1, -1])
+    some = np.random.default_rng([seed, zlib.crc32(name.encode()), 3])
+    for size in range(3, min(count, 6) + 1):
+        drawn = some.permutation(count)[:size]
+        result[f"{size} of them"] = each([adapters[i] for i in drawn], drawn)
     one = int(pick.integers(count))
     result["two halves of one"] = each([half(adapters[one], slice(4)), half(adapters[one], slice(4, None))], [one])
     return result

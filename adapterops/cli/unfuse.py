@@ -15,7 +15,7 @@ from adapterops.cli.writing import write
 from adapterops.errors import AdapterWarning
 from adapterops.hub.references import SCHEME
 from adapterops.requests.request import Request
-from adapterops.requests.verifying import fusion_of, other_adapters
+from adapterops.requests.verifying import fusion_of, other_adapters, other_merge
 
 
 @click.command("unfuse", cls=Sectioned)
@@ -33,7 +33,7 @@ def command(out: Path, request: Request, modelling: Modelling) -> None:
     assert request.base is not None
     model = request.base.path
     record = fusion_of(model)
-    doubt = other_adapters(record, request) if record else None
+    doubt = (other_adapters(record, request) or other_merge(record, request)) if record else None
     if record is None and not model.startswith(SCHEME):
         doubt = "no manifest says what was fused into it; adapterops diagnose shows whether the adapter is in it"
     if doubt:

@@ -125,16 +125,21 @@ def contradiction(record: Request | None, request: Request) -> str | None:
     stated, given = ([one.base.path] if one.base else [] for one in (record, request))
     if not _same(stated, given):
         return f"{_other('base', stated, given)}: leave --base out, or name that one"
-    if record.result is None or str(record.result) == str(request.result):
-        return None
-    hint = "give the same options, leave --adapter out, or fuse again"
-    return f"the manifest says that the adapters were merged with {record.result}: {hint}"
+    other = other_merge(record, request)
+    return f"{other}: give the same options, leave --adapter out, or fuse again" if other else None
 
 
 def other_adapters(record: Request, request: Request) -> str | None:
     """The adapters that the manifest of a fused model names, where a request names others."""
     stated, given = ([each.path for each in one.inputs.values()] for one in (record, request))
     return None if _same(stated, given) else _other("adapter", stated, given)
+
+
+def other_merge(record: Request, request: Request) -> str | None:
+    """How the manifest of a fused model says that adapters were merged, where a request says something else."""
+    if record.result is None or str(record.result) == str(request.result):
+        return None
+    return f"the manifest says that the adapters were merged with {record.result}, and {request.result} is what was asked for"
 
 
 def _same(stated: Sequence[str], given: Sequence[str]) -> bool:

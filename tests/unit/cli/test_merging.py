@@ -1,7 +1,9 @@
-"""Weights of blocks on the command line are those of `scale` in an expression."""
+"""Weights of blocks on the command line are those of `scale` in an expression; and the method where none is named."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +46,30 @@ def test_blocks_that_are_not_named_keep_their_weight() -> None:
 def test_what_is_no_weight_is_refused(weight: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["merge", "a", "-w", weight, "-o", "merged"]) == 2
     assert "layers" in capsys.readouterr().err
+
+
+def test_three_adapters_are_evened_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    write_adapter(Path("c"), seed=2)
+    assert run(["merge", "a", "b", "c", "-o", "merged"]) == 0
+    said = capsys.readouterr().out
+    assert "method even, the default for 3 to 8 adapters" in said
+    assert "--linear is the sum itself" in said
+    assert run(["merge", "a", "b", "c", "--even", "-o", "evened"]) == 0
+    assert "the default for" not in capsys.readouterr().out
+    assert digest("merged") == digest("evened")
+
+
+@pytest.mark.parametrize("given", [["-w", "1,1,1"], ["--scale", "sum"], ["--linear"]])
+def test_who_gives_weights_or_a_scale_gets_the_weighted_sum(given: list[str]) -> None:
+    write_adapter(Path("c"), seed=2)
+    assert run(["merge", "a", "b", "c", *given, "-o", "merged"]) == 0
+    assert formula("merged").startswith("linear(a, b, c, ")
+
+
+def formula(folder: str) -> str:
+    found: str = json.loads(Path(folder, "adapterops.json").read_text())["request"]["result"]
+    return found
+
+
+def digest(folder: str) -> str:
+    return hashlib.sha256(Path(folder, "adapter_model.safetensors").read_bytes()).hexdigest()

@@ -37,3 +37,11 @@ def test_what_the_manifest_does_not_say_is_doubted(capsys: Capture) -> None:
     assert run(["unfuse", "fused", "a", "-o", "back"]) == 0
     assert "no manifest says what was fused into it" in capsys.readouterr().err
     assert run(["unfuse", "fused", "a", "-o", "strict", "--strict"]) != 0
+
+
+def test_another_merge_than_that_of_the_manifest_is_doubted(capsys: Capture) -> None:
+    assert run(["fuse", "base", "a", "other", "-w", "1", "-w", "1", "-o", "both"]) == 0
+    assert run(["unfuse", "both", "a", "other", "-w", "1", "-w", "1", "-o", "back"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert run(["unfuse", "both", "a", "other", "--tsv", "-o", "wrong"]) == 0
+    assert "were merged with linear(a, b, weights=[1.0, 1.0]" in capsys.readouterr().err

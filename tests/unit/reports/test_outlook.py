@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from known_spectra import SLOW, adapter
 
-from adapterops.adapters.adapter import Adapter
 from adapterops.operations.comparing.comparison import compare
 from adapterops.operations.comparing.outlook import outlooks
 from adapterops.reports.outlook import EVEN, outlook_numbers, outlook_rows, outlook_sentences
-from adapterops.updates.dense import Dense
-from adapterops.updates.lowrank import LowRank
 
 FOUND = compare([adapter(seed, SLOW) for seed in (1, 2, 3)])
 MERGES = outlooks(FOUND)
@@ -24,31 +21,16 @@ def test_a_row_for_every_scale_that_has_a_name() -> None:
 
 
 def test_the_advice_has_a_reason_and_promises_nothing() -> None:
-    text = "\n".join(outlook_sentences(FOUND, MERGES))
+    two = compare([adapter(seed, SLOW) for seed in (1, 2)])
+    text = "\n".join(outlook_sentences(two, outlooks(two)))
     assert "advice: --scale auto, which" in text
     assert "no forecast of accuracy" in text
+    assert outlook_numbers(two, outlooks(two))["method"] == "linear"
 
 
-def test_even_is_named_where_it_was_measured_ahead_of_the_sum() -> None:
-    """Not for one update twice, for the same start, for small updates or for those without factors."""
-    large = [100 * adapter(seed, SLOW) for seed in (1, 2, 3)]
-    assert even(large)
-    assert outlook_numbers(compare(large), outlooks(compare(large)))["also"] == ["even"]
-    assert not even([large[0], large[1], large[0]])
-    assert not even([1e-4 * each for each in large])
-    one = adapter(1, SLOW)
-    began = Adapter.of(
-        {m: LowRank(each.B[::-1], each.A, 100) for m in one.layout if (each := one.updates[m].lowrank())}
-    )
-    assert compare([large[0], began]).pairs[0].shared_start
-    assert not even([large[0], began])
-    dense = Adapter.of({m: Dense(large[1].updates[m].dense()) for m in large[1].layout})
-    assert not even([large[0], dense])
-
-
-def even(adapters: list[Adapter]) -> bool:
-    found = compare(adapters)
-    return EVEN in outlook_sentences(found, outlooks(found))
+def test_for_three_adapters_it_is_what_a_merge_of_them_does() -> None:
+    assert EVEN in outlook_sentences(FOUND, MERGES)
+    assert outlook_numbers(FOUND, MERGES)["method"] == "even"
 
 
 def test_the_condition_of_a_combination_is_infinite() -> None:
