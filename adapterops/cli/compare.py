@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,8 +15,10 @@ from adapterops.cli.making import inputs as adapters_of
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError
+from adapterops.methods.scaling import AUTO
 from adapterops.operations.comparing import comparison as comparing
 from adapterops.operations.uniting import named_as
+from adapterops.provenance.history import Step
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.place import Place
 
@@ -70,7 +72,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
     short = summary(found, findings)
     merges = outlooks(found) if advise or plan else []
     if plan is not None:
-        _write_plan(plan, sources, adapters, base, looking.alpha, merges[0].factors)
+        _write_plan(plan, sources, adapters, base, looking.alpha)
     if looking.as_json:
         advice = {"outlook": outlook_numbers(found, merges)} if merges else {}
         written = {"plan": str(plan)} if plan is not None else {}
@@ -101,10 +103,10 @@ def _write_plan(
     adapters: Sequence[Adapter],
     base: Place | None,
     alpha: float | None,
-    factors: Mapping[str, float],
 ) -> None:
     """The merge as a recipe, with paths as they are from its folder."""
     from adapterops.expressions.expression import parse
+    from adapterops.operations.algebra import merge, usual
     from adapterops.recipes.plan import plan as recipe
     from adapterops.requests.places import Opened, seen_from
     from adapterops.requests.request import Model, Output, Request
@@ -113,4 +115,8 @@ def _write_plan(
     there = Model(str(base)) if base else None
     request = Request(inputs, parse(" + ".join(inputs), inputs), base=there, output=Output(adapter=base is not None))
     seen = seen_from(plan.parent, request, Path(), Opened(dict(zip(inputs, adapters, strict=True)), {}))
-    write_documents({plan: recipe(seen, factors).encode()})
+    merged = merge(adapters, scale=AUTO).history
+    assert isinstance(merged, Step)
+    assert merged.multipliers
+    method, factors = usual(len(adapters), False), merged.multipliers.all()
+    write_documents({plan: recipe(seen, method, factors).encode()})

@@ -9,15 +9,15 @@ from adapterops.recipes.schema import VERSION, blocks
 from adapterops.requests.request import Request
 
 
-def plan(request: Request, factors: Mapping[str, float]) -> str:
-    """The recipe of the weighted sum of the request's inputs, times the factor of each module.
+def plan(request: Request, method: str, factors: Mapping[str, float]) -> str:
+    """The recipe of the request's inputs, merged by a method, times the factor of each module.
 
     The factors are written with all their digits: followed as it is, the recipe makes the merge they come from.
 
     >>> from adapterops.expressions.expression import parse
     >>> from adapterops.requests.request import Input
-    >>> print(plan(Request({"a": Input("x"), "b": Input("y")}, parse("a + b", "ab")), {"layers.0.q": 0.5}))
-    # Edit the weights and the factor of each module (1 is the sum, 0 leaves it out), then: adapterops run THIS -o OUT
+    >>> print(plan(Request({"a": Input("x"), "b": Input("y")}, parse("a + b", "ab")), "linear", {"layers.0.q": 0.5}))
+    # Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT
     adapterops: 1
     inputs:
       a:
@@ -41,9 +41,9 @@ def plan(request: Request, factors: Mapping[str, float]) -> str:
     lines = [f'    "{module}": {float(factor)!r},' for module, factor in factors.items()]
     return "\n".join(
         [
-            "# Edit the weights and the factor of each module (1 is the sum, 0 leaves it out), then: adapterops run THIS -o OUT",
+            "# Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT",
             blocks({"adapterops": VERSION, **head}) + "result: |",
-            f'  scale(linear({names}, weights=[{weights}], scale="sum"), {{',
+            f'  scale({method}({names}, weights=[{weights}], scale="sum"), {{',
             *lines,
             "  })",
             "",

@@ -14,7 +14,7 @@ FACTORS = {"layers.0.q_proj": 1 / 3, "layers.1.it's é": 1.0, "layers.2.v_proj":
 
 def test_a_plan_is_read_as_the_request_it_is(tmp_path: Path) -> None:
     inputs = {"a": Input("runs/a", alpha=8.0), "b": Input("it's b")}
-    (tmp_path / "plan.yaml").write_text(plan(Request(inputs, parse("a + b", inputs)), FACTORS))
+    (tmp_path / "plan.yaml").write_text(plan(Request(inputs, parse("a + b", inputs)), "linear", FACTORS))
     read = read_recipe(tmp_path / "plan.yaml").request
     assert read.inputs == inputs
     text = str(read.result)
@@ -25,7 +25,7 @@ def test_a_plan_is_read_as_the_request_it_is(tmp_path: Path) -> None:
 def test_a_base_names_the_modules_and_takes_nothing_in(tmp_path: Path) -> None:
     inputs = {"a": Input("a"), "b": Input("b")}
     request = Request(inputs, parse("a + b", inputs), base=Model("models/base"), output=Output(adapter=True))
-    (tmp_path / "plan.yaml").write_text(plan(request, FACTORS))
+    (tmp_path / "plan.yaml").write_text(plan(request, "even", FACTORS))
     read = read_recipe(tmp_path / "plan.yaml").request
     assert read.base == Model("models/base")
     assert read.output.adapter

@@ -28,7 +28,7 @@ def flat(adapter: Adapter, like: Adapter) -> np.ndarray:
 @given(adapters(3))
 def test_kept_and_added_are_those_of_the_merge(found: list[Adapter]) -> None:
     for each in outlooks(compare(found, how=Execution(1))):
-        merged = merge(found, scale=each.scale)
+        merged = merge(found, "linear", scale=each.scale)
         M = flat(merged, merged)
         for adapter, held in zip(found, each.held, strict=True):
             own = flat(adapter, merged)
@@ -44,7 +44,7 @@ def test_kept_and_added_are_those_of_the_merge(found: list[Adapter]) -> None:
 def test_the_factors_are_those_of_merge() -> None:
     found = [Adapter.of({"q": size * low_rank(seed, 30, 20, 2)}) for seed, size in enumerate((0.01, 0.05, 0.1))]
     auto, *_ = outlooks(compare(found))
-    total, merged = (merge(found, scale=scale).updates["q"].norm() for scale in ("sum", "auto"))
+    total, merged = (merge(found, "linear", scale=scale).updates["q"].norm() for scale in ("sum", "auto"))
     assert auto.scale == "auto"
     assert auto.factors["q"] == pytest.approx(merged / total, rel=1e-6)
 
