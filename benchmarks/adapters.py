@@ -34,9 +34,8 @@ def converting(bench: Bench, adapter: Path) -> None:
         bench.note(f"{what}: peak memory", middle(ours, "mb"), "MB", 100)
 
 
-def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) -> None:
-    (whole,) = bench.runs([*OURS, "truncate", adapter, "--rank", "8", "-o", "OUT"])
-    (alone,) = bench.runs([sys.executable, HERE / "own_truncate.py", adapter])
+def dense_svds(adapter: Path, shapes: dict[str, tuple[int, int]]) -> tuple[float, dict[tuple[int, int], float]]:
+    """Seconds of one SVD of ΔW for every module: each shape is measured once."""
     distinct: dict[tuple[int, int], str] = {}
     for module, shape in shapes.items():
         distinct.setdefault((min(shape), max(shape)), module)  # a matrix and its transpose cost the same
@@ -44,7 +43,13 @@ def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) 
         shape: measure(sys.executable, HERE / "peers/dense_svd.py", adapter, module)["inner"]
         for shape, module in distinct.items()
     }
-    peer = sum(seconds[min(shape), max(shape)] for shape in shapes.values())
+    return sum(seconds[min(shape), max(shape)] for shape in shapes.values()), seconds
+
+
+def truncation(bench: Bench, adapter: Path, shapes: dict[str, tuple[int, int]]) -> None:
+    (whole,) = bench.runs([*OURS, "truncate", adapter, "--rank", "8", "-o", "OUT"])
+    (alone,) = bench.runs([sys.executable, HERE / "own_truncate.py", adapter])
+    peer, seconds = dense_svds(adapter, shapes)
     raw = {"ours": alone, "whole": whole, "peer_seconds": {str(list(shape)): each for shape, each in seconds.items()}}
     bench.note("truncate 64 -> 8, 224 modules: dense SVD / ours", peer / middle(alone, "inner"), "x", 2400, True, **raw)
     kohya = [measure(sys.executable, HERE / "peers/kohya_resize.py", adapter, bench.out(), 8)]  # minutes: once
@@ -100,11 +105,13 @@ def merging(bench: Bench, a: Path, b: Path) -> None:
     bench.note("TIES to rank 16: peak memory", middle(ours, "mb"), "MB", 200)
 
 
-CORE = ("tsv", "iso-c", "iso-cts", "ctm", "svc", "pico", "core-ties", "knots-ties")
+CORE = ("even", "tsv", "iso-c", "iso-cts", "ctm", "svc", "pico", "wudi", "core-ties", "knots-ties")
 
 
 def core(bench: Bench) -> None:
-    """Methods in the joint core, which none of the peers has: eight adapters of rank 16 of an 8B model into one."""
+    """Methods in the joint core, which none of the peers has: eight adapters of rank 16 of an 8B model into one. Their code on
+    whole matrices needs at least one SVD of each ΔW.
+    """
     several = [bench.folder / f"of-eight-{seed}" for seed in range(8)]
     for seed, adapter in enumerate(several):
         measure(sys.executable, HERE / "shapes.py", adapter, "llama", 16, "bfloat16", seed)
@@ -112,6 +119,11 @@ def core(bench: Bench) -> None:
     for name, ours in zip(CORE, runs, strict=True):
         bench.note(f"{name} of eight adapters r 16, 8B: whole command", middle(ours), "s", 30, ours=ours)
         bench.note(f"{name} of eight adapters r 16, 8B: peak memory", middle(ours, "mb"), "MB", 600)
+    peer, seconds = dense_svds(several[0], modules(**LLAMA))
+    slowest = max(middle(ours) for ours in runs)
+    raw = {"peer_seconds": {str(list(shape)): each for shape, each in seconds.items()}}
+    what = "eight adapters r 16, 8B: one dense SVD of each ΔW (3 of 1792) / the slowest method"
+    bench.note(what, len(several) * peer / slowest, "x", 500, True, **raw)
     for adapter in several:
         shutil.rmtree(adapter)
 
