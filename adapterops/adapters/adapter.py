@@ -128,13 +128,13 @@ def combined(
     check_named(adapters)
     _check_alike(adapters)
     warn_of_pairs([(name(adapter), adapter.config.format, adapter.layout) for adapter in adapters])
+    layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}
     configs = [adapter.config for adapter in adapters]
     if len({config.base_model for config in configs}) > 1 and not allow_base_mismatch:
         configs = on_first_base(configs, step)
     config = combine(configs, [name(a) for a in adapters], allow_base_mismatch=allow_base_mismatch)
     for adapter in adapters:
         check_alike(name(adapter), adapter.layout, adapter.config.experts, config.experts)
-    layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}
 
     def compute(module: str) -> Linear:
         with at(tensor=module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from adapterops.cli.merging import DEFAULT, Merge, merging
 from adapterops.cli.modelling import Modelling, View, quantizing, scheme, viewing
 from adapterops.cli.values import TEXT
 from adapterops.errors import OptionError
+from adapterops.formats.adapter_files import CONFIG
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.tensor_types import typed
 from adapterops.quant.scheme import CALIBRATED
@@ -60,6 +62,8 @@ def _sides(sources: Sequence[str], base: str | None, tuned: Sequence[str]) -> tu
     model, adapters = (sources[0], sources[1:]) if base is None else (base, sources)
     if not adapters and not tuned:
         missing = f"an adapter is missing: {model} stands where the model is expected"
+        if base is None and (Path(model) / CONFIG).exists():
+            missing = f"the model is missing: {model} is an adapter, and the model is named before it"
         raise click.UsageError(missing, click.get_current_context())
     if adapters and tuned:
         raise OptionError(

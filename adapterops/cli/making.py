@@ -110,7 +110,7 @@ def named(sources: Sequence[str]) -> dict[str, str]:
     """Names for adapters that have none: a, b, c, ..., z, a26, a27, ...
 
     Raises:
-        OptionError: one is a number, which has come here from an option, a list with commas, or an adapter with a weight
+        OptionError: one is a number, which has come here from an option, a list as one argument, or an adapter with a weight
             or a sign.
         NotFoundError: the last of several is not there, and may be the output.
 
@@ -118,10 +118,12 @@ def named(sources: Sequence[str]) -> dict[str, str]:
     {'a': 'runs/x', 'b': 'runs/y'}
     """
     for source in sources:
-        listed = source.split(",")
-        if len(listed) > 1 and not Path(source).exists() and all(Path(each).exists() for each in listed):
-            hint = f"put spaces between them: {' '.join(listed)}"
-            raise OptionError(f"{source} is {count(len(listed), 'adapter')} with commas between them", hint=hint)
+        for listed, what in ((source.split(","), "with commas between them"), (source.split(), "as one argument")):
+            if len(listed) > 1 and not Path(source).exists() and all(Path(each).exists() for each in listed):
+                hint = (
+                    f"put spaces between them{', and no quotes around all' * (',' not in source)}: {' '.join(listed)}"
+                )
+                raise OptionError(f"{source} is {count(len(listed), 'adapter')} {what}", hint=hint)
         if NUMBER.fullmatch(source) and not Path(source).exists():
             hint = "weights are -w 0.7 -w 0.3, or -w 0.7,0.3"
             raise OptionError(f"{source} stands where an adapter is expected, and is a number", hint=hint)

@@ -127,6 +127,9 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         line("  it is in that format already: copied byte for byte")
     if saved.note:
         line(f"  {saved.note}")
+    step, most = made.result.history, max((each.rank for each in kept), default=0)
+    if isinstance(step, Step) and step.operation == "truncate" and (step.parameters.get("rank") or 0) > most > 0:
+        line(f"  no module has a rank above {most}, so rank {step.parameters['rank']} cuts nothing")
     zero = [module for module, each in saved.modules.items() if each.norm == 0 and each.energy == 1]
     if len(zero) < len(saved.modules):  # of nothing, no share was kept
         _print_energy(made, saved)

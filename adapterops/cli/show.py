@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -73,7 +74,7 @@ def command(
             )
         show_collection(source, looking.as_json)
         return
-    if holds_model(source):
+    if holds_model(replace(source, allow_pickle=looking.allow_pickle)):
         if spectrum or base:
             given = "--spectrum is" if spectrum else "--base and --original are"
             raise OptionError(f"is a model, and {given} for adapters", path=source, hint="leave it out")

@@ -15,6 +15,7 @@ NEAR = 0.78
 """How near the name of an option is to one that is meant: --tise and --ties have 0.83, --lora and --floor 0.77."""
 
 WEIGHT = ("-w", "--weight")
+SHORT = re.compile("(-[a-z])=(.+)", re.DOTALL)
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 OPTIONS = {
@@ -89,13 +90,13 @@ GGUF = "llama.cpp makes that of a model in 16 bits: convert_hf_to_gguf.py MODEL,
 
 
 def listed(arguments: Sequence[str]) -> Iterator[str]:
-    """The arguments with every number of a list an option of its own: -w 0.7 -0.3 is -w 0.7 -w -0.3.
+    """The arguments with every number of a list an option of its own: -w 0.7 -0.3 is -w 0.7 -w -0.3. And -o=x is -o x.
 
-    >>> list(listed(["a", "b", "--weight", "0.7", "-0.3", "--ties"]))
-    ['a', 'b', '--weight', '0.7', '-w', '-0.3', '--ties']
+    >>> list(listed(["a", "b", "--weight", "0.7", "-0.3", "--ties", "-o=x"]))
+    ['a', 'b', '--weight', '0.7', '-w', '-0.3', '--ties', '-o', 'x']
     """
     value, number = False, False
-    for argument in arguments:
+    for argument in _split(arguments):
         another = number and NUMBER.fullmatch(argument) is not None and not Path(argument).exists()
         if another:
             yield WEIGHT[0]
@@ -104,7 +105,15 @@ def listed(arguments: Sequence[str]) -> Iterator[str]:
         value = argument in WEIGHT
 
 
+def _split(arguments: Sequence[str]) -> Iterator[str]:
+    """The arguments, with -o=x as two of them; click takes =x for the value."""
+    for argument in arguments:
+        short = SHORT.fullmatch(argument)
+        yield from short.groups() if short else (argument,)
+
+
 PLAINLY = {
+    r"^Option '(.*)' does not take a value$": r"\1 takes no value",
     r"^Got unexpected extra arguments? \((.*)\)$": r"too many arguments: \1",
     r"^Option '(.*)' requires an argument$": r"\1 needs a value",
     r"is not in the range x>=(\S+)$": r"is less than \1",

@@ -87,6 +87,7 @@ def difference(
         for module, weight in weights(tuned.layout, {**(base.config or {}), **(tuned.config or {})}).items()
         if all(tuned.layout[each.tensor].shape == base.layout[pairs[each.tensor]].shape for each in weight.pieces)
     }
+    _check_sizes([name for name, other in pairs.items() if _in_a_layer(other)], pairs, tuned, base)
     if planning:
         return _difference_of([], known, pairs, tuned, base, rest)
 
@@ -108,9 +109,18 @@ def difference(
     return _difference_of(others, found, pairs, tuned, base, rest)
 
 
-def _check_sizes(changed: list[str], pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint) -> None:
-    """Raise IncompatibleError where what changed has other shapes, beyond the size of the vocabulary."""
-    for name in changed:
+def _in_a_layer(name: str) -> bool:
+    """Whether a tensor is in one of several layers alike, whose sizes no training changes, as it may that of a head.
+
+    >>> _in_a_layer("model.layers.0.mlp.up_proj.weight"), _in_a_layer("score.weight")
+    (True, False)
+    """
+    return any(part.isdecimal() for part in name.split("."))
+
+
+def _check_sizes(names: Collection[str], pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint) -> None:
+    """Raise IncompatibleError where tensors have other shapes in the base, beyond the size of the vocabulary."""
+    for name in names:
         after, before = tuned.layout[name].shape, base.layout[pairs[name]].shape
         if after != before and not is_end(pairs[name]):
             raise IncompatibleError(

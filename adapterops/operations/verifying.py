@@ -24,6 +24,7 @@ from adapterops.operations.targets.based import on_base
 from adapterops.operations.tensor_checks import ModuleCheck, check_tensor
 from adapterops.operations.tensor_types import tensor_types
 from adapterops.quant.scheme import CALIBRATED, NEAREST, STOCHASTIC
+from adapterops.storage.outputs import MANIFEST
 from adapterops.storage.safetensors import CHUNK
 from adapterops.verification.witness import Witness, witness
 
@@ -235,7 +236,7 @@ def opened(path: Path, opening: Any) -> Checkpoint:
     """The checkpoint to verify. Damage that keeps it from being opened is what was looked for.
 
     Raises:
-        InputError: it is an adapter.
+        InputError: it is an adapter, or a folder with nothing of a model.
         VerificationError: it cannot be opened.
     """
     try:
@@ -245,6 +246,8 @@ def opened(path: Path, opening: Any) -> Checkpoint:
             hint = "verify takes the fused model: adapterops verify MODEL --base BASE --adapter ADAPTER; "
             hint += "adapterops check looks at an adapter"
             raise InputError(error.message, path=error.path, hint=hint, code=error.code) from None
+        if error.code == "E-FOLDER" and not any((path / name).exists() for name in (MANIFEST, "config.json")):
+            raise
         raise VerificationError(
             error.message, path=error.path, tensor=error.tensor, hint=error.hint, code=error.code
         ) from error

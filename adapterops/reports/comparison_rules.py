@@ -76,7 +76,7 @@ def separate(comparison: Comparison) -> Iterator[Finding]:
         for p in comparison.pairs
         if p.smaller and abs(p.cosine) < SEPARATE and max(beyond_chance(p), default=1.0) <= SEPARATE
     ]
-    text = "{who} are as unrelated as random updates{how}. That does not say whether a merge keeps both tasks."
+    text = "{who} are as unrelated as random updates{how}. That does not say whether a merge keeps their tasks."
     yield from _about("separate", "note", comparison, pairs, text, _overlaps)
 
 

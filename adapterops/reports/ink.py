@@ -85,7 +85,7 @@ def legend(entries: Sequence[tuple[str, int]], bars: bool = False) -> tuple[str,
 
 def stroke(style: int) -> tuple[str, str]:
     """The colour of a line, and its dashes as an attribute."""
-    dash = DASHES[style % len(DASHES)]
+    dash = DASHES[(style + style // len(COLOURS)) % len(DASHES)]
     return COLOURS[style % len(COLOURS)], f' stroke-dasharray="{dash}"' if dash else ""
 
 

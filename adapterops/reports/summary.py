@@ -88,8 +88,12 @@ def _where(comparison: Comparison) -> str:
     most = max(kinds, key=kinds.__getitem__)
     norm = "The norm of its B·A" if profile.dora else "Its norm"
     most_in = f"{percent(kinds[most])} of its energy is in {most}, the most of any kind of module"
+    if len(kinds) == 1:
+        most_in = f"all of its energy is in {most}, the only kind of module that it changes"
     return (
-        f"{norm} is {percent(relative)} of that of the weights; {most_in}." if relative is not None else f"{most_in}."
+        f"{norm} is {percent(relative)} of that of the weights; {most_in}."
+        if relative is not None
+        else f"{most_in[0].upper()}{most_in[1:]}."
     )
 
 

@@ -7,6 +7,7 @@ without holes. What is accepted is a subset of what the safetensors library acce
 from __future__ import annotations
 
 import math
+import re
 import string
 import struct
 from collections.abc import Callable
@@ -30,15 +31,11 @@ FOREIGN = [
         "run `git lfs pull`, or download the file again",
     ),
     (b"<", "HTML or XML, probably an error page that was saved as the file", "download the file again"),
-    (
-        b"PK\x03\x04",
-        "a zip archive, probably a PyTorch pickle",
-        "load it with its own library and save it as safetensors",
-    ),
+    (b"PK\x03\x04", "a zip archive", "unpack it, and name the folder that is then there"),
     (b"\x80", "a Python pickle", "load it with its own library and save it as safetensors"),
     (b"GGUF", "a GGUF file", "it is read when its name ends in .gguf"),
     (b"\x93NUMPY", "a NumPy array", "save its tensors as safetensors"),
-    (b"\x1f\x8b", "gzip data", "decompress it first"),
+    (b"\x1f\x8b", "gzip data", "unpack it, and name the file or the folder that is then there"),
     (
         b"{",
         "JSON text: a config, or an error message that was saved",
@@ -63,7 +60,7 @@ def read_header(
         raise InputError("is empty", hint="download or save it again", code="E-ST-EMPTY")
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else -1
     if not 0 < length <= size - 8 or start[8:9] != b"{":
-        raise _not_safetensors(start, length, size)
+        raise _not_safetensors(read(0, 512), length, size)
     if length > limit:
         raise InputError(f"its header takes {length} bytes, above the limit of {limit}", code="E-ST-HEADER")
     text = read(8, length)
@@ -154,10 +151,13 @@ def _counts(value: Any) -> bool:
 
 
 def _not_safetensors(start: bytes, length: int, size: int) -> InputError:
+    if re.match(rb"PK\x03\x04.{26}[^\0]*/data\.pkl", start, re.DOTALL):  # the first file of an archive of torch.save
+        hint = "rename it to adapter_model.bin, or pytorch_model.bin for a model, and read it with --allow-pickle"
+        return InputError("is not a safetensors file: this is a PyTorch pickle", hint=hint, code="E-ST-FOREIGN")
     for magic, what, hint in FOREIGN:
         if start.lstrip()[: len(magic)] == magic:
             return InputError(f"is not a safetensors file: this is {what}", hint=hint, code="E-ST-FOREIGN")
-    if all(byte in TEXT for byte in start):
+    if all(byte in TEXT for byte in start[:32]):
         hint = "adapterops run carries out a recipe; otherwise name a folder or a .safetensors file"
         return InputError("is not a safetensors file: this is text", hint=hint, code="E-ST-FOREIGN")
     if length > size - 8:

@@ -74,7 +74,6 @@ def preallocate(descriptor: int, size: int, path: Path) -> None:
             return  # a file system that cannot preallocate; the writes themselves will tell
         status = os.statvfs(path.parent)
         raise ResourceError(
-            f"cannot reserve {size} bytes: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
-            path=path.name,
+            f"cannot reserve {size} bytes for {path.name}: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
             hint=f"{room(error)}, or write to another disk",
         ) from error

@@ -99,7 +99,7 @@ def _kept(folder: Path, journal: bytes) -> bool:
 
 @contextmanager
 def writing(out: Path, left: str, then: str = ELSEWHERE) -> Iterator[None]:
-    """Turn a failure of the disk into what it is: one of the output.
+    """Turn a failure of the disk into what it is: one of the output. What is known to be one gets its place.
 
     Args:
         left: what was left, before how to make room.
@@ -107,6 +107,9 @@ def writing(out: Path, left: str, then: str = ELSEWHERE) -> Iterator[None]:
     """
     try:
         yield
+    except ResourceError as error:
+        error.path = error.path or str(out)
+        raise
     except OSError as error:
         if error.errno not in DISK:
             raise

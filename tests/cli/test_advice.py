@@ -34,7 +34,7 @@ def test_no_sentence_promises_what_a_task_will_be_like(adapters: list) -> None:
 
 
 def test_orthogonal_updates_are_no_promise_of_a_merge() -> None:
-    assert "That does not say whether a merge keeps both tasks" in rules(*FOUR)["separate"]
+    assert "That does not say whether a merge keeps their tasks" in rules(*FOUR)["separate"]
 
 
 def test_signs_that_agree_as_often_as_not_speak_against_no_method() -> None:

@@ -326,6 +326,12 @@ def test_different_bases(refused, tmp_path, field):
     assert run(["merge", str(a), str(b), "--allow-base-mismatch", "-o", str(tmp_path / "out")]) == 0
 
 
+def test_different_bases_of_different_sizes_are_not_said_to_merge_with_a_flag(refused, tmp_path):
+    a = write_adapter(tmp_path / "a", fields=config(base_model_name_or_path="one"))
+    b = write_adapter(tmp_path / "b", fields=config(base_model_name_or_path="two"), into=10)
+    refused(["merge", a, b], 4, "E-SHAPE", Q, "different shapes", "trained on one base model")
+
+
 def test_different_shapes_of_one_module(refused, tmp_path):
     a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", into=10)
     refused(["merge", a, b], 4, "E-SHAPE", a, b, "[12, 8]", "[12, 10]", tensor=Q)

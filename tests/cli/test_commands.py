@@ -41,6 +41,11 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
     return result
 
 
+def test_a_rank_that_cuts_nothing_is_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no module has a rank above 4, so rank 64 cuts nothing" in printed(capsys, "truncate", "a", "--rank", "64")
+    assert "cuts nothing" not in printed(capsys, "truncate", "a", "--rank", "1", "-o", "one")
+
+
 def test_lone_files_merge_with_ties(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in "ab":
         header = {"lora_adapter_metadata": json.dumps(config(4 if name == "a" else 2))}

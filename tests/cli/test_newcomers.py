@@ -6,6 +6,7 @@ import io
 import json
 import shlex
 import shutil
+import zipfile
 from contextlib import chdir
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (place / "unfinished").mkdir()
     shutil.copy(place / "a/adapter_config.json", place / "unfinished")
+    (place / "renamed").mkdir()
+    shutil.copy(place / "pickled/adapter_model.bin", place / "renamed/adapter_model.safetensors")
+    shutil.copy(place / "a/adapter_config.json", place / "renamed")
+    factors = {
+        "base_model.model.x.lora_A.weight": torch.ones(2, 3),
+        "base_model.model.x.lora_B.weight": torch.ones(4, 2),
+    }
+    torch.save(factors, place / "saved.pt")
+    with zipfile.ZipFile(place / "a.zip", "w") as archive:
+        archive.write(place / "a/adapter_model.safetensors", "adapter_model.safetensors")
     (place / "empty").mkdir()
     (place / "taken").mkdir()
     (place / "taken/notes.txt").write_text("mine")
@@ -72,6 +83,21 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("merge a b --output-dir x", 2, "there is no option --output-dir", "did you mean --output?"),
         ("merge a b --method tise", 2, "there is no method 'tise'", "did you mean ties?"),
         ("merge a b 0.5 0.5", 2, "0.5 stands where an adapter is expected", "-w 0.7,0.3"),
+        (
+            "merge 'a b'",
+            2,
+            "a b is 2 adapters as one argument",
+            "put spaces between them, and no quotes around all: a b",
+        ),
+        ("merge a b --ties=0.2", 2, "--ties takes no value", "see adapterops merge --help"),
+        ("merge a b -o=given -w=0.5,0.5", 0, "", ""),
+        ("fuse tuned -o x", 2, "the model is missing: tuned is an adapter", "usage: adapterops fuse"),
+        ("verify empty", 3, "it has nothing", "name a folder that a model was saved to"),
+        ("verify taken", 3, "it has notes.txt", "name a folder that a model was saved to"),
+        ("show a.zip", 3, "is not a safetensors file: this is a zip archive", "unpack it"),
+        ("show renamed", 3, "this is a PyTorch pickle", "rename it to adapter_model.bin"),
+        ("show saved.pt", 3, "is a Python pickle", "--allow-pickle takes its tensors"),
+        ("show saved.pt --allow-pickle", 3, "does not state its scale", "--alpha 16"),
         ("merge a,b", 2, "a,b is 2 adapters with commas between them", "put spaces between them: a b"),
         ("merge a b --rank", 2, "--rank needs a value", "see adapterops merge --help"),
         ("merge a b -q -v", 2, "--quiet and --verbose exclude each other", "see adapterops merge --help"),
@@ -117,7 +143,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("fuse base tuned --dtype half", 2, "'half' is not one of", "did you mean float16?"),
         ("fuse base tuned --dtype fp32", 2, "'fp32' is not one of", "did you mean float32?"),
         ("quantize base --device gpu", 2, "'gpu' is not one of", "did you mean cuda?"),
-        ("fuse tuned", 2, "an adapter is missing", "usage: adapterops fuse [OPTIONS] BASE SOURCES...;"),
+        ("fuse tuned", 2, "the model is missing", "usage: adapterops fuse [OPTIONS] BASE SOURCES...;"),
         ("verify base fused", 2, "too many arguments: fused", "usage: adapterops verify [OPTIONS] [MODEL];"),
         ("truncate a 8", 2, "too many arguments: 8", "usage: adapterops truncate [OPTIONS] [SOURCE];"),
         ("truncate a --energy 90%", 2, "'90%' is not a number", "90 % is 0.9"),

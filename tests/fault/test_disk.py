@@ -190,6 +190,7 @@ def test_a_disk_that_is_too_small(
     code, shown = fuse(command=["fuse", "base", "a", "-o", "disk/out"])
     assert code == 7
     assert "bytes are free" in shown or os.strerror(errno.ENOSPC) in shown
+    assert f"error: {tmp_path / 'disk/out'}: " in shown
     assert "Traceback" not in shown
     assert names(small_disk) == set()
     status = os.statvfs(small_disk)

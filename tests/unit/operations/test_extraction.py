@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import write_base, write_tuned
 
@@ -32,6 +34,33 @@ def test_the_adapter_is_found_again(models: tuple[Checkpoint, Checkpoint], tmp_p
 
 def test_a_plan_knows_every_module_that_may_differ(models: tuple[Checkpoint, Checkpoint]) -> None:
     assert difference(*models, planning=True).layout.keys() >= difference(*models).layout.keys()
+
+
+@pytest.mark.filterwarnings("ignore:.*total_size")
+@pytest.mark.parametrize("planning", [False, True])
+def test_a_base_with_layers_of_another_size_is_refused_though_some_weights_fit(
+    models: tuple[Checkpoint, Checkpoint], tmp_path: Path, planning: bool
+) -> None:
+    for file in (tmp_path / "tuned").glob("*.safetensors"):
+        tensors = {name: tensor[:6] if "v_proj" in name else tensor for name, tensor in load_file(file).items()}
+        save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(IncompatibleError, match="the models have different sizes") as caught:
+        difference(ao.open_checkpoint(tmp_path / "tuned"), models[1], planning=planning)
+    assert caught.value.tensor == "model.layers.0.v_proj.weight"
+
+
+@pytest.mark.filterwarnings("ignore:.*total_size")
+def test_a_head_of_another_size_is_kept(models: tuple[Checkpoint, Checkpoint], tmp_path: Path) -> None:
+    for folder, classes in (("base", 2), ("tuned", 3)):
+        index = tmp_path / folder / "model.safetensors.index.json"
+        names = json.loads(index.read_text())
+        names["weight_map"]["score.weight"] = "head.safetensors"
+        index.write_text(json.dumps(names))
+        save_file(
+            {"score.weight": torch.ones(classes, 8)}, index.parent / "head.safetensors", metadata={"format": "pt"}
+        )
+    found = extract(ao.open_checkpoint(tmp_path / "tuned"), ao.open_checkpoint(tmp_path / "base"), rank=2)
+    assert list(found.full) == ["score.weight"]
 
 
 def test_a_changed_norm_is_refused_dropped_or_kept(models: tuple[Checkpoint, Checkpoint], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.reports.figures import Heatmap
-from adapterops.reports.ink import RAMP, SIGNED, colour, escape, legend, on, short
+from adapterops.reports.ink import RAMP, SIGNED, colour, escape, legend, on, short, stroke
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'\x00\ud800\x1b[31m]]>"
 
@@ -31,6 +31,10 @@ def test_colours_end_at_their_limits() -> None:
     assert (colour(figure, -1.0), colour(figure, 2.0)) == (RAMP[0], RAMP[-1])
     middle = Heatmap("n", "t", "c", [], [], [], (-1.0, 1.0), True)
     assert colour(middle, 0.0) == SIGNED[3]
+
+
+def test_no_two_of_many_lines_look_alike() -> None:
+    assert len({stroke(style) for style in range(64)}) == 64
 
 
 def test_escaping() -> None:

@@ -97,6 +97,15 @@ def test_the_numbers_in_them_are_measured() -> None:
     assert short(weighed).sentences[2].startswith("Its norm is 1.2% of that of the weights; ")
 
 
+def test_of_one_kind_of_module_nothing_is_the_most(tmp_path: Path) -> None:
+    module = "model.layers.0.q_proj"
+    write_adapter(tmp_path / "a", modules=[module])
+    assert run(["report", str(tmp_path / "a"), "-o", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "All of its energy is in q_proj, the only kind of module that it changes." in page
+    assert "<summary>The module of a</summary>" in page
+
+
 def test_a_command_is_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     adapters = [ao.open_adapter(write_adapter(Path(name), seed=seed)) for seed, name in enumerate(("a b", "c"))]
