@@ -53,9 +53,9 @@ KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
 
 IGNORED = {
     "peft_version", "eva_config", "corda_config", "lora_ga_config", "monteclora_config", "velora_config", "runtime_config",
-    "megatron_core", "ensure_weight_tying", "merge_weights",
+    "megatron_core", "ensure_weight_tying", "merge_weights", "lora_dtype", "lorap_lr_ratio", "lorap_emb_lr", "swift_type",
 }  # fmt: skip
-"""Fields about training, or defaults of what is not handled."""
+"""Fields about training, PEFT's and those that ms-swift adds, or defaults of what is not handled."""
 
 
 SIDES = 0, 19
