@@ -148,7 +148,7 @@ def complete_adapter(
         copies: the file that each file of the output is a copy of, where nothing is written anew.
     """
     found = Found(arranged)
-    copied = ((name, stored.file.array(stored.name)) for name, stored in arranged.full.items())
+    copied = ((name, stored.array()) for name, stored in arranged.full.items())
     tensors = chain(found.tensors(results), copied)
     with _disk() as disk, local.background() as background:
         if copies:
