@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
@@ -126,6 +128,40 @@ def test_all_experts_of_a_layer_saved_whole_are_refused_by_what_they_are(
     told = capsys.readouterr().err
     assert "full tensor of all experts, and the base has each of its 4 by itself" in told
     assert "merge_and_unload" in told
+
+
+LLAMA_4 = {"head_dim": 8, "intermediate_size_mlp": 48, "num_local_experts": 4, "interleave_moe_layer_step": 1}
+
+
+@torch.no_grad()
+def test_a_named_module_without_tensors_is_none_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Llama 4's `qk_norm` has no weight, and PEFT saves nothing of it."""
+    model = Llama4ForCausalLM(Llama4TextConfig(**TEXT, num_key_value_heads=2, **LLAMA_4))
+    saved = {"modules_to_save": ["qk_norm", "norm", "wte"]}
+    expected = trained(model, target_modules=["q_proj"], **saved)(IDS).logits
+    assert run(["show", "lora"]) == 0
+    assert "modules_to_save names qk_norm, wte, and no tensor belongs to that" in capsys.readouterr().out
+    assert run(["truncate", "lora", "--rank", "4", "-o", "cut"]) == 3
+    assert "name the model with --base" in capsys.readouterr().err
+    assert run(["truncate", "lora", "--rank", "4", "--base", "base", "-o", "cut"]) == 0
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    assert "qk_norm, wte, of which neither lora nor the base has a tensor" in capsys.readouterr().err
+    for loaded in (
+        PeftModel.from_pretrained(Llama4ForCausalLM.from_pretrained("base"), "cut"),
+        Llama4ForCausalLM.from_pretrained("fused"),
+    ):
+        torch.testing.assert_close(loaded.eval()(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("saved", ["embed_tokens", "layers.0.input_layernorm", "model.norm", "lm_head"])
+def test_a_named_module_of_which_the_tensors_are_lost(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(LlamaForCausalLM(LlamaConfig(**TEXT, tie_word_embeddings=saved == "lm_head")), target_modules=["q_proj"])
+    path = Path("lora/adapter_config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"modules_to_save": [saved]}))
+    for command in (["fuse", "base", "lora", "-o", "out"], ["merge", "lora", "lora", "--base", "base", "-o", "out"]):
+        assert run(command) == 3
+        assert f"modules_to_save names {saved!r}, the base has" in capsys.readouterr().err
+        assert not Path("out").exists()
 
 
 def test_what_ms_swift_adds_to_a_config_changes_no_update() -> None:

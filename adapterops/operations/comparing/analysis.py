@@ -53,7 +53,8 @@ class Group:
 class Inspection:
     """What `inspect` found. `dense` is the number of entries of the adapted weights, 0 where the files do not say that;
     `zero` are modules whose B is all zero, None where nothing was read to know it; `full` are tensors that replace the
-    base's; `further` are other files in its folder that may hold trained weights."""
+    base's; `further` are other files in its folder that may hold trained weights, `missing` what modules_to_save names and no tensor
+    belongs to."""
 
     path: Place
     format: str
@@ -68,6 +69,7 @@ class Inspection:
     zero: tuple[str, ...] | None
     full: tuple[str, ...]
     further: tuple[str, ...]
+    missing: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
@@ -80,6 +82,7 @@ class Inspection:
             "zero": zero,
             "full": list(self.full),
             "further": list(self.further),
+            "missing": list(self.missing),
         }
 
 
@@ -112,6 +115,7 @@ def inspect(
         _zero(files) if here else None,
         tuple(files.full),
         files.further,
+        files.config.missing,
     )
 
 
