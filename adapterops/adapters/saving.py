@@ -125,6 +125,15 @@ def check_saveable(adapter: Adapter, out: Path) -> None:
         raise OptionError(f"the adapter has no modules{only}", path=out, hint=FUSE if adapter.full else None)
     check_needs_no_base(with_magnitudes(adapter), "saved as LoRA")
     check_ordered(adapter)
+    for tensor, other in adapter.config.doubtful.items():
+        raise InputError(
+            f"may be that tensor of the model, or {other}: nothing shows whether the word after modules_to_save in its name is that of "
+            "an adapter or of a layer",
+            path=name(adapter),
+            tensor=tensor,
+            hint="name the model with --base, which shows it; or save the adapter with save_pretrained",
+            code="E-KEY",
+        )
     for module in adapter.config.missing:
         raise InputError(
             f"modules_to_save names {module!r}, no tensor belongs to that, and it is not known whether the model has such a module",

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertForSequenceClassification,
     Llama4ForCausalLM,
     Llama4TextConfig,
     LlamaConfig,
@@ -162,6 +163,56 @@ def test_a_named_module_of_which_the_tensors_are_lost(saved: str, capsys: pytest
         assert run(command) == 3
         assert f"modules_to_save names {saved!r}, the base has" in capsys.readouterr().err
         assert not Path("out").exists()
+
+
+HEADS = {
+    "a layer": (
+        lambda: BertForSequenceClassification(BertConfig(**TEXT, num_labels=3)),
+        "pooler",
+        "pooler.modules_to_save.dense.",
+    ),
+    "an adapter called like a layer": (
+        lambda: LlamaForCausalLM(LlamaConfig(**TEXT)),
+        "model.norm",
+        "norm.modules_to_save.dense.",
+    ),
+    "an adapter": (lambda: LlamaForCausalLM(LlamaConfig(**TEXT)), "model.norm", "norm.modules_to_save.mine."),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@torch.no_grad()
+def test_the_base_shows_what_a_word_in_a_copy_is(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program that strips the name of the adapter leaves that of a layer in its place, and one that does not leaves both."""
+    make, saved, spelled = HEADS[kind]
+    adapted = trained(make(), target_modules=["q_proj", "query"], modules_to_save=[saved])
+    expected = adapted(IDS).logits
+    file = Path("lora/adapter_model.safetensors")
+    plain = {name: each.contiguous() for name, each in load_file(file).items()}
+    written = spelled.replace("modules_to_save.", "") if kind == "a layer" else f"{spelled.partition('.')[0]}."
+    save_file({name.replace(written, spelled): each for name, each in plain.items()}, file, {"format": "pt"})
+    for number, command in enumerate(
+        (["truncate", "lora", "--rank", "4"], ["merge", "lora", "lora", "--linear", "-w", "0.5", "-w", "0.5"])
+    ):
+        assert run([*command, "-o", f"cut-{number}"]) == 3
+        assert "nothing shows whether the word after modules_to_save" in capsys.readouterr().err
+        assert run([*command, "--base", "base", "-o", f"cut-{number}"]) == 0
+        loaded = PeftModel.from_pretrained(type(make()).from_pretrained("base"), f"cut-{number}").eval()
+        torch.testing.assert_close(loaded(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    torch.testing.assert_close(type(make()).from_pretrained("fused").eval()(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+    assert run(["verify", "fused", "--base", "base", "--adapter", "lora"]) == 0
+
+
+def test_a_word_in_a_copy_that_the_base_does_not_show(capsys: pytest.CaptureFixture[str]) -> None:
+    trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=["q_proj"], modules_to_save=["model.norm"])
+    file = Path("lora/adapter_model.safetensors")
+    tensors = load_file(file)
+    save_file({name.replace("model.norm.", "gone.modules_to_save.mine."): each for name, each in tensors.items()}, file)
+    path = Path("lora/adapter_config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"modules_to_save": ["gone"]}))
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 4
+    assert "may be gone.weight or gone.mine.weight of the model, and the base has neither" in capsys.readouterr().err
 
 
 def test_what_ms_swift_adds_to_a_config_changes_no_update() -> None:

@@ -89,6 +89,7 @@ class AdapterConfig:
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
             them into the tensor of the model, and so into all that is tied to it.
         missing: what `saved` names and no full tensor belongs to; empty once a base has shown that it has no such module.
+        doubtful: full tensors that may have another name, by their names → that one; empty once a base has shown which it is.
         format: what it is written in where nothing else is asked for.
         model: config.json of the base whose names the modules have, where that was given.
         metadata: what the header of an image adapter's file says besides scales: its training, title, license.
@@ -106,6 +107,7 @@ class AdapterConfig:
     square: frozenset[str] = frozenset()
     unannounced: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    doubtful: Mapping[str, str] = field(default_factory=dict)
     format: str = "peft"
     embeddings: frozenset[str] = frozenset()
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

@@ -25,7 +25,7 @@ from adapterops.formats.peft.agreement import (
 from adapterops.formats.peft.attentions import in_model, taken_out
 from adapterops.formats.peft.config import AdapterConfig, knows_sides, read_config
 from adapterops.formats.peft.header import of_each, stated
-from adapterops.formats.peft.keys import BIAS, full_tensors, of_norms, token_rows
+from adapterops.formats.peft.keys import BIAS, doubts, full_tensors, of_norms, token_rows
 from adapterops.formats.peft.parts import PRUNED, Parts, parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number, scalings
 from adapterops.formats.peft.tokens import of_rows, token_indices
@@ -94,6 +94,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
         embeddings=embeddings,
         tokens=tokens,
         missing=not_saved(config, full),
+        doubtful=doubts(full, file.entries),
     )
     return Contents(config, split, of_each, full | rows, alpha if needed else None)
 

@@ -49,6 +49,10 @@ class Group:
     parameters: int
 
 
+AS_LORA = "measure what adapterops normalize ADAPTER --base BASE -o lora writes; of DoRA, of a fused model what extract writes"
+"""What goes on where an update depends on the weight, which a spectrum is not asked of."""
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What `inspect` found. `dense` is the number of entries of the adapted weights, 0 where the files do not say that;
@@ -207,7 +211,7 @@ def spectra(adapter: Adapter, *, how: Execution = DEFAULT) -> Spectra:
     from adapterops.operations.comparing.magnitudes import without_magnitudes
 
     adapter = without_magnitudes(adapter)
-    check_needs_no_base(adapter, "measured without it")
+    check_needs_no_base(adapter, "measured without it", hint=AS_LORA)
 
     def one(module: str) -> ModuleSpectrum:
         with at(tensor=module):
