@@ -191,9 +191,9 @@ def check_linear(adapter: Adapter, what: str) -> None:
         )
 
 
-def check_needs_no_base(adapter: Adapter, what: str) -> None:
+def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None) -> None:
     """Raise UnsupportedError for an adapter with an update that depends on the weight,
-    and cannot be `what` without it.
+    and cannot be `what` without it. `hint` is what goes on, where no --base is taken.
     """
     for module, layout in adapter.layout.items():
         if layout.needs_base:
@@ -201,8 +201,8 @@ def check_needs_no_base(adapter: Adapter, what: str) -> None:
                 f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
                 path=name(adapter),
                 tensor=module,
-                hint="name the model with --base"
-                if layout.reads in ("weight", "shape")
+                hint=hint or "name the model with --base"
+                if hint or layout.reads in ("weight", "shape")
                 else f"fuse it, and extract the change as LoRA: adapterops fuse BASE {name(adapter)} -o fused; "
                 "adapterops extract fused --base BASE --rank 32 -o lora",
             )

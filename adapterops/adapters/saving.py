@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters import proof
-from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered
+from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered, name
 from adapterops.adapters.copying import unchanged
 from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.magnitudes import with_magnitudes
@@ -23,7 +23,7 @@ from adapterops.adapters.planning import arrangement, in_file, working_memory
 from adapterops.adapters.saved import Found, Saved, kept
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import OptionError
+from adapterops.errors import InputError, OptionError
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import (
@@ -125,6 +125,22 @@ def check_saveable(adapter: Adapter, out: Path) -> None:
         raise OptionError(f"the adapter has no modules{only}", path=out, hint=FUSE if adapter.full else None)
     check_needs_no_base(with_magnitudes(adapter), "saved as LoRA")
     check_ordered(adapter)
+    for tensor, other in adapter.config.doubtful.items():
+        raise InputError(
+            f"may be that tensor of the model, or {other}: nothing shows whether the word after modules_to_save in its name is that of "
+            "an adapter or of a layer",
+            path=name(adapter),
+            tensor=tensor,
+            hint="name the model with --base, which shows it; or save the adapter with save_pretrained",
+            code="E-KEY",
+        )
+    for module in adapter.config.missing:
+        raise InputError(
+            f"modules_to_save names {module!r}, no tensor belongs to that, and it is not known whether the model has such a module",
+            path=name(adapter),
+            hint="name the model with --base, which shows it; or save the adapter again, if it was trained",
+            code="E-KEY",
+        )
 
 
 def complete_adapter(
@@ -148,7 +164,7 @@ def complete_adapter(
         copies: the file that each file of the output is a copy of, where nothing is written anew.
     """
     found = Found(arranged)
-    copied = ((name, stored.file.array(stored.name)) for name, stored in arranged.full.items())
+    copied = ((name, stored.array()) for name, stored in arranged.full.items())
     tensors = chain(found.tensors(results), copied)
     with _disk() as disk, local.background() as background:
         if copies:

@@ -138,6 +138,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         output.line(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
     if found.further:
         output.remark("warning", f"files that may hold trained weights, and are not read: {', '.join(found.further)}")
+    if found.missing:
+        output.remark("warning", f"modules_to_save names {', '.join(found.missing)}, and no tensor belongs to that")
     if found.zero:
         every = (
             "every B is zero: " + ("its updates were never trained" if found.full else "this adapter was never trained")

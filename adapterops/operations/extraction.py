@@ -148,6 +148,8 @@ def _difference_of(
             code="E-UNCHANGED",
         )
     full = _rest(others, tuned, rest, found)
+    whole = set(full.values()) - set(others)
+    found = {module: each for module, each in found.items() if whole.isdisjoint(piece.tensor for piece in each.pieces)}
     known = loading(tuned.config)
     for module, weight in found.items():
         _check_adaptable(module, weight, known)

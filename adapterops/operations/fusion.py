@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "float64")
 
+OF_UNFUSING = "use the base itself, which is what unfusing would give"
+"""What goes on where nothing can be taken away again."""
+
 
 def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precision: str = "float32") -> Checkpoint:
     """W ← W + ΔW for every adapted weight; every other tensor passes through.
@@ -77,6 +80,9 @@ def _fused(
     if precision not in PRECISIONS:
         raise OptionError(f"the precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     base = _with_new(base, adapter, targets)
+    targets = replace(
+        targets, edits={name: edit for name, edit in targets.edits.items() if not _is_copied(name, edit, base, adapter)}
+    )
     added = {tensor: edit.targets for tensor, edit in targets.edits.items() if edit.targets}
     layout = {
         tensor: spec._replace(dtype=dtype) if dtype and tensor in added else spec
@@ -129,7 +135,13 @@ def _with_new(base: Checkpoint, adapter: Adapter, targets: Targets) -> Checkpoin
     layout = {**base.layout, **{tensor: spec for tensor, (spec, _) in new.items()}}
     for tensor, edit in targets.edits.items():
         if edit.full:
-            layout[tensor] = layout[tensor]._replace(shape=adapter.full[edit.full].spec.shape)
+            shape = adapter.full[edit.full].spec.shape
+            layout[tensor] = layout[tensor]._replace(shape=shape)
+            if _is_copied(tensor, edit, base, adapter):
+                layout[tensor], new[tensor] = (
+                    adapter.full[edit.full].spec,
+                    _start(base, adapter, replace(edit, start=None)),
+                )
         if edit.words:
             layout[tensor] = layout[tensor]._replace(shape=(*layout[tensor].shape[:-1], edit.words))
     config = untied(base.config) if base.config and targets.untied else base.config
@@ -140,6 +152,14 @@ def _with_new(base: Checkpoint, adapter: Adapter, targets: Targets) -> Checkpoin
         shards=shards,
         config=with_vocabulary(config, *targets.words) if config and targets.words else config,
     )
+
+
+def _is_copied(tensor: str, edit: Edit, base: Checkpoint, adapter: Adapter) -> bool:
+    """Whether a tensor becomes a full one of the adapter as that is stored, which the base has in no floats either: the number
+    of batches that a BatchNorm has seen.
+    """
+    dtype = adapter.full[edit.full].spec.dtype if edit.full else "F32"
+    return dtype not in FLOATS and tensor in base.layout and base.layout[tensor].dtype == dtype
 
 
 def _start(base: Checkpoint, adapter: Adapter, edit: Edit) -> tuple[Spec, StoredTensor]:
@@ -252,7 +272,7 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
             "replaced the base's, and what that was is not known",
             path=sources(adapter.history)[0].name,
             tensor=trained[0],
-            hint="use the base itself, which is what unfusing would give",
+            hint=OF_UNFUSING,
         )
     negative = on_base(-replace(adapter, full={}), fused)
     return _fused(fused, negative, resolve(negative, fused), {}, dtype, precision)

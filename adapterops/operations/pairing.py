@@ -65,8 +65,8 @@ def full_tensors(
     """The full tensors of an adapter that hold changes that are no updates: their names there → in the tuned
     checkpoint.
 
-    PEFT replaces modules as they are: with a weight goes all else that is in its module. What is tied goes under all of
-    its names; see `unannounced` for what is tied to more than is known.
+    PEFT replaces modules as they are: with a weight goes all else that is in its module, also what has an update, which it
+    then may not have. What is tied goes under all of its names; see `unannounced` for what is tied to more than is known.
 
     Args:
         changed: tensors that are no weights of Linear layers.
@@ -92,7 +92,10 @@ def full_tensors(
                 code="E-REST",
             )
     memory = {name: tensor for tensor, names in names_of(tuned.layout, tuned.config).items() for name in names}
-    modules = {name.rpartition(".")[0] for name, source in memory.items() if source in changed} - set(adapted)
+    places = {name.rpartition(".")[0] for name, source in memory.items() if source in changed}
+    whole = {name.rpartition(".")[0] for name, source in memory.items() if source in changed and name.endswith(WEIGHT)}
+    around = {above for module in adapted for above in _above(module)}
+    modules = ((places - around) | whole) - set(adapted)  # a bias alone needs nothing of what is in its module
     return {
         name: source for name, source in memory.items() if source in changed or not modules.isdisjoint(_above(name))
     }

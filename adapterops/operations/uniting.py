@@ -86,7 +86,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
     stacks: dict[str, int] = {}  # parameters of PEFT, of which the adapter has single experts
-    for tensor, edit in resolve(replace(adapter, full={}), base).edits.items():
+    for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items():
         for target in edit.targets:
             name, piece, shape, experts = _place(tensor, target, names, edit.start or tensor, adapter)
             shapes[name] = shape

@@ -10,7 +10,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
 from adapterops.errors import AdapterWarning, OptionError
-from adapterops.operations.fusion import fuse, unfuse, without_copies
+from adapterops.operations.fusion import OF_UNFUSING, fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.operations.stacking import Slice, stack
 from adapterops.operations.targets.based import fitted, on_base
@@ -77,7 +77,7 @@ def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkp
     adapters = {name: settle(each, base) for name, each in adapters.items()}
     if request.kind == UNFUSE:
         for each in adapters.values():
-            check_needs_no_base(each, "taken out of a model again")
+            check_needs_no_base(each, "taken out of a model again", hint=OF_UNFUSING)
     if len(adapters) == 1:
         return adapters
     return dict(zip(adapters, united(list(adapters.values()), base), strict=True))

@@ -119,6 +119,15 @@ class Stored:
             return carried(self.file.read(self.name), *self.spec)
         return tensor(self.file.array(self.name, rows), self.spec.dtype)
 
+    def array(self) -> Array:
+        """As it is stored, in memory of its own; of what numpy has no numbers for, or are no weights, each as its bytes."""
+        if self.spec.dtype in FLOATS or BITS[self.spec.dtype] % 8:
+            return self.file.array(self.name)
+        import numpy as np
+
+        each = f"V{BITS[self.spec.dtype] // 8}"
+        return np.frombuffer(self.file.read(self.name), each).reshape(self.spec.shape)
+
     def same_bytes(self, other: Stored) -> bool:
         """Whether the two hold the same bytes, of one dtype and shape.
         Stops at the first difference, and needs no torch.

@@ -236,8 +236,10 @@ def test_lokr_without_a_config_has_the_rank_of_its_factors(lokr, capsys):
     assert (group["rank"], group["alpha"], group["scale"]) == (2, 4, 2)
 
 
-def test_a_saved_module_that_is_not_in_the_file(refused_config):
-    refused_config({"modules_to_save": ["lm_head"]}, 3, "E-KEY", "modules_to_save names 'lm_head'")
+def test_a_saved_module_that_is_not_in_the_file(refused, tmp_path):
+    folder = write_adapter(tmp_path / "bad")
+    (folder / "adapter_config.json").write_text(json.dumps(config(modules_to_save=["lm_head"])))
+    refused(["truncate", folder, "--rank", "1"], 3, "E-KEY", folder, "modules_to_save names 'lm_head'", "--base")
 
 
 @pytest.mark.parametrize(

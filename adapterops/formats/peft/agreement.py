@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from adapterops.arrays.dtypes import FLOATS
@@ -24,15 +23,11 @@ TENSOR = "its alpha tensor"
 OTHERS = "the config belongs to another adapter, or was edited"
 
 
-def check_saved(config: AdapterConfig, full: Mapping[str, str], path: Path) -> None:
-    for name in set(config.saved) - CLASSIFIERS:
-        if not any(replace(config, saved=(name,), biases=False).replaces(tensor) for tensor in full):
-            raise InputError(
-                f"modules_to_save names {name!r}, and no tensor belongs to that",
-                path=path,
-                hint="save it again",
-                code="E-KEY",
-            )
+def not_saved(config: AdapterConfig, full: Mapping[str, str]) -> tuple[str, ...]:
+    """What modules_to_save names and no full tensor belongs to: PEFT passes over what a model has not, or has without tensors."""
+    names = sorted(set(config.saved) - CLASSIFIERS)
+    each = {name: replace(config, saved=(name,), biases=False) for name in names}
+    return tuple(name for name in names if not any(map(each[name].replaces, full)))
 
 
 def check_rows(file: Header, names: Mapping[str, str], tokens: Mapping[str, Collection[int]]) -> None:

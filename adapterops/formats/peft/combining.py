@@ -34,6 +34,8 @@ def combine(
         _reversed(configs, names),
         frozenset().union(*(config.square for config in configs)),
         unannounced=tuple(sorted({tensor for config in configs for tensor in config.unannounced})),
+        missing=tuple(sorted({name for config in configs for name in config.missing})),
+        doubtful={name: other for config in configs for name, other in config.doubtful.items()},
         format=configs[0].format,
         embeddings=frozenset().union(*(config.embeddings for config in configs)),
         tokens={name: rows for config in configs for name, rows in config.tokens.items()},

@@ -53,9 +53,9 @@ KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
 
 IGNORED = {
     "peft_version", "eva_config", "corda_config", "lora_ga_config", "monteclora_config", "velora_config", "runtime_config",
-    "megatron_core", "ensure_weight_tying", "merge_weights",
+    "megatron_core", "ensure_weight_tying", "merge_weights", "lora_dtype", "lorap_lr_ratio", "lorap_emb_lr", "swift_type",
 }  # fmt: skip
-"""Fields about training, or defaults of what is not handled."""
+"""Fields about training, PEFT's and those that ms-swift adds, or defaults of what is not handled."""
 
 
 SIDES = 0, 19
@@ -88,6 +88,8 @@ class AdapterConfig:
         embeddings: the adapted modules that are embeddings.
         unannounced: the embeddings that are in the file as full tensors, and which `saved` does not name. PEFT copies
             them into the tensor of the model, and so into all that is tied to it.
+        missing: what `saved` names and no full tensor belongs to; empty once a base has shown that it has no such module.
+        doubtful: full tensors that may have another name, by their names → that one; empty once a base has shown which it is.
         format: what it is written in where nothing else is asked for.
         model: config.json of the base whose names the modules have, where that was given.
         metadata: what the header of an image adapter's file says besides scales: its training, title, license.
@@ -104,6 +106,8 @@ class AdapterConfig:
     reversed: frozenset[str] = frozenset()
     square: frozenset[str] = frozenset()
     unannounced: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    doubtful: Mapping[str, str] = field(default_factory=dict)
     format: str = "peft"
     embeddings: frozenset[str] = frozenset()
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

@@ -20,12 +20,12 @@ from adapterops.formats.peft.agreement import (
     check_kinds,
     check_lora_bias,
     check_rows,
-    check_saved,
+    not_saved,
 )
 from adapterops.formats.peft.attentions import in_model, taken_out
 from adapterops.formats.peft.config import AdapterConfig, knows_sides, read_config
 from adapterops.formats.peft.header import of_each, stated
-from adapterops.formats.peft.keys import BIAS, full_tensors, of_norms, token_rows
+from adapterops.formats.peft.keys import BIAS, doubts, full_tensors, of_norms, token_rows
 from adapterops.formats.peft.parts import PRUNED, Parts, parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number, scalings
 from adapterops.formats.peft.tokens import of_rows, token_indices
@@ -57,7 +57,6 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     with at(path=said_in):
         config = _config(fields)
     full, repeated = full_tensors(file, config)
-    check_saved(config, full, said_in)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
     rows = token_rows(file)
     with at(path=said_in):
@@ -88,7 +87,14 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     needed = fields is None and not stated(file.metadata) and not any(pair.alpha for pair in found.values())
     embeddings = frozenset(module for module, each in split.items() if each.kind.embedding)
     config = replace(
-        config, experts=experts, reversed=sides, unannounced=unannounced, embeddings=embeddings, tokens=tokens
+        config,
+        experts=experts,
+        reversed=sides,
+        unannounced=unannounced,
+        embeddings=embeddings,
+        tokens=tokens,
+        missing=not_saved(config, full),
+        doubtful=doubts(full, file.entries),
     )
     return Contents(config, split, of_each, full | rows, alpha if needed else None)
 

@@ -8,7 +8,7 @@ Reads what PEFT writes, and its variants: no prefix, the adapter's name left in 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,11 +26,6 @@ ALPHA = re.compile(r"(?P<module>.+)\.alpha")
 
 TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)\.")
 """What PEFT puts into the name of a trained copy: the name of the adapter, too."""
-
-LAYER = re.compile(
-    r"^\d+$|dense|lin|proj|fc|layer|norm|ln|mlp|net|conv|head|coder|model|block|attn|attention|embed|out|query|key|value|gate|summary|transform"
-)
-"""What is in the names of layers, and hardly in that of an adapter."""
 
 SPELLINGS = [
     re.compile(r"\.modules_to_save(?:\.default)?\."),
@@ -187,7 +182,8 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
     """
     found: dict[str, str] = {}
     names = [name for name in file.entries if not updates().fullmatch(name) and not ALPHA.fullmatch(name)]
-    known = named(file.entries)
+    word = doubtful(file.entries)
+    known = named(file.entries) | ({word} if word else set())
     for name in sorted(names, key=lambda name: (_spelling(name), name)):
         tensor = plain(inner_name(name), known)
         adapted = name.replace(".base_layer.weight", ".lora_A.weight")
@@ -201,6 +197,17 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
     others = set(names) - set(found.values())
     repeated = {name for name in others if _spelling(name) and plain(inner_name(name), known) in found}
     return dict(sorted(found.items(), key=lambda each: each[1])), repeated
+
+
+def doubts(full: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Full tensors that may have another name → that one, with the word that is the name of an adapter, or of a layer.
+
+    >>> doubts({"head.weight": "head.modules_to_save.mine.weight"}, ["head.modules_to_save.mine.weight"])
+    {'head.weight': 'head.mine.weight'}
+    """
+    word = doubtful(names)
+    of_copies = {tensor: name for tensor, name in full.items() if word and TRAINED.search(name)}
+    return {tensor: inner_name(name.replace(".modules_to_save.", ".", 1)) for tensor, name in of_copies.items()}
 
 
 def of_norms(fields: Any, names: Collection[str]) -> Any:
@@ -250,22 +257,54 @@ def plain(name: str, adapters: Collection[str] = ()) -> str:
 
 def named(names: Collection[str]) -> set[str]:
     """What adapters are called in the names of updates, where that is left in them, or of trained copies."""
+    return _of_updates(names) or _of_copies(names)
+
+
+def doubtful(names: Collection[str]) -> str | None:
+    """What may be the name of an adapter in those of trained copies, or that of a layer: no other name of the file shows it.
+
+    >>> doubtful(["head.modules_to_save.mine.weight"]), doubtful(["head.modules_to_save.mine.weight", "q.lora_A.mine.weight"])
+    ('mine', None)
+    """
+    words = {match["adapter"] for match in _copies(names).values()}
+    shown = _of_updates(names) or _of_copies(names) or _has_layers(names)
+    return words.pop() if len(words) == 1 and not shown else None
+
+
+def _of_updates(names: Collection[str]) -> set[str]:
     found = (match["adapter"] or match["of"] for name in names if (match := updates().fullmatch(name)))
-    return {each.rpartition(".")[2] for each in found if each} | _of_copies(names)
+    return {each.rpartition(".")[2] for each in found if each}
+
+
+def _copies(names: Collection[str]) -> dict[str, re.Match[str]]:
+    """The names of trained copies that have a word in that place."""
+    return {name: match for name in names if (match := TRAINED.search(name))}
 
 
 def _of_copies(names: Collection[str]) -> set[str]:
-    """What an adapter is called in the names of trained copies: the one word that all of them have there. It is that of a
-    layer inside of the module where it sounds like one, or where the module as it was before has one of this name.
+    """What an adapter is called in the names of trained copies: the one word that all of them have there, where one is an
+    embedding or a head, in which there is no layer, or the module as it was before has a tensor of the name without it.
 
-    >>> _of_copies(["classifier.modules_to_save.mine.dense.weight"]), _of_copies(["classifier.modules_to_save.dense.weight"])
+    >>> _of_copies(["lm_head.modules_to_save.mine.weight"]), _of_copies(["classifier.modules_to_save.dense.weight"])
     ({'mine'}, set())
     """
-    copies = {name: match for name in names if (match := TRAINED.search(name))}
+    copies = _copies(names)
     words = {match["adapter"] for match in copies.values()}
-    twins = (f"{name[: at.start()]}.original_module.{name[at.start('adapter') :]}" for name, at in copies.items())
-    return (
-        words
-        if len(words) == 1 and not any(map(LAYER.search, words)) and not any(each in names for each in twins)
-        else set()
+    shown = any(
+        is_end(f"{name[: at.start()]}.{name[at.end() :]}")
+        or f"{name[: at.start()]}.original_module.{name[at.end() :]}" in names
+        for name, at in copies.items()
     )
+    return words if len(words) == 1 and shown and not _has_layers(names) else set()
+
+
+def _has_layers(names: Collection[str]) -> bool:
+    """Whether what comes first in a trained copy is a layer of it: others of its tensors have nothing there, or the module
+    as it was before has a tensor of this name.
+    """
+    copies = _copies(names)
+    twins = (f"{name[: at.start()]}.original_module.{name[at.start('adapter') :]}" for name, at in copies.items())
+    own = {
+        name.rpartition(".modules_to_save.")[0] for name in names if ".modules_to_save." in name and name not in copies
+    }
+    return any(each in names for each in twins) or any(name[: at.start()] in own for name, at in copies.items())

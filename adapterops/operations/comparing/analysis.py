@@ -49,11 +49,16 @@ class Group:
     parameters: int
 
 
+AS_LORA = "measure what adapterops normalize ADAPTER --base BASE -o lora writes; of DoRA, of a fused model what extract writes"
+"""What goes on where an update depends on the weight, which a spectrum is not asked of."""
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What `inspect` found. `dense` is the number of entries of the adapted weights, 0 where the files do not say that;
     `zero` are modules whose B is all zero, None where nothing was read to know it; `full` are tensors that replace the
-    base's; `further` are other files in its folder that may hold trained weights."""
+    base's; `further` are other files in its folder that may hold trained weights, `missing` what modules_to_save names and no tensor
+    belongs to."""
 
     path: Place
     format: str
@@ -68,6 +73,7 @@ class Inspection:
     zero: tuple[str, ...] | None
     full: tuple[str, ...]
     further: tuple[str, ...]
+    missing: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
@@ -80,6 +86,7 @@ class Inspection:
             "zero": zero,
             "full": list(self.full),
             "further": list(self.further),
+            "missing": list(self.missing),
         }
 
 
@@ -112,6 +119,7 @@ def inspect(
         _zero(files) if here else None,
         tuple(files.full),
         files.further,
+        files.config.missing,
     )
 
 
@@ -203,7 +211,7 @@ def spectra(adapter: Adapter, *, how: Execution = DEFAULT) -> Spectra:
     from adapterops.operations.comparing.magnitudes import without_magnitudes
 
     adapter = without_magnitudes(adapter)
-    check_needs_no_base(adapter, "measured without it")
+    check_needs_no_base(adapter, "measured without it", hint=AS_LORA)
 
     def one(module: str) -> ModuleSpectrum:
         with at(tensor=module):

@@ -224,7 +224,7 @@ def plan(
         check_named(adapters)
     else:
         adapters = united(adapters, base)
-    tables = [resolve(replace(each, full={}), base) for each in adapters] if base else []
+    tables = [resolve(each, base, updates_alone=True) for each in adapters] if base else []
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
     return found, layout, together(tables)

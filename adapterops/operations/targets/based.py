@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import UnsupportedError
-from adapterops.formats.models.naming import Names
+from adapterops.errors import AdapterWarning, InputError, UnsupportedError
+from adapterops.formats.models.naming import Names, canonical
 from adapterops.formats.models.ties import shared_modules
+from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.targets.heads import in_order
 from adapterops.operations.targets.holders import without_holder
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
+from adapterops.operations.targets.weights import names_of
 from adapterops.storage.lazy import Lazy
 from adapterops.updates.layout import Layout
 
@@ -74,7 +77,7 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
 
     (IA)³ says of a layer the outputs or the inputs, VeRA and QA-LoRA the outputs; a bias that the base has not is left out.
     """
-    adapter = in_order(without_holder(adapter, base), base)
+    adapter = in_order(without_holder(_all_saved(adapter, base), base), base)
     shapes = {module: each.shape for module, each in adapter.layout.items()}
     if all(all(shape) for shape in shapes.values()):
         return adapter
@@ -95,6 +98,36 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
         return replace(update, shape=layout[module].shape)
 
     return replace(adapter, updates=Lazy(layout, compute), layout=layout)
+
+
+def _all_saved(adapter: Adapter, base: Checkpoint) -> Adapter:
+    """The adapter, of which the base shows that it has all that modules_to_save names.
+
+    Raises:
+        InputError: the base has a tensor in a module of a name that no tensor of the adapter belongs to.
+
+    Warns:
+        AdapterWarning: neither has one.
+    """
+    missing = adapter.config.missing
+    if not missing:
+        return adapter
+    there = [each for names in names_of(base.layout, base.config).values() for each in names]
+    for module in missing:
+        named = AdapterConfig(saved=(canonical(module),))
+        if lost := next((tensor for tensor in there if named.replaced(canonical(tensor))), None):
+            raise InputError(
+                f"modules_to_save names {module!r}, the base has {lost} there, and no tensor of the adapter belongs to that",
+                path=name(adapter),
+                hint="save the adapter again; or take the name out of modules_to_save, if that was not trained",
+                code="E-KEY",
+            )
+    warnings.warn(
+        f"modules_to_save names {', '.join(missing)}, of which neither {name(adapter)} nor the base has a tensor",
+        AdapterWarning,
+        stacklevel=3,
+    )
+    return replace(adapter, config=replace(adapter.config, missing=()))
 
 
 def _shape(module: str, layout: Layout, names: Names) -> tuple[int, int]:

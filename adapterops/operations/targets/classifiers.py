@@ -37,8 +37,6 @@ def classifier_of(adapter: Adapter, base: Checkpoint) -> Classifier | None:
         UnsupportedError: the base is quantized.
     """
     heads = {full: stored.spec.shape for full, stored in adapter.full.items() if is_head(full)}
-    if not heads:
-        _check_has_head(adapter, base)
     there = namesakes(heads, base.layout)
     same = all(len(there[full]) == 1 and base.layout[there[full][0]].shape == shape for full, shape in heads.items())
     found = None if same else classifier(base.config, adapter.config.fields)
@@ -66,10 +64,10 @@ def classifier_of(adapter: Adapter, base: Checkpoint) -> Classifier | None:
     return Classifier(found, labels, dropped)
 
 
-def _check_has_head(adapter: Adapter, base: Checkpoint) -> None:
+def check_has_head(adapter: Adapter, base: Checkpoint) -> None:
     """Raise IncompatibleError where an adapter without a head was trained for a task that a base has no head for."""
     end = TASKS.get(str(adapter.config.fields.get("task_type")))
-    if end and generates(base.config) and not any(map(is_head, base.layout)):
+    if end and generates(base.config) and not any(map(is_head, [*adapter.full, *base.layout])):
         raise IncompatibleError(
             f"was trained on a class that ends with {end}, and has no head; the base, which is a "
             f"{(base.config or {})['architectures'][0]}, has none either",

@@ -10,10 +10,10 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.errors import IncompatibleError, UnsupportedError
-from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.architectures import EXPERTS, WEIGHT
 from adapterops.formats.models.classifiers import classifier, is_head, is_of_head
 from adapterops.formats.models.loading import loading
-from adapterops.formats.models.naming import canonical, namesakes
+from adapterops.formats.models.naming import Names, canonical, namesakes
 from adapterops.formats.models.ties import Ties, check_untied, says_tied, ties_of
 from adapterops.formats.models.vocabulary import (
     BIAS,
@@ -25,6 +25,7 @@ from adapterops.formats.models.vocabulary import (
     is_output,
     made_one,
 )
+from adapterops.operations.targets.misfits import MERGE
 from adapterops.operations.targets.token_rows import apart
 from adapterops.storage.tensors import Spec
 
@@ -59,10 +60,22 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
             found[full] = full, None
         elif len(names) == 1 and (layout[names[0]].shape == shape or _resizes(shape, names[0], layout, known)):
             found[full] = names[0], names[0]
+        elif count := _single_experts(full, layout, config) if not names else 0:
+            raise UnsupportedError(
+                f"is a full tensor of all experts, and the base has each of its {count} by itself, which is not handled",
+                path=name(adapter),
+                tensor=full,
+                hint=MERGE,
+            )
         else:
             there = ", ".join(f"{name} {list(layout[name].shape)}" for name in names) or "nothing"
             raise _misfit(f"is a full tensor of shape {list(shape)}, and the base has {there} of that name", full)
     return found
+
+
+def _single_experts(full: str, layout: Layout, config: Config) -> int:
+    """How many experts the base has of a parameter that holds all, each by itself; 0 where it has none so."""
+    return Names(layout, config).experts(full) if EXPERTS in full.split(".") else 0
 
 
 def one_weight(adapter: Adapter, layout: Layout, config: Config) -> bool:

@@ -13,6 +13,7 @@ from adapterops.formats.models.architectures import PREFIXES, WEIGHT
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.suffixes import OWN, in_common
 from adapterops.formats.models.vocabulary import CODERS, TOKEN_ROWS
+from adapterops.operations.targets.copies import with_copies_named
 from adapterops.storage.lazy import Lazy
 
 KNOWN = {*PREFIXES, *OWN, *CODERS}
@@ -21,6 +22,7 @@ KNOWN = {*PREFIXES, *OWN, *CODERS}
 
 def without_holder(adapter: Adapter, base: Checkpoint) -> Adapter:
     """The adapter without what a program calls the model that it holds, which all of its names begin with. Headers only."""
+    adapter = with_copies_named(adapter, base)
     names = [*adapter.layout, *adapter.full]
     above = in_common(names)
     if adapter.task_vector or not above or above[0] in KNOWN:

@@ -76,7 +76,7 @@ def _cause(missing: Sequence[str], names: Names) -> tuple[str, str] | None:
     ]
     if others:
         return (
-            f"transformers makes modules of {listed(others[:ALIKE], ALIKE)} when it loads a model of type {names.type}, of other "
+            f"transformers makes modules of {listed(others, ALIKE)} when it loads a model of type {names.type}, of other "
             "pieces than the files have, and these are not handled",
             MERGE,
         )

@@ -16,7 +16,7 @@ from adapterops.formats.models.architectures import SPLIT
 from adapterops.formats.models.loading import loading, tower_of, towers
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules, ties_of, untied
-from adapterops.operations.targets.classifiers import classifier_of, made
+from adapterops.operations.targets.classifiers import check_has_head, classifier_of, made
 from adapterops.operations.targets.ends import check_in_no_scheme, kept_ends, new_ends
 from adapterops.operations.targets.fitting import candidates_of, check_dtype, check_sides, check_squares, fit
 from adapterops.operations.targets.full_tensors import counterparts, one_weight, replacements, resized
@@ -27,14 +27,19 @@ from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import token_rows
 
 
-def resolve(adapter: Adapter, base: Checkpoint) -> Targets:
+def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) -> Targets:
     """The table of what an adapter does to a base. No tensor is read.
+
+    Args:
+        updates_alone: the full tensors of the adapter are left out of the table.
 
     Raises:
         IncompatibleError: a module or a full tensor has no counterpart, or several, or another shape; all modules that
             do not fit are listed.
         UnsupportedError: a weight is quantized in a way that is not read, or the files do not say where its rows are.
     """
+    check_has_head(adapter, base)
+    adapter = replace(adapter, full={}) if updates_alone else adapter
     modules = {module: layout.shape for module, layout in adapter.layout.items()}
     classifier = classifier_of(adapter, base)
     if classifier:  # which has no output embedding, and so none that is tied

@@ -105,6 +105,11 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, ever
             rest = Rest(tensor, found, decoder(before, rounded=True), CHANGED, every, codes)
             yield from rest.findings([(0, height)])
         return
+    full = subject.full(wanted)
+    if full and not wanted.places and full.spec.dtype == found.dtype not in FLOATS:
+        if not found.same_bytes(StoredTensor({"": full}, full.spec.shape)):
+            yield Finding(FULL, tensor, WRONG[FULL])
+        return
     start = (ground or subject.below)(tensor)
     if not wanted.places:
         yield from Rest(tensor, found, start, FULL if kind == FULL else TIED, every).findings([(0, height)])

@@ -13,6 +13,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK
+from adapterops.storage.tensors import Stored
 from adapterops.verification.decoding import Decoder, as_seen, decoder
 from adapterops.verification.deltas import Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
@@ -148,12 +149,14 @@ class Subject:
                     found.setdefault((tensor, place.rows, place.columns.start, place.columns.stop), unit)
         return list(found.values())
 
+    def full(self, wanted: Wanted) -> Stored | None:
+        """The full tensor that should take the place of a tensor."""
+        having = [each.adapter.full for each in self.witnesses if wanted.full in each.adapter.full]
+        return having[0][str(wanted.full)] if having else None
+
     def shape(self, tensor: str, wanted: Wanted) -> tuple[int, ...] | None:
         """That a tensor should have: of a full tensor of an adapter, else of what it was; None where nothing says."""
-        first = self.witnesses[0]
-        full = next(
-            (each.adapter.full[str(wanted.full)] for each in self.witnesses if wanted.full in each.adapter.full), None
-        )
+        first, full = self.witnesses[0], self.full(wanted)
         if full is not None:
             return full.spec.shape
         spec = first.base.layout.get(wanted.start or tensor)

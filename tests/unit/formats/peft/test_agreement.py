@@ -20,7 +20,6 @@ def test_they_agree(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "others", "message"),
     [
-        ({"modules_to_save": ["norm"]}, {}, "modules_to_save names 'norm'"),
         ({"use_dora": True}, {}, "is LoRA, and the config sets use_dora"),
         ({"lora_bias": True}, {}, "there are no biases, and it sets lora_bias"),
         ({}, {"q.lora_B.bias": np.ones(6, np.float32)}, "does not set lora_bias"),
@@ -30,6 +29,13 @@ def test_they_agree(tmp_path: Path) -> None:
 def test_they_do_not(tmp_path: Path, fields: dict[str, Any], others: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_files(adapter(tmp_path, fields, **others))
+
+
+def test_what_is_named_and_not_there_is_noted(tmp_path: Path) -> None:
+    """Which may be right: PEFT passes over what a model has not, and takes the names of all usual heads for classifiers."""
+    fields = {"modules_to_save": ["norm", "classifier", "lm_head"]}
+    read = read_files(adapter(tmp_path, fields, **{"lm_head.weight": np.ones((6, 4), np.float32)}))
+    assert read.config.missing == ("norm",)
 
 
 def test_tied_ends(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.formats.peft.keys import OTHER_KINDS, STRANGE, Key, named, parse, plain, render
+from adapterops.formats.peft.keys import OTHER_KINDS, STRANGE, Key, doubtful, named, parse, plain, render
 from adapterops.formats.peft.types import ARRAYS, TYPES
 
 
@@ -73,15 +73,23 @@ def test_what_peft_puts_into_a_name(name: str, tensor: str) -> None:
 @pytest.mark.parametrize(
     ("names", "adapters"),
     [
-        (["score.modules_to_save.mine.weight"], {"mine"}),
-        (["c.modules_to_save.mine.dense.weight", "c.modules_to_save.mine.out_proj.weight"], {"mine"}),
         (["c.modules_to_save.dense.weight", "c.modules_to_save.out_proj.weight"], set()),
-        (["p.modules_to_save.linear.weight"], set()),
         (["p.modules_to_save.mine.weight", "p.original_module.mine.weight"], set()),
-        (["p.modules_to_save.0.weight"], set()),
+        (["p.modules_to_save.linear.weight", "p.original_module.weight"], {"linear"}),
+        (["p.modules_to_save.mine.weight", "p.modules_to_save.bias"], set()),
+        (["lm_head.modules_to_save.dense.weight", "norm.modules_to_save.dense.weight"], {"dense"}),
+        (["lm_head.modules_to_save.dense.weight", "lm_head.modules_to_save.bias"], set()),
         (["p.modules_to_save.one.weight", "q.modules_to_save.other.weight"], set()),
         (["q.lora_A.mine.weight", "p.modules_to_save.linear.weight"], {"mine"}),
     ],
 )
 def test_what_an_adapter_is_called_in_its_names(names: list[str], adapters: set[str]) -> None:
     assert named(names) == adapters
+    assert doubtful(names) is None
+
+
+@pytest.mark.parametrize("names", [["score.modules_to_save.mine.weight"], ["p.modules_to_save.0.weight"],
+                                   ["c.modules_to_save.mine.dense.weight", "c.modules_to_save.mine.out_proj.weight"]])  # fmt: skip
+def test_what_may_be_called_so_or_be_a_layer(names: list[str]) -> None:
+    assert named(names) == set()
+    assert doubtful(names) == names[0].split(".")[2]

@@ -1,0 +1,235 @@
+"""Modules that are trained or saved whole, of every kind: in and around adapted ones, with counters, with all experts of a layer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+    ResNetConfig,
+    ResNetForImageClassification,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
+
+from adapterops.cli.main import run
+
+TEXT = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+IDS = torch.arange(3, 13)[None]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+
+
+def trained(model: Any, **config: Any) -> PeftModel:
+    """Save a base and an adapter with numbers in every tensor that training would change."""
+    model.eval().save_pretrained("base")
+    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, **config)).eval()
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn(parameter.shape)
+    adapted.save_pretrained("lora")
+    return adapted
+
+
+@pytest.mark.parametrize(
+    ("make", "saved"),
+    [
+        (lambda: RobertaForMaskedLM(RobertaConfig(**TEXT, pad_token_id=1)), ["lm_head"]),
+        (lambda: BertForMaskedLM(BertConfig(**TEXT)), ["cls"]),
+        (lambda: BertForMaskedLM(BertConfig(**TEXT)), ["predictions", "LayerNorm"]),
+    ],
+    ids=["lm_head", "cls", "predictions"],
+)
+@torch.no_grad()
+def test_a_change_of_a_head_with_layers_and_a_bias_is_extracted(make: Any, saved: list[str]) -> None:
+    """The bias of the head is no reason to take its layers along, which have updates."""
+    adapted = trained(make(), target_modules=["query"], modules_to_save=saved)
+    expected = adapted(IDS).logits
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    assert run(["extract", "fused", "--base", "base", "--rank", "32", "-o", "out"]) == 0
+    loaded = PeftModel.from_pretrained(type(make()).from_pretrained("base"), "out").eval()
+    torch.testing.assert_close(loaded(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+@torch.no_grad()
+def test_classifiers_are_merged_with_the_language_model_as_their_base(labels: int) -> None:
+    text = TEXT | {"pad_token_id": 0}
+    model = LlamaForSequenceClassification(LlamaConfig(**text, num_labels=labels))
+    language = LlamaForCausalLM(LlamaConfig(**text))
+    language.model.load_state_dict(model.model.state_dict())
+    adapted = trained(model, task_type="SEQ_CLS", target_modules=["q_proj"])
+    expected = adapted(IDS).logits
+    language.save_pretrained("language")
+    merge = ["merge", "lora", "lora", "--linear", "-w", "0.5", "-w", "0.5"]
+    assert run([*merge, "--base", "language", "-o", "mean"]) == 0
+    assert run(["fuse", "language", "mean", "-o", "fused"]) == 0
+    for loaded in (
+        PeftModel.from_pretrained(LlamaForSequenceClassification.from_pretrained("base"), "mean"),
+        LlamaForSequenceClassification.from_pretrained("fused"),
+    ):
+        torch.testing.assert_close(loaded.eval()(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_batch_norm_is_saved_with_the_number_of_its_batches(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic", "num_labels": 3}
+    model = ResNetForImageClassification(ResNetConfig(**sizes))
+    pixels = torch.randn(1, 3, 28, 28)
+    model.train()(pixels)  # one batch more than none
+    adapted = trained(model, target_modules=["convolution"], modules_to_save=["classifier", "normalization"])
+    expected = adapted(pixels).logits
+    file = Path("lora/adapter_model.safetensors")
+    counted = {name: each + 4 if "num_batches" in name else each.contiguous() for name, each in load_file(file).items()}
+    save_file(counted, file, {"format": "pt"})
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    fused = ResNetForImageClassification.from_pretrained("fused").eval()
+    torch.testing.assert_close(fused(pixels).logits, expected, atol=1e-5, rtol=1e-4)
+    assert {int(each) for name, each in fused.state_dict().items() if "num_batches" in name} == {5}
+    assert run(["truncate", "lora", "--rank", "4", "-o", "cut"]) == 0
+    loaded = PeftModel.from_pretrained(ResNetForImageClassification.from_pretrained("base"), "cut").eval()
+    torch.testing.assert_close(loaded(pixels).logits, expected, atol=1e-5, rtol=1e-4)
+    judges = [[judge, "fused", "--base", "base", "--adapter", "lora"] for judge in ("verify", "diagnose")]
+    assert [run(judge) for judge in judges] == [0, 0]
+    tensors = load_file("fused/model.safetensors")
+    wrong = next(name for name in tensors if "num_batches" in name)
+    save_file(tensors | {wrong: tensors[wrong] + 1}, "fused/model.safetensors", {"format": "pt"})
+    capsys.readouterr()
+    for judge in judges:
+        assert run(judge) == 8
+        assert wrong in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("saved", ["experts", "layers.1.mlp"])
+def test_all_experts_of_a_layer_saved_whole_are_refused_by_what_they_are(
+    saved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Qwen3MoeConfig(**TEXT, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
+    trained(Qwen3MoeForCausalLM(config), target_modules=["q_proj"], modules_to_save=[saved])
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 4
+    told = capsys.readouterr().err
+    assert "full tensor of all experts, and the base has each of its 4 by itself" in told
+    assert "merge_and_unload" in told
+
+
+LLAMA_4 = {"head_dim": 8, "intermediate_size_mlp": 48, "num_local_experts": 4, "interleave_moe_layer_step": 1}
+
+
+@torch.no_grad()
+def test_a_named_module_without_tensors_is_none_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Llama 4's `qk_norm` has no weight, and PEFT saves nothing of it."""
+    model = Llama4ForCausalLM(Llama4TextConfig(**TEXT, num_key_value_heads=2, **LLAMA_4))
+    saved = {"modules_to_save": ["qk_norm", "norm", "wte"]}
+    expected = trained(model, target_modules=["q_proj"], **saved)(IDS).logits
+    assert run(["show", "lora"]) == 0
+    assert "modules_to_save names qk_norm, wte, and no tensor belongs to that" in capsys.readouterr().out
+    assert run(["truncate", "lora", "--rank", "4", "-o", "cut"]) == 3
+    assert "name the model with --base" in capsys.readouterr().err
+    assert run(["truncate", "lora", "--rank", "4", "--base", "base", "-o", "cut"]) == 0
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    assert "qk_norm, wte, of which neither lora nor the base has a tensor" in capsys.readouterr().err
+    for loaded in (
+        PeftModel.from_pretrained(Llama4ForCausalLM.from_pretrained("base"), "cut"),
+        Llama4ForCausalLM.from_pretrained("fused"),
+    ):
+        torch.testing.assert_close(loaded.eval()(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("saved", ["embed_tokens", "layers.0.input_layernorm", "model.norm", "lm_head"])
+def test_a_named_module_of_which_the_tensors_are_lost(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(LlamaForCausalLM(LlamaConfig(**TEXT, tie_word_embeddings=saved == "lm_head")), target_modules=["q_proj"])
+    path = Path("lora/adapter_config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"modules_to_save": [saved]}))
+    for command in (["fuse", "base", "lora", "-o", "out"], ["merge", "lora", "lora", "--base", "base", "-o", "out"]):
+        assert run(command) == 3
+        assert f"modules_to_save names {saved!r}, the base has" in capsys.readouterr().err
+        assert not Path("out").exists()
+
+
+HEADS = {
+    "a layer": (
+        lambda: BertForSequenceClassification(BertConfig(**TEXT, num_labels=3)),
+        "pooler",
+        "pooler.modules_to_save.dense.",
+    ),
+    "an adapter called like a layer": (
+        lambda: LlamaForCausalLM(LlamaConfig(**TEXT)),
+        "model.norm",
+        "norm.modules_to_save.dense.",
+    ),
+    "an adapter": (lambda: LlamaForCausalLM(LlamaConfig(**TEXT)), "model.norm", "norm.modules_to_save.mine."),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@torch.no_grad()
+def test_the_base_shows_what_a_word_in_a_copy_is(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program that strips the name of the adapter leaves that of a layer in its place, and one that does not leaves both."""
+    make, saved, spelled = HEADS[kind]
+    adapted = trained(make(), target_modules=["q_proj", "query"], modules_to_save=[saved])
+    expected = adapted(IDS).logits
+    file = Path("lora/adapter_model.safetensors")
+    plain = {name: each.contiguous() for name, each in load_file(file).items()}
+    written = spelled.replace("modules_to_save.", "") if kind == "a layer" else f"{spelled.partition('.')[0]}."
+    save_file({name.replace(written, spelled): each for name, each in plain.items()}, file, {"format": "pt"})
+    for number, command in enumerate(
+        (["truncate", "lora", "--rank", "4"], ["merge", "lora", "lora", "--linear", "-w", "0.5", "-w", "0.5"])
+    ):
+        assert run([*command, "-o", f"cut-{number}"]) == 3
+        assert "nothing shows whether the word after modules_to_save" in capsys.readouterr().err
+        assert run([*command, "--base", "base", "-o", f"cut-{number}"]) == 0
+        loaded = PeftModel.from_pretrained(type(make()).from_pretrained("base"), f"cut-{number}").eval()
+        torch.testing.assert_close(loaded(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    torch.testing.assert_close(type(make()).from_pretrained("fused").eval()(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+    assert run(["verify", "fused", "--base", "base", "--adapter", "lora"]) == 0
+
+
+def test_a_word_in_a_copy_that_the_base_does_not_show(capsys: pytest.CaptureFixture[str]) -> None:
+    trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=["q_proj"], modules_to_save=["model.norm"])
+    file = Path("lora/adapter_model.safetensors")
+    tensors = load_file(file)
+    save_file({name.replace("model.norm.", "gone.modules_to_save.mine."): each for name, each in tensors.items()}, file)
+    path = Path("lora/adapter_config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"modules_to_save": ["gone"]}))
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 4
+    assert "may be gone.weight or gone.mine.weight of the model, and the base has neither" in capsys.readouterr().err
+
+
+def test_what_ms_swift_adds_to_a_config_changes_no_update() -> None:
+    adapted = trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=["q_proj"])
+    expected = adapted(IDS).logits
+    path = Path("lora/adapter_config.json")
+    added = {"lora_dtype": "float32", "lorap_lr_ratio": 16.0, "lorap_emb_lr": 1e-6, "swift_type": "LORA"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | added))
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    fused = LlamaForCausalLM.from_pretrained("fused").eval()(IDS).logits
+    torch.testing.assert_close(fused, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", [{"init_lora_weights": "pissa"}, {"use_dora": True}], ids=["pissa", "dora"])
+def test_what_depends_on_its_base_cannot_be_taken_out_of_a_model(
+    config: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=["q_proj"], **config)
+    assert run(["unfuse", "base", "lora", "-o", "out"]) == 4
+    assert "use the base itself, which is what unfusing would give" in capsys.readouterr().err
