@@ -5,28 +5,52 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered, name
+from adapterops.adapters.copying import verbatim
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
-from adapterops.errors import OptionError
-from adapterops.formats.registry import Arrangement, dtypes_of, written
+from adapterops.errors import IncompatibleError, OptionError, UnsupportedError
+from adapterops.formats.registry import Arrangement, Writable, dtypes_of, written
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 from adapterops.storage.outputs import named_file
 
+FUSE = "fuse it into its base by itself: adapterops fuse BASE ADAPTER"
+
 
 def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arrangement:
-    """How an adapter is written; see `save_adapter`."""
-    adapter = with_magnitudes(adapter)
+    """How an adapter is written; see `save_adapter`.
+
+    Raises:
+        OptionError: there is no such format or dtype, or the adapter has no modules.
+        UnsupportedError, IncompatibleError: it cannot be written as factors, or not in this format, and something was done
+            to it, or it is in another.
+    """
     format = format or adapter.config.format
     formats = written()
     if format not in formats:
         raise OptionError(f"there is no format {format!r} to write", hint=f"there are {', '.join(formats)}")
     if dtype is not None and dtype not in (dtypes := dtypes_of(format)):
         raise OptionError(f"--dtype of the format {format} must be one of {', '.join(dtypes)}, got {dtype!r}")
-    return formats[format].arranged(adapter.layout, adapter.config, adapter.full, dtype)
+    try:
+        return _of_factors(with_magnitudes(adapter), formats[format], dtype)
+    except (UnsupportedError, IncompatibleError, OptionError):
+        found = verbatim(adapter, format, dtype)
+        if found is None:
+            raise
+        return found
+
+
+def _of_factors(adapter: Adapter, format: Writable, dtype: str | None) -> Arrangement:
+    """How one is written that is LoRA, or can be made LoRA without its base."""
+    if not adapter.layout:
+        only = " but full tensors, which are neither merged nor cut" if adapter.full else " to save"
+        raise OptionError(f"the adapter has no modules{only}", path=name(adapter), hint=FUSE if adapter.full else None)
+    check_needs_no_base(adapter, "saved as LoRA")
+    check_ordered(adapter)
+    return format.arranged(adapter.layout, adapter.config, adapter.full, dtype)
 
 
 def in_file(arranged: Arrangement, out: Path, format: str) -> Arrangement:
