@@ -12,6 +12,7 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
 from adapterops.errors import IncompatibleError, OptionError, UnsupportedError
+from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.formats.registry import Arrangement, Writable, dtypes_of, written
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
@@ -50,6 +51,12 @@ def _of_factors(adapter: Adapter, format: Writable, dtype: str | None) -> Arrang
         raise OptionError(f"the adapter has no modules{only}", path=name(adapter), hint=FUSE if adapter.full else None)
     check_needs_no_base(adapter, "saved as LoRA")
     check_ordered(adapter)
+    if adapter.config.replication and format is not written()[PEFT]:
+        raise UnsupportedError(
+            "is for replicated layers of its base (layer_replication), which only the config of PEFT can say",
+            path=name(adapter),
+            hint="fuse it into its base: adapterops fuse BASE ADAPTER",
+        )
     return format.arranged(adapter.layout, adapter.config, adapter.full, dtype)
 
 
