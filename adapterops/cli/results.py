@@ -109,6 +109,8 @@ def _print_adapter(made: Made, saved: Saved) -> None:
     line(f"wrote {saved.path}: {count(len(kept), 'module')}, {ranks}, {amount(saved.bytes, 'B')}")
     if saved.kinds:
         line("  nothing had to be computed: every byte is the same")
+        if any(each.reads in ("weight", "shape") for each in made.result.layout.values()):  # type: ignore[union-attr]
+            line("  --base BASE makes LoRA of it, which depends on the base")
         return
     if saved.copied:
         line("  it is in that format already: copied byte for byte")
