@@ -147,10 +147,25 @@ def combined(
 
 def check_named(adapters: Sequence[Adapter]) -> None:
     """Raise IncompatibleError where modules of adapters may be one module under two names, or in two orders."""
+    check_replicated_alike(adapters)
     for adapter in adapters:
         check_ordered(adapter)
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
     check_spelled(shapes, [name(adapter) for adapter in adapters])
+
+
+def check_replicated_alike(adapters: Sequence[Adapter]) -> None:
+    """Raise IncompatibleError where adapters are for different layers of a base: one name is then not one weight."""
+    for adapter in adapters[1:]:
+        if adapter.config.replication != adapters[0].config.replication:
+            said = [[list(pair) for pair in each.config.replication] or "not set" for each in (adapter, adapters[0])]
+            raise IncompatibleError(
+                f"its layer_replication is {said[0]}, and that of {name(adapters[0])} {said[1]}: layers of one number are "
+                "different ones",
+                path=name(adapter),
+                hint="fuse each by itself",
+                code="E-NAMES",
+            )
 
 
 def _check_alike(adapters: Sequence[Adapter]) -> None:

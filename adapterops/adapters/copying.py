@@ -3,16 +3,73 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.formats.registry import FORMATS, Arrangement, format_of
+from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
+from adapterops.formats.registry import DEFAULT, FORMATS, Arrangement, format_of
 from adapterops.provenance.history import Source
-from adapterops.storage.place import Place
+from adapterops.storage.place import PICKLES, Place
 from adapterops.storage.tensors import Header
+from adapterops.updates.layout import Layout
 
 ALPHA = ".alpha"
+
+
+@dataclass(frozen=True)
+class Verbatim(Arrangement):
+    """The files of an adapter as they are: of what no format has another form than its own. `others` are those next to the
+    tensors, by name.
+    """
+
+    others: Mapping[str, Path] = field(default_factory=dict)
+
+
+def verbatim(adapter: Adapter, format: str, dtype: str | None) -> Verbatim | None:
+    """How an adapter is written to which nothing was done and which is in this `format` and `dtype` already, its modules by
+    their names there: as it is. None for any other.
+
+    This is how an adapter is kept that cannot be written as factors, such as (IA)³, OFT, or full tensors alone: nothing
+    has to be known of its updates.
+    """
+    own = _own(adapter, format)
+    if own is None or not adapter.layout.keys() <= own.modules.keys() or own.full.keys() != adapter.full.keys():
+        return None  # a base may lack biases that (IA)³ scales
+    if _kinds(map(own.layout, adapter.layout)) != _kinds(adapter.layout.values()):
+        return None
+    assert isinstance(adapter.history, Source)
+    others = {path.name: path for path in adapter.history.others}
+    stored: Header = getattr(own.file, "raw", own.file)
+    entries = stored.entries
+    if format == DEFAULT and CONFIG not in others:
+        return None
+    if dtype is not None and {entry.dtype for entry in entries.values()} != {dtype}:
+        return None
+    file = WEIGHTS if format == DEFAULT else own.file.path.name
+    groups: dict[str, Sequence[str]] = {module: [module] for module in own.modules}
+    dtypes = {name: own.layout(name).dtype for name in own.modules}
+    specs = {name: entry.spec for name, entry in entries.items()}
+    return Verbatim(file, groups, dtypes, specs, {}, lambda _, __: ({}, 0), lambda _: others, others=others)
+
+
+def _own(adapter: Adapter, format: str) -> AdapterFiles | None:
+    """What the file of an adapter says; None where that is not its only one, or not in this format, or does not say its
+    scale, or something was done to the adapter.
+    """
+    source = adapter.history
+    if not isinstance(source, Source) or len(source.tensors) != 1 or source.alpha is not None or source.member:
+        return None
+    place = Place(source.path, source.remote)
+    if source.tensors[0].path.suffix in PICKLES:
+        return None
+    return FORMATS[format].read(place, None) if format_of(place) == format else None
+
+
+def _kinds(layouts: Iterable[Layout]) -> Counter[tuple[str, str]]:
+    """How many modules are of each kind, and what these see of the weight: a base may have made another of one."""
+    return Counter((each.kind, each.reads) for each in layouts)
 
 
 def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str | None) -> dict[str, Path]:
@@ -24,16 +81,14 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
     Its scales stay where they are, and so does all that its header says. What a base made another kind of update of, such
     as LoRA of PiSSA, is written anew.
     """
-    source = adapter.history
-    if not isinstance(source, Source) or len(source.tensors) != 1 or source.alpha is not None:
+    own = _own(adapter, format)
+    if own is None or own.file.path.suffix != Path(arranged.file).suffix:  # a pickle stays one
         return {}
-    (file,), place = source.tensors, Place(source.path, source.remote)
-    if file.path.suffix != Path(arranged.file).suffix or format_of(place) != format:  # a pickle stays one
-        return {}
-    own = FORMATS[format].read(place, None)
-    if Counter(each.kind.name for each in own.modules.values()) != Counter(
-        each.kind for each in adapter.layout.values()
-    ):
+    if isinstance(arranged, Verbatim):
+        return {arranged.file: own.file.path, **arranged.others}
+    assert isinstance(adapter.history, Source)
+    source, (file,) = adapter.history, adapter.history.tensors
+    if _kinds(map(own.layout, own.modules)) != _kinds(adapter.layout.values()):
         return {}
     documents = arranged.documents(dict.fromkeys(arranged.groups, 1))
     there = {path.name: path for path in source.others}

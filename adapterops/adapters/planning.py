@@ -5,28 +5,80 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered, name
+from adapterops.adapters.copying import verbatim
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
-from adapterops.errors import OptionError
-from adapterops.formats.registry import Arrangement, dtypes_of, written
+from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError
+from adapterops.formats.registry import DEFAULT as PEFT
+from adapterops.formats.registry import Arrangement, Writable, dtypes_of, written
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 from adapterops.storage.outputs import named_file
 
+FUSE = "fuse it into its base by itself: adapterops fuse BASE ADAPTER"
+
 
 def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arrangement:
-    """How an adapter is written; see `save_adapter`."""
-    adapter = with_magnitudes(adapter)
+    """How an adapter is written; see `save_adapter`.
+
+    Raises:
+        OptionError: there is no such format or dtype, or the adapter has no modules.
+        UnsupportedError, IncompatibleError: it cannot be written as factors, or not in this format, and something was done
+            to it, or it is in another.
+    """
     format = format or adapter.config.format
     formats = written()
     if format not in formats:
         raise OptionError(f"there is no format {format!r} to write", hint=f"there are {', '.join(formats)}")
     if dtype is not None and dtype not in (dtypes := dtypes_of(format)):
         raise OptionError(f"--dtype of the format {format} must be one of {', '.join(dtypes)}, got {dtype!r}")
-    return formats[format].arranged(adapter.layout, adapter.config, adapter.full, dtype)
+    try:
+        return _of_factors(with_magnitudes(adapter), formats[format], dtype)
+    except (UnsupportedError, IncompatibleError, OptionError):
+        found = verbatim(adapter, format, dtype)
+        if found is None:
+            raise
+        return found
+
+
+def _of_factors(adapter: Adapter, format: Writable, dtype: str | None) -> Arrangement:
+    """How one is written that is LoRA, or can be made LoRA without its base."""
+    if not adapter.layout:
+        only = " but full tensors, which are neither merged nor cut" if adapter.full else " to save"
+        raise OptionError(f"the adapter has no modules{only}", path=name(adapter), hint=FUSE if adapter.full else None)
+    check_needs_no_base(adapter, "saved as LoRA")
+    check_ordered(adapter)
+    _check_settled(adapter)
+    if adapter.config.replication and format is not written()[PEFT]:
+        raise UnsupportedError(
+            "is for replicated layers of its base (layer_replication), which only the config of PEFT can say",
+            path=name(adapter),
+            hint="fuse it into its base: adapterops fuse BASE ADAPTER",
+        )
+    return format.arranged(adapter.layout, adapter.config, adapter.full, dtype)
+
+
+def _check_settled(adapter: Adapter) -> None:
+    """Raise InputError where only a base shows what a tensor is, or whether one is missing."""
+    for tensor, other in adapter.config.doubtful.items():
+        raise InputError(
+            f"may be that tensor of the model, or {other}: nothing shows whether the word after modules_to_save in its name is that of "
+            "an adapter or of a layer",
+            path=name(adapter),
+            tensor=tensor,
+            hint="name the model with --base, which shows it; or save the adapter with save_pretrained",
+            code="E-KEY",
+        )
+    for module in adapter.config.missing:
+        raise InputError(
+            f"modules_to_save names {module!r}, no tensor belongs to that, and it is not known whether the model has such a module",
+            path=name(adapter),
+            hint="name the model with --base, which shows it; or save the adapter again, if it was trained",
+            code="E-KEY",
+        )
 
 
 def in_file(arranged: Arrangement, out: Path, format: str) -> Arrangement:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.factors import Factors
 from adapterops.adapters.proof import Image
+from adapterops.errors import AdapterOpsError, count
 from adapterops.formats.registry import Arrangement
+from adapterops.provenance.history import sources
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
@@ -46,6 +48,8 @@ class Saved:
     """Whether its files are those that it was read from, byte for byte."""
     note: str | None = None
     """What is stored otherwise than it was asked for."""
+    kinds: tuple[str, ...] = ()
+    """What was copied that cannot be written as factors: nothing was computed, and no module has a norm."""
 
     @property
     def rounding(self) -> float:
@@ -102,6 +106,22 @@ class Found:
         dropped = tuple(module for module, kept in self._modules.items() if not kept.rank)
         modules = {module: each for module, each in self._modules.items() if module not in vectors}
         return Saved(out, modules, dropped, size, _energy(norm, error), proven, copied, self._arranged.note)
+
+
+def copied_whole(saved: Saved, adapter: Adapter, again: Adapter) -> Saved:
+    """What was saved of an adapter whose files were copied without looking at its updates, and read `again`.
+
+    Raises:
+        AdapterOpsError: they are not the bytes that were read.
+    """
+    hashes = [source.digest() for each in (adapter, again) for source in sources(each.history)]
+    if len(set(hashes)) > 1:
+        raise AdapterOpsError("is not what was read, though nothing was done to it", path=saved.path)
+    kinds = sorted({each.kind for each in adapter.layout.values()})
+    modules = {module: Kept(each.rank, None, 1.0) for module, each in adapter.layout.items()}
+    return replace(
+        saved, modules=modules, kinds=(*kinds, *([count(len(adapter.full), "full tensor")] * bool(adapter.full)))
+    )
 
 
 def kept(adapter: Adapter, saved: Saved, exact: bool) -> dict[str, Any]:

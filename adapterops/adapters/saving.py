@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters import proof
-from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered, name
-from adapterops.adapters.copying import unchanged
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.copying import Verbatim, unchanged
 from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.planning import arrangement, in_file, working_memory
-from adapterops.adapters.saved import Found, Saved, kept
+from adapterops.adapters.saved import Found, Saved, copied_whole, kept
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import InputError, OptionError
+from adapterops.errors import OptionError
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import (
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 
 NOTHING: Mapping[str, Path] = {}
-FUSE = "fuse it into its base by itself: adapterops fuse BASE ADAPTER"
 
 
 def save_adapter(
@@ -70,7 +69,7 @@ def save_adapter(
     DoRA is written as it was opened, where the format has a place for its lengths; what was made of it is not.
 
     An adapter to which nothing was done is copied, where its format would have the same tensors: with its scales, and
-    all that its header and config say.
+    all that its header and config say. So is one that cannot be written as factors, such as (IA)³ or full tensors alone.
 
     A dense update is saved as its best approximation of the rank in the layout; what that loses is in the result. The
     experts of one parameter all get the largest rank among them, with zeros: PEFT has one for all.
@@ -90,18 +89,18 @@ def save_adapter(
     Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
     """
     out = Path(out)
-    check_saveable(adapter, out)
+    form = format or adapter.config.format
+    arranged = in_file(arrangement(adapter, dtype, format), out, form)
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
     how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
     for source in inputs:
         source.fetch()
-    form = format or adapter.config.format
-    arranged = in_file(arrangement(adapter, dtype, format), out, form)
     opened, adapter = adapter, with_magnitudes(adapter)
     with local.background() as background, staged(out, force=force, single=named_file(out)) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
-        modules, copies = chain(*arranged.groups.values()), unchanged(opened, arranged, form, dtype)
+        copies = unchanged(opened, arranged, form, dtype)
+        modules = () if isinstance(arranged, Verbatim) else chain(*arranged.groups.values())
         compute = as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms)
         with closing(local.run(compute, modules, how=how)) as results:
             return complete_adapter(
@@ -116,31 +115,6 @@ def save_adapter(
                 copies=copies,
                 how=replace(how, progress=None),
             )
-
-
-def check_saveable(adapter: Adapter, out: Path) -> None:
-    """Raise what `save_adapter` would of an adapter, before anything is computed."""
-    if not adapter.layout:
-        only = " but full tensors, which are neither merged nor cut" if adapter.full else " to save"
-        raise OptionError(f"the adapter has no modules{only}", path=out, hint=FUSE if adapter.full else None)
-    check_needs_no_base(with_magnitudes(adapter), "saved as LoRA")
-    check_ordered(adapter)
-    for tensor, other in adapter.config.doubtful.items():
-        raise InputError(
-            f"may be that tensor of the model, or {other}: nothing shows whether the word after modules_to_save in its name is that of "
-            "an adapter or of a layer",
-            path=name(adapter),
-            tensor=tensor,
-            hint="name the model with --base, which shows it; or save the adapter with save_pretrained",
-            code="E-KEY",
-        )
-    for module in adapter.config.missing:
-        raise InputError(
-            f"modules_to_save names {module!r}, no tensor belongs to that, and it is not known whether the model has such a module",
-            path=name(adapter),
-            hint="name the model with --base, which shows it; or save the adapter again, if it was trained",
-            code="E-KEY",
-        )
 
 
 def complete_adapter(
@@ -171,7 +145,7 @@ def complete_adapter(
             deque(tensors, 0)
         else:
             _write(folder / arranged.file, arranged, tensors, found.ranks, disk.later)
-        if not found.ranks:
+        if not found.ranks and not isinstance(arranged, Verbatim):
             raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
         documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
@@ -186,13 +160,17 @@ def complete_adapter(
                 open_adapter(folder / arranged.file if named_file(out) else folder, allow_nonfinite=True)
             )
         hashing = background.submit(lambda: {file: described(folder / file) for file in files})
-        proven = proof.prove(again, found.images, how)
-        found.measured(proof.norms(again, found.images, found.unmeasured))
+        proven = 0.0
+        if not isinstance(arranged, Verbatim):
+            proven = proof.prove(again, found.images, how)
+            found.measured(proof.norms(again, found.images, found.unmeasured))
         outputs = hashing.result()
         disk.wait()
     size = (folder / arranged.file).stat().st_size
     saved = found.saved(out, size, magnitudes_of(adapter.layout), proven=proven, copied=bool(copies))
     read = inputs()
+    if isinstance(arranged, Verbatim):
+        saved = copied_whole(saved, adapter, again)
     for source in sources(adapter.history):
         source.check_unchanged()
     check_distinct([each for each, source in zip(read, sources(adapter.history), strict=True) if source.summed])

@@ -17,6 +17,7 @@ from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError
 from adapterops.methods.scaling import AUTO
 from adapterops.operations.comparing import comparison as comparing
+from adapterops.operations.replication import replicated
 from adapterops.operations.uniting import named_as
 from adapterops.provenance.history import Step
 from adapterops.storage.documents import check_documents, write_documents
@@ -57,6 +58,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
         check_documents({plan: b""}, [source.path for source in sources], force=False)
     if base is not None:
         model = looking.model(base)
+        model = replicated(model, adapters)
         adapters = [named_as(adapter, model) for adapter in adapters]
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=looking.how(progress))

@@ -15,6 +15,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options
 from adapterops.engine.execution import Execution, Progress
+from adapterops.operations.replication import replicated
 from adapterops.operations.targets.based import on_base
 from adapterops.storage.place import Place
 
@@ -37,7 +38,9 @@ class Looking:
 
     def adapters_for(self, base: Checkpoint, places: Sequence[Place]) -> list[Adapter]:
         """Adapters with the parts of their projections in the order of this model, and what else it settles."""
-        return [on_base(self.adapter(each), base) for each in places]
+        adapters = [self.adapter(each) for each in places]
+        base = replicated(base, adapters)
+        return [on_base(each, base) for each in adapters]
 
     def how(self, progress: Progress | None) -> Execution:
         return Execution(workers=self.workers, memory=self.memory, progress=progress)

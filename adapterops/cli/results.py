@@ -121,8 +121,13 @@ def merges(made: Made) -> Iterator[Step]:
 
 def _print_adapter(made: Made, saved: Saved) -> None:
     kept = [each for each in saved.modules.values() if each.rank]
-    ranks = span(sorted({each.rank for each in kept}))
-    line(f"wrote {saved.path}: {count(len(kept), 'module')}, rank {ranks}, {amount(saved.bytes, 'B')}")
+    ranks = ", ".join(saved.kinds) or f"rank {span(sorted({each.rank for each in kept}))}"
+    line(f"wrote {saved.path}: {count(len(kept), 'module')}, {ranks}, {amount(saved.bytes, 'B')}")
+    if saved.kinds:
+        line("  nothing had to be computed: every byte is the same")
+        if any(each.reads in ("weight", "shape") for each in made.result.layout.values()):  # type: ignore[union-attr]
+            line("  --base BASE makes LoRA of it, which depends on the base")
+        return
     if saved.copied:
         line("  it is in that format already: copied byte for byte")
     if saved.note:

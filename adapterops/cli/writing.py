@@ -147,7 +147,8 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
     if isinstance(result, Adapter):
         ranks = sorted({layout.rank for layout in result.layout.values()})
         size = amount(plan.bytes, "B")
-        line(f"would write {out}: {count(len(result.layout), 'module')}, rank {span(ranks)}, at most {size}{there}")
+        of_rank = f", rank {span(ranks)}" if ranks else ""
+        line(f"would write {out}: {count(len(result.layout), 'module')}{of_rank}, at most {size}{there}")
     else:
         tensors, changed = len(result.layout), len(result.changed)
         files = f"{count(tensors, 'tensor')} in {count(len(plan.jobs), 'file')}, {amount(plan.bytes, 'B')}"

@@ -57,6 +57,7 @@ FACTS = {
     "lora_embeddings": "LoRA on embeddings",
     "experts": "LoRA on fused experts (target_parameters)",
     "adapter_name": "the adapter's name in the names of tensors",
+    "replication": "layers of the base that are replicated (layer_replication)",
     "full_names": "full names in target_modules",
     "rank": "the rank",
     "wide": "a rank above a dimension of its module",
@@ -87,16 +88,16 @@ ELSEWHERE = ("language", "images")
 DORA = {"dora", "dora_inputs", "dora_vector"}
 TRAINED = {"saved", "biases", "embeddings", "difference"}
 STOPS = {
-    NORMALIZE: {*DORA, "gain", *TRAINED},
-    BASED: {*DORA, "gain", *TRAINED},
-    TO_GGUF: {*DORA, "gain", *TRAINED},
+    NORMALIZE: {*DORA, "gain", "replication", *TRAINED},
+    BASED: {*DORA, "gain", "replication", *TRAINED},
+    TO_GGUF: {*DORA, "gain", "replication", *TRAINED},
     TRUNCATE: {*DORA, "gain"},
     TO_PEFT: {*DORA, "gain"},
     CUT_TO_PEFT: {*DORA, "gain"},
-    TO_COMFY: {*DORA, "gain", "experts", *TRAINED},
-    TO_DIFFUSERS: {*DORA, "gain", "experts", *TRAINED},
-    TO_KOHYA: {*DORA, "gain", "experts", *TRAINED},
-    TO_MLX: {*DORA, "gain", "experts", *TRAINED},
+    TO_COMFY: {*DORA, "gain", "experts", "replication", *TRAINED},
+    TO_DIFFUSERS: {*DORA, "gain", "experts", "replication", *TRAINED},
+    TO_KOHYA: {*DORA, "gain", "experts", "replication", *TRAINED},
+    TO_MLX: {*DORA, "gain", "experts", "replication", *TRAINED},
 }
 """Remedy → facts of which any makes it impossible; what is left then is to fuse."""
 
@@ -175,6 +176,7 @@ NOT_LORA = {
     "loha": refused("reads LoRA alone", NORMALIZE),
     "lokr": refused("reads LoRA alone", NORMALIZE),
     "base": refused("has nowhere to put them", OWN_BASE),
+    "replication": unknown(remedy=FUSE),
     "full_names": unknown("whether it takes full names in target_modules is not known"),
 }
 
@@ -191,6 +193,7 @@ RUNTIMES = {
             "started": refused(
                 "the newest ends with an error; older versions take it for LoRA on the base as it is", BASED
             ),
+            "replication": refused("the newest ends with an error; what older versions do is not known", FUSE),
             "rslora": fine("alpha over the root of r (since #6909)"),
             "rslora_experts": wrong("on fused experts use_rslora is not read (#55545)"),
             "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest honours the pattern"),

@@ -18,6 +18,7 @@ from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.stacks import is_single_expert
+from adapterops.operations.replication import replicated
 from adapterops.operations.targets.based import fitted
 from adapterops.operations.targets.table import resolve
 from adapterops.storage.place import Place
@@ -87,6 +88,8 @@ def facts_of(
         yield Fact("head", ", ".join(modules), modules)
     if files.config.experts:
         yield Fact("experts", ", ".join(files.config.experts), tuple(files.config.experts))
+    if files.config.replication:
+        yield Fact("replication", str([list(each) for each in files.config.replication]))
     if kind == "peft" and (named := {parse(n).adapter for n in _own(files)} - {None}):
         yield Fact("adapter_name", f"lora_A.{named.pop()}.weight")
     targets = files.config.targets or ()
@@ -180,6 +183,7 @@ def _full(files: AdapterFiles) -> Iterator[Fact]:
 def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Iterator[Fact]:
     """What a base says."""
     adapter = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle)
+    base = replicated(base, [adapter])
     try:
         resolve(fitted(adapter, base), base)
     except IncompatibleError as error:

@@ -18,6 +18,7 @@ from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, 
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.ties import untied
 from adapterops.formats.models.vocabulary import with_vocabulary
+from adapterops.operations.replication import of_its_layers, replicated
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.classifiers import made
 from adapterops.operations.targets.full_tensors import counterparts
@@ -50,7 +51,8 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
 
     ΔW and the sum are computed in `precision`, and rounded once, when they are saved. An adapted output embedding that
     the base shares with the input embedding becomes a tensor of its own, and the config says so. Full tensors may have
-    another vocabulary, whose size the config gets then; a tokenizer next to the adapter goes along.
+    another vocabulary, whose size the config gets then; a tokenizer next to the adapter goes along. Where the adapter is
+    for replicated layers of the base, the result has these, each with weights of its own, and its config says how many.
 
     Args:
         dtype: of the adapted weights; by default that of W.
@@ -63,6 +65,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     """
     if adapter.task_vector:
         return _fused(base, adapter, placed(adapter), {}, dtype, precision)
+    base, adapter = replicated(base, [adapter]), of_its_layers(adapter)
     adapter = on_base(adapter, base)
     return _fused(base, adapter, resolve(adapter, base), agreed_tokenizer(adapter.history), dtype, precision)
 
@@ -265,6 +268,12 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
     Raises:
         UnsupportedError: the adapter has full tensors; what the base had in their place is not known.
     """
+    if adapter.config.replication:
+        raise UnsupportedError(
+            "is for replicated layers of its base, which was another model",
+            path=name(adapter),
+            hint="use the base itself, which is what unfusing would give",
+        )
     adapter = fitted(adapter, fused)
     trained = [tensor for tensor in adapter.full if tensor.removesuffix(WEIGHT) not in adapter.layout]
     if trained:

@@ -32,6 +32,12 @@ def normalize(adapter: Adapter) -> Adapter:
     Cost: lazy; (out + in) R numbers a module.
     """
     check_needs_no_base(adapter, "written as LoRA")
+    if adapter.config.replication:
+        raise UnsupportedError(
+            "is for replicated layers of its base (layer_replication), which programs that serve adapters do not have",
+            path=name(adapter),
+            hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+        )
     if adapter.full:
         raise UnsupportedError(
             "is a full tensor (of modules_to_save, a bias, or an embedding), which LoRA cannot hold",

@@ -20,6 +20,7 @@ from adapterops.errors import InputError, UnsupportedError, VerificationError, a
 from adapterops.operations.fusion import fuse
 from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored, rounding
+from adapterops.operations.replication import of_its_layers, replicated
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.tensor_checks import ModuleCheck, check_tensor
 from adapterops.operations.tensor_types import tensor_types
@@ -192,6 +193,7 @@ def comparison(
     Raises:
         IncompatibleError: the adapter does not fit the base.
     """
+    base, adapter = replicated(base, [adapter]), of_its_layers(adapter)
     adapter = adapter if adapter.task_vector else on_base(adapter, base)
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected

@@ -14,7 +14,7 @@ from adapterops.adapters.planning import arrangement, plan_adapter, working_memo
 from adapterops.adapters.portions import portions, stored, write_portions
 from adapterops.adapters.portions import read as read_portion
 from adapterops.adapters.saved import Saved
-from adapterops.adapters.saving import check_saveable, complete_adapter
+from adapterops.adapters.saving import complete_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.finished import Shard
 from adapterops.checkpoints.finished import read as read_shard
@@ -167,7 +167,6 @@ class DividedAdapter:
     @cached_property
     def plan(self) -> Plan:
         output = self.output
-        check_saveable(self.adapter, self.out)
         if unchanged(self.adapter, self._arranged, output.format or self.adapter.config.format, output.dtype):
             raise UnsupportedError(
                 "nothing is done to the adapter: its files are copied as they are", hint="leave --part and --engine out"

@@ -54,9 +54,11 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         IncompatibleError: without a base, modules may be one under two names.
     """
     if "base" in opened.models:
+        from adapterops.operations.replication import replicated
         from adapterops.operations.uniting import named_alike
 
-        alike = named_alike(list(opened.adapters.values()), opened.models["base"])
+        adapters = list(opened.adapters.values())
+        alike = named_alike(adapters, replicated(opened.models["base"], adapters))
         return dict(zip(opened.adapters, alike, strict=True))
     check_named(list(opened.adapters.values()))
     return opened.adapters

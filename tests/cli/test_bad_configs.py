@@ -124,7 +124,6 @@ KINDS = {
     "a prompt": ({"peft_type": "P_TUNING"}, "it changes no weight of its base"),
     "a type from the future": ({"peft_type": "QUANTUM"}, "peft_type is 'QUANTUM': it is not handled"),
     "aLoRA": ({"alora_invocation_tokens": [1]}, "aLoRA is active only after certain tokens"),
-    "replicated layers": ({"layer_replication": [[0, 1]]}, "its layers are ranges of those of the base"),
     "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4'"),
     "a joined layer of the first PEFT": (
         {"enable_lora": [True, False]},

@@ -5,7 +5,7 @@ where they are linear written as LoRA again, which PEFT loads.
 from __future__ import annotations
 
 import json
-import re
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,7 @@ from peft.tuners.lora.variants import QALoraLinearVariant
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+import adapterops as ao
 from adapterops.cli.main import run
 
 TARGETS = ["q_proj", "v_proj"]
@@ -176,10 +177,12 @@ def test_what_is_linear_is_written_as_lora(tmp_path: Path, kind: str, capsys: py
     name, config = KINDS[kind]
     expected = made(tmp_path, name, config())
     if kind in BASED:
-        assert run(["convert", "adapter", "--to", "peft", "-o", "out"]) == 4
-        shown = capsys.readouterr().err
-        assert kind.split()[0].strip(",") in shown
-        assert "--base" in shown
+        assert run(["convert", "adapter", "--to", "peft", "-o", "kept"]) == 0
+        assert run(["normalize", "adapter", "-o", "out"]) == 4
+        for shown in capsys.readouterr():
+            assert kind.split()[0].strip(",") in shown
+            assert "--base" in shown
+        close(loaded(tmp_path, tmp_path / "kept"), expected)
     for command in (
         ["convert", "adapter", "--to", "peft"],
         ["merge", "adapter", "adapter", "-w", "0.25", "-w", "0.75"],
@@ -302,20 +305,63 @@ def test_qalora_on_weights_that_are_not_quantized(
 
 @pytest.mark.filterwarnings("ignore")
 def test_replicated_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The way on that is named is PEFT's model."""
+    """Each copy of a layer has an adapter of its own, and in a fused model weights of its own."""
     ranges = [[0, 2], [0, 1], [1, 2]]
     expected = made(tmp_path, "llama", peft.LoraConfig(r=3, target_modules=TARGETS, layer_replication=ranges))
-    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 4
-    shown = capsys.readouterr().err
-    assert "layer_replication is set" in shown
-    said = re.search(r"stack: \[.*?\]", shown)
-    assert said
-    Path("recipe.yaml").write_text(f"adapterops: 1\n{said[0].replace('BASE', 'base')}\n")
-    assert run(["run", "recipe.yaml", "-o", "stacked"]) == 0
-    path = tmp_path / "adapter/adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"layer_replication": None}))
-    assert run(["fuse", "stacked", "adapter", "-o", "fused"]) == 0
+    assert {module.split(".")[2] for module in ao.open_adapter("adapter").layout} == set("0123")
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    assert json.loads(Path("fused/config.json").read_text())["num_hidden_layers"] == 4
     close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+    assert run(["verify", "fused"]) == 0
+    assert run(["verify", "fused", "--base", "base", "--adapter", "adapter"]) == 0
+    ao.save_checkpoint(ao.fuse(ao.open_checkpoint("base"), ao.open_adapter("adapter")), "again")
+    assert Path("again/model.safetensors").read_bytes() == Path("fused/model.safetensors").read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_replicated_layers_stay_with_what_is_made_of_their_adapter(tmp_path: Path) -> None:
+    ranges = [[0, 2], [1, 2]]
+    expected = made(tmp_path, "llama", peft.LoraConfig(r=3, target_modules=TARGETS, layer_replication=ranges))
+    for out, line in (
+        ("cut", "truncate adapter --rank 3"),
+        ("half", "calc 0.5*a+0.5*a a=adapter"),
+        ("named", "convert adapter --to peft --base base --rank 3"),
+    ):
+        assert run([*line.split(), "-o", out]) == 0
+        assert json.loads(Path(out, "adapter_config.json").read_text())["layer_replication"] == ranges
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+        close(logits(peft.PeftModel.from_pretrained(model, out)), expected)
+        assert run(["fuse", "base", out, "-o", f"{out}-fused"]) == 0
+        close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / f"{out}-fused")), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_replicated_layers_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Layer 1 of one is not that of the other; no other format and no server has these layers."""
+    made(tmp_path, "llama", peft.LoraConfig(r=3, target_modules=TARGETS, layer_replication=[[0, 1], [0, 1]]))
+    shutil.copytree("adapter", "plain")
+    path = Path("plain/adapter_config.json")
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"layer_replication": None}))
+    for line in ("merge adapter plain", "fuse base adapter plain", "convert adapter plain"):
+        assert run([*line.split(), "-o", "out"]) in (2, 4)
+    assert run(["compare", "adapter", "plain"]) == 4
+    assert "its layer_replication is" in capsys.readouterr().err
+    for line in ("convert adapter --to mlx", "convert adapter --to gguf --base base", "normalize adapter"):
+        assert run([*line.split(), "-o", "out"]) == 4
+        assert "replicated layers" in capsys.readouterr().err
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    assert run(["unfuse", "fused", "adapter", "-o", "out"]) == 4
+    assert run(["check", "adapter", "--for", "vllm", "--base", "base"]) == 8
+    capsys.readouterr()
+    for ranges in ([[0, 9]], [[0, 1], [1, 3]]):
+        path.write_text(json.dumps(fields | {"layer_replication": ranges}))
+        assert run(["fuse", "base", "plain", "-o", "out"]) == 4
+        assert "the model has 2" in capsys.readouterr().err
+    for wrong in ([[1, 1]], [0, 1], "0-1", [[0, 1, 2]], [[0, True]], [[-1, 1]]):
+        path.write_text(json.dumps(fields | {"layer_replication": wrong}))
+        assert run(["show", "plain"]) == 3
+        assert "expected ranges of layers" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -127,6 +127,18 @@ def check_float(file: Header, parts: Parts) -> None:
             raise no_numbers(file.entries[name].dtype, file.path, name)
 
 
+def check_same(known: Mapping[str, Scaling], said: Mapping[str, float], where: str) -> None:
+    """Raise InputError for a module that the header of the file scales otherwise than its config does."""
+    for module, scale in said.items():
+        if scale != known[module].scale:
+            raise InputError(
+                f"the header states a scale of {scale:g}, and {where} one of {known[module].scale:g}",
+                tensor=module,
+                hint="find out which one it was trained with, and remove the other",
+                code="E-ALPHA",
+            )
+
+
 def agreeing(
     known: dict[str, Scaling], alphas: Mapping[str, float], where: str, said: str = TENSOR
 ) -> dict[str, Scaling]:

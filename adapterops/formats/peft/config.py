@@ -20,11 +20,6 @@ BASE_CHANGING = {
 """Beginnings of init_lora_weights under which the factors belong to a base that the stored one does not tell → way on."""
 
 REFUSED = {
-    "layer_replication": (
-        "its layers are ranges of those of the base, one above the other",
-        "write a base of these layers (adapterops run RECIPE -o STACKED, with stack: {layers} in the recipe), take the field "
-        "out of the config, and give STACKED as the base",
-    ),
     "loftq_config": ("its factors belong to a quantized base", BASE_CHANGING["loftq"]),
     "alora_invocation_tokens": ("aLoRA is active only after certain tokens", LOAD),
     "arrow_config": ("Arrow chooses an adapter per token", LOAD),
@@ -50,6 +45,9 @@ BIASES = ("all", "lora_only")
 
 KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
 """Fields that do not change the update and are passed on."""
+
+REPLICATION = "layer_replication"
+"""The field that says which layers of the base the model has, one above the other; passed on where it is set."""
 
 IGNORED = {
     "peft_version", "eva_config", "corda_config", "lora_ga_config", "monteclora_config", "velora_config", "runtime_config",
@@ -115,6 +113,13 @@ class AdapterConfig:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def replication(self) -> tuple[tuple[int, int], ...]:
+        """The ranges of layers of the base, the last of each excluded, that are the layers of the model; none where these are
+        those of the base.
+        """
+        return tuple((first, end) for first, end in self.fields.get(REPLICATION, ()))
+
+    @property
     def base_class(self) -> str | None:
         """The class of the model that PEFT wrapped, which it notes where an adapter has no task."""
         stated = (self.fields.get("auto_mapping") or {}).get("base_model_class")
@@ -157,9 +162,8 @@ def read_config(fields: Any) -> AdapterConfig:
             hint=known.hint if known else "update adapterops, or merge it into its base with the PEFT that made it",
         )
     own = {field for kind in kinds for field in (kind.alpha, kind.flag, *kind.fields) if field}
-    layers = _stack(fields.get("layer_replication"))
-    refused = {field: (why, way.replace("{layers}", layers)) for field, (why, way) in REFUSED.items()}
-    refused |= {field: (why, MERGE) for kind in kinds for field, why in kind.refused.items()}
+    _check_replication(fields.get(REPLICATION))
+    refused = REFUSED | {field: (why, MERGE) for kind in kinds for field, why in kind.refused.items()}
     for name, value in fields.items():
         if name not in own:
             _check_field(name, value, refused)
@@ -172,7 +176,8 @@ def read_config(fields: Any) -> AdapterConfig:
         fields.get("base_model_name_or_path") or None,
         fields.get("revision") or None,
         _stated_targets(fields),
-        {name: fields[name] for name in sorted(KEPT & fields.keys())},
+        {name: fields[name] for name in sorted(KEPT & fields.keys())}
+        | {name: fields[name] for name in (REPLICATION,) if fields.get(name)},
         _list("modules_to_save", fields.get("modules_to_save")),
         fields.get("bias") in BIASES,
         tuple(sorted(_list("target_parameters", fields.get("target_parameters")))),
@@ -196,17 +201,14 @@ def _list(what: str, names: Any) -> tuple[str, ...]:
     return tuple(names or [])
 
 
-def _stack(ranges: Any) -> str:
-    """Ranges of layers, the last of each excluded, as a recipe has them.
-
-    >>> _stack([[0, 2], [1, 3]]), _stack(True)
-    ('[{model: BASE, first: 0, end: 2}, {model: BASE, first: 1, end: 3}]', '[{model: BASE, first: 0, end: 16}, ...]')
-    """
-    try:
-        known = [f"{{model: BASE, first: {int(first)}, end: {int(end)}}}" for first, end in ranges]
-    except (TypeError, ValueError):
-        known = ["{model: BASE, first: 0, end: 16}", "..."]
-    return f"[{', '.join(known)}]"
+def _check_replication(ranges: Any) -> None:
+    """Raise InputError for what are no ranges of layers, the last of each excluded."""
+    pairs = [each for each in ranges if isinstance(each, list) and len(each) == 2] if isinstance(ranges, list) else []
+    whole = all(type(number) is int for pair in pairs for number in pair)
+    if ranges and not (pairs == ranges and whole and all(0 <= first < end for first, end in pairs)):
+        raise InputError(
+            f"{REPLICATION} is {ranges!r}, expected ranges of layers such as [[0, 4], [2, 6]]", code="E-CONFIG"
+        )
 
 
 def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) -> None:
@@ -223,7 +225,7 @@ def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) 
     if name in refused and value:
         why, hint = refused[name]
         raise UnsupportedError(f"{name} is set: {why}", hint=hint)
-    if value and name not in refused and name not in DERIVED | KEPT | IGNORED:
+    if value and name not in refused and name not in DERIVED | KEPT | IGNORED | {REPLICATION}:
         raise UnsupportedError(
             f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning",
             hint="update adapterops, or remove the field",

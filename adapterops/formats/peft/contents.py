@@ -20,11 +20,12 @@ from adapterops.formats.peft.agreement import (
     check_kinds,
     check_lora_bias,
     check_rows,
+    check_same,
     not_saved,
 )
 from adapterops.formats.peft.attentions import in_model, taken_out
 from adapterops.formats.peft.config import AdapterConfig, knows_sides, read_config
-from adapterops.formats.peft.header import of_each, stated
+from adapterops.formats.peft.header import EMBEDDED, contradicting, of_each, stated
 from adapterops.formats.peft.keys import BIAS, doubts, full_tensors, of_norms, token_rows
 from adapterops.formats.peft.parts import PRUNED, Parts, parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number, scalings
@@ -178,6 +179,10 @@ def _scalings(
     if fields is not None:
         with at(path=config_path if config_path.exists() else None):
             known = scalings(fields, ranks, stacked)
+        for others in contradicting(file.metadata, fields):
+            with at(tensor="the header"):
+                said = {module: each.scale for module, each in scalings(others, ranks, stacked).items()}
+            check_same(known, said, config_path.name if config_path.exists() else EMBEDDED)
         return agreeing(known, written, "config")
     ranks = {module: None if found[module].kind.name == PRUNED else rank for module, rank in ranks.items()}
     if header := stated(file.metadata):

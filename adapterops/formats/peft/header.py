@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterops.errors import InputError, at
@@ -48,6 +48,22 @@ def stated(metadata: Mapping[str, str]) -> dict[str, Any]:
     rank = _one({key: known[key] for key in ("r", "rank") if known.get(key) is not None})
     others = {key: known[key] for key in ("use_rslora", *PATTERNS) if key in known}
     return {"lora_alpha": alpha, **({"r": rank} if rank is not None else {}), **others}
+
+
+def contradicting(metadata: Mapping[str, str], fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The config as it is by what else the header says of scales: in plain entries, and in a whole config that is not this
+    one, where that is for one model. The rank is the tensors' own, whoever says it.
+
+    >>> list(contradicting({"alpha": "8", "r": "2"}, {"r": 4, "lora_alpha": 16}))
+    [{'r': 4, 'lora_alpha': 8}]
+    """
+    plain, whole = stated(metadata), packed(metadata)
+    alpha = "lora_alpha" if "lora_alpha" in fields else "alpha"
+    for other in (plain, whole if isinstance(whole, dict) and whole != fields else {}):
+        said = {alpha: other.get("lora_alpha", other.get("alpha"))}
+        said |= {key: other[key] for key in ("use_rslora", *PATTERNS) if key in other}
+        if said[alpha] is not None and alpha in fields:
+            yield {**fields, **said}
 
 
 def of_each(fields: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Scaling]:

@@ -10,6 +10,7 @@ from typing import Any
 import gguf
 import gguf_files
 import numpy as np
+import peft as library
 import pytest
 import torch
 from corpus import config, factors, write_adapter
@@ -215,3 +216,93 @@ def test_nothing_is_done_to_an_adapter_in_its_own_format(tmp_path: Path, row: st
     if form == "peft":
         assert run(["calc", "a", f"a={source}", "-o", str(tmp_path / "same")]) == 0
         assert all((tmp_path / "same" / name).read_bytes() == (source / name).read_bytes() for name in PEFT)
+
+
+def _tiny() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.LayerNorm(16), torch.nn.Linear(16, 16))
+
+
+OTHERS: dict[str, Callable[[], Any]] = {
+    "(IA)³": lambda: library.IA3Config(target_modules=["0", "2"], feedforward_modules=["2"]),
+    "OFT": lambda: library.OFTConfig(r=0, oft_block_size=8, target_modules=["0", "2"]),
+    "BOFT": lambda: library.BOFTConfig(boft_block_size=4, target_modules=["0", "2"]),
+    "VeRA": lambda: library.VeraConfig(r=4, target_modules=["0", "2"]),
+    "QA-LoRA": lambda: library.LoraConfig(r=4, use_qalora=True, qalora_group_size=4, target_modules=["0", "2"]),
+    "PiSSA": lambda: library.LoraConfig(r=4, init_lora_weights="pissa", target_modules=["0", "2"]),
+    "2 full tensors": lambda: library.LNTuningConfig(target_modules=["1"]),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("line", ["convert {} --to peft", "calc a a={}"], ids=["convert", "calc"])
+def test_what_is_no_lora_is_kept_where_nothing_is_to_be_computed(
+    tmp_path: Path, kind: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without looking at the weight, and so by every byte: also its header, its names and its dtypes."""
+    source = tmp_path / "a"
+    library.get_peft_model(_tiny(), OTHERS[kind]()).save_pretrained(source)
+    words = line.format(source).split()
+    assert run([*words, "-o", str(tmp_path / "planned"), "--dry-run"]) == 0
+    assert run([*words, "-o", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert kind in told
+    assert "every byte is the same" in told
+    assert "energy" not in told
+    for name in PEFT:
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+    manifest = json.loads((tmp_path / "out/adapterops.json").read_text())
+    assert set(PEFT) <= manifest["outputs"].keys()
+
+
+@pytest.mark.parametrize("kind", ["(IA)³", "OFT", "BOFT"])
+def test_what_is_no_lora_is_refused_where_something_is_to_be_computed(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "a"
+    library.get_peft_model(_tiny(), OTHERS[kind]()).save_pretrained(source)
+    for line in ("convert {} --to kohya", "convert {} --to peft --dtype F16", "normalize {}", "calc 2*a a={}"):
+        assert run([*line.format(source).split(), "-o", str(tmp_path / "out")]) == 4, line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_changes_nothing_of_what_is_no_lora(tmp_path: Path) -> None:
+    """(IA)³ scales biases, too, which a base may lack."""
+    source = tmp_path / "a"
+    library.get_peft_model(_tiny(), OTHERS["(IA)³"]()).save_pretrained(source)
+    weights = {f"{name}.weight": torch.zeros(16, 16) for name in ("0", "2")}
+    save_file(weights, tmp_path / "base.safetensors")
+    line = ["convert", str(source), "--to", "peft", "--base", str(tmp_path / "base.safetensors")]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / PEFT[0]).read_bytes() == (source / PEFT[0]).read_bytes()
+
+
+def test_qalora_with_its_base_is_written_as_the_lora_that_it_is_there(tmp_path: Path) -> None:
+    """The files have the names and shapes that LoRA would have, and mean something else."""
+    source = tmp_path / "a"
+    model = library.get_peft_model(_tiny(), OTHERS["QA-LoRA"]())
+    for name, values in model.named_parameters():
+        if "lora_" in name:
+            values.data.normal_(generator=torch.Generator().manual_seed(1))
+    model.save_pretrained(source)
+    save_file({f"{name}.weight": torch.zeros(16, 16) for name in ("0", "2")}, tmp_path / "base.safetensors")
+    line = ["convert", str(source), "--to", "peft", "--base", str(tmp_path / "base.safetensors")]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    found = ao.open_adapter(tmp_path / "out")
+    assert {each.kind for each in found.layout.values()} == {"LoRA"}
+    x = torch.randn(3, 16)
+    layer = model.base_model.model[0]
+    expected = (layer(x) - layer.base_layer(x)).detach().numpy()
+    np.testing.assert_allclose(x.numpy() @ found.updates["0"].dense().T, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_experts_of_mlx_are_kept(tmp_path: Path) -> None:
+    """Which are not written for MLX anew."""
+    (tmp_path / "a").mkdir()
+    torch.manual_seed(0)
+    module = "model.layers.0.mlp.switch_mlp.up_proj"
+    tensors = {f"{module}.lora_a": torch.randn(4, 2, 6), f"{module}.lora_b": torch.randn(4, 8, 2)}
+    save_file(tensors, tmp_path / "a/adapters.safetensors", {"format": "mlx"})
+    fields = {"fine_tune_type": "lora", "num_layers": -1, "lora_parameters": {"rank": 2, "scale": 2.0, "dropout": 0.0}}
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps(fields))
+    assert run(["convert", str(tmp_path / "a"), "--to", "mlx", "-o", str(tmp_path / "out")]) == 0
+    for name in ("adapters.safetensors", "adapter_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()

@@ -80,7 +80,7 @@ def test_a_base_says_what_depends_on_it(capsys: Capture) -> None:
 
 
 def test_what_cannot_be_read_is_said_as_elsewhere(capsys: Capture) -> None:
-    write_adapter(Path("replicated"), fields=config(2, layer_replication=[[0, 1]]))
-    assert run(["check", "replicated", "--for", "vllm"]) == 4
+    write_adapter(Path("alora"), fields=config(2, alora_invocation_tokens=[1]))
+    assert run(["check", "alora", "--for", "vllm"]) == 4
     assert run(["check", "nothing"]) == 5
     assert run(["check", "rs", "--for", "nobody"]) == 2

@@ -47,6 +47,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor], set[str]]] = {
     "rslora": ({"use_rslora": True}, {}, {"rslora"}),
     "patterns": ({"alpha_pattern": {"v_proj": 2}}, {}, {"alpha_pattern"}),
     "an alpha with a point": ({"lora_alpha": 4.0}, {}, {"float_alpha"}),
+    "replicated layers": ({"layer_replication": [[0, 1], [0, 1]]}, {}, {"replication"}),
     "dora": ({"use_dora": True}, LENGTHS, {"dora"}),
     "full": ({"modules_to_save": ["norm"]}, NORM, {"saved"}),
     "full, and not there": ({"modules_to_save": ["classifier", "score"]}, {}, {"saved"}),

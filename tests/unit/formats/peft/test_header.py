@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,28 @@ def test_another_alpha_is_refused(tmp_path: Path) -> None:
     alphas = {f"{Q}.alpha": torch.tensor(2.0), f"{K}.alpha": torch.tensor(8.0)}
     with pytest.raises(InputError, match="its alpha tensor says 2"):
         scales(tmp_path, {"lora_alpha": "8"}, more=alphas)
+
+
+PACKED = {"lora_adapter_metadata": '{"r": 4, "lora_alpha": 8, "rank_pattern": {"k_proj": 2}}'}
+
+
+@pytest.mark.parametrize("entry", ["lora_alpha", "network_alpha", "alpha"])
+def test_a_config_in_the_header_that_other_entries_contradict(tmp_path: Path, entry: str) -> None:
+    """Programs read one or the other: which of them is meant cannot be known."""
+    assert scales(tmp_path, PACKED) == scales(tmp_path, {**PACKED, entry: "8.0", "r": "4"}) == [4.0, 2.0]
+    with pytest.raises(InputError, match="header states a scale of 2, and lora_adapter_metadata one of 4"):
+        scales(tmp_path, {**PACKED, entry: "4"})
+    with pytest.raises(InputError, match="header states a scale of"):
+        scales(tmp_path, {**PACKED, entry: "8", "use_rslora": "true"})
+
+
+@pytest.mark.parametrize("header", [{"lora_alpha": "4"}, {"lora_adapter_metadata": '{"r": 4, "lora_alpha": 4}'}])
+def test_a_config_next_to_a_file_that_its_header_contradicts(tmp_path: Path, header: dict[str, str]) -> None:
+    fields = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "rank_pattern": {"k_proj": 2}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(fields))
+    assert scales(tmp_path, {"format": "pt"}) == scales(tmp_path, PACKED) == [4.0, 2.0]
+    with pytest.raises(InputError, match=r"header states a scale of 2, and adapter_config.json one of 4"):
+        scales(tmp_path, header)
 
 
 def test_what_is_left_of_adalora_does_not_say_its_divisor(tmp_path: Path) -> None:
