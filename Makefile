@@ -15,6 +15,8 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
+# Some containers set it, and each of hundreds of processes compiles what it imports, then.
+export PYTHONDONTWRITEBYTECODE =
 .PHONY: demo test tests test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
 
 demo: $(VENV)/.demo

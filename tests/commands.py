@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import pkgutil
 import re
 import signal
 import sys
@@ -14,14 +15,18 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+import adapterops
+
 PATIENCE = 30
 """Seconds after which a process is taken to hang."""
 
-# Imports take a while: one server does them once, and every command is a fork of that. Fusing needs no torch.
+# Imports take a while: one server does them once, and every command is a fork of that.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["adapterops.cli.main", "adapterops.cli.fuse", "adapterops.updates.survival", "adapterops.updates.lowrank"]
-)
+NOT_BEFORE = {"adapterops.__main__", "adapterops.storage.pickles"}
+"""What begins a command, and what imports torch, as few commands do."""
+
+MODULES = {found.name for found in pkgutil.walk_packages(adapterops.__path__, "adapterops.")} - NOT_BEFORE
+CONTEXT.set_forkserver_preload([*sorted(MODULES), "huggingface_hub.hf_api"])
 
 
 class Fault(NamedTuple):
