@@ -29,6 +29,11 @@ MODULES = {found.name for found in pkgutil.walk_packages(adapterops.__path__, "a
 CONTEXT.set_forkserver_preload([*sorted(MODULES), "huggingface_hub.hf_api"])
 
 
+def written(descriptor: int) -> None:
+    """`os.fsync` without the wait for the disk: no test takes the power away, and those of faults count or fail the call."""
+    os.fstat(descriptor)
+
+
 class Fault(NamedTuple):
     """What befalls the nth call of a function of `os` that is about a path
     which `where` matches: before it, or after.
@@ -144,6 +149,7 @@ def _child(
         stream.close()
     sys.stdout, sys.stderr = open(1, "w"), open(2, "w", 1, errors="backslashreplace")  # noqa: SIM115  # as Python opens them
     sys.argv = ["adapterops", *arguments]
+    os.fsync = written
     exec(setup, {"pause": pause})
     for fault in faults:
         setattr(os, fault.function, faulty(fault, lambda action=fault.action: act(action)))  # type: ignore[misc]  # the type of a default is not inferred
