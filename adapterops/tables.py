@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 TITLE = re.compile(r"^\[(\w+)\].*\n", re.MULTILINE)
 
 
 @cache
-def text(package: str, name: str, table: str) -> str:
-    """The lines of a table: of the file `name` in the folder `tables` of a package, what follows a title `[TABLE] ...`."""
-    parts = TITLE.split(files(package).joinpath("tables", name).read_text(encoding="utf-8"))
-    return dict(zip(parts[1::2], parts[2::2], strict=True))[table]
+def texts(file: Path) -> dict[str, str]:
+    """The tables of a file: what follows each title `[NAME] what it says`, by its name."""
+    parts = TITLE.split(file.read_text(encoding="utf-8"))
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 @cache
-def ruled(package: str, name: str, table: str) -> dict[str, tuple[str, ...]]:
-    """Of such a table: word → the lines that are indented below a line with it, or below the last of several such lines.
-
-    >>> ruled("adapterops.formats.models", "renames.txt", "PASSED")["falcon_mamba"]
-    ('mixer.dt_proj',)
-    """
-    found: dict[str, tuple[str, ...]] = {}
+def ruled(file: Path, name: str) -> dict[str, tuple[str, ...]]:
+    """Of such a table: word → the lines that are indented below a line with it, or below the last of several such lines."""
+    found: dict[str, list[str]] = {}
     words: list[str] = []
     above = " "
-    for line in text(package, name, table).splitlines():
+    for line in texts(file)[name].splitlines():
         if line.startswith(" "):
-            found |= {each: (*found[each], line.strip()) for each in words}
+            for each in words:
+                found[each].append(line.strip())
         else:
             words = line.split() if above.startswith(" ") else words + line.split()
-            found |= {each: found.get(each, ()) for each in line.split()}
+            for each in line.split():
+                found.setdefault(each, [])
         above = line
-    return found
+    return {each: tuple(lines) for each, lines in found.items()}

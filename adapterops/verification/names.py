@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from adapterops.storage.tensors import Spec
@@ -22,6 +23,7 @@ LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
 """Lists with a module for each expert → the projection."""
 HEAD = "lm_head"
 EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"}
+TABLES = Path(__file__).parent / "tables" / "names.txt"
 INSIDE = {(), ("decoder",), ("text_model",)}
 """What the input embedding of a model that generates may be in."""
 
@@ -61,7 +63,7 @@ def key(name: str) -> Parts:
 @cache
 def saved(model_type: str) -> dict[Parts, Parts]:
     """What names of a model begin with → what those in its files do; `#` is a number of the former."""
-    pairs = (rule.split("=>") for rule in ruled(__package__, "names.txt", "SAVED").get(model_type, ()))
+    pairs = (rule.split("=>") for rule in ruled(TABLES, "SAVED").get(model_type, ()))
     return {_parts(model): _parts(file) for model, file in pairs}
 
 

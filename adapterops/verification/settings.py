@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache, partial
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from adapterops.tables import text
+from adapterops.tables import texts
 
 Config = Mapping[str, Any]
 
@@ -28,6 +29,7 @@ ROTARY = re.compile(
 )
 """What belongs to rotary positions, which transformers has written in several ways."""
 
+TABLES = Path(__file__).parent / "tables" / "settings.txt"
 KINDS = {"None": "default", "mrope": "default", "su": "longrope"}
 THETA = ("rope_theta", "rotary_emb_base", "global_rope_theta")
 PART = ("partial_rotary_factor", "rotary_pct")
@@ -185,12 +187,9 @@ def _default(field: str, kind: str) -> Any:
     return values.get(kind, values["*"])
 
 
-table = partial(text, __package__, "settings.txt")
-
-
 @cache
 def _types() -> frozenset[str]:
-    return frozenset(table("TYPES").split())
+    return frozenset(texts(TABLES)["TYPES"].split())
 
 
 @cache
@@ -213,7 +212,7 @@ def _names() -> dict[str, dict[str, str]]:
 
 def _pairs(name: str) -> Iterator[tuple[str, str, str]]:
     """Of a table: both sides of each pair, and each type that it holds for."""
-    for block in re.split(r"\n(?! )", table(name).strip()):
+    for block in re.split(r"\n(?! )", texts(TABLES)[name].strip()):
         pairs, _, kinds = " ".join(block.split()).partition(" of ")
         for pair in pairs.split():
             left, _, right = pair.partition("=")

@@ -24,23 +24,20 @@ four
 
 
 @pytest.fixture
-def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "some.txt").write_text(WRITTEN, encoding="utf-8")
-    monkeypatch.setattr(tables, "files", lambda package: tmp_path / package)
-    return "some.txt"
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "some.txt").write_text(WRITTEN, encoding="utf-8")
+    return tmp_path / "some.txt"
 
 
-def test_what_is_indented_holds_for_the_words_above_it(name: str) -> None:
-    rules = tables.ruled(".", name, "RULES")
+def test_what_is_indented_holds_for_the_words_above_it(file: Path) -> None:
+    rules = tables.ruled(file, "RULES")
     assert rules == {"one": ("a => b", "[c] d"), "two": ("a => b", "[c] d"), "three": ("a => b", "[c] d", "e")}
 
 
-def test_words_may_have_nothing_below(name: str) -> None:
-    assert tables.ruled(".", name, "WORDS") == {"one": (), "two": (), "four": ()}
+def test_words_may_have_nothing_below(file: Path) -> None:
+    assert tables.ruled(file, "WORDS") == {"one": (), "two": (), "four": ()}
 
 
-def test_text_is_what_follows_a_title(name: str) -> None:
-    assert tables.text(".", name, "WORDS").split() == ["one", "two", "four"]
-    with pytest.raises(KeyError):
-        tables.text(".", name, "NONE")
+def test_a_table_is_what_follows_its_title(file: Path) -> None:
+    assert list(tables.texts(file)) == ["RULES", "WORDS"]
+    assert tables.texts(file)["WORDS"].split() == ["one", "two", "four"]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from adapterops.formats.models.architectures import WEIGHT
@@ -17,7 +18,7 @@ from adapterops.tables import ruled
 
 OUT_IN, IN_OUT, EITHER = "out, in", "in, out", "either"
 FUSED = {"TRANSPOSED": IN_OUT, "EITHER": EITHER}
-table = partial(ruled, __package__, "renames.txt")
+table = partial(ruled, Path(__file__).parent / "tables" / "renames.txt")
 
 
 @dataclass(frozen=True)

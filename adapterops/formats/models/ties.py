@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from adapterops.errors import UnsupportedError
@@ -22,7 +23,7 @@ from adapterops.storage.tensors import Spec
 from adapterops.tables import ruled
 
 NUMBER = "{}"
-table = partial(ruled, __package__, "tied.txt")
+table = partial(ruled, Path(__file__).parent / "tables" / "tied.txt")
 IN_A_LAYER = re.compile(r"\.\d+\.")
 _SHARED = "is tied to other tensors of the base, and untying them would make it another model"
 
