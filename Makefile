@@ -15,6 +15,10 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
+# Some containers set it, and each of hundreds of processes compiles what it imports, then.
+export PYTHONDONTWRITEBYTECODE =
+# Tests write a hundred thousand small files: in memory, where 4 GB of it are given to files.
+IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { print "TMPDIR=/dev/shm" }')
 .PHONY: demo test tests test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
 
 demo: $(VENV)/.demo
@@ -24,7 +28,7 @@ test: $(VENV)/.dev
 	$(MAKE) --jobs=2 check tests
 
 tests: $(VENV)/.dev
-	$(BIN)/pytest -q -n 3 --dist loadfile tests
+	$(IN_MEMORY) $(BIN)/pytest -q -n 3 --dist loadfile tests
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -q -m gpu tests/gpu

@@ -460,7 +460,7 @@ output embedding, or needs more than tokens. *unverified*: what is fused is righ
 names that `fuse` knows, does not say so. That and *wrong* are defects.
 
 What a model shares (output and input embedding, mostly) is in its files once. An adapter on one end makes every end a
-tensor of its own in the fused model, and config.json says so; `adapterops/formats/models/tied.py` has the ends of each class.
+tensor of its own in the fused model, and config.json says so; `adapterops/formats/models/tables/tied.txt` has the ends of each class.
 T5 and its kin have no such config, and an adapter on one of their ends is refused.
 
 Mamba and Falcon-Mamba (`dt_proj`), NeoMME (`unembedding_projection`) and the attention of torch in SigLIP's head (`out_proj`)

@@ -1,4 +1,4 @@
-"""Writes adapterops/formats/models/renames.py: how transformers renames the tensors of a file when it loads a model.
+"""Writes adapterops/formats/models/tables/renames.txt: how transformers renames the tensors of a file when it loads a model.
 
 `python benchmarks/renames.py`: the conversions of each class of the sweep, as the installed transformers has them.
 """
@@ -16,15 +16,12 @@ from typing import Any
 
 import architectures
 
-TABLE = Path(__file__).parent.parent / "adapterops" / "formats" / "models" / "renames.py"
-HEAD = '''"""How transformers {version} renames the tensors of a file when it loads a model, by model type: tables, and nothing else.
+TABLE = Path(__file__).parent.parent / "adapterops" / "formats" / "models" / "tables" / "renames.txt"
+HEAD = """How transformers {version} renames the tensors of a file when it loads a model, by model type: tables, and nothing else.
 
 Written by benchmarks/renames.py. Lines of types, each followed by what holds for these, indented.
+
 """
-
-from __future__ import annotations
-
-'''
 
 
 def named(transform: Any) -> list[str]:
@@ -224,7 +221,7 @@ def main() -> None:
     text += block(
         "PASSED",
         passed,
-        "Ends of the names of Linear layers whose weight the model reads without calling them; with the type of a backbone,\n"
+        "Ends of the names of Linear layers whose weight the model reads without calling them; with the type of a backbone, "
         "of layers in that for which PEFT, when it loads LoRA, looks under names that they do not have.",
     )
     text += block("PLACES", inner["where"], "Model types whose config chooses a backbone, and where they have it.")
@@ -248,22 +245,23 @@ def main() -> None:
 
 def known() -> set[str]:
     """The types that have renamings in the table that stands."""
-    from adapterops.formats.models.loading import ruled
-    from adapterops.formats.models.renames import RENAMES
+    from adapterops.formats.models.loading import table
 
-    return set(ruled(RENAMES))
+    return set(table("RENAMES"))
 
 
 def block(name: str, found: dict[tuple[str, ...], set[str]], what: str) -> str:
-    lines = [f'{name} = r"""']
+    """A table, as `adapterops.tables` reads it."""
+    lines = [f"[{name}] {what}"]
     for rules, types in sorted(found.items(), key=lambda item: sorted(item[1])):
         lines += wrapped(types) if rules else []
         lines += [f"    {rule}" for rule in rules]
-    return "\n".join([*lines, '"""', f'"""{what}"""', "", ""])
+    return "\n".join([*lines, "", ""])
 
 
 def words(name: str, found: set[str], what: str) -> str:
-    return f'{name} = """\n' + "\n".join(wrapped(found)) + f'\n"""\n"""{what}"""\n\n'
+    """A table of words with nothing below them."""
+    return "\n".join([f"[{name}] {what}", *wrapped(found), "", ""])
 
 
 def wrapped(found: set[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writes adapterops/verification/saved_names.py: what transformers calls the tensors of a model in its files.
+"""Writes adapterops/verification/tables/names.txt: what transformers calls the tensors of a model in its files.
 
 `python benchmarks/saved_names.py`: each class of the sweep is built tiny from random numbers and saved, and a tensor of
 the file is the one of the model that holds the same numbers. So the names are measured, and not those of
@@ -22,15 +22,12 @@ from renames import block
 from adapterops.storage.tensors import Spec
 from adapterops.verification.names import Base, Parts, UnplacedError, bare, fitted, followed
 
-TABLE = Path(__file__).parent.parent / "adapterops" / "verification" / "saved_names.py"
-HEAD = '''"""What transformers {version} calls the tensors of a model in its files, by model type: a table, and nothing else.
+TABLE = Path(__file__).parent.parent / "adapterops" / "verification" / "tables" / "names.txt"
+HEAD = """What transformers {version} calls the tensors of a model in its files, by model type: a table, and nothing else.
 
 Written by benchmarks/saved_names.py. Lines of types, each followed by what holds for these, indented.
+
 """
-
-from __future__ import annotations
-
-'''
 
 
 def numbers(model: Any) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Writes adapterops/verification/saved_settings.py: what a config of transformers stands for where it is silent.
+"""Writes adapterops/verification/tables/settings.txt: what a config of transformers stands for where it is silent.
 
 `python benchmarks/settings.py`: the defaults of every class. What a class derives from other fields has no default.
 """
@@ -8,21 +8,19 @@ from __future__ import annotations
 import json
 import logging
 import re
+import textwrap
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).parent.parent / "adapterops" / "verification" / "saved_settings.py"
-HEAD = '''"""What configs of transformers {version} stand for where they are silent, by model type: tables, and nothing else.
+TABLE = Path(__file__).parent.parent / "adapterops" / "verification" / "tables" / "settings.txt"
+HEAD = """What configs of transformers {version} stand for where they are silent, by model type: tables, and nothing else.
 
-Written by benchmarks/settings.py. Of a field the default of most types, and below it others with the types that have them.
+Written by benchmarks/settings.py. Lines of pairs, then `of` and the types that they hold for; the rest of each is indented.
+
 """
-
-from __future__ import annotations
-
-'''
 LEFT_OUT = re.compile(
     r"drop|init|_loss|^loss|aux|^output_|^return_|_token_id|_token_index|^mask_|^ctc_|^_|version|^use_cache$|dtype"
     r"|^architectures$|^model_type$|^id2label$|^label2id$|^chunk_size_feed_forward$|^pretraining_tp$|_config$"
@@ -62,35 +60,38 @@ def defaults(cls: Any) -> dict[str, str]:
     plain = cls().to_dict()
     left = derived(cls, plain) - {"rope_parameters"}
     left |= {key for key, value in plain.items() if key != "rope_parameters" and isinstance(value, list | dict)}
-    return {
-        key: UNKNOWN if key in left else json.dumps(value, sort_keys=True)
-        for key, value in plain.items()
-        if not LEFT_OUT.search(key)
-    }
+    return {key: UNKNOWN if key in left else written(value) for key, value in plain.items() if not LEFT_OUT.search(key)}
 
 
-def wrapped(words: list[str], indent: str) -> Iterator[str]:
-    line = ""
-    for word in words:
-        if line and len(indent + line) + 1 + len(word) > 119:
-            yield indent + line
-            line = ""
-        line = f"{line} {word}".strip()
-    if line:
-        yield indent + line
+def written(value: Any) -> str:
+    """A value as JSON that is one word."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).replace(" ", "\\u0020")
 
 
-def table(values: dict[str, dict[str, list[str]]]) -> Iterator[str]:
-    for key, types in sorted(values.items()):
-        usual = Counter({value: len(those) for value, those in types.items()}).most_common(1)[0][0]
-        usual = UNKNOWN if key == "rope_parameters" else usual  # which a model without such positions has not
+def wrapped(words: Iterable[str]) -> list[str]:
+    return textwrap.wrap(" ".join(words), 119, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+
+
+def block(pairs: Mapping[str, set[str]]) -> list[str]:
+    """Pair → the types that it holds for, as lines: the pairs of the same types together."""
+    of_types: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for pair, types in sorted(pairs.items()):
+        of_types[tuple(sorted(types))].append(pair)
+    return [line for types, those in sorted(of_types.items()) for line in wrapped([*those, "of", *types])]
+
+
+def table(values: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
+    """Field → value → the types that have it, as lines: what most types have, of `*`, and what the others have."""
+    usual: dict[str, set[str]] = {}
+    others: dict[str, set[str]] = {}
+    for key, types in values.items():
         if types.keys() == {UNKNOWN}:
             continue
-        yield f"{key} = {usual}"
-        for value, those in sorted(types.items()):
-            if value != usual:
-                first, *rest = wrapped([*value.split(" "), "of", *those], "    ")
-                yield from (first[2:], *rest)
+        most = max(types, key=lambda value: len(types[value]))
+        most = UNKNOWN if key == "rope_parameters" else most  # which a model without such positions has not
+        usual[f"{key}={most}"] = {"*"}
+        others |= {f"{key}={value}": set(those) for value, those in types.items() if value != most}
+    return block(usual) + block(others)
 
 
 def main() -> None:
@@ -99,7 +100,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     values: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    names: dict[str, list[str]] = defaultdict(list)
+    names: dict[str, set[str]] = defaultdict(set)
     known = []
     for name, cls in classes():
         known.append(name)
@@ -107,14 +108,11 @@ def main() -> None:
             values[key][value].append(name)
         for other, key in getattr(cls, "attribute_map", {}).items():
             if not LEFT_OUT.search(key):
-                names[f"{other} = {key}"].append(name)
-    lines = [HEAD.format(version=transformers.__version__), 'DEFAULTS = r"""', *table(values), '"""', ""]
-    lines += ['OTHER_NAMES = r"""']
-    for pair, those in sorted(names.items()):
-        lines += [pair, *wrapped(those, "  ")]
-    lines += ['"""', '"""Another name of a field = the name, and the types that take it."""', "", 'TYPES = r"""']
-    lines += [*wrapped(known, ""), '"""', '"""All types of models that are known here."""']
-    TABLE.write_text("\n".join(lines).replace("annotations\n\n\n", "annotations\n\n") + "\n")
+                names[f"{other}={key}"].add(name)
+    lines = ["[DEFAULTS] Fields and their values; `*` are all types that no other line names.", *table(values), ""]
+    lines += ["[OTHER_NAMES] Another name of a field, and the name.", *block(names), ""]
+    lines += ["[TYPES] All types of models that are known here.", *wrapped(known)]
+    TABLE.write_text(HEAD.format(version=transformers.__version__) + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

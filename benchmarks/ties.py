@@ -1,4 +1,4 @@
-"""Writes adapterops/formats/models/tied.py: which tensors the models of transformers share, and which of them can be untied.
+"""Writes adapterops/formats/models/tables/tied.txt: which tensors the models of transformers share, and which of them can be untied.
 
 `python benchmarks/ties.py`: what every class states, and what is measured on those of the sweep.
 """
@@ -21,15 +21,12 @@ import renames
 
 from adapterops.formats.models.ties import untied
 
-TABLE = Path(__file__).parent.parent / "adapterops" / "formats" / "models" / "tied.py"
-HEAD = '''"""Which parameters the models of transformers {version} share, by class: tables, and nothing else.
+TABLE = Path(__file__).parent.parent / "adapterops" / "formats" / "models" / "tables" / "tied.txt"
+HEAD = """Which parameters the models of transformers {version} share, by class: tables, and nothing else.
 
 Written by benchmarks/ties.py. Lines of `model type:class`, each followed by what holds for these, indented.
+
 """
-
-from __future__ import annotations
-
-'''
 WHAT = "A parameter and the one that it is, {} being any number; or `in PREFIX: FIELD` with the config that says it."
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 PARAMETER = re.compile(r"[\w.]+\.(weight|bias)")
@@ -137,15 +134,9 @@ def main() -> None:
     rules: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for key, found in shared.items():
         rules[tuple(found)].add(key)
-    TABLE.write_text(
-        HEAD.format(version=transformers.__version__)
-        + renames.block(
-            "TIED",
-            rules,
-            WHAT,
-        )
-        + renames.words("KEPT", kept, "Classes that are another model when their config says that nothing is shared.")
-    )
+    what = "Classes that are another model when their config says that nothing is shared."
+    text = renames.block("TIED", rules, WHAT) + renames.words("KEPT", kept, what)
+    TABLE.write_text(HEAD.format(version=transformers.__version__) + text.rstrip("\n") + "\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import pkgutil
 import re
 import signal
 import sys
@@ -14,14 +15,23 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+import adapterops
+
 PATIENCE = 30
 """Seconds after which a process is taken to hang."""
 
-# Imports take a while: one server does them once, and every command is a fork of that. Fusing needs no torch.
+# Imports take a while: one server does them once, and every command is a fork of that.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["adapterops.cli.main", "adapterops.cli.fuse", "adapterops.updates.survival", "adapterops.updates.lowrank"]
-)
+NOT_BEFORE = {"adapterops.__main__", "adapterops.storage.pickles"}
+"""What begins a command, and what imports torch, as few commands do."""
+
+MODULES = {found.name for found in pkgutil.walk_packages(adapterops.__path__, "adapterops.")} - NOT_BEFORE
+CONTEXT.set_forkserver_preload([*sorted(MODULES), "huggingface_hub.hf_api"])
+
+
+def written(descriptor: int) -> None:
+    """`os.fsync` without the wait for the disk: no test takes the power away, and those of faults count or fail the call."""
+    os.fstat(descriptor)
 
 
 class Fault(NamedTuple):
@@ -139,6 +149,7 @@ def _child(
         stream.close()
     sys.stdout, sys.stderr = open(1, "w"), open(2, "w", 1, errors="backslashreplace")  # noqa: SIM115  # as Python opens them
     sys.argv = ["adapterops", *arguments]
+    os.fsync = written
     exec(setup, {"pause": pause})
     for fault in faults:
         setattr(os, fault.function, faulty(fault, lambda action=fault.action: act(action)))  # type: ignore[misc]  # the type of a default is not inferred

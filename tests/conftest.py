@@ -2,6 +2,7 @@ import os
 
 import pytest
 import torch
+from commands import written
 from corpus import Refusal
 from hypothesis import HealthCheck, settings
 
@@ -9,13 +10,6 @@ settings.register_profile("quick", deadline=None, derandomize=True, suppress_hea
 settings.load_profile("quick")
 torch.set_num_threads(1)  # models here are tiny, and workers of pytest share the processors
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands and examples that tests start
-
-
-def written(descriptor: int) -> None:
-    """`os.fsync` without the wait for the disk: no test takes the power away, and those of faults count or fail the call."""
-    os.fstat(descriptor)
-
-
 os.fsync = written
 
 

@@ -78,7 +78,7 @@ def pull(
     with staged(out, force=force) as folder:
         outputs = {path.name: _copied(path, folder, read["files"][path.name]) for path in files}
         if MANIFEST not in outputs:
-            write_manifest(folder, history, [read], Origin(command), {}, outputs)
+            write_manifest(folder, history, [read], Origin(command), {}, outputs, torch=False)
             with read_back():
                 read_manifest(folder)
     return pulled

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.finite import check_all_finite
-from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, at
+from adapterops.errors import IncompatibleError, OptionError, UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.ties import untied
 from adapterops.formats.models.vocabulary import with_vocabulary
+from adapterops.operations.additions import Addition, Piece
 from adapterops.operations.replication import of_its_layers, replicated
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.classifiers import made
@@ -37,7 +37,6 @@ from adapterops.storage.tensors import Spec
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Rows
     from adapterops.storage.tensors import Stored
-    from adapterops.updates.protocol import Array, Update
     from adapterops.updates.survival import Block
 
 PRECISIONS = ("float32", "float64")
@@ -117,7 +116,7 @@ def _edited(base: Checkpoint, adapter: Adapter, tensor: str, edit: Edit, precisi
         start = with_rows(start, adapter.config.tokens[edit.rows], adapter.full[edit.rows])
     start = with_words(start, edit.words) if edit.words else start
     wide = "float64" if base.layout[tensor].dtype == "F64" else precision
-    own, matrix = [_piece(adapter, each) for each in edit.targets], base.layout[tensor].matrix
+    own, matrix = [Piece.of(adapter, each) for each in edit.targets], base.layout[tensor].matrix
     for seen in dict.fromkeys(piece.target.seen for piece in own):
         added = Addition(start, [piece for piece in own if piece.target.seen == seen], wide)
         start = Viewed(start, added, seen, matrix) if seen else added
@@ -285,71 +284,3 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
         )
     negative = on_base(-replace(adapter, full={}), fused)
     return _fused(fused, negative, resolve(negative, fused), {}, dtype, precision)
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """The update of one target, oriented as the tensor that it is added to."""
-
-    target: Target
-    update: Update
-    _basis: list[Array | None] = field(default_factory=list, init=False, repr=False)
-
-    def basis(self) -> Array | None:
-        """Orthonormal columns that span the rows of the update, where it is of low rank; computed once."""
-        if not self._basis:
-            from adapterops.linalg.qr import orthonormal
-
-            factors = self.update.lowrank()
-            self._basis.append(
-                None if factors is None else orthonormal(factors.A.T.astype("float64"))[0].astype("float32")
-            )
-        return self._basis[0]
-
-
-@dataclass(frozen=True, eq=False)
-class Addition:
-    """The rows of a weight with the updates of its modules added, as a function of two row numbers.
-
-    A block is good until the next one is asked for.
-    """
-
-    base: Rows
-    pieces: Sequence[Piece]
-    dtype: str
-    scratch: Scratch = field(default_factory=Scratch)
-
-    def __call__(self, begin: int, end: int) -> Block:
-        import numpy as np
-
-        from adapterops.updates.survival import Block, Change, within
-
-        before = self.base(begin, end)
-        values, changes = before.values, list(before.changes)
-        own = self.scratch.array("sum", values.shape, self.dtype)
-        for piece in self.pieces:
-            part, module = piece.target.within(begin, end), piece.target.module
-            if part is None:
-                continue
-            W = within(values, part)
-            if values is own or W.dtype != self.dtype:
-                kept = self.scratch.array(f"W of {module}", W.shape, self.dtype)
-                np.copyto(kept, W)
-                W = kept
-            delta = self.scratch.array(f"update of {module}", W.shape, self.dtype)
-            with at(tensor=module):
-                delta = piece.update.change(piece.target.own(begin, part), W, delta)
-            if values is not own:
-                if W.shape != values.shape:
-                    np.copyto(own, values)
-                values = own
-            with np.errstate(all="ignore"):  # what is not finite is found when it is stored
-                np.add(W, delta, out=within(values, part))
-            changes.append(Change(module, part, W, delta, piece.basis))
-        return Block(values, changes)
-
-
-def _piece(adapter: Adapter, target: Target) -> Piece:
-    with at(tensor=target.module):
-        update = adapter.updates[target.source]
-        return Piece(target, update.T if target.transposed else update)

@@ -6,7 +6,7 @@ import numpy as np
 
 from adapterops.arrays.floats import at_random
 from adapterops.arrays.scratch import Scratch
-from adapterops.operations.fusion import Piece
+from adapterops.operations.additions import Piece
 from adapterops.updates.protocol import Array, Part
 from adapterops.updates.survival import Change
 from adapterops.verification.rounding import BITS, SMALLEST, half_step

@@ -12,7 +12,7 @@ import numpy as np
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.operations.fusion import Addition
+from adapterops.operations.additions import Addition
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.output_files import Problem
 from adapterops.quant.registry import kept

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Rows
-    from adapterops.operations.fusion import Addition
+    from adapterops.operations.additions import Addition
     from adapterops.updates.protocol import Part
     from adapterops.updates.survival import Block, Change
 

@@ -52,7 +52,7 @@ def write_manifest(
     kept: Mapping[str, Any],
     outputs: Mapping[str, Mapping[str, Any]],
     *,
-    torch: bool = True,
+    torch: bool,
     sync: bool = True,
 ) -> None:
     """Write the manifest of what is in `folder`.

@@ -87,11 +87,10 @@ def report(
         **numbers(comparison, short, findings),
     }
     document = page(comparison, short, findings, [_described(each) for each in read], model).encode()
-    drawn = (
-        _draw(comparison, Path(figures), Step("report", {}, tuple(histories)), read, command, force)
-        if figures is not None
-        else ()
-    )
+    drawn: tuple[str, ...] = ()
+    if figures is not None:
+        torch = base is not None and any(each.scheme for each in base.stored.values())
+        drawn = _draw(comparison, Path(figures), Step("report", {}, tuple(histories)), read, command, force, torch)
     write_documents({json_path: _json(content), out: document}, force)
     return Reported(
         out,
@@ -131,6 +130,7 @@ def _draw(
     read: Sequence[Mapping[str, Any]],
     command: Sequence[str],
     force: bool,
+    torch: bool,
 ) -> tuple[str, ...]:
     """The names of the figures written."""
     every = drawings.of_all(comparison)
@@ -140,7 +140,8 @@ def _draw(
         for figure in every:
             write_bytes(place / f"{figure.name}.svg", svg(figure, standalone=True).encode())
         names = sorted(path.name for path in place.iterdir())
-        write_manifest(place, history, read, Origin(command), {}, {name: described(place / name) for name in names})
+        outputs = {name: described(place / name) for name in names}
+        write_manifest(place, history, read, Origin(command), {}, outputs, torch=torch)
         with read_back():
             read_manifest(place)
     return tuple(names)

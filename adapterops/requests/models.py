@@ -19,9 +19,9 @@ from adapterops.operations.targets.components import in_components
 from adapterops.operations.tensor_types import tensor_types
 from adapterops.operations.uniting import united
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC
+from adapterops.requests.adapters import Truncate, adapter
 from adapterops.requests.places import Opened
 from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, FUSE, QUANTIZE, STACK, UNFUSE, Request, layers_of
-from adapterops.requests.results import Truncate, adapter
 
 IN_GGUF = 0
 """The seed of what is rounded in a GGUF model where none is given: on its grids nothing else keeps an update."""

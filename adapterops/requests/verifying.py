@@ -24,11 +24,11 @@ from adapterops.operations.verifying import Comparison, Verification
 from adapterops.provenance import reader
 from adapterops.provenance.history import Source, sources
 from adapterops.quant.scheme import STOCHASTIC
+from adapterops.requests.adapters import adapter, measured
 from adapterops.requests.models import adapters_for, on_layers, rounding_of
 from adapterops.requests.places import HERE, Opened, located, open_inputs, seen_from, with_models
 from adapterops.requests.reading import stated_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request, grams_of
-from adapterops.requests.results import adapter, measured
 from adapterops.storage.outputs import manifest_of
 from adapterops.storage.place import Place
 

@@ -8,11 +8,12 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from adapterops.storage.tensors import Spec
+from adapterops.tables import ruled
 from adapterops.verification.other_names import encoder, may_be_in
-from adapterops.verification.saved_names import SAVED
 
 Parts = tuple[str, ...]
 OUTER = {"base_model", "model", "module", "language_model", "transformer"}
@@ -22,6 +23,7 @@ LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
 """Lists with a module for each expert → the projection."""
 HEAD = "lm_head"
 EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"}
+TABLES = Path(__file__).parent / "tables" / "names.txt"
 INSIDE = {(), ("decoder",), ("text_model",)}
 """What the input embedding of a model that generates may be in."""
 
@@ -61,16 +63,12 @@ def key(name: str) -> Parts:
 @cache
 def saved(model_type: str) -> dict[Parts, Parts]:
     """What names of a model begin with → what those in its files do; `#` is a number of the former."""
-    rules: dict[Parts, Parts] = {}
-    types: list[str] = []
-    before = ""
-    for line in SAVED.splitlines():
-        types = [*(() if "=>" in before and "=>" not in line else types), *(() if "=>" in line else line.split())]
-        if "=>" in line and model_type in types:
-            model, file = (tuple(filter(None, each.strip().split("."))) for each in line.split("=>"))
-            rules[model] = file
-        before = line
-    return rules
+    pairs = (rule.split("=>") for rule in ruled(TABLES, "SAVED").get(model_type, ()))
+    return {_parts(model): _parts(file) for model, file in pairs}
+
+
+def _parts(name: str) -> Parts:
+    return tuple(filter(None, name.strip().split(".")))
 
 
 def followed(name: Parts, rules: Mapping[Parts, Parts]) -> Parts:

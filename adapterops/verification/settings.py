@@ -1,7 +1,7 @@
 """Whether a config.json makes the model that another one makes: what transformers computes with, field by field.
 
 Programs write fields that a config did not have, and leave out others, when they save a model. A field that only one
-config has is compared with what transformers takes where there is none; `saved_settings` has that by model type.
+config has is compared with what transformers takes where there is none; `tables/settings.txt` has that by model type.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from adapterops.verification.saved_settings import DEFAULTS, OTHER_NAMES, TYPES
+from adapterops.tables import texts
 
 Config = Mapping[str, Any]
 
@@ -28,6 +29,7 @@ ROTARY = re.compile(
 )
 """What belongs to rotary positions, which transformers has written in several ways."""
 
+TABLES = Path(__file__).parent / "tables" / "settings.txt"
 KINDS = {"None": "default", "mrope": "default", "su": "longrope"}
 THETA = ("rope_theta", "rotary_emb_base", "global_rope_theta")
 PART = ("partial_rotary_factor", "rotary_pct")
@@ -181,41 +183,37 @@ def _default(field: str, kind: str) -> Any:
     """What a class takes where its config is silent; SILENT where that is not known."""
     if kind not in _types() or field not in _defaults():
         return SILENT
-    usual, others = _defaults()[field]
-    return others.get(kind, usual)
+    values = _defaults()[field]
+    return values.get(kind, values["*"])
 
 
 @cache
 def _types() -> frozenset[str]:
-    return frozenset(TYPES.split())
+    return frozenset(texts(TABLES)["TYPES"].split())
 
 
 @cache
-def _defaults() -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Field → what most types have, and type → what it has."""
-    found: dict[str, tuple[Any, dict[str, Any]]] = {}
-    for block in re.split(r"\n(?! )", DEFAULTS.strip()):
-        first, *rest = re.split(r"\n  (?! )", block)
-        field, _, value = first.partition(" = ")
-        others: dict[str, Any] = {}
-        for each in rest:
-            text, _, types = re.sub(r"\n +", " ", each).rpartition(" of ")
-            others |= dict.fromkeys(types.split(), _value(text))
-        found[field] = _value(value), others
+def _defaults() -> dict[str, dict[str, Any]]:
+    """Field → type → what it has; `*` for what most have."""
+    found: dict[str, dict[str, Any]] = {}
+    for field, value, kind in _pairs("DEFAULTS"):
+        found.setdefault(field, {})[kind] = SILENT if value == "?" else json.loads(value)
     return found
-
-
-def _value(text: str) -> Any:
-    return SILENT if text == "?" else json.loads(text)
 
 
 @cache
 def _names() -> dict[str, dict[str, str]]:
     """Type → another name of a field → its name."""
     found: dict[str, dict[str, str]] = {}
-    for block in re.split(r"\n(?! )", OTHER_NAMES.strip()):
-        pair, _, types = block.partition("\n")
-        other, _, field = pair.partition(" = ")
-        for each in types.split():
-            found.setdefault(each, {})[other] = field
+    for other, field, kind in _pairs("OTHER_NAMES"):
+        found.setdefault(kind, {})[other] = field
     return found
+
+
+def _pairs(name: str) -> Iterator[tuple[str, str, str]]:
+    """Of a table: both sides of each pair, and each type that it holds for."""
+    for block in re.split(r"\n(?! )", texts(TABLES)[name].strip()):
+        pairs, _, kinds = " ".join(block.split()).partition(" of ")
+        for pair in pairs.split():
+            left, _, right = pair.partition("=")
+            yield from ((left, right, kind) for kind in kinds.split())

@@ -37,7 +37,7 @@ def assert_same(found: Adapter, expected: Adapter, factor: float = 1.0) -> None:
 
 @every_method
 @pytest.mark.parametrize("law", METHOD_LAWS, ids=lambda law: law.__name__)
-@settings(max_examples=25)
+@settings(max_examples=8)  # of random numbers: what breaks a law breaks it with nearly all of them
 @given(seed=st.integers(0, 10**6))
 def test_laws(law: Law, method: str, seed: int) -> None:
     law(method, seed)

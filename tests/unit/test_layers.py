@@ -17,7 +17,7 @@ PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
     {"errors", "version"},
     {"arrays"},
-    {"registry", "templates"},
+    {"registry", "tables", "templates"},
     {"quant"},
     {"updates", "storage"},
     {"linalg", "formats"},
@@ -183,6 +183,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["show", "a", "--spectrum"],
         ["compare", "a", "a"],
         ["report", "a", "a", "--base", "base", "-o", "out.html"],
+        ["report", "a", "--base", "base", "--figures", "figures", "-o", "out.html"],
         ["extract", "tuned", "--base", "base", "--rank", "2", "-o", "out"],
         ["verify", "made", "--base", "base", "--adapter", "a"],
         ["verify", "made", "--base", "base", "--adapter", "a", "--made-by", "peft"],

@@ -1,7 +1,7 @@
 """What the tensors of a checkpoint are called in the model that transformers makes of it, which PEFT wraps.
 
 A file keeps the names of the version that wrote it first; transformers 5 renames its tensors when it loads them, and
-puts the experts of a layer into one parameter. `renames` has the tables.
+puts the experts of a layer into one parameter. `tables/renames.txt` has how, by model type.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
-from adapterops.formats.models import renames
 from adapterops.formats.models.architectures import WEIGHT
+from adapterops.tables import ruled
 
 OUT_IN, IN_OUT, EITHER = "out, in", "in, out", "either"
-FUSED = {IN_OUT: set(renames.TRANSPOSED.split()), EITHER: set(renames.EITHER.split())}
+FUSED = {"TRANSPOSED": IN_OUT, "EITHER": EITHER}
+table = partial(ruled, Path(__file__).parent / "tables" / "renames.txt")
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,12 @@ def tower_of(name: object) -> str:
     >>> tower_of("CLIPTextModel"), tower_of("CLIPTextModelWithProjection")
     ('text_model', '')
     """
-    return next((tower for tower in towers() if name in ruled(renames.TOWERS)[tower][0].split()), "")
+    return next((tower for tower in towers() if name in table("TOWERS")[tower][0].split()), "")
 
 
 def towers() -> list[str]:
     """What a model for text and images calls its two."""
-    return list(ruled(renames.TOWERS))
+    return list(table("TOWERS"))
 
 
 def memories(name: str) -> set[str]:
@@ -145,33 +147,31 @@ def memories(name: str) -> set[str]:
 @cache
 def _all() -> tuple[Loading, ...]:
     """How the models of each type are loaded that is renamed, those that are alike once."""
-    first = {rules: model_type for model_type, rules in ruled(renames.RENAMES).items()}
+    first = {rules: model_type for model_type, rules in table("RENAMES").items()}
     return tuple(_loading((model_type,), "") for model_type in first.values())
 
 
 @cache
 def _loading(types: tuple[str, ...], backbone: str) -> Loading:
     first, *inner = types
-    rules = list(ruled(renames.RENAMES).get(first, ()))
-    places = ruled(renames.PLACES).get(first, ())
+    rules = list(table("RENAMES").get(first, ()))
+    places = table("PLACES").get(first, ())
     for each in inner:  # the first's rules have those of its default inner models
         if places and each == backbone:
             continue
         known = {rule.partition(" => ")[2] for rule in rules}
-        new = [rule for rule in ruled(renames.RENAMES).get(each, ()) if not rule.startswith(("^", "in "))]
+        new = [rule for rule in table("RENAMES").get(each, ()) if not rule.startswith(("^", "in "))]
         rules += [rule for rule in new if rule.partition(" => ")[2] not in known]
-    rules += [f"in {place}{rule}" for place in places for rule in ruled(renames.BACKBONES).get(backbone, ())]
-    fused = next((how for how, those in FUSED.items() if not those.isdisjoint(types)), OUT_IN)
+    rules += [f"in {place}{rule}" for place in places for rule in table("BACKBONES").get(backbone, ())]
+    fused = next((how for name, how in FUSED.items() if not table(name).keys().isdisjoint(types)), OUT_IN)
     return Loading(
         tuple(map(Renaming.parse, rules)),
-        tuple(re.compile(pattern) for each in types for pattern in ruled(renames.CONVERTED).get(each, ())),
-        not set(renames.STACKED.split()).isdisjoint(types),
+        tuple(re.compile(pattern) for each in types for pattern in table("CONVERTED").get(each, ())),
+        not table("STACKED").keys().isdisjoint(types),
         fused,
-        frozenset(" ".join(ruled(renames.TAKEN).get(first, ())).split()),
+        frozenset(" ".join(table("TAKEN").get(first, ())).split()),
         frozenset(
-            " ".join(
-                word for each in (*types, f"{first}/{backbone}") for word in ruled(renames.PASSED).get(each, ())
-            ).split()
+            " ".join(word for each in (*types, f"{first}/{backbone}") for word in table("PASSED").get(each, ())).split()
         ),
     )
 
@@ -180,18 +180,3 @@ def _types(config: Mapping[str, Any]) -> list[str]:
     """The type of a model, and then of the models in it."""
     own = [str(config["model_type"])] if "model_type" in config else []
     return own + [each for inner in config.values() if isinstance(inner, Mapping) for each in _types(inner)]
-
-
-@cache
-def ruled(table: str) -> dict[str, tuple[str, ...]]:
-    """Of a table: word → the lines that are indented below a line with it."""
-    found: dict[str, tuple[str, ...]] = {}
-    types: list[str] = []
-    above = " "
-    for line in table.strip("\n").splitlines():
-        if line.startswith(" "):
-            found |= {each: (*found.get(each, ()), line.strip()) for each in types}
-        else:
-            types = line.split() if above.startswith(" ") else types + line.split()
-        above = line
-    return found

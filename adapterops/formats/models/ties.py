@@ -1,6 +1,6 @@
 """Parameters that a model shares, so that its files have one of them: output and input embedding, mostly.
 
-transformers ties what its classes say (`tied` has their tables), where the config says so and the files do not have both
+transformers ties what its classes say (`tables/tied.txt` has that), where the config says so and the files do not have both
 ends. Of a class that is not in the tables, the usual names are known.
 """
 
@@ -9,18 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import CAUSAL, EMBEDDINGS, GENERATING, HEAD, WEIGHT
 from adapterops.formats.models.bare import inner_prefix, with_prefix
-from adapterops.formats.models.loading import loading, ruled
+from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import Candidate, canonical, classes
-from adapterops.formats.models.tied import KEPT, TIED
 from adapterops.formats.models.vocabulary import is_input, is_output
 from adapterops.storage.tensors import Spec
+from adapterops.tables import ruled
 
 NUMBER = "{}"
+table = partial(ruled, Path(__file__).parent / "tables" / "tied.txt")
 IN_A_LAYER = re.compile(r"\.\d+\.")
 _SHARED = "is tied to other tensors of the base, and untying them would make it another model"
 
@@ -58,7 +61,7 @@ def ties_of(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> Ties:
     own = _class(config)
     pairs = list(_pairs(base, config) if own else _usual(base, config))
     missing, ends = _found(pairs, base, config)
-    return Ties(missing, frozenset(ends), own is not None, own in KEPT.split())
+    return Ties(missing, frozenset(ends), own is not None, own in table("KEPT"))
 
 
 def shared_modules(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, list[Candidate]]:
@@ -94,7 +97,7 @@ def untied(config: Mapping[str, Any], fields: Collection[str] | None = None) -> 
     """
     own = _class(config)
     if fields is None:
-        fields = [rule.partition(": ")[2] for rule in ruled(TIED).get(own or "", ()) if rule.startswith("in ")]
+        fields = [rule.partition(": ")[2] for rule in table("TIED").get(own or "", ()) if rule.startswith("in ")]
     result = {**config, "tie_word_embeddings": False}
     for field in {"text_config", *fields}:
         inner = config.get(field)
@@ -155,14 +158,14 @@ def _may_be_shared(name: str, spec: Spec, base: Mapping[str, Spec], config: Mapp
 def _class(config: Mapping[str, Any]) -> str | None:
     """The class that a config names, as the tables have it; None where they do not."""
     keys = (f"{config.get('model_type')}:{name}" for name in classes(config))
-    return next((key for key in keys if key in ruled(TIED)), None)
+    return next((key for key in keys if key in table("TIED")), None)
 
 
 def _pairs(base: Mapping[str, Spec], config: Mapping[str, Any]) -> Iterator[_Pair]:
     """What a model of a known class shares, and the models in it."""
     own = _class(config)
-    shares = says_tied(config) is not False or own in KEPT.split()
-    for rule in ruled(TIED)[own or ""]:
+    shares = says_tied(config) is not False or own in table("KEPT")
+    for rule in table("TIED")[own or ""]:
         if rule.startswith("in "):
             prefix, _, field = rule.removeprefix("in ").partition(": ")
             inner = config.get(field)
@@ -176,7 +179,7 @@ def _pairs(base: Mapping[str, Spec], config: Mapping[str, Any]) -> Iterator[_Pai
 
 def _of_type(model_type: object) -> list[_Pair]:
     """What the classes of a type of model share by themselves."""
-    rules = [rule for key, found in ruled(TIED).items() if key.partition(":")[0] == model_type for rule in found]
+    rules = [rule for key, found in table("TIED").items() if key.partition(":")[0] == model_type for rule in found]
     return [_pair(rule) for rule in dict.fromkeys(rules) if not rule.startswith("in ")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ def source(hub: Hub, tmp_path: Path) -> Path:
 def test_the_same_bytes_and_a_manifest(source: Path, tmp_path: Path) -> None:
     done = pull("hf://me/a", tmp_path / "out")
     found = tree(tmp_path / "out")
-    assert found.pop("adapterops.json")
+    found.pop("adapterops.json")
+    manifest = json.loads((tmp_path / "out/adapterops.json").read_text())
+    assert manifest["versions"].keys() == {"adapterops", "numpy"}
     assert found == tree(source)
     assert set(done.files) == set(found)
     assert done.bytes == sum(path.stat().st_size for path in source.iterdir())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapterops.operations.fusion import Piece
+from adapterops.operations.additions import Piece
 from adapterops.operations.identity import Probe, near_sum
 from adapterops.operations.targets.target import Target
 from adapterops.updates.dense import Dense

@@ -87,5 +87,6 @@ def test_every_figure_is_a_file_that_the_manifest_lists(tmp_path: Path) -> None:
     assert sorted(manifest["outputs"]) == sorted(done.drawn)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"adapterops.json", *done.drawn}
     assert manifest["command"] == ["adapterops", "report"]
+    assert manifest["versions"].keys() == {"adapterops", "numpy"}
     assert all(ET.parse(tmp_path / "figures" / name).getroot().tag.endswith("svg") for name in done.drawn)
     assert done.path.read_text(encoding="utf-8").count("<svg") == len(done.drawn)

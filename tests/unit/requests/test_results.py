@@ -1,4 +1,4 @@
-"""The adapter that a request asks for: cut as its output is to be, and bounded where nothing may be read."""
+"""The adapter that a request asks for, cut as its output is to be."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import pytest
 from corpus import write_adapter
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.adapters.grams import Grams
-from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.requests.places import Opened
 from adapterops.requests.request import Input, Output, Request
-from adapterops.requests.results import adapter, bounded, measured, result
-from adapterops.storage.lazy import Lazy
+from adapterops.requests.results import result
 
 
 @pytest.fixture
@@ -30,15 +27,6 @@ def request(text: str, **output: Any) -> Request:
     return Request({name: Input(name) for name in "ab"}, parse(text, ["a", "b"]), output=Output(**output))
 
 
-def unread(made: Adapter) -> Adapter:
-    """The same, whose updates must not be asked for."""
-
-    def fail(module: str) -> None:
-        raise AssertionError(f"{module} was read")
-
-    return Adapter(Lazy(made.layout, fail), made.layout, made.config, made.history)
-
-
 def test_an_expression_is_computed_and_cut(opened: Opened) -> None:
     whole, cut = result(request("2*a - b"), opened), result(request("2*a - b", rank=1), opened)
     assert isinstance(whole, Adapter)
@@ -49,20 +37,3 @@ def test_an_expression_is_computed_and_cut(opened: Opened) -> None:
         best = np.linalg.svd(update.dense(), compute_uv=False)[0]
         assert np.linalg.norm(cut.updates[module].dense(), 2) == pytest.approx(best, rel=1e-5)
         assert cut.layout[module].rank == 1
-
-
-def test_grams_that_nothing_asks_for_are_refused(opened: Opened) -> None:
-    from dataclasses import replace
-
-    given = replace(opened.adapters["a"], grams=Grams.of({}))
-    with pytest.raises(OptionError, match="Gram matrices are given for a, and nothing in"):
-        adapter(request("a + b"), {**opened.adapters, "a": given}, measured)
-
-
-def test_a_budget_is_bounded_without_reading(opened: Opened) -> None:
-    made = unread(opened.adapters["a"])
-    most = bounded(made, budget=10, unit="parameters")
-    assert {module: each.rank for module, each in most.layout.items()} == {
-        module: min(each.rank, *each.shape) for module, each in made.layout.items()
-    }
-    assert {each.rank for each in bounded(made, 1).layout.values()} == {1}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapterops.formats.models.loading import EITHER, IN_OUT, OUT_IN, Loading, Renaming, loading
+from adapterops.formats.models.loading import EITHER, IN_OUT, OUT_IN, Loading, Renaming, loading, table
 
 LLAVA = {"model_type": "llava", "text_config": {"model_type": "mixtral"}}
 
@@ -50,3 +50,15 @@ def test_a_renaming_may_be_for_a_part_of_the_model() -> None:
         "tower.b.c",
         "a.c",
     ]
+
+
+def test_every_line_of_the_table_is_a_renaming() -> None:
+    for rules in table("RENAMES").values():
+        assert rules
+        assert all(" => " in rule and Renaming.parse(rule).pattern for rule in rules)
+
+
+def test_types_are_words() -> None:
+    for name in ("STACKED", "TRANSPOSED", "EITHER"):
+        assert table(name)
+        assert all(word.isidentifier() or "-" in word for word in table(name))

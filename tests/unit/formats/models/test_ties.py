@@ -4,7 +4,7 @@ import pytest
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.naming import Candidate
-from adapterops.formats.models.ties import check_known, check_untied, shared_modules, ties_of, untied
+from adapterops.formats.models.ties import check_known, check_untied, shared_modules, table, ties_of, untied
 from adapterops.storage.tensors import Spec
 
 T5 = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}
@@ -121,3 +121,13 @@ def test_whose_embeddings_can_be_untied() -> None:
     with pytest.raises(UnsupportedError):
         check_untied(other, other, config)
     check_untied({"model.layers.0.up_proj.weight": Spec("F32", (8, 2))}, other, config)
+
+
+def test_every_rule_is_a_pair_or_a_field_and_every_class_is_there_once() -> None:
+    rules = table("TIED")
+    for key, found in rules.items():
+        assert key.count(":") == 1
+        assert found
+        assert all(rule.count(" = ") == 1 or rule.startswith("in ") for rule in found)
+        assert len(set(found)) == len(found)
+    assert table("KEPT").keys() < rules.keys()

@@ -1,0 +1,85 @@
+"""The adapters that requests ask for, computed lazily: by an expression, and cut as their output is to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeAlias
+
+from adapterops.adapters.adapter import Adapter, check_named
+from adapterops.adapters.planning import working_memory
+from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.errors import OptionError
+from adapterops.expressions.calculator import compute
+from adapterops.operations import truncation
+from adapterops.provenance.history import Step, sources
+from adapterops.requests.places import Opened
+from adapterops.requests.request import Request
+
+Truncate: TypeAlias = Callable[..., Adapter]
+
+
+def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
+    """The adapters of which one is made: by the names of the base, where there is one.
+
+    Raises:
+        IncompatibleError: without a base, modules may be one under two names.
+    """
+    if "base" in opened.models:
+        from adapterops.operations.replication import replicated
+        from adapterops.operations.uniting import named_alike
+
+        adapters = list(opened.adapters.values())
+        alike = named_alike(adapters, replicated(opened.models["base"], adapters))
+        return dict(zip(opened.adapters, alike, strict=True))
+    check_named(list(opened.adapters.values()))
+    return opened.adapters
+
+
+def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncate) -> Adapter:
+    """The result of a request, cut as its output is to be."""
+    assert request.result
+    output = request.output
+    found = compute(request.result, adapters, allow_base_mismatch=request.allow_base_mismatch, truncate=truncate)
+    _check_used(request, adapters, found)
+    cut = truncate(found, **output.cut, dtype=output.dtype, exact=output.exact) if output.cut else found
+    return formed(cut, request)
+
+
+def _check_used(request: Request, adapters: Mapping[str, Adapter], found: Adapter) -> None:
+    """Raise OptionError for Gram matrices that nothing in the result asks for."""
+    read = sources(found.history)
+    for name, each in adapters.items():
+        if each.grams is not None and each.grams.history not in read:
+            raise OptionError(
+                f"Gram matrices are given for {name}, and nothing in {request.result} asks for them",
+                hint="merge with --regmean, or leave them out",
+            )
+
+
+def formed(found: Adapter, request: Request) -> Adapter:
+    if not request.output.normalize:
+        return found
+    from adapterops.operations.normalization import normalize
+
+    return normalize(found)
+
+
+def measured(
+    found: Adapter, rank: int | None = None, *, dtype: str | None = None, how: Execution = DEFAULT, **cut: Any
+) -> Adapter:
+    """What `truncation.truncate` makes; where it has to measure first, in the memory that there is."""
+    how = how.within(partial(working_memory, found, dtype))
+    return truncation.truncate(found, rank, dtype=dtype, how=how, **cut)
+
+
+def bounded(found: Adapter, rank: int | None = None, *, budget: int | None = None, **cut: Any) -> Adapter:
+    """The same, without reading a tensor: where a budget decides, the adapter with the ranks that it has at most."""
+    if budget is None:
+        return truncation.truncate(found, rank, **cut)
+    layout = {
+        module: replace(each, dense=False, rank=min(each.rank, *each.shape)) for module, each in found.layout.items()
+    }
+    parameters = {"budget": budget, "unit": cut["unit"], "exact": cut.get("exact", False)}
+    return replace(found, layout=layout, history=Step("truncate", parameters, (found.history,)))
