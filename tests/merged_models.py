@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adapterops.verification.diagnosis.grounds import nf4
+from adapterops.verification.diagnosis.grounds import fp8, int8, nf4
 
 WIDTH, INNER, WORDS, LAYERS = 64, 96, 80, 2
 SHAPES = {
@@ -331,6 +332,73 @@ def _extra(merge: Merge) -> dict[str, Tensor]:
     return found | {"model.layers.0.extra.weight": found["model.norm.weight"].clone()}
 
 
+def by_delta(change: Callable[[Tensor], Tensor], *modules: str, says: str) -> Fault:
+    """ΔW is changed before it is added, in float32."""
+
+    def make(merge: Merge, module: str) -> Tensor:
+        W = merge.base[f"{module}.weight"]
+        delta = sum(scale * (B.float() @ A.float()) for B, A, scale in merge.added(module))
+        return (W.float() + change(torch.as_tensor(delta))).to(merge.one(module).dtype)
+
+    return Fault(replaced(modules, make), says, modules)
+
+
+def _some_dropped(delta: Tensor) -> Tensor:
+    return 2 * delta * (torch.rand(delta.shape, generator=torch.Generator().manual_seed(4)) < 0.5)
+
+
+def _lower(delta: Tensor) -> Tensor:
+    left, values, right = torch.linalg.svd(delta, full_matrices=False)
+    return (left[:, :3] * values[:3]) @ right[:3]
+
+
+def _first_ranks(merge: Merge) -> dict[str, Tensor]:
+    (adapter,) = merge.adapters
+    factors = {module: (B[:, :4], A[:4]) for module, (B, A) in adapter.factors.items()}
+    return replace(merge, adapters=[replace(adapter, factors=factors)]).made()
+
+
+def _separately(merge: Merge) -> dict[str, Tensor]:
+    """As adapters are averaged by their files."""
+    one, other = merge.adapters
+    mean = {
+        module: ((B.float() + other.factors[module][0]) / 2, (A.float() + other.factors[module][1]) / 2)
+        for module, (B, A) in one.factors.items()
+    }
+    return replace(merge, adapters=[replace(one, factors=mean)], weights=(1.0,)).made()
+
+
+def _with(value: float, count: int | None, module: str) -> Callable[[Merge], dict[str, Tensor]]:
+    def make(merge: Merge, _: str) -> Tensor:
+        found = merge.one(module).clone()
+        found.view(-1)[:count] = value
+        return found
+
+    return replaced([module], make)
+
+
+def _through(back: Callable[[Any], Any]) -> Callable[[Merge], dict[str, Tensor]]:
+    def plant(merge: Merge) -> dict[str, Tensor]:
+        names = [f"{module}.weight" for module in MODULES]
+        before = {name: merge.base[name] for name in names}
+        under = {name: torch.from_numpy(back(W.double().numpy())).to(W.dtype) for name, W in before.items()}
+        return replace(merge, under=under).made()
+
+    return plant
+
+
+def _limited(merge: Merge, module: str) -> Tensor:
+    return merge.one(module).clamp(-0.0625, 0.0625)
+
+
+def _weight_transposed(merge: Merge, module: str) -> Tensor:
+    return replace(merge, under={f"{module}.weight": merge.base[f"{module}.weight"].T.contiguous()}).one(module)
+
+
+def _halves(delta: Tensor) -> Tensor:
+    return delta.roll(len(delta) // 2, 0)
+
+
 FAULTS: dict[str, Fault] = {
     "base": Fault(lambda merge: dict(merge.base), "this is the base"),
     "twice": all_by(lambda a: 2.0, "added twice"),
@@ -382,5 +450,24 @@ FAULTS: dict[str, Fault] = {
     "more-words": Fault(_more_words, "expected [80, 64]", ("model.embed_tokens.weight", "lm_head.weight")),
     "other-of-two": Fault(Merge.made, "an adapter is not in it", weights=(0.0, 1.0)),
     "one-of-two": Fault(Merge.made, "an adapter is not in it", weights=(1.0, 0.0)),
+    "limited-updates": by_delta(lambda d: d.clamp(-0.5 * d.max(), 0.5 * d.max()), *MODULES, says="limited to ±"),
+    "limited-sums": Fault(replaced(list(MODULES), _limited), "numbers are cut off at a limit", tuple(MODULES)),
+    "limited-sum": Fault(replaced([UP], _limited), "what its sum has beyond that is cut off", (UP,)),
+    "dropped-at-random": by_delta(_some_dropped, *MODULES, says="as if others were dropped at random"),
+    "trimmed": by_delta(lambda d: d * (d.abs() > d.abs().quantile(0.6)), UP, says="in its largest entries alone"),
+    "lower-rank": by_delta(_lower, *MODULES, says="3 of its 8 largest singular values"),
+    "lower-rank-of-one": by_delta(_lower, DOWN, says="at rank 3 of 8"),
+    "first-ranks": Fault(_first_ranks, "4 of its 8 ranks of its factors"),
+    "halves-of-rows": by_delta(_halves, GATE, says="two halves of rows swapped"),
+    "separately": Fault(_separately, "as if A's and B's were combined separately", weights=(1.0, 1.0)),
+    "weight-transposed": Fault(replaced([OUT], _weight_transposed), "the base's weight transposed", (OUT,)),
+    "sum-transposed": Fault(replaced([OUT], lambda merge, module: merge.one(module).T), "sum of weight", (OUT,)),
+    "one-nan": Fault(_with(float("nan"), 1, Q), "is NaN in 1 of 4096 entries", (Q,)),
+    "all-nan": Fault(_with(float("nan"), None, Q), "is NaN in 4096 of 4096 entries", (Q,)),
+    "some-infinite": Fault(_with(float("-inf"), 3, DOWN), "is infinite in 3 of 6144 entries", (DOWN,)),
+    "norm-nan": other("model.norm.weight", lambda each: each * float("nan"), "is NaN in 64 of 64 entries"),
+    "zero": Fault(_with(0.0, None, K), "is zero in all entries", (K,)),
+    "base-through-fp8": Fault(_through(fp8), "FP8 in blocks of 128 and back"),
+    "base-through-int8": Fault(_through(int8), "int8 and back"),
     "extra": Fault(_extra, "should not be there", ("model.layers.0.extra.weight",)),
 }

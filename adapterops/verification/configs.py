@@ -69,6 +69,7 @@ def config_doubts(
             words = grown and each.field.rpartition(".")[2] in OTHER_WORDS and each.found == words_stated(found)
             if not (words or (classifies and each.field in OF_LABELS)):
                 yield str(each)
+        yield from () if classifies else _task(found, base.config)
     yield from _ends(model, base, parted=bool(places.keys() - base.layout.keys()), classifies=classifies)
     yield from _codes(model, base, own)
 
@@ -88,6 +89,19 @@ def _labels(config: Mapping[str, Any], adapter: Adapter) -> Iterator[str]:
         str(each).endswith(("Classification", "Answering")) for each in classes
     ):
         yield f"names {classes} as its class, which is not a classifier"
+
+
+def _task(found: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
+    """A class that ends in another task: classes of one type have several names, and programs choose by the name."""
+    ends = []
+    for config in (found, expected):
+        classes = config.get("architectures")
+        stated = [str(each) for each in classes] if isinstance(classes, list) else []
+        tasks = {each.rpartition("For")[2] for each in stated if "For" in each}
+        any_ = {"CausalLM", "ConditionalGeneration"} if any(each.endswith("LMHeadModel") for each in stated) else set()
+        ends.append(tasks | any_)
+    if all(ends) and found.get("model_type") == expected.get("model_type") and not ends[0] & ends[1]:
+        yield f"architectures is {found['architectures']}, expected {expected['architectures']}"
 
 
 def has_other_words(model: Checkpoint, base: Checkpoint, places: Mapping[str, Wanted]) -> bool:

@@ -249,7 +249,7 @@ class Base:
         best = [each for each in found if ranks[each] == min(ranks.values())]
         best = [each for each in best if "decoder" in key(each)] or best  # which is what an output embedding is of
         if self.stated_tied(name) is False or len(best) != 1:
-            raise UnplacedError("is new in the model, and the base has nothing that it was until then")
+            raise UnplacedError("is not in the base, and nothing in the base is it under another name")
         return best[0]
 
 

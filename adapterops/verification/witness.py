@@ -310,13 +310,14 @@ def witness(
         own: the model has a manifest, so that its config.json is the base's but for what the adapter changes.
     """
     places, lost = wanted(adapter, base, model)
-    doubts = [Doubt(name, what) for name, what in lost.items()]
     names, there = {*base.layout, *places}, Base(base.layout, base.config or {})
     classifies = becomes_classifier(adapter, there)
     if classifies:
         names -= left_out(there) - places.keys()
+    extra = model.layout.keys() - names
+    doubts = [Doubt(name, what) for name, what in lost.items() if name not in extra]
     doubts += [Doubt(name, "is missing") for name in sorted(names - model.layout.keys())]
-    doubts += [Doubt(name, "should not be there") for name in sorted(model.layout.keys() - names)]
+    doubts += [Doubt(name, "should not be there") for name in sorted(extra)]
     stated = config_doubts(model, base, adapter, places, classifies=classifies, own=own)
     doubts += [Doubt("config.json", what) for what in stated]
     if own:

@@ -106,7 +106,7 @@ def off(sample: Sample, weights: Matrix, convention: Convention, dtypes: Dtypes)
         low, high = low + below - slack, high + above + slack
         if convention.in_steps:
             low, high = rounded_to(low, dtypes.base), rounded_to(high, dtypes.base)
-    for dtype in filter(None, (convention.through, sample.dtype)):
+    for dtype in filter(None, (convention.through, sample.grid, sample.dtype)):
         low, high = rounded_to(low, dtype), rounded_to(high, dtype)
     wrong: Matrix = ~((low <= sample.M) & (high >= sample.M))
     return wrong
@@ -134,8 +134,9 @@ def distinct(several: bool, dtypes: Dtypes, out: str) -> list[Convention]:
     ]
 
 
-def loosely(sample: Sample, weights: Matrix, width: float = 0.0) -> Matrix:
+def loosely(sample: Sample, weights: Matrix, width: float = 0.0, S: Matrix | None = None) -> Matrix:
     """Which entries no rounding of factors, products, updates or sums to 16 bits explains; `width` times |W| more may be.
+    `S` is the sum, where it is not W and the weighted updates.
 
     Two steps of the output, and 2⁻⁷ of Σ|B||A|.
     """
@@ -147,5 +148,17 @@ def loosely(sample: Sample, weights: Matrix, width: float = 0.0) -> Matrix:
     )
     dtype = "F32" if sample.grid == "F64" else str(sample.grid)
     bound = 4 * np.maximum(half_step(sample.M, dtype), half_step(sample.W, dtype)) + 2.0**-7 * size
-    wrong: Matrix = ~(np.abs(sample.M - sample.sum(weights)) <= bound + width * np.abs(sample.W))
+    wrong: Matrix = ~(np.abs(sample.M - (sample.sum(weights) if S is None else S)) <= bound + width * np.abs(sample.W))
     return wrong
+
+
+EDGE = 1e-4
+"""Of the entries that may be near to the middle of two codes, where numbers went through codes."""
+
+
+def explained(sample: Sample, weights: Matrix, loose: float = 0.0, S: Matrix | None = None) -> bool:
+    """Whether rounding explains every entry; see `loosely`. Where `loose` says that the weights went through codes, all but
+    `EDGE` of them.
+    """
+    wrong = loosely(sample, weights, loose, S)
+    return bool(np.count_nonzero(wrong) <= (EDGE * wrong.size if loose else 0))

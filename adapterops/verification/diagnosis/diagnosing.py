@@ -15,13 +15,14 @@ from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import count
 from adapterops.verification.diagnosis.conventions import Convention
+from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.fitting import joint
-from adapterops.verification.diagnosis.grounds import LOOSE, of_checkpoint, rounded_alone, through_nf4
+from adapterops.verification.diagnosis.grounds import THROUGH, of_checkpoint, rounded_alone, through
 from adapterops.verification.diagnosis.judging import Look, best, judge, look, looks
 from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import Ground, Subject
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
-from adapterops.verification.diagnosis.suspects import CODES, UNREADABLE, Finding, suspect
+from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding, suspect
 from adapterops.verification.diagnosis.verdicts import (
     ADAPTED,
     BASE,
@@ -154,16 +155,16 @@ def diagnose(
 def _ground(
     subject: Subject, base: Checkpoint, original: Checkpoint | None, found: list[Look], how: Execution
 ) -> tuple[str, Ground | None, list[Look]]:
-    """What most of the model is explained with: the base, the original, or the base through NF4."""
+    """What most of the model is explained with: the base, the original, or the base through codes."""
     changed = [each for each in found if not each.unchanged and not each.coded]
     if not changed or sum(each.explained for each in changed) * 2 > len(changed):
         return "base", None, found
     others = {} if original is None else {"original": of_checkpoint(original)}
-    others["nf4"] = through_nf4(base, subject.below)
+    others |= {name: through(base, subject.below, name) for name in THROUGH}
     few = changed[:: max(1, len(changed) // TRIED)][:TRIED]
     left = sum(each.left[0] for each in few)
     for name, ground in others.items():
-        loose = LOOSE if name == "nf4" else 0.0
+        loose = THROUGH[name].loose if name in THROUGH else 0.0
         again = [look(subject, each.unit, ground, loose) for each in few]
         if all(again) and sum(each.left[0] for each in again if each) < left / 10:
             return name, ground, looks(subject, how, ground, loose)
@@ -179,13 +180,18 @@ def _judged(
     findings: list[Finding],
     how: Execution,
 ) -> Diagnosis:
-    guess, loose = best(found), LOOSE if under == "nf4" else 0.0
+    guess, loose = best(found), THROUGH[under].loose if under in THROUGH else 0.0
     judged, roundings = judge(subject, found, guess, ground, loose, how)
     wrong = [each for each in judged if not each.right]
     why = local.run(lambda each: suspect(subject, each, guess, ground, loose), wrong, how=how)
-    findings = [*findings, *why]
+    findings = list(dict.fromkeys([*findings, *why]))
     others = local.run(lambda name: _others(subject, name, under, ground), sorted(subject.model.layout), how=how)
     findings += [finding for some in others for finding in some]
+    rest = {each.unit.tensor for each in judged} - {
+        each.unit.tensor for each in judged if not np.isfinite(each.kept[0])
+    }
+    broken = local.run(lambda name: (name, not_finite(subject.model.stored[name])), sorted(rest), how=how)
+    findings += [Finding(NOT_FINITE, name, what) for name, what in broken if what]
     telling = [each for each in found if not each.unchanged] or found
     fitted = joint([each.fit for each in telling])
     weights = guess.weights if guess.factor is None else fitted.weights
@@ -211,14 +217,14 @@ def _judged(
 
 
 def _others(subject: Subject, tensor: str, under: str, ground: Ground | None) -> list[Finding]:
-    """What is wrong with a tensor where no update is added. Where updates were added to the base through NF4, so may the
-    weights be that have none.
+    """What is wrong with a tensor where no update is added. Where updates were added to the base through codes, so may
+    the weights be that have none.
     """
     found = list(other_findings(subject, tensor, ground))
     base = subject.witnesses[0].base
     changed = [each.kind for each in found] == [CHANGED] and tensor not in {unit.tensor for unit in subject.units}
-    if under == "nf4" and changed and subject.model.layout[tensor].shape == base.layout[tensor].shape:
-        return found if rounded_alone(subject.model, base, tensor) != "nf4" else []
+    if under in THROUGH and changed and subject.model.layout[tensor].shape == base.layout[tensor].shape:
+        return found if rounded_alone(subject.model, base, tensor) != under else []
     return found
 
 

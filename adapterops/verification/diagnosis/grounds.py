@@ -1,28 +1,25 @@
-"""What an update may have been added to: the base, the model that a base was quantized from, or what NF4 makes of it."""
+"""What an update may have been added to: the base, the model that a base was quantized from, or what codes make of it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.verification.decoding import NF4, Decoder, decoder
+from adapterops.storage.tensors import Spec
+from adapterops.verification.decoding import FP4, NF4, Decoder, decoder
 from adapterops.verification.deltas import UNIT
+from adapterops.verification.diagnosis.conventions import EDGE
 from adapterops.verification.diagnosis.samples import ENTRIES, Ground, blocks
 from adapterops.verification.names import Base
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
-from adapterops.verification.witness import judge_of
+from adapterops.verification.witness import Judge, judge_of
 
-BLOCK = 64
-"""Entries that share a scale in NF4, as bitsandbytes has it unless asked otherwise."""
-
-
-LOOSE = 0.02
-"""Part of |W| that scales of NF4's scales may shift a weight by."""
-
-EDGE = 1e-4
-"""Of the entries that may lie so near to the middle of two codes that float32 chose the other one."""
+BLOCK, SIDE = 64, 128
+"""Entries that share a scale in NF4 and FP4, as bitsandbytes has it unless asked otherwise; sides of a block of FP8."""
 
 
 def of_checkpoint(original: Checkpoint) -> Ground:
@@ -36,28 +33,29 @@ def of_checkpoint(original: Checkpoint) -> Ground:
     return rows
 
 
-def through_nf4(base: Checkpoint, ground: Ground) -> Ground:
-    """What a base stands for after NF4 in blocks of 64, rounded to its own dtype: what QLoRA trains on."""
+def through(base: Checkpoint, ground: Ground, name: str) -> Ground:
+    """What a base stands for after codes of `THROUGH`, rounded to its own dtype: what training on the codes saw."""
+    codes = THROUGH[name]
 
     def rows(tensor: str) -> Decoder | None:
         exact, spec = ground(tensor), base.layout.get(tensor)
         if exact is None or spec is None or len(spec.shape) != 2 or base.stored[tensor].scheme:
             return None
         height, width = spec.shape
-        step = BLOCK // math.gcd(width, BLOCK)  # rows that are whole blocks
+        step = codes.rows(width)
 
-        def through(begin: int, end: int) -> Matrix:
+        def back(begin: int, end: int) -> Matrix:
             first, last = begin // step * step, min(-(-end // step) * step, height)
-            return rounded_to(nf4(exact(first, last)), spec.dtype)[begin - first : end - first]
+            return rounded_to(codes.back(exact(first, last)), spec.dtype)[begin - first : end - first]
 
-        return through
+        return back
 
     return rows
 
 
 def rounded_alone(model: Checkpoint, base: Checkpoint, tensor: str) -> str | None:
     """How a tensor that differs from the base's was rounded, where that is all that happened to it: the scheme that it is
-    in, of whose codes every entry has the nearest, or "nf4" for numbers that went through it and back. None where it was
+    in, of whose codes every entry has the nearest, or that of `THROUGH` for numbers that went through its codes and back. None where it was
     not, or no formula says so.
 
     Cost: rows spread over it are read once of both.
@@ -65,11 +63,20 @@ def rounded_alone(model: Checkpoint, base: Checkpoint, tensor: str) -> str | Non
     found, before = model.stored[tensor], decoder(base.stored[tensor], rounded=True)
     if found.scheme == base.stored[tensor].scheme and found.scheme is not None:
         return None
-    back = through_nf4(base, lambda name: before)(tensor) if found.scheme is None else None
     judge = judge_of(found)
-    if before is None or judge is None or (found.scheme is None and back is None):
+    if before is None or judge is None:
         return None
-    height, width = model.layout[tensor].matrix
+    if found.scheme is not None:
+        return found.scheme.name if _alone(judge, before, None, 0.0) else None
+    grounds = {name: through(base, lambda name: before, name)(tensor) for name in THROUGH}
+    fits = (name for name, back in grounds.items() if back and _alone(judge, before, back, THROUGH[name].loose))
+    return next(fits, None)
+
+
+def _alone(judge: Judge, before: Decoder, back: Decoder | None, loose: float) -> bool:
+    """Whether a tensor is a base's in its codes, or what `back` makes of it."""
+    found = judge.found
+    height, width = Spec(found.dtype, found.shape).matrix
     wrong = looked_at = 0
     for first, last in blocks(range(height), width, ENTRIES):
         begin, end = first // judge.rows * judge.rows, min(-(-last // judge.rows) * judge.rows, height)
@@ -78,23 +85,73 @@ def rounded_alone(model: Checkpoint, base: Checkpoint, tensor: str) -> str | Non
             off = judge(W, 2 * UNIT * np.abs(W), begin, end)[0]
         else:
             M, R = judge.value(begin, end), back(begin, end)
-            off = ~(np.abs(M - R) <= LOOSE * np.abs(R) + 2 * half_step(M, found.dtype))  # NaN is never near
+            off = ~(np.abs(M - R) <= loose * np.abs(R) + 2 * half_step(M, found.dtype))  # NaN is never near
         wrong, looked_at = wrong + int(np.count_nonzero(off)), looked_at + off.size
-    if wrong > (EDGE * looked_at if back else 0):
-        return None
-    return "nf4" if found.scheme is None else found.scheme.name
+    return wrong <= (EDGE * looked_at if back else 0)
 
 
-def nf4(W: Matrix) -> Matrix:
+def nf4(W: Matrix, table: Sequence[float] = NF4) -> Matrix:
     """Every number as the nearest of sixteen times the largest of its block; the last block may be shorter.
 
     >>> nf4(np.array([[0.5, -1.0, 0.09, 0.0] * 16]))[0, :4].round(3)
     array([ 0.441, -1.   ,  0.08 ,  0.   ])
     """
-    grid = np.array(NF4, np.float32).astype(np.float64)
+    grid = np.sort(np.array(table, np.float32).astype(np.float64))
     blocks = np.pad(W.ravel(), (0, -W.size % BLOCK)).reshape(-1, BLOCK)
     absmax = np.abs(blocks).max(axis=1, keepdims=True)
     unit = blocks / np.where(absmax > 0, absmax, 1.0)
     codes = np.searchsorted((grid[1:] + grid[:-1]) / 2, unit)
     found: Matrix = (grid[codes] * absmax).ravel()[: W.size].reshape(W.shape)
     return found
+
+
+def int8(W: Matrix) -> Matrix:
+    """Every number as the nearest 127th of the largest of its row."""
+    most = np.abs(W).max(axis=1, keepdims=True)
+    scale = np.where(most > 0, most, 1.0) / 127
+    found: Matrix = np.rint(W / scale) * scale
+    return found
+
+
+def fp8(W: Matrix, height: int = SIDE, width: int = SIDE) -> Matrix:
+    """Every number as the nearest E4M3 times a 448th of the largest of its block; the last blocks may be smaller.
+
+    >>> fp8(np.array([[448.0, 1.0, 17.0, 0.07]])).tolist()
+    [[448.0, 1.0, 16.0, 0.0703125]]
+    """
+    found = np.empty_like(W)
+    for row in range(0, W.shape[0], height):
+        for column in range(0, W.shape[1], width):
+            part = slice(row, row + height), slice(column, column + width)
+            scale = np.abs(W[part]).max() / 448 or 1.0
+            exponent = np.maximum(np.frexp(np.abs(W[part] / scale))[1] - 1, -6)
+            step = np.ldexp(scale, exponent - 3)
+            found[part] = np.rint(W[part] / step) * step
+    return found
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes that a base may have been in.
+
+    Attributes:
+        rows: how many rows of so many columns are coded together.
+        back: what they stand for.
+        loose: part of |W| that scales of scales may shift a weight by. Where it is not zero, `EDGE` of the entries may be
+            off altogether: they are so near to the middle of two codes that float32 chose the other one.
+    """
+
+    says: str
+    rows: Callable[[int], int]
+    back: Callable[[Matrix], Matrix]
+    loose: float = 1e-6
+
+
+THROUGH = {
+    "nf4": Codes("NF4", lambda width: BLOCK // math.gcd(width, BLOCK), nf4, 0.02),
+    "fp8": Codes("FP8 in blocks of 128", lambda width: SIDE, fp8),
+    "fp8-rows": Codes("FP8 in rows", lambda width: 1, lambda W: fp8(W, 1, W.shape[1])),
+    "int8": Codes("int8", lambda width: 1, int8),
+    "fp4": Codes("FP4", lambda width: BLOCK // math.gcd(width, BLOCK), lambda W: nf4(W, FP4), 0.02),
+}
+"""What bases are usually in while adapters are trained, with scales of the largest numbers."""

@@ -10,7 +10,7 @@ import numpy as np
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.verification.diagnosis.causes import CAUSES, Scaled
-from adapterops.verification.diagnosis.conventions import Convention, Dtypes, distinct, loosely, off
+from adapterops.verification.diagnosis.conventions import Convention, Dtypes, distinct, explained, loosely, off
 from adapterops.verification.diagnosis.fitting import Fit, fit, joint
 from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
 from adapterops.verification.rounding import Matrix
@@ -96,10 +96,14 @@ def look(subject: Subject, unit: Unit, ground: Ground | None = None, loose: floa
     sample = subject.sample(unit, ground)
     if sample is None:
         return None
+    if not np.isfinite(sample.D).all():  # which tells nothing of the weights
+        count = len(sample.deltas)
+        nothing = Fit(np.zeros(count), np.zeros((count, count)))
+        return Look(unit, nothing, False, False, sample.scaled, (0.0, 0.0), sample.dtype is None)
     found = fit(sample)
     left = (float(np.square(sample.M - sample.sum(found.weights)).sum()), float(np.square(sample.D).sum()))
-    explained = sample.dtype is None or not loosely(sample, found.weights, loose).any()
-    return Look(unit, found, sample.unchanged, explained, sample.scaled, left, sample.dtype is None)
+    known = sample.dtype is None or explained(sample, found.weights, loose)
+    return Look(unit, found, sample.unchanged, known, sample.scaled, left, sample.dtype is None)
 
 
 def looks(subject: Subject, how: Execution, ground: Ground | None = None, loose: float = 0.0) -> list[Look]:
@@ -183,7 +187,8 @@ class Judge:
             return Judged(look.unit, off, sample.M.size, True, look.unchanged, None, kept)
         seen = bool((np.abs(step) > sample.half).any())
         convention = next((each for each in self.conventions if self.explains(each, look.unit, sample)), None)
-        wrong = 0 if convention else int(np.count_nonzero(loosely(sample, weights, self.loose)))
+        right = convention or explained(sample, weights, self.loose)
+        wrong = 0 if right else int(np.count_nonzero(loosely(sample, weights, self.loose)))
         if not convention and not agrees(look, self.guess, NEAR):
             wrong = sample.M.size
         return Judged(look.unit, wrong, sample.M.size, seen, look.unchanged, convention, kept)

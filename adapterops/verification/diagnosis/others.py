@@ -13,8 +13,9 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.storage.tensors import Spec
 from adapterops.verification.decoding import Decoder, as_seen, decoder
 from adapterops.verification.deltas import UNIT
+from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.samples import ENTRIES, Ground, Subject, blocks
-from adapterops.verification.diagnosis.suspects import CODES, UNREADABLE, Finding
+from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding
 from adapterops.verification.names import EMBEDDINGS, HEAD, key
 from adapterops.verification.place import Wanted
 from adapterops.verification.rounding import half_step
@@ -154,6 +155,10 @@ class Rest:
         wrong, entries, square, whole = 0, 0, 0.0, 0.0
         for begin, end in self._runs(parts):
             W, M = before(begin, end), after(begin, end)
+            if not np.isfinite(M).all() and np.isfinite(W).all():
+                what = not_finite(self.found) or "stands for NaN or infinity in some entries"
+                yield Finding(NOT_FINITE, self.tensor, what)
+                return
             slack = half_step(M, dtype)
             if self.codes:  # which may have been rounded to the dtype that they stand in, or not, and in float32
                 slack += half_step(W, "BF16") + 2 * UNIT * np.abs(W)

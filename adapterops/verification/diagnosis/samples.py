@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Stored
 from adapterops.verification.decoding import Decoder, as_seen, decoder
-from adapterops.verification.deltas import Delta, Formula
+from adapterops.verification.deltas import UNIT, Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
@@ -89,12 +91,11 @@ class Sample:
 
     @cached_property
     def grid(self) -> str | None:
-        """The narrowest dtype that all of M are numbers of: what is stored in 32 bits may have been rounded to 16."""
-        if self.dtype in ("F32", "F64"):
-            return next(
-                (each for each in ("BF16", "F16") if np.array_equal(rounded_to(self.M, each), self.M)), self.dtype
-            )
-        return self.dtype
+        """The narrowest dtype that all of M are numbers of: what is stored in 32 bits may have been rounded to 16, and
+        what is stored in float16 to bfloat16.
+        """
+        narrower = {"F64": ("BF16", "F16", "F32"), "F32": ("BF16", "F16"), "F16": ("BF16",)}.get(str(self.dtype), ())
+        return next((each for each in narrower if np.array_equal(rounded_to(self.M, each), self.M)), self.dtype)
 
     @cached_property
     def half(self) -> Matrix:
@@ -103,9 +104,17 @@ class Sample:
             return half_step(self.M, self.grid)
         return np.full(self.M.shape, np.sqrt(3 * np.square(self.D).mean()) or 1.0)
 
+    @cached_property
+    def changed(self) -> Matrix:
+        """Which entries are not what they were, rounded to the dtype that they are stored in now."""
+        changed: Matrix = self.D != 0
+        if self.dtype is not None:
+            changed &= ~(np.abs(self.D) <= half_step(self.M, str(self.grid)) + UNIT * np.abs(self.W))
+        return changed
+
     @property
     def unchanged(self) -> bool:
-        return not self.D.any()
+        return not bool(self.changed.any())
 
     def sum(self, weights: Matrix) -> Matrix:
         """W + Σ weight · ΔW."""
@@ -153,6 +162,14 @@ class Subject:
         """The full tensor that should take the place of a tensor."""
         having = [each.adapter.full for each in self.witnesses if wanted.full in each.adapter.full]
         return having[0][str(wanted.full)] if having else None
+
+    @cached_property
+    def _tensors(self) -> Counter[str]:
+        return Counter(each.module for each in self.units)
+
+    def place(self, unit: Unit) -> str:
+        """What a finding names: the module, or the tensor where the module is in several."""
+        return unit.module if self._tensors[unit.module] == 1 else unit.tensor.removesuffix(".weight")
 
     def shape(self, tensor: str, wanted: Wanted) -> tuple[int, ...] | None:
         """That a tensor should have: of a full tensor of an adapter, else of what it was; None where nothing says."""
@@ -222,15 +239,20 @@ class Subject:
             [adder.scaled for adder in adders],
         )
 
-    def other(self, unit: Unit, place: Place, update: Any, transposed: bool, few: bool = False) -> Delta:
+    def other(
+        self, unit: Unit, place: Place, update: Any, transposed: bool, few: bool = False, shift: int = 0
+    ) -> Delta:
         """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; in `few` of them
-        the first `few_rows`.
+        the first `few_rows`; of rows that are `shift` further on, where the first follow the last.
         """
         formula = Formula(update, transposed)
         width, found = (unit.seen or self.model.layout[unit.tensor].matrix)[1], []
         for part in self._parts(unit)[: 1 if few else None]:
-            own = slice(place.first + part.start, place.first + part.stop)
-            found.append(formula.rows(own, np.zeros((own.stop - own.start, width))))
+            begin, end, height = part.start + shift, part.stop + shift, len(unit.rows)
+            cuts = [begin, *(at for at in (height, 2 * height) if begin < at < end), end]
+            for one, other in pairwise(cuts):
+                own = slice(place.first + one % height, place.first + one % height + other - one)
+                found.append(formula.rows(own, np.zeros((other - one, width))))
         return _joined(found)
 
     def few_rows(self, unit: Unit) -> int:

@@ -10,8 +10,10 @@ import numpy as np
 
 from adapterops.verification.deltas import of_factors
 from adapterops.verification.diagnosis.causes import as_if
-from adapterops.verification.diagnosis.conventions import loosely
+from adapterops.verification.diagnosis.conventions import explained, loosely
+from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.fitting import Fit, fit
+from adapterops.verification.diagnosis.forms import TRANSPOSED, form, in_lines
 from adapterops.verification.diagnosis.judging import Guess, Judged, typed
 from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
 from adapterops.verification.place import Place
@@ -20,9 +22,9 @@ from adapterops.verification.rounding import Matrix
 MOST = 64
 """Other places that are tried for one unit."""
 
-MISSING, SCALED, SWAPPED, TRANSPOSED, PARTLY, OTHER = (
-    *("missing", "scale", "swapped", "transposed", "partly"),
-    "changed",
+MISSING, SCALED, SWAPPED, PARTLY, OTHER, NOT_FINITE = (
+    *("missing", "scale", "swapped", "partly", "changed"),
+    "not finite",
 )
 
 RESEMBLING = 0.1
@@ -48,32 +50,39 @@ def suspect(subject: Subject, judged: Judged, guess: Guess, ground: Ground | Non
     """
     unit, sample = judged.unit, subject.sample(judged.unit, ground)
     assert sample is not None  # it was judged
+    place = subject.place(unit)
+    if not np.isfinite(sample.M).all():
+        what = not_finite(subject.model.stored[unit.tensor])
+        return Finding(NOT_FINITE, place, what or "stands for NaN or infinity in some entries")
     if judged.unchanged:
-        return Finding(MISSING, unit.module, "is the base's: the update is not in it")
+        return Finding(MISSING, place, "is the base's: the update is not in it")
     own = fit(sample)
     if sample.dtype is None:
-        return Finding(SCALED, unit.module, f"holds {_weights(own)} of the update")
-    if not loosely(sample, own.weights, loose).any():
-        return Finding(SCALED, unit.module, _scaled(sample, own))
+        return Finding(SCALED, place, f"holds {_weights(own)} of the update")
+    if explained(sample, own.weights, loose):
+        return Finding(SCALED, place, _scaled(sample, own))
     for kind, what, tried in _others(subject, unit, sample, guess):
         found = fit(tried)
-        if not loosely(tried, found.weights, loose).any() and abs(found.weights).max() > 0.05:
-            return Finding(kind, unit.module, what)
+        if explained(tried, found.weights, loose) and abs(found.weights).max() > 0.05:
+            return Finding(kind, place, what)
     weights = guess.of(sample.scaled)
     wrong = loosely(sample, weights, loose)
-    if not sample.D[wrong].any():
-        return Finding(PARTLY, unit.module, f"is the base's in {wrong.mean():.0%} of what was looked at")
+    if in_lines(wrong, sample.changed):
+        return Finding(PARTLY, place, f"is the base's in {wrong.mean():.0%} of what was looked at")
+    known = form(subject, unit, sample, weights, ground, loose)
+    if known:
+        return Finding(known[0], place, known[1])
     if wrong.mean() < 0.5:
         rows = np.flatnonzero(wrong.any(axis=1)).size / len(wrong)
         return Finding(
-            PARTLY, unit.module, f"is right in all but {wrong.mean():.2g} of its entries, in {rows:.2g} of its rows"
+            PARTLY, place, f"is right in all but {wrong.mean():.2g} of its entries, in {rows:.2g} of its rows"
         )
     step = sample.sum(weights) - sample.W
     size, norms = np.linalg.norm(sample.D), np.linalg.norm(step)
     cosine = float((sample.D * step).sum()) / max(size * norms, np.finfo(np.float64).tiny)
     return Finding(
         OTHER,
-        unit.module,
+        place,
         f"is changed by something else: {size / max(norms, np.finfo(np.float64).tiny):.3g} times the norm of the update,"
         f" cosine with it {cosine:.2f}",
     )

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from adapterops.verification.diagnosis.causes import as_if
+from adapterops.verification.diagnosis.forms import ALIKE
+from adapterops.verification.diagnosis.grounds import THROUGH
 from adapterops.verification.diagnosis.judging import Guess, Judged, Look
 from adapterops.verification.diagnosis.suspects import CODES, MISSING, OTHER, Finding
 
@@ -19,7 +21,7 @@ HEALTHY, SICK, UNJUDGED = 0, 8, 9
 UNDER = {
     "base": "the base",
     "original": "the original",
-    "nf4": "the base quantized to NF4 and back",
+    **{name: f"the base quantized to {codes.says} and back" for name, codes in THROUGH.items()},
 }
 HALF = 0.5
 """Of an update that codes have to hold, or it counts as lost."""
@@ -46,7 +48,9 @@ def verdict_of(
         own = {each.unit.module for each in judged}
         others = any(each.kind == OTHER and each.place not in own for each in findings)
         further = "; tensors that no adapter changes differ from the base, too" if others else ""
-        return ELSE, f"this is not the base and a weighted sum of these adapters{further}", SICK
+        kinds = {each.kind for each in findings if each.place in own or each.kind in ALIKE}
+        alike = f": {ALIKE[kinds.pop()]}" if len(kinds) == 1 and kinds <= ALIKE.keys() else ""
+        return ELSE, f"this is not {UNDER[under]} and a weighted sum of these adapters{alike}{further}", SICK
     if _lost(found, weights):
         ((name, (weight, _)),) = weights.items()
         return LOST, f"this is {UNDER[under]}: {max(weight, 0):.0%} of {name} is left in its codes", SICK
@@ -64,7 +68,7 @@ def verdict_of(
         return ADAPTED, f"this is {sum_}; that is not the adapter as it was trained", SICK
     if any(abs(weight) <= 1e-3 for weight, _ in weights.values()):
         return ADAPTED, f"this is {sum_}: an adapter is not in it", SICK
-    if under == "nf4":
+    if under in THROUGH:
         return ADAPTED, f"this is {sum_}", SICK
     return ADAPTED, f"this is {sum_}, complete", HEALTHY
 

@@ -12,7 +12,7 @@ from merged_models import base, write
 import adapterops
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.decoding import decoder
-from adapterops.verification.diagnosis.grounds import of_checkpoint, rounded_alone, through_nf4
+from adapterops.verification.diagnosis.grounds import of_checkpoint, rounded_alone, through
 
 NAME = "model.layers.1.mlp.down_proj.weight"
 
@@ -21,7 +21,7 @@ def test_through_nf4(tmp_path: Path) -> None:
     opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
     adapterops.save_checkpoint(adapterops.quantize(opened, "nf4"), tmp_path / "nf4")
     quantized = adapterops.dequantize(open_checkpoint(tmp_path / "nf4")).tensors[NAME]
-    ground = through_nf4(opened, of_checkpoint(opened))(NAME)
+    ground = through(opened, of_checkpoint(opened), "nf4")(NAME)
     assert ground is not None
     for begin, end in [(0, 64), (5, 6), (13, 40)]:
         assert np.array_equal(ground(begin, end), quantized[begin:end].double().numpy())
@@ -29,7 +29,7 @@ def test_through_nf4(tmp_path: Path) -> None:
 
 def test_norms_are_not_quantized(tmp_path: Path) -> None:
     opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
-    assert through_nf4(opened, of_checkpoint(opened))("model.norm.weight") is None
+    assert through(opened, of_checkpoint(opened), "nf4")("model.norm.weight") is None
 
 
 def test_names_of_another_checkpoint(tmp_path: Path) -> None:

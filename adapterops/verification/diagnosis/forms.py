@@ -1,0 +1,220 @@
+"""What was done to an update or to a sum that no weight of the update explains: each by a formula for all entries looked at.
+
+| form | the stored numbers are |
+|---|---|
+| zero | 0 |
+| limited | the sum, or W and the update, with what is beyond ±c set to ±c |
+| sparse | W and c times the update in some entries, W in all others |
+| rank | W and the update without some of its ranks, in its factors or in its singular values |
+| halves | W and the update with its two halves of rows, or of columns, in each other's place |
+| transposed | Wᵀ and the update |
+| separate | W and sums of Bᵢ Aⱼ of two adapters, which is what combining A's and B's separately comes to |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from adapterops.verification.deltas import Delta, of_factors
+from adapterops.verification.diagnosis.conventions import explained, loosely
+from adapterops.verification.diagnosis.fitting import fit
+from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit, blocks
+from adapterops.verification.place import Place
+from adapterops.verification.rounding import Matrix
+
+ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE = (
+    *("zero", "limited", "sparse", "rank", "halves", "transposed"),
+    "separate",
+)
+
+SHARE = 0.02
+"""Least part of the entries that a form has to explain, and of a weight that a product has to have."""
+
+Found = tuple[str, str]
+
+
+def form(
+    subject: Subject, unit: Unit, sample: Sample, weights: Matrix, ground: Ground | None, loose: float
+) -> Found | None:
+    """The first form that explains every entry looked at: its kind, and what it is; None where none does.
+
+    Cost: the weight is read once more where it is square; ΔW is formed again for each pair of two adapters.
+    """
+    if not sample.M.any():
+        return ZERO, "is zero in all entries looked at"
+    tried = [np.ones(len(weights)), *([weights] if np.isfinite(weights).all() and (weights != 1).any() else [])]
+    found = (each for at in tried for each in _forms(subject, unit, sample, at, ground, loose))
+    return next(found, None)
+
+
+def _forms(
+    subject: Subject, unit: Unit, sample: Sample, weights: Matrix, ground: Ground | None, loose: float
+) -> Iterator[Found]:
+    yield from _limited(sample, weights, loose)
+    yield from _ranks(subject, unit, sample, loose)
+    yield from _halves(subject, unit, sample, loose)
+    yield from _sparse(sample, weights, loose)
+    yield from _transposed(subject, unit, sample, ground, loose)
+    yield from _separate(subject, unit, sample, loose)
+
+
+def _limited(sample: Sample, weights: Matrix, loose: float) -> Iterator[Found]:
+    S = sample.sum(weights)
+    step = S - sample.W
+    most = float(np.abs(sample.M).max())
+    if np.count_nonzero(np.abs(S) > 1.01 * most) and explained(sample, weights, loose, np.clip(S, -most, most)):
+        yield LIMITED, f"is limited to ±{most:.3g}: what its sum has beyond that is cut off"
+    cut = np.abs(step) > 1.2 * np.abs(sample.D) + 2 * sample.half
+    if not cut.any():
+        return
+    most = float(np.median(np.abs(sample.D[cut])))
+    if most > 0 and explained(sample, weights, loose, sample.W + np.clip(step, -most, most)):
+        yield LIMITED, f"holds its update limited to ±{most:.3g}: what is beyond that is cut off"
+
+
+def _ranks(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
+    """Of an update of factors which ranks, or singular values, are in a difference, all with one weight."""
+    for k, place, update in _own(subject, unit):
+        if len(sample.deltas) > 1 and sum(delta.values.any() for delta in sample.deltas) > 1:
+            return
+        right = (update.B.T if place.transposed else update.A).astype(np.float64)
+        rank, delta = len(right), sample.deltas[k]
+        if rank < 2 or right.shape[1] != sample.W.shape[1]:
+            continue
+        left = (update.A.T if place.transposed else update.B).astype(np.float64)
+        core = np.linalg.qr(left)[1] @ right
+        singular = np.linalg.svd(core, full_matrices=False)[2]
+        for what, basis in (("largest singular values", singular), ("ranks of its factors", right)):
+            back = np.linalg.pinv(basis)
+            there, wanted = sample.D @ back, delta.values @ back
+            parts = (there * wanted).sum(axis=0) / np.maximum(np.square(wanted).sum(axis=0), np.finfo(np.float64).tiny)
+            kept = parts > 0.5 * parts.max()
+            if kept.all():
+                continue
+            lower = replace(
+                sample, deltas=[Delta(wanted[:, kept] @ basis[kept], delta.slack)], scaled=[sample.scaled[k]]
+            )
+            found = fit(lower)
+            if explained(lower, found.weights, loose):
+                times = "" if abs(found.weights[0] - 1) < 0.01 else f", times {found.weights[0]:.3g}"
+                number = int(np.count_nonzero(kept))
+                yield RANK, f"holds its update at rank {number} of {rank}, as {number} of its {rank} {what}{times}"
+                return
+
+
+def _halves(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
+    for k, place, update in _own(subject, unit):
+        height, width = len(unit.rows), sample.W.shape[1]
+        rest = replace(sample, W=sample.sum(np.arange(len(sample.deltas)) != k), scaled=[sample.scaled[k]])
+        if height % 2 == 0:
+            delta = subject.other(unit, place, update, place.transposed, shift=height // 2)
+            yield from _if(
+                replace(rest, deltas=[delta]), HALVES, "holds its update with its two halves of rows swapped", loose
+            )
+        if width % 2 == 0:
+            delta = Delta(*(np.roll(each, width // 2, axis=1) for each in sample.deltas[k]))
+            yield from _if(
+                replace(rest, deltas=[delta]), HALVES, "holds its update with its two halves of columns swapped", loose
+            )
+
+
+def _sparse(sample: Sample, weights: Matrix, loose: float) -> Iterator[Found]:
+    """Entries that are the base's, and a multiple of the update in the others."""
+    step = sample.sum(weights) - sample.W
+    none = ~loosely(sample, 0 * weights, loose)
+    shown = np.abs(step) > 8 * sample.half
+    if np.count_nonzero(shown & none) < SHARE * step.size or np.count_nonzero(shown & ~none) < SHARE * step.size:
+        return
+    some = replace(
+        sample,
+        W=sample.W[~none][None],
+        M=sample.M[~none][None],
+        deltas=[Delta(delta.values[~none][None], delta.slack[~none][None]) for delta in sample.deltas],
+    )
+    found = fit(some)
+    if not explained(some, found.weights, loose):
+        return
+    part, sizes = np.count_nonzero(shown & ~none) / np.count_nonzero(shown), np.abs(step)
+    if sizes[shown & none].max() <= 1.2 * sizes[shown & ~none].min():
+        which = f"holds its update in its largest entries alone ({part:.0%} of them)"
+    else:
+        which = f"holds its update in {part:.0%} of its entries, as if others were dropped at random"
+    times = " and ".join(f"{weight:.3g}" for weight in found.weights)
+    yield SPARSE, which + ("" if np.allclose(found.weights, 1, atol=0.01) else f", times {times}")
+
+
+def in_lines(wrong: Matrix, changed: Matrix) -> bool:
+    """Whether all wrong entries are in rows, or in columns, of which nothing changed."""
+    return any(not (wrong.any(axis=axis) & changed.any(axis=axis)).any() for axis in (0, 1))
+
+
+def _transposed(subject: Subject, unit: Unit, sample: Sample, ground: Ground | None, loose: float) -> Iterator[Found]:
+    """Where the weight itself is the other way round."""
+    size = sample.W.shape[1]
+    before = (ground or subject.below)(unit.tensor)
+    if subject.model.layout[unit.tensor].matrix != (size, size) or len(unit.rows) != size or before is None:
+        return
+    rows = np.concatenate([np.arange(*each) for each in blocks(unit.rows, size, subject.entries)])
+    if unit.seen is not None or len(rows) != len(sample.W):
+        return
+    W = np.empty_like(sample.W)
+    step = max(1, subject.entries // size)
+    for begin in range(0, size, step):
+        part = slice(begin, min(begin + step, size))
+        W[:, part] = before(part.start, part.stop)[:, rows].T
+    turned = replace(sample, W=W)
+    yield from _if(turned, TRANSPOSED, "is the base's weight transposed, and its update", loose)
+    for k, place, update in _own(subject, unit):
+        delta = subject.other(unit, place, update, not place.transposed)
+        one = replace(turned, deltas=[delta], scaled=[sample.scaled[k]])
+        yield from _if(one, TRANSPOSED, "is its sum of weight and update transposed", loose)
+
+
+def _separate(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
+    """B and A of adapters in all pairs: with weights of products of one's B and another's A, that are not zero."""
+    own = list(_own(subject, unit))
+    if len(own) < 2 or len({(place.transposed, each.A.shape) for _, place, each in own}) > 1:
+        return
+    pairs = [(one, other) for one in own for other in own if one[0] != other[0]]
+    crossed = [
+        subject.other(unit, place, replace(mine, A=its.A), place.transposed) for (_, place, mine), (_, _, its) in pairs
+    ]
+    scaled = [*(sample.scaled[k] for k, _, _ in own), *(sample.scaled[one[0]] for one, _ in pairs)]
+    every = replace(sample, deltas=[*(sample.deltas[k] for k, _, _ in own), *crossed], scaled=scaled)
+    found = fit(every)
+    if np.abs(found.weights[len(own) :]).max() > SHARE and explained(every, found.weights, loose):
+        yield (
+            SEPARATE,
+            "holds products of the B of one adapter and the A of another, as if A's and B's were combined separately",
+        )
+
+
+def _if(sample: Sample, kind: str, what: str, loose: float) -> Iterator[Found]:
+    found = fit(sample)
+    if np.abs(found.weights).max() > SHARE and explained(sample, found.weights, loose):
+        times = " and ".join(f"{weight:.3g}" for weight in found.weights)
+        yield kind, what + ("" if np.allclose(found.weights, 1, atol=0.01) else f", times {times}")
+
+
+def _own(subject: Subject, unit: Unit) -> Iterator[tuple[int, Place, Any]]:
+    """Of every adapter with factors there: its number, where it adds, and its update."""
+    for k, (adapter, places) in enumerate(zip(subject.adapters, subject.places(unit.tensor), strict=True)):
+        for place in places:
+            if place.rows == unit.rows and place.columns == unit.columns:
+                update = adapter.updates[place.source]
+                if of_factors(update):
+                    yield k, place, update
+
+
+ALIKE = {
+    LIMITED: "numbers are cut off at a limit",
+    SPARSE: "only some entries of the updates are in it",
+    RANK: "the updates are in it at a lower rank",
+    TRANSPOSED: "the updates or the weights are transposed",
+    SEPARATE: "it is as if A's and B's were combined separately",
+}
+"""What is so of a model where it is so of every module."""
