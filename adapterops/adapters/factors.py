@@ -88,10 +88,23 @@ def _same(found: LowRank, dtypes: tuple[str, str]) -> tuple[Array, Array] | None
     from adapterops.arrays.floats import exactly
     from adapterops.linalg.factor import folds_exactly
 
-    if WIDE in dtypes or not folds_exactly(found) or (A := exactly(found.A, dtypes[0])) is None:
+    if WIDE in dtypes or not folds_exactly(found):
         return None
-    B = exactly(found.folded(), dtypes[1])
+    if (A := _multiplied(found, "A", dtypes[0], 1.0)) is None and (A := exactly(found.A, dtypes[0])) is None:
+        return None
+    B = _multiplied(found, "B", dtypes[1], found.scale)
+    B = exactly(found.folded(), dtypes[1]) if B is None else B
     return None if B is None else (A, B)
+
+
+def _multiplied(found: LowRank, role: str, dtype: str, scale: float) -> Array | None:
+    """A or B times a power of two, of the bits that were read of a file of the same dtype; None where there are none,
+    or where the products are no numbers of it.
+    """
+    from adapterops.arrays.powers import multiplied
+
+    stored = found.stored(role, dtype)
+    return None if stored is None else multiplied(stored, dtype, scale)
 
 
 def _moved(found: LowRank, stored: tuple[Array, Array], dtypes: tuple[str, str]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from adapterops.storage.place import Place
 from adapterops.storage.tensors import Stored
 
 if TYPE_CHECKING:
+    from adapterops.updates.lowrank import AsRead
     from adapterops.updates.protocol import Array, Update
 
 HELD = 8
@@ -53,28 +55,32 @@ def open_adapter(
 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
 
-    def read(name: str, rows: tuple[int, int] | None = None) -> Array:
+    def read(name: str, rows: tuple[int, int] | None = None, kernel: bool = False) -> AsRead:
         from adapterops.arrays.floats import widened
+        from adapterops.updates.lowrank import AsRead
 
-        return widened(_finite(Stored(files.file, name), allow_nonfinite, rows), dtypes[name], Scratch())
+        stored = _finite(Stored(files.file, name), allow_nonfinite, rows)
+        stored = _matrix(stored) if kernel else stored
+        return AsRead(widened(stored, dtypes[name], Scratch()), stored, dtypes[name])
 
     read_once = lru_cache(HELD)(read)
 
     def compute(module: str) -> Update:
         parts = files.modules[module]
         if parts.experts == 1 or parts.rows:
-            arrays = {role: read(name, parts.rows.get(role)) for role, name in parts.tensors.items()}
-            arrays = {role: _matrix(array) for role, array in arrays.items()} if parts.kernel else arrays
+            found = {role: read(name, parts.rows.get(role), bool(parts.kernel)) for role, name in parts.tensors.items()}
+            arrays = {role: each.numbers for role, each in found.items()}
         else:
-            rank = files.scalings[module].rank
+            found, rank = {}, files.scalings[module].rank
             rows = parts.expert * rank, (parts.expert + 1) * rank
             arrays = {
-                "lora_A": read(parts.A, rows),
-                "lora_B": read_once(parts.B)[:, parts.expert :: parts.experts].copy(),
+                "lora_A": read(parts.A, rows).numbers,
+                "lora_B": read_once(parts.B).numbers[:, parts.expert :: parts.experts].copy(),
             }
         if parts.transposed:
             arrays |= {"lora_A": arrays["lora_B"].T, "lora_B": arrays["lora_A"].T}
-        return parts.kind.build(arrays, files.scalings[module].scale)
+        update = parts.kind.build(arrays, files.scalings[module].scale)
+        return _as_read(update, found)
 
     adapter = Adapter(
         Lazy(layout, compute),
@@ -86,6 +92,17 @@ def open_adapter(
         files.interleaved,
     )
     return without_doubles(adapter) if files.config.format in OF_IMAGES else adapter
+
+
+def _as_read(update: Update, found: Mapping[str, AsRead]) -> Update:
+    """The same update, which knows its arrays as the file has them."""
+    from adapterops.updates.lowrank import LowRank
+
+    if not isinstance(update, LowRank):
+        return update
+    return replace(
+        update, as_read=tuple(each for each in found.values() if each.numbers is update.A or each.numbers is update.B)
+    )
 
 
 def _matrix(array: Array) -> Array:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from adapterops.arrays.scratch import LINE
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterOpsError
@@ -23,8 +24,8 @@ SLACK = 1e-12
 """What two products in float64 may differ by, of the size of their factors: wrong names and scales are far above it."""
 
 
-ENTRIES = 1 << 16
-"""How many numbers of a factor are in float64 at a time."""
+ENTRIES, COLUMNS = 1 << 17, 1 << 10
+"""How many numbers of a factor are in float64 at a time, of at most so many of its columns."""
 
 SHAPES = 16
 """For how many shapes the random numbers are kept: a model has a few, and drawing them takes as long as the products."""
@@ -67,12 +68,20 @@ def image(update: LowRank, distance: float = 0.0) -> Image:
     """
     import numpy as np
 
-    out, (x, Y) = update.shape[0], _probes(update.shape)
     with np.errstate(all="ignore"):
         factors = abs(update.scale) * float(np.linalg.norm(update.B)) * float(np.linalg.norm(update.A))
+        within = FAR * distance + SLACK * factors * float(np.linalg.norm(_probes(update.shape)[0]))
+        return seen(update)._replace(within=within)
+
+
+def seen(update: LowRank) -> Image:
+    """The image of an update, to be compared with that of another, which says how far from it this one may be."""
+    import numpy as np
+
+    x, Y = _probes(update.shape)
+    with np.errstate(all="ignore"):
         v = update.scale * _times(update.B, _times(update.A, x))
-        within = FAR * distance + SLACK * factors * float(np.linalg.norm(x))
-        return Image(Y @ v, float(np.linalg.norm(v)), float(v.sum() / np.sqrt(out)), within)
+        return Image(Y @ v, float(np.linalg.norm(v)), float(v.sum() / np.sqrt(update.shape[0])), 0.0)
 
 
 @lru_cache(SHAPES)
@@ -86,13 +95,29 @@ def _probes(shape: tuple[int, int]) -> tuple[Array, Array]:
 
 
 def _times(matrix: Array, x: Array) -> Array:
-    """matrix · x in float64, of a few rows at a time; in the same order however they are in memory."""
+    """matrix · x in float64, of a block at a time; in the same order however it is in memory.
+
+    A block that is stored by columns is copied first, to where its columns are apart by more than they are long: where
+    they begin at multiples of a page, a row falls on a few lines of the cache.
+    """
     import numpy as np
 
     height, width = matrix.shape
-    step = max(1, ENTRIES // max(1, width))
-    blocks = [matrix[row : row + step].astype(np.float64, order="C") @ x for row in range(0, height, step)]
-    return np.concatenate(blocks) if blocks else np.zeros(0)
+    found, by_columns = np.zeros(height), matrix.T.flags.c_contiguous and not matrix.flags.c_contiguous
+    for column in range(0, width, COLUMNS):
+        some = x[column : column + COLUMNS]
+        step = ENTRIES // len(some)
+        block = np.empty((min(step, height), len(some)))
+        aside = np.empty((len(some), min(step, height) + LINE), matrix.dtype) if by_columns else None
+        for row in range(0, height, step):
+            part = matrix[row : row + step, column : column + COLUMNS]
+            if aside is not None:
+                copied = aside[:, : len(part)].T
+                np.copyto(copied, part)
+                part = copied
+            np.copyto(block[: len(part)], part)
+            found[row : row + step] += block[: len(part)] @ some
+    return found
 
 
 def prove(written: Adapter, images: Mapping[str, Image], how: Execution = DEFAULT) -> float:
@@ -128,9 +153,9 @@ def _read(written: Adapter, name: str) -> LowRank:
 def _moved(written: Adapter, name: str, expected: Image, module: str) -> float:
     """‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of one module, which the file calls `name`; 0 of numbers that are not finite."""
     ordered, found = name not in written.interleaved, _read(written, name)
-    moved = expected.distance(image(found), ordered)
+    moved = expected.distance(seen(found), ordered)
     if moved > expected.within and written.config.reversed:  # extracted in the sides that PEFT takes it for
-        moved = min(moved, expected.distance(image(LowRank(found.A.T, found.B.T, found.scale)), ordered))
+        moved = min(moved, expected.distance(seen(LowRank(found.A.T, found.B.T, found.scale)), ordered))
     if not isfinite(expected.within):  # such numbers were asked for
         return 0.0
     if moved > expected.within:
@@ -151,7 +176,7 @@ def _names(written: Adapter, images: Mapping[str, Image]) -> dict[str, str]:
         if named is None:
             raise _other("was to be written and is not in the file", module)
     for module in sorted(written.layout.keys() - set(found.values())):  # experts of a parameter that the adapter lacks
-        if image(written.updates[module].lowrank()).values.any():
+        if seen(written.updates[module].lowrank()).values.any():
             raise _other("is in the file and was not to be written", module)
     return {module: str(name) for module, name in found.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,14 @@ TALL = 1024
 """Rows of a factor that are in float64 at a time."""
 
 
+class AsRead(NamedTuple):
+    """Numbers of a file, in float32 or float64, and as they are stored there, in a dtype. Neither is written to."""
+
+    numbers: Array
+    stored: Array
+    dtype: str
+
+
 @dataclass(frozen=True, eq=False)
 class LowRank:
     """A weight update kept factored: ΔW = scale · B @ A.
@@ -39,6 +47,9 @@ class LowRank:
 
     `error` is a bound on ‖ΔW - exact‖_F, the distance to the update this one stands for: 0 where it is exact, the tail
     of the singular values where it was truncated. Arithmetic carries it along, so nothing that lost energy hides it.
+
+    `as_read` are arrays that B and A may be, as a file has them: what is written in the dtype that it was read in need
+    not be converted. It counts for the very array that was read; one that was computed of it is another.
 
     >>> one = LowRank(np.array([[1.0], [2.0]]), np.array([[3.0, 0.0]]), scale=2.0)
     >>> (one + 0.5 * one).dense()
@@ -50,6 +61,7 @@ class LowRank:
     A: Array
     scale: float = 1.0
     error: float = 0.0
+    as_read: tuple[AsRead, ...] = field(default=(), repr=False)
     _products: dict[Any, Callable[[slice, Array], Array]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +73,11 @@ class LowRank:
     @property
     def shape(self) -> tuple[int, int]:
         return self.B.shape[0], self.A.shape[1]
+
+    def stored(self, role: str, dtype: str) -> Array | None:
+        """B or A as it is stored in a file in this dtype, without its scale; None where no file has it so."""
+        numbers = getattr(self, role)
+        return next((each.stored for each in self.as_read if each.numbers is numbers and each.dtype == dtype), None)
 
     @property
     def rank(self) -> int:

@@ -11,6 +11,9 @@ from corpus import MODULES, write_adapter
 import adapterops as ao
 from adapterops.adapters.factors import factored
 from adapterops.adapters.planning import arrangement
+from adapterops.arrays import floats
+from adapterops.arrays.floats import narrowed
+from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError
 
 
@@ -50,3 +53,21 @@ def test_what_rounding_moves_is_measured_in_any_case(tmp_path: Path) -> None:
 def test_a_module_of_zeros_has_a_norm() -> None:
     zero = ao.Adapter.of({"q": ao.LowRank(np.zeros((4, 2)), np.ones((2, 3)))})
     assert factored(zero, arrangement(zero, None, None), exact=False, norms=False)("q").norm == 0
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+@pytest.mark.parametrize("scale", [2.0, 0.25, -1.0])
+def test_what_is_stored_in_the_dtype_that_was_read_is_not_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, scale: float
+) -> None:
+    """The bits are those that conversion makes, and no number is narrowed for them."""
+    made = ao.save_adapter(ao.open_adapter(write_adapter(tmp_path / "a")), tmp_path / "b", dtype=dtype)
+    adapter = scale * ao.open_adapter(made.path)
+    arranged = arrangement(adapter, dtype, None)
+    update = adapter.updates[MODULES[0]]
+    expected = [narrowed(each, dtype, Scratch()).tobytes() for each in (update.A, update.folded())]
+    monkeypatch.setattr(floats, "narrowed", lambda *_, **__: pytest.fail("a number was converted"))
+    monkeypatch.setattr(floats, "exactly", lambda *_: pytest.fail("a number was converted"))
+    found = factored(adapter, arranged, exact=False, norms=False)(MODULES[0])
+    assert [found.A.tobytes(), found.B.tobytes()] == expected
+    assert (found.norm, found.rounding) == (None, 0.0)

@@ -10,7 +10,7 @@ from strategies import entries, low_rank
 from adapterops.errors import IncompatibleError, ShapeError
 from adapterops.testing import check_update
 from adapterops.updates.dense import Dense
-from adapterops.updates.lowrank import COLUMNS, LowRank, _runs, zero
+from adapterops.updates.lowrank import COLUMNS, AsRead, LowRank, _runs, zero
 
 
 def update(rank: int = 2, scale: float = 1.0, error: float = 0.0) -> LowRank:
@@ -123,3 +123,10 @@ def test_a_scale_that_is_too_large_is_an_error_and_numbers_that_are_not_finite_a
     with pytest.raises(IncompatibleError, match="1e\\+06 times B is too large for float32"):
         LowRank(B, A, 1e6).folded()
     assert not np.isfinite(LowRank(B * np.float32(np.inf), A, 1e6).folded()).any()
+
+
+def test_what_was_read_of_a_file_is_known_by_the_very_array() -> None:
+    numbers, stored = np.ones((3, 2), np.float32), np.ones((3, 2), np.float16)
+    update = LowRank(numbers, np.ones((2, 4), np.float32), as_read=(AsRead(numbers, stored, "F16"),))
+    assert (2 * update).stored("B", "F16") is stored
+    assert [update.stored("B", "BF16"), update.stored("A", "F16"), update.T.stored("A", "F16")] == [None] * 3
