@@ -142,7 +142,9 @@ def explained(error: click.UsageError, command: str) -> OptionError:
         return OptionError(f"{name}: {_plain(error.message)}", hint=f"{_chosen(error)}{page}")
     usage = f"{_usage(error.ctx)}; " if type(error) is click.UsageError and error.ctx else ""
     fact = _plain(error.format_message())
-    several = "adapterops compare takes several; " if fact.startswith(MANY) and command.startswith("adapterops show") else ""
+    several = (
+        "adapterops compare takes several; " if fact.startswith(MANY) and command.startswith("adapterops show") else ""
+    )
     return OptionError(fact, hint=f"{several}{usage}{page}")
 
 
