@@ -346,6 +346,15 @@ def test_one_message(
     assert (place / "taken/notes.txt").read_text() == "mine"
 
 
+def test_a_model_that_lost_its_weights_is_not_verified_and_an_empty_folder_is_no_model(place: Path) -> None:
+    for file in (place / "fused").glob("*.safetensors*"):
+        file.unlink()
+    assert run(["verify", "fused"]) == 8
+    (place / "fused/adapterops.json").unlink()
+    (place / "fused/config.json").unlink()
+    assert run(["verify", "fused"]) == 3
+
+
 def test_errors_of_usage_are_those_of_all_other_kinds(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["merge", "a", "--tise", "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
