@@ -112,9 +112,11 @@ def _split(arguments: Sequence[str]) -> Iterator[str]:
         yield from short.groups() if short else (argument,)
 
 
+MANY = "too many arguments"
+
 PLAINLY = {
     r"^Option '(.*)' does not take a value$": r"\1 takes no value",
-    r"^Got unexpected extra arguments? \((.*)\)$": r"too many arguments: \1",
+    r"^Got unexpected extra arguments? \((.*)\)$": rf"{MANY}: \1",
     r"^Option '(.*)' requires an argument$": r"\1 needs a value",
     r"is not in the range x>=(\S+)$": r"is less than \1",
     r"is not a valid integer( range)?$": "is not a whole number",
@@ -139,7 +141,11 @@ def explained(error: click.UsageError, command: str) -> OptionError:
         name = " / ".join(opts) if error.param.param_type_name == "option" else error.param.make_metavar(error.ctx)
         return OptionError(f"{name}: {_plain(error.message)}", hint=f"{_chosen(error)}{page}")
     usage = f"{_usage(error.ctx)}; " if type(error) is click.UsageError and error.ctx else ""
-    return OptionError(_plain(error.format_message()), hint=f"{usage}{page}")
+    fact = _plain(error.format_message())
+    several = (
+        "adapterops compare takes several; " if fact.startswith(MANY) and command.startswith("adapterops show") else ""
+    )
+    return OptionError(fact, hint=f"{several}{usage}{page}")
 
 
 def _plain(message: str) -> str:

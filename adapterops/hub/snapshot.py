@@ -197,6 +197,9 @@ def locate(source: Reference | str, *, verify: bool = False, streamed: bool = Fa
         raise NotFoundError(
             f"has no {reference.inner or 'files of a model'}; it has {', '.join(top[:8]) or 'nothing'}",
             path=reference.repo,
+            hint=f"name a folder that it has, or leave {reference.inner} out"
+            if reference.inner
+            else "is it the right repository? a folder in it is OWNER/NAME:FOLDER",
             code="E-HUB-FILE",
         )
     place = Place(root / "snapshots" / revision / reference.inner, snapshot)

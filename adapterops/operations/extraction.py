@@ -87,7 +87,9 @@ def difference(
         for module, weight in weights(tuned.layout, {**(base.config or {}), **(tuned.config or {})}).items()
         if all(tuned.layout[each.tensor].shape == base.layout[pairs[each.tensor]].shape for each in weight.pieces)
     }
-    _check_sizes([name for name, other in pairs.items() if _in_a_layer(other)], pairs, tuned, base)
+    if rest != "drop":
+        way = "; if it is that, --rest drop leaves such tensors out" if known else ""
+        _check_sizes([name for name, other in pairs.items() if _in_a_layer(other)], pairs, tuned, base, way)
     if planning:
         return _difference_of([], known, pairs, tuned, base, rest)
 
@@ -118,15 +120,21 @@ def _in_a_layer(name: str) -> bool:
     return any(part.isdecimal() for part in name.split("."))
 
 
-def _check_sizes(names: Collection[str], pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint) -> None:
-    """Raise IncompatibleError where tensors have other shapes in the base, beyond the size of the vocabulary."""
+def _check_sizes(
+    names: Collection[str], pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint, way: str = ""
+) -> None:
+    """Raise IncompatibleError where tensors have other shapes in the base, beyond the size of the vocabulary.
+
+    Args:
+        way: another way on than another base.
+    """
     for name in names:
         after, before = tuned.layout[name].shape, base.layout[pairs[name]].shape
         if after != before and not is_end(pairs[name]):
             raise IncompatibleError(
                 f"is {list(after)}, and {list(before)} in the base: the models have different sizes",
                 tensor=name,
-                hint="give the base that the model was tuned from",
+                hint=f"give the base that the model was tuned from{way}",
                 code="E-SHAPE",
             )
 

@@ -167,7 +167,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("card nothing", 5, "nothing: does not exist", "name the folder that holds"),
         ("show runs", 3, "holds several adapters: ten, twenty", "name one, such as runs/ten"),
         ("show all", 3, "has no adapter_model.safetensors", "name one, such as all/runs/ten"),
-        ("show a b", 2, "too many arguments: b", "see adapterops show --help"),
+        ("show a b", 2, "too many arguments: b", "adapterops compare takes several; usage: adapterops show"),
         ("run runs", 3, "runs: is a folder, not a file", "name a file in it"),
         ("calc 0.7*a + 0.3*b a=a b=b", 2, "'+' gives no name to an adapter", "put the whole expression in quotes"),
         ("calc a+b 'a = a' b=b", 2, "'a = a' gives no name to an adapter", "there is no space before or after ="),
@@ -344,6 +344,15 @@ def test_one_message(
     assert "Traceback" not in shown
     assert "Usage:" not in shown
     assert (place / "taken/notes.txt").read_text() == "mine"
+
+
+def test_a_model_that_lost_its_weights_is_not_verified_and_an_empty_folder_is_no_model(place: Path) -> None:
+    for file in (place / "fused").glob("*.safetensors*"):
+        file.unlink()
+    assert run(["verify", "fused"]) == 8
+    (place / "fused/adapterops.json").unlink()
+    (place / "fused/config.json").unlink()
+    assert run(["verify", "fused"]) == 3
 
 
 def test_errors_of_usage_are_those_of_all_other_kinds(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -52,3 +54,6 @@ def test_the_example_of_quantizing_keeps_the_fine_tune_in_every_right_way(tmp_pa
         assert loss[right] - adapted < 0.15 * (base - adapted)
     assert loss["nearest"] - adapted > 0.3 * (base - adapted)
     assert loss["in-16-bit"] < loss["other-base"], "docs/bases.md says that the base of the training is the better one"
+    page = (ROOT / "docs/tutorial-qlora.md").read_text(encoding="utf-8")
+    written = sorted(float(each) for each in re.findall(r"^\| .* \| (\d+\.\d+) \|$", page, re.MULTILINE))
+    assert written == pytest.approx(sorted(loss.values()), abs=0.1), "another processor may train a little otherwise"

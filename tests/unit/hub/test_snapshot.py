@@ -66,5 +66,6 @@ def test_names_that_are_no_paths_are_left_out(hub: Hub, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there(hub: Hub) -> None:
     hub.put("me/a", {"adapter_config.json": b"{}"})
-    with pytest.raises(NotFoundError, match=r"has no sub; it has adapter_config\.json"):
+    with pytest.raises(NotFoundError, match=r"has no sub; it has adapter_config\.json") as caught:
         locate("hf://me/a/sub")
+    assert caught.value.hint == "name a folder that it has, or leave sub out"

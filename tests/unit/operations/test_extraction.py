@@ -47,6 +47,8 @@ def test_a_base_with_layers_of_another_size_is_refused_though_some_weights_fit(
     with pytest.raises(IncompatibleError, match="the models have different sizes") as caught:
         difference(ao.open_checkpoint(tmp_path / "tuned"), models[1], planning=planning)
     assert caught.value.tensor == "model.layers.0.v_proj.weight"
+    dropped = difference(ao.open_checkpoint(tmp_path / "tuned"), models[1], planning=True, rest="drop")
+    assert dropped.layout.keys() == {f"model.layers.{layer}.q_proj" for layer in range(3)}
 
 
 @pytest.mark.filterwarnings("ignore:.*total_size")

@@ -32,6 +32,13 @@ def test_what_does_not_leaves_nothing(tmp_path: Path, error: BaseException) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_is_one_of_the_output(tmp_path: Path) -> None:
+    """What finds it inside knows a hidden folder alone, which nobody has to know."""
+    with pytest.raises(ResourceError) as caught, staged(tmp_path / "out"):
+        raise ResourceError("cannot reserve 5 bytes")
+    assert caught.value.path == str(tmp_path / "out")
+
+
 def test_somebody_else_was_faster(tmp_path: Path) -> None:
     def late() -> None:
         with staged(tmp_path / "out"):
