@@ -62,7 +62,7 @@ GPT_OSS = ATTENTION | {
 
 SHARED_EXPERTS = {
     "ffn_gate_inp": "mlp.gate",
-    "exp_probs_b": "mlp.gate.e_score_correction_bias",
+    "exp_probs_b": "mlp.gate.e_score_correction",
     "ffn_gate_shexp": "mlp.shared_experts.gate_proj",
     "ffn_up_shexp": "mlp.shared_experts.up_proj",
     "ffn_down_shexp": "mlp.shared_experts.down_proj",
@@ -147,6 +147,7 @@ NORMS = {
     "gpt-oss": LATER,
     "seed_oss": LATER,
     "exaone4": AFTER | HEAD_NORMS,
+    "cohere2": {"attn_norm": "input_layernorm"},
     "glm4": BEFORE | {"post_attention_norm": "post_self_attn_layernorm", "post_ffw_norm": "post_mlp_layernorm"},
     "glm4moe": LATER | HEAD_NORMS,
     "deepseek2": BEFORE | {"attn_q_a_norm": "self_attn.q_a_layernorm", "attn_kv_a_norm": "self_attn.kv_a_layernorm"},
@@ -209,7 +210,8 @@ def named(tensor: str, architecture: str) -> tuple[str, ...]:
         modules = stacked.get(inner) or tuple(one[each] for each in [inner] if each in one)
         if expert is not None:  # as llama.cpp wrote them first, each by itself
             modules = tuple(each.format(int(expert)) for each in stacked.get(f"{inner}_exps", ()))
-    return tuple(above + module + match["end"] * (not module.endswith("_bias")) for module in modules)
+    end = "_bias" if inner == "exp_probs_b" else match["end"]
+    return tuple(above + module + end for module in modules)
 
 
 def field_of_heads(tensor: str, architecture: str) -> str | None:
