@@ -33,8 +33,8 @@ OPTIONS = (
         multiple=True,
         type=TEXT,
         metavar="NAME=TYPE",
-        help="Of a GGUF model: tensors with NAME, a regular expression, in their names are written in Q8_0, Q5_1, Q5_0, Q4_1, "
-        "Q4_0, F16, BF16 or F32. TYPE alone: adapted tensors whose own type takes no other numbers.",
+        help="Of a GGUF model: tensors with NAME, a regular expression, in their names are written in Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K, "
+        "IQ4_XS, IQ4_NL, Q5_1, Q5_0, Q4_1, Q4_0, F16, BF16 or F32. TYPE alone: adapted tensors whose own type takes no other numbers.",
     ),
     quantizing,
     options.dtype,

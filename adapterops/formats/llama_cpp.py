@@ -41,7 +41,7 @@ MIXTRAL: Mapping[str, tuple[str, ...]] = {
     "ffn_down_exps": ("block_sparse_moe.experts.{}.w2",),
     "ffn_gate_up_exps": ("block_sparse_moe.experts.{}.w1", "block_sparse_moe.experts.{}.w3"),
 }
-STACKED = {"llama": MIXTRAL, **dict.fromkeys(("qwen2moe", "qwen3moe", "olmoe"), EXPERTS)}
+STACKED = {"llama": MIXTRAL, **dict.fromkeys(("qwen2moe", "qwen3moe", "olmoe", "glm4moe", "deepseek2"), EXPERTS)}
 """Architecture → tensors of all experts of a layer → the modules whose rows each expert has in it, one after the other."""
 
 ROUTED = ATTENTION | {"ffn_gate_inp": "mlp.gate"}
@@ -60,6 +60,55 @@ GPT_OSS = ATTENTION | {
 }
 """Of its experts transformers has the rows in another order, and transposed: they keep names that no adapter has."""
 
+SHARED_EXPERTS = {
+    "ffn_gate_inp": "mlp.gate",
+    "exp_probs_b": "mlp.gate.e_score_correction",
+    "ffn_gate_shexp": "mlp.shared_experts.gate_proj",
+    "ffn_up_shexp": "mlp.shared_experts.up_proj",
+    "ffn_down_shexp": "mlp.shared_experts.down_proj",
+}
+LATENT = {
+    "attn_q_a": "self_attn.q_a_proj",
+    "attn_q_b": "self_attn.q_b_proj",
+    "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa",
+    "attn_kv_b": "self_attn.kv_b_proj",
+    "attn_k_b": "self_attn.k_b_proj",
+    "attn_v_b": "self_attn.v_b_proj",
+}
+"""Attention of DeepSeek. Files since May 2025 have `kv_b_proj` as `k_b`, which is transposed within each head, and `v_b`,
+which keep names that no adapter has.
+"""
+LLAMA4 = ATTENTION | {
+    "ffn_gate": "feed_forward.gate_proj",
+    "ffn_up": "feed_forward.up_proj",
+    "ffn_down": "feed_forward.down_proj",
+    "ffn_gate_inp": "feed_forward.router",
+    "ffn_gate_shexp": "feed_forward.shared_expert.gate_proj",
+    "ffn_up_shexp": "feed_forward.shared_expert.up_proj",
+    "ffn_down_shexp": "feed_forward.shared_expert.down_proj",
+    "ffn_gate_exps": "feed_forward.experts.gate_exps",
+    "ffn_up_exps": "feed_forward.experts.up_exps",
+    "ffn_down_exps": "feed_forward.experts.down_exps",
+}
+"""Of its experts transformers has the parameters transposed, and adapters of them in two ways: they keep names that no
+adapter has.
+"""
+NEXT = {
+    f"nextn.{name}": module
+    for name, module in {
+        "eh_proj": "eh_proj",
+        "embed_tokens": "embed_tokens",
+        "enorm": "enorm",
+        "hnorm": "hnorm",
+        "shared_head_head": "shared_head.head",
+        "shared_head_norm": "shared_head.norm",
+    }.items()
+}
+"""Of layers that predict further tokens, which transformers leaves out."""
+
+SECTIONS = {"glm4": "rope.dimension_sections"}
+"""Architecture → a setting of files whose q and k have their rows in an order of their own: GLM-4V."""
+
 ONE_ROW = "ffn_gate_inp_shexp.weight"
 """What llama.cpp stores as a vector, and transformers as a matrix of one row."""
 
@@ -75,6 +124,11 @@ ARCHITECTURES = {
     "qwen2moe": ROUTED | SHARED,
     "gpt-oss": GPT_OSS,
     **dict.fromkeys(("seed_oss", "exaone4", "hunyuan-dense", "ernie4_5"), BLOCK),
+    "cohere2": BLOCK,
+    "glm4": ATTENTION | {"ffn_up": "mlp.gate_up_proj", "ffn_down": "mlp.down_proj"} | NEXT,
+    "glm4moe": BLOCK | SHARED_EXPERTS | NEXT,
+    "deepseek2": BLOCK | SHARED_EXPERTS | LATENT,
+    "llama4": LLAMA4,
     "starcoder2": ATTENTION | {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"},
 }
 """Architecture → the names of its modules, but of routed experts."""
@@ -93,6 +147,10 @@ NORMS = {
     "gpt-oss": LATER,
     "seed_oss": LATER,
     "exaone4": AFTER | HEAD_NORMS,
+    "cohere2": {"attn_norm": "input_layernorm"},
+    "glm4": BEFORE | {"post_attention_norm": "post_self_attn_layernorm", "post_ffw_norm": "post_mlp_layernorm"},
+    "glm4moe": LATER | HEAD_NORMS,
+    "deepseek2": BEFORE | {"attn_q_a_norm": "self_attn.q_a_layernorm", "attn_kv_a_norm": "self_attn.kv_a_layernorm"},
     "hunyuan-dense": BEFORE | {"attn_q_norm": "self_attn.query_layernorm", "attn_k_norm": "self_attn.key_layernorm"},
 }
 """Architecture → the names of the norms of a layer."""
@@ -119,10 +177,13 @@ MODEL_TYPES = {
     "qwen3_moe": "qwen3moe",
     "gpt_oss": "gpt-oss",
     "hunyuan_v1_dense": "hunyuan-dense",
+    "glm4_moe": "glm4moe",
 }
 """Types of models that llama.cpp calls otherwise."""
 
-TENSOR = re.compile(r"(?:blk\.(?P<layer>\d+)\.)?(?P<inner>[a-z0-9_]+)(?:\.(?P<expert>\d+))?(?P<end>\.weight|\.bias)")
+TENSOR = re.compile(
+    r"(?:blk\.(?P<layer>\d+)\.)?(?P<inner>(?:nextn\.)?[a-z0-9_]+)(?:\.(?P<expert>\d+))?(?P<end>\.weight|\.bias)"
+)
 SEVERAL = "{}"
 
 
@@ -149,7 +210,8 @@ def named(tensor: str, architecture: str) -> tuple[str, ...]:
         modules = stacked.get(inner) or tuple(one[each] for each in [inner] if each in one)
         if expert is not None:  # as llama.cpp wrote them first, each by itself
             modules = tuple(each.format(int(expert)) for each in stacked.get(f"{inner}_exps", ()))
-    return tuple(above + module + match["end"] for module in modules)
+    end = "_bias" if inner == "exp_probs_b" else match["end"]
+    return tuple(above + module + end for module in modules)
 
 
 def field_of_heads(tensor: str, architecture: str) -> str | None:

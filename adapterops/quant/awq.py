@@ -10,6 +10,7 @@ from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.grid import all_rows, changed_of_all, decoded, integers, to_grid
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import scheme
+from adapterops.quant.said import AUTO_ROUND, auto_round_section
 from adapterops.quant.scheme import LONG_NAMES, Part, Read
 from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
 
@@ -26,7 +27,7 @@ PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where in a word, from the lowest bits on, each of its eight codes is."""
 
 
-@scheme("awq", marks=("qweight",), methods=("awq",))
+@scheme("awq", marks=("qweight",), methods=("awq", *AUTO_ROUND))
 @dataclass(frozen=True)
 class AWQ:
     """W[i, j] = (code[j, i] - zero[j // group, i]) · scale[j // group, i]; without zeros they are 8.
@@ -45,7 +46,7 @@ class AWQ:
     @classmethod
     def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
         """By the config: GPTQ's tensors have the same names."""
-        section, spec = header.section, header.part(tensor, role)
+        section, spec = auto_round_section(header, tensor), header.part(tensor, role)
         if section.get("quant_method") != "awq" or spec is None:
             return None
         bits, size = (section.get(name, section.get(older, default)) for name, older, default in FIELDS)

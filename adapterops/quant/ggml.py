@@ -218,8 +218,8 @@ class InNewBlocks:
         values = values.cpu()
         check_finite(values)
         kind, entries = self.scheme.kind, SIZES[self.scheme.type].entries
-        target = values.numpy().reshape(-1, 1, entries)
-        made = new(self.scheme.type, target)
+        target = values.numpy().reshape(-1, kind.groups, entries // kind.groups)
+        made = new(self.scheme.type, target, reaching=self.key is not None)
         if self.key is not None:
             chance = torch.rand(values.shape, generator=generator(self.key, begin))
             made = stochastic(kind, made, target, chance.numpy().reshape(target.shape))

@@ -27,11 +27,14 @@ class Plane(NamedTuple):
 
 
 class Scales(NamedTuple):
-    """How the whole numbers of the groups are stored: the largest scale and minimum, and the way there and back."""
+    """How the whole numbers of the groups are stored: the largest scale and minimum, the way there and back, and whether
+    there are minima.
+    """
 
     largest: int
     split: Callable[[Array], tuple[Array, Array | None]]
     join: Callable[[Array, Array | None], Array]
+    minima: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,8 +249,8 @@ def _joined_upper_first(scale: Array, minimum: Array | None) -> Array:
     return np.concatenate([gathered(whole >> np.uint8(4), 2, 1), gathered(whole & np.uint8(15), 4, 1)], axis=1)
 
 
-HALVES = Scales(15, _halves, _joined_halves)
-SIXES = Scales(63, _sixes, _joined_sixes)
+HALVES = Scales(15, _halves, _joined_halves, minima=True)
+SIXES = Scales(63, _sixes, _joined_sixes, minima=True)
 OFFSET_SIXES = Scales(31, _offset_sixes, _joined_offset_sixes)
 BYTES = Scales(127, _bytes, _joined_bytes)
 UPPER_FIRST = Scales(31, _upper_first, _joined_upper_first)

@@ -48,7 +48,7 @@ def _deeper(kind: Kind, fields: Fields, needed: Array) -> tuple[Array | None, Ar
     below = fields.steps()[1][..., 0]
     if kind.scales is None:  # of any sign
         short = needed > below + np.float32(SLACK) * np.abs(below)
-        return np.where(short[:, 0], _up(needed[:, 0]), fields.dmin), fields.minimum
+        return np.where(short[:, 0], up(needed[:, 0]), fields.dmin), fields.minimum
     return _grown(kind.scales.largest, fields.dmin, fields.minimum, np.maximum(needed, 0))
 
 
@@ -58,7 +58,7 @@ def _wider(kind: Kind, fields: Fields, needed: Array) -> tuple[Array, Array]:
 
     if kind.scales is None:
         short = needed[:, 0] > np.abs(fields.d.astype(np.float32)) * np.float32(1 + SLACK)
-        grown = np.copysign(_up(needed[:, 0]), fields.d)
+        grown = np.copysign(up(needed[:, 0]), fields.d)
         return np.where(short & np.isfinite(grown), grown, fields.d), fields.scale
     d, scale = _grown(kind.scales.largest, np.abs(fields.d), np.abs(fields.scale), needed)
     return np.copysign(d, fields.d), np.where(fields.scale < 0, -scale, scale)
@@ -77,10 +77,10 @@ def _grown(largest: int, unit: Array, counts: Array, needed: Array) -> tuple[Arr
     short = needed > there * np.float32(1 + SLACK)
     ratio = np.where(short & (there > 0), needed / there, 1)
     ratio = np.where(ratio <= np.float32(1 + FINE), ratio, 1).max(axis=1)
-    fine = _up(wide[:, 0] * ratio)
+    fine = up(wide[:, 0] * ratio)
     least = needed.max(axis=1) / np.float32(largest)
     anew = least > fine.astype(np.float32)
-    found = np.where(anew, _up(least), np.where(ratio > 1, fine, unit))
+    found = np.where(anew, up(least), np.where(ratio > 1, fine, unit))
     found = np.where(np.isfinite(found), found, unit)
     wide = found.astype(np.float32)[:, None]
     more = np.where(wide > 0, np.minimum(np.ceil(needed / wide * np.float32(1 - SLACK)), largest), counts)
@@ -88,7 +88,7 @@ def _grown(largest: int, unit: Array, counts: Array, needed: Array) -> tuple[Arr
     return found, np.where(anew[:, None] | (short & still), more, counts).astype(np.int16)
 
 
-def _up(values: Array) -> Array:
+def up(values: Array) -> Array:
     """The next float16 that is no smaller."""
     import numpy as np
 
@@ -140,3 +140,14 @@ def _merged(first: Array, one: Fields, other: Fields) -> Fields:
     dmin = None if one.dmin is None or other.dmin is None else chosen(one.dmin, other.dmin)
     minimum = None if one.minimum is None or other.minimum is None else chosen(one.minimum, other.minimum)
     return Fields(chosen(one.d, other.d), chosen(one.scale, other.scale), dmin, minimum, chosen(one.codes, other.codes))
+
+
+def nearest(kind: Kind, exact: Array) -> Array:
+    """The number that a code stands for and that is nearest; of two the lower one of a table, else the even one."""
+    import numpy as np
+
+    if not kind.table:
+        found: Array = np.clip(np.rint(exact), kind.low, kind.high)
+        return found
+    table = np.array(kind.table, np.float32)
+    return table[np.searchsorted((table[1:] + table[:-1]) / 2, exact)]

@@ -1,31 +1,47 @@
 """New blocks of ggml, whose scales are found from their numbers: for a tensor that gets another type.
 
-As `quantize_row_*_ref` of ggml-quants.c finds them. d is that of the number that is farthest from zero, or of the span
-from the lowest to the highest; a code is the nearest, computed with d before it is rounded to float16.
+Blocks without groups as `quantize_row_*_ref` of ggml-quants.c finds them: d is that of the number that is farthest from
+zero, or of the span from the lowest to the highest; a code is the nearest, computed with d before it is rounded to float16.
+
+Blocks with groups, and those with a table: the grid is chosen first, and every code is the nearest on it. Of each group the
+step is that of the number farthest from zero, or of the span from the lowest to the highest, zero included; d and dmin are
+the largest of them over the largest whole number. Of whole numbers for some smaller steps, which cut the largest numbers
+off and are finer for all others, the one with the least squared error is taken. ggml weighs its errors, and its bytes differ.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from adapterops.errors import IncompatibleError
 from adapterops.quant.ggml_blocks import KINDS, Fields
+from adapterops.quant.ggml_grid import nearest, up
 
 if TYPE_CHECKING:
     from adapterops.arrays.floats import Array
 
-NEW = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+PLAIN = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+NEW = (*PLAIN, "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "IQ4_XS", "IQ4_NL")
 """The types that blocks are made anew in."""
 
+FINER = {2: (1.0, 0.9, 0.8, 0.7, 0.6), 3: (1.0, 0.93, 0.86, 0.79), 4: (1.0, 0.95, 0.9, 0.85)}
+"""Bits of a code → parts of the step that reaches all numbers, of which the best is taken."""
 
-def new(name: str, values: Array) -> Fields:
-    """The blocks of a type that is one of `NEW`, nearest to values (blocks, 1, 32) in float32.
+
+def new(name: str, values: Array, *, reaching: bool = False) -> Fields:
+    """The blocks of a type that is one of `NEW`, near values (blocks, groups, entries) in float32.
+
+    Args:
+        reaching: the grids reach all numbers, also where others are nearer to them on the whole.
 
     Raises:
         IncompatibleError: a scale does not fit float16.
     """
     import numpy as np
 
+    if name not in PLAIN:
+        return _in_groups(name, values, reaching)
     kind, rows = KINDS[name], values.reshape(len(values), -1)
     low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
     with np.errstate(all="ignore"):
@@ -38,11 +54,7 @@ def new(name: str, values: Array) -> Fields:
             d, start = farthest / np.float32(kind.low), np.zeros_like(low)
         exact = (rows - start) * np.where(d == 0, 0, 1 / d).astype(np.float32)
         half, lowest = d.astype(np.float16)[:, 0], start.astype(np.float16)[:, 0]
-    if not (np.isfinite(half).all() and np.isfinite(lowest).all()):
-        raise IncompatibleError(
-            f"has numbers up to {float(np.abs(values).max()):.3g}, whose scale in {name} does not fit float16",
-            hint="give another type for it with --tensor-type, such as F32",
-        )
+    _check(name, values, half, lowest)
     if name == "Q8_0":  # halves away from zero
         codes = np.copysign(np.floor(np.abs(exact) + np.float32(0.5)), exact)
     else:
@@ -50,3 +62,78 @@ def new(name: str, values: Array) -> Fields:
     codes = np.clip(codes, kind.low, kind.high).astype(np.int16).reshape(values.shape)
     ones = np.ones((len(rows), 1), np.int16)
     return Fields(half, ones, -lowest if kind.minimum else None, ones if kind.minimum else None, codes)
+
+
+def _in_groups(name: str, values: Array, reaching: bool) -> Fields:
+    import numpy as np
+
+    kind = KINDS[name]
+    most = kind.scales.largest if kind.scales else 1
+    with np.errstate(all="ignore"):
+        low, high = np.minimum(values.min(axis=2), 0), np.maximum(values.max(axis=2), 0)
+        dmin, minimum, below = None, None, np.zeros_like(low)
+        has_minima = kind.scales is not None and kind.scales.minima
+        if has_minima:
+            dmin = up(-low.min(axis=1) / np.float32(most))
+            unit = dmin.astype(np.float32)[:, None]
+            minimum = np.minimum(_counts(-low, unit, np.ceil), most).astype(np.int16)
+            below = unit * minimum.astype(np.float32)
+            step = (high + below) / np.float32(kind.high)
+        else:
+            outer, inner = np.where(high > -low, high, low), np.where(high > -low, low, high)
+            step = outer / np.float32(kind.low)
+            if reaching:  # of the side with fewer codes, too
+                step = np.where(inner / step > kind.high, inner / np.float32(kind.high), step)
+        d = up(np.abs(step).max(axis=1) / np.float32(most))
+        _check(name, values, d, d if dmin is None else dmin)
+        unit = d.astype(np.float32)[:, None]
+        best: tuple[Array, Array, Array] | None = None
+        for part in (1.0,) if reaching else FINER.get(kind.width, (1.0,)):
+            if kind.scales is None:
+                halves = (step * np.float32(part)).astype(np.float16)
+                scale = np.ones_like(step)
+                steps = halves.astype(np.float32)
+            else:
+                scale = np.clip(_counts(step * np.float32(part), unit, _away if reaching else np.rint), -most, most)
+                halves, steps = d[:, None], unit * scale
+            codes = nearest(kind, (values + below[..., None]) / steps[..., None])
+            codes = np.where(steps[..., None] == 0, kind.table[8] if kind.table else 0, codes)
+            error = np.square(steps[..., None] * codes - below[..., None] - values).sum(axis=2)
+            tried = (error, np.broadcast_to(halves if kind.scales is None else scale, error.shape), codes)
+            if best is None:
+                best = tried
+            else:
+                better = error < best[0]
+                best = (
+                    np.where(better, error, best[0]),
+                    np.where(better, tried[1], best[1]),
+                    np.where(better[..., None], codes, best[2]),
+                )
+    assert best is not None
+    codes = best[2].astype(np.int16)
+    if kind.scales is None:
+        return Fields(best[1].astype(np.float16)[:, 0], np.ones((len(codes), 1), np.int16), None, None, codes)
+    return Fields(d, best[1].astype(np.int16), dmin, minimum, codes)
+
+
+def _counts(needed: Array, unit: Array, whole: Callable[[Array], Array]) -> Array:
+    """How many units something is; of units of zero none."""
+    import numpy as np
+
+    return np.where(unit > 0, whole(needed / np.where(unit > 0, unit, 1)), 0)
+
+
+def _away(values: Array) -> Array:
+    import numpy as np
+
+    return np.copysign(np.ceil(np.abs(values)), values)
+
+
+def _check(name: str, values: Array, *halves: Array) -> None:
+    import numpy as np
+
+    if not all(np.isfinite(each).all() for each in halves):
+        raise IncompatibleError(
+            f"has numbers up to {float(np.abs(values).max()):.3g}, whose scale in {name} does not fit float16",
+            hint="give another type for it with --tensor-type, such as F32",
+        )

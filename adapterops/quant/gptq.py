@@ -10,7 +10,7 @@ from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.grid import all_rows, changed_of_all, column_groups, decoded, integers, to_grid
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.said import gptq_section
+from adapterops.quant.said import AUTO_ROUND, gptq_section
 from adapterops.quant.scheme import LONG_NAMES, Part, Read
 from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
 
@@ -25,7 +25,7 @@ AT_ONCE = 1 << 20
 """Entries that are decoded at a time."""
 
 
-@scheme("gptq", marks=("qweight",), methods=("gptq",), remains=(Remainder(".g_idx", ".qweight"),))
+@scheme("gptq", marks=("qweight",), methods=("gptq", *AUTO_ROUND), remains=(Remainder(".g_idx", ".qweight"),))
 @dataclass(frozen=True)
 class GPTQ:
     """W[i, j] = (code[j, i] - zero[g, i]) · scale[g, i], where g = g_idx[j], or j // group.

@@ -57,12 +57,43 @@ def check_inputs(section: Mapping[str, Any]) -> None:
                 raise foreign(f"a transform_config that changes more than weights (location {location!r})")
 
 
+AUTO_ROUND = ("auto-round", "intel/auto-round")
+"""What configs call models of AutoRound, which stores codes as GPTQ or AWQ does."""
+
+PACKINGS = {"auto_round:auto_gptq": "gptq", "auto_round:auto_awq": "awq"}
+
+
+def auto_round_section(header: Header, tensor: str) -> Mapping[str, Any]:
+    """The section of a config of AutoRound as GPTQ or AWQ would have it for the module of a tensor; any other as it is.
+
+    `extra_config` has what differs for single modules.
+
+    Raises:
+        UnsupportedError: codes are not integers, or are packed in a way of its own.
+    """
+    section = header.section
+    if section.get("quant_method") not in AUTO_ROUND:
+        return section
+    extra = section.get("extra_config")
+    own = extra.get(tensor.removesuffix(WEIGHT)) if isinstance(extra, dict) else None
+    section = {**section, **own} if isinstance(own, dict) else section
+    packing, kind = section.get("packing_format"), section.get("data_type", "int")
+    if packing not in PACKINGS or kind != "int":
+        known = " and ".join(PACKINGS)
+        raise foreign(f"AutoRound in another way ({kind!r} packed as {packing!r}; known is 'int' as {known})", tensor)
+    sizes = {name: section.get(name) for name in ("bits", "group_size")}
+    zeros = header.part(tensor, "qzeros") is not None
+    return {"quant_method": PACKINGS[packing], **sizes, "zero_point": zeros}
+
+
 def gptq_section(header: Header, tensor: str) -> Mapping[str, Any]:
-    """The section of the config as it is for the module of a tensor, by GPTQModel's `dynamic`.
+    """The section of the config as it is for the module of a tensor, by GPTQModel's `dynamic` or for AutoRound.
 
     Its keys are patterns that the name begins with, after `+:`; the first that fits has the fields that differ. One
     after `-:` is for modules that are not quantized.
     """
+    if header.section.get("quant_method") in AUTO_ROUND:
+        return auto_round_section(header, tensor)
     dynamic = header.section.get("dynamic")
     module = tensor.removesuffix(WEIGHT)
     for pattern, fields in dynamic.items() if isinstance(dynamic, dict) else ():

@@ -120,21 +120,41 @@ def as_new_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int) -> M
 
 
 def too_coarse(stored: StoredTensor, scheme: Any, S: Matrix, begin: int) -> Matrix:
-    """Which entries are in blocks whose step is larger than their numbers need."""
+    """Which entries are in groups whose step is larger than their numbers need, and whole numbers of the block's scale are."""
     found = blocks(stored, scheme, begin, begin + len(S))
-    groups = S.reshape(len(S), -1, BLOCKS_OF)
+    size, whole, together = GROUPS.get(scheme.name, (BLOCKS_OF, 0, 1))
+    groups = S.reshape(len(S), -1, size)
     low, high = groups.min(axis=2), groups.max(axis=2)
+    if whole:
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
     if found.numbers[0] < 0:
         needed = np.maximum(np.abs(low), np.abs(high)) / min(-found.numbers[0], found.numbers[-1])
     else:
         needed = (high - low) / found.numbers[-1]
-    needed = np.repeat(needed * (1 + 2 * HALF) + 2.0**-23, BLOCKS_OF, axis=1)
+    if whole:
+        most = np.repeat(needed.reshape(len(S), -1, together).max(axis=2), together, axis=1)
+        deepest = np.repeat(-low.reshape(len(S), -1, together).min(axis=2), together, axis=1)
+        needed = needed * (1 + FINE) + 2 * (most + deepest / found.numbers[-1]) / whole
+    needed = np.repeat(needed * (1 + 2 * HALF) + 2.0**-23, size, axis=1)
     wide: Matrix = np.abs(found.step) > needed
     return wide
 
 
 BLOCKS_OF = 32
 """Entries of the blocks that are made anew."""
+
+FINE = 1 / 32
+"""By how much the scale of a whole block may be larger, for the sake of one group."""
+
+GROUPS = {
+    "Q2_K": (16, 15, 16),
+    "Q3_K": (16, 31, 16),
+    "Q4_K": (32, 63, 8),
+    "Q5_K": (32, 63, 8),
+    "Q6_K": (16, 127, 16),
+    "IQ4_XS": (32, 31, 8),
+}
+"""Entries of a group, the largest whole number that it has of the block's scale, and groups of a block."""
 
 JUDGES = {
     **dict.fromkeys(TERMS, in_blocks),

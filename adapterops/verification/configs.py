@@ -27,7 +27,8 @@ METHODS = {
     "nvfp4": {"compressed-tensors", "modelopt", "modelopt_fp4", "modelopt_mixed"},
     "int-quantized": {"compressed-tensors"},
     "mxfp4-pack-quantized": {"compressed-tensors"},
-    **{name: {name} for name in ("awq", "gptq", "compressed-tensors")},
+    "compressed-tensors": {"compressed-tensors"},
+    **{name: {name, "auto-round", "intel/auto-round"} for name in ("awq", "gptq")},
 }
 """Scheme of weights → what the config of a model in it may name as its method."""
 

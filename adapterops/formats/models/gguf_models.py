@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError, UnsupportedError, at
-from adapterops.formats.llama_cpp import ADAPTER, ARCHITECTURES, ONE_ROW, SEVERAL, field_of_heads, named, one_added
+from adapterops.formats.llama_cpp import (
+    ADAPTER,
+    ARCHITECTURES,
+    ONE_ROW,
+    SECTIONS,
+    SEVERAL,
+    field_of_heads,
+    named,
+    one_added,
+)
 from adapterops.formats.models.gguf_settings import config_of
 from adapterops.formats.models.quantized import Weight
 from adapterops.quant.ggml import Ggml
@@ -94,6 +103,11 @@ def _architecture(fields: Mapping[str, Any]) -> str:
     if not isinstance(found, str) or found not in ARCHITECTURES:
         raise UnsupportedError(
             f"is a model of the architecture {found!r}, and the names of {', '.join(ARCHITECTURES)} are known",
+            hint=ORIGINAL,
+        )
+    if f"{found}.{SECTIONS.get(found)}" in fields:
+        raise UnsupportedError(
+            f"is a model of the architecture {found!r} with {SECTIONS[found]}, whose rows of q and k are in another order",
             hint=ORIGINAL,
         )
     return found

@@ -13,6 +13,9 @@ from gguf_models import mixed, write
 import adapterops as ao
 from adapterops.errors import IncompatibleError, OptionError
 from adapterops.operations.tensor_types import TYPES, tensor_types, typed
+from adapterops.quant.ggml_new import NEW, PLAIN
+
+IN_GROUPS = set(NEW) - set(PLAIN)
 
 
 def tensors(path: Path) -> dict[str, gguf.ReaderTensor]:
@@ -36,6 +39,10 @@ def test_those_that_are_named_are_written_as_gguf_does_and_nothing_else_changes(
         if named and (first or "blk.1" in name):
             assert after[name].tensor_type.name == wanted
             numbers = gguf.dequantize(each.data, each.tensor_type)
+            if wanted in IN_GROUPS:  # which gguf does not write
+                found = gguf.dequantize(after[name].data, after[name].tensor_type)
+                assert np.linalg.norm(found - numbers) < 0.35 * np.linalg.norm(numbers)
+                continue
             expected = gguf.quantize(numbers, Type[wanted])
             assert (np.asarray(after[name].data) == expected).mean() > 0.9999
         else:
@@ -49,7 +56,7 @@ def test_what_is_asked_for_in_vain_is_said(tmp_path: Path) -> None:
     for given, said in {
         "attn_norm=Q8_0": "no tensor of more than one dimension",
         "Q8_0": "no adapted tensor needs it",
-        "ffn_down=Q6_K": "must be one of",
+        "ffn_down=IQ3_S": "must be one of",
         "=": "must be one of",
         "(=Q8_0": "not a regular expression",
     }.items():

@@ -45,3 +45,20 @@ def test_awq_that_is_broken_or_not_understood(tensors: Tensors, section: Any) ->
     with pytest.raises((InputError, UnsupportedError)) as caught:
         recognised(tensors, quantization_config={"quant_method": "awq", **section})
     assert caught.value.tensor == NAME
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+def test_those_of_auto_round(zeros: bool) -> None:
+    section = {"quant_method": "auto-round", "bits": 4, "group_size": 4, "packing_format": "auto_round:auto_awq"}
+    parts = {name: each for name, each in awq().items() if zeros or "qzeros" not in name}
+    own = {"quant_method": "awq", "bits": 4, "group_size": 4, "zero_point": zeros}
+    found, expected = (recognised(parts, quantization_config=each)[0][NAME] for each in (section, own))
+    assert found == expected
+
+
+@pytest.mark.parametrize("version", ["gemv", "gemv_fast", "ipex", "exllama"])
+def test_other_layouts_are_refused_by_their_name(version: str) -> None:
+    section = {"quant_method": "awq", "bits": 4, "group_size": 4, "version": version}
+    with pytest.raises(UnsupportedError, match=f"AWQ of another variant .*{version}") as caught:
+        recognised(awq(), quantization_config=section)
+    assert "16-bit model" in str(caught.value.hint)

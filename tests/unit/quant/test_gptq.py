@@ -168,3 +168,17 @@ def test_a_part_of_no_weight_is_refused(role: str) -> None:
     with pytest.raises(AdapterOpsError) as caught:
         recognised(left, quantization_config=said())
     assert caught.value.tensor == key(NAME, role)
+
+
+@pytest.mark.parametrize("method", ["auto-round", "intel/auto-round"])
+def test_those_of_auto_round(method: str) -> None:
+    """By `packing_format`, with what differs for single modules in `extra_config`."""
+    section = {"quant_method": method, "bits": 4, "group_size": 32, "sym": False, "data_type": "int"}
+    section["packing_format"] = "auto_round:auto_gptq"
+    section["extra_config"] = {NAME.removesuffix(".weight"): {"bits": WEIGHT.bits, "group_size": SIZE}}
+    ((name, weight),) = recognised(tensors(), quantization_config=section)[0].items()
+    assert name == NAME
+    assert weight.scheme == recognised(tensors(), quantization_config=said())[0][NAME].scheme
+    for change in ({"packing_format": "auto_round"}, {"data_type": "mx_fp"}, {"packing_format": None}):
+        with pytest.raises(UnsupportedError, match="AutoRound in another way"):
+            recognised(tensors(), quantization_config={**section, **change})
