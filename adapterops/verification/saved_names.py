@@ -531,6 +531,9 @@ rf_detr
     backbone.projector.projector_layer.conv1.norm => backbone.0.projector.stages.0.0.cv1.bn
     backbone.projector.projector_layer.conv2 => backbone.0.projector.stages.0.0.cv2
     backbone.projector.projector_layer.conv2.norm => backbone.0.projector.stages.0.0.cv2.bn
+    blocks.#.depthwise_conv => segmentation_head.blocks.#.dwconv
+    blocks.#.layernorm => segmentation_head.blocks.#.norm
+    blocks.#.pointwise_conv => segmentation_head.blocks.#.pwconv1
     decoder.layernorm => decoder.norm
     decoder.layers.#.cross_attn_layer_norm => decoder.layers.#.norm2
     decoder.layers.#.layer_norm => decoder.layers.#.norm3
@@ -538,7 +541,11 @@ rf_detr
     decoder.layers.#.mlp.fc2 => decoder.layers.#.linear2
     decoder.layers.#.self_attn.o_proj => decoder.layers.#.self_attn.out_proj
     decoder.layers.#.self_attn_layer_norm => decoder.layers.#.norm1
+    query_features_block.mlp.fc1 => segmentation_head.query_features_block.layers.0
+    query_features_block.mlp.fc2 => segmentation_head.query_features_block.layers.2
+    query_features_block.norm => segmentation_head.query_features_block.norm_in
     reference_point_embed => refpoint_embed
+    segmentation_bias => segmentation_head.bias
 sam3_tracker sam3_tracker_video
     vision_encoder.neck => tracker_model.tracker_neck
 sapiens2
@@ -555,6 +562,20 @@ sapiens2
     layer.#.norm2 => blocks.#.ln2
     norm => ln1
 segformer
+    decode_head.linear_projections => decode_head.linear_c
+    segformer.stages.#.blocks => segformer.encoder.block.#
+    segformer.stages.#.blocks.#.attention.k_proj => segformer.encoder.block.#.#.attention.self.key
+    segformer.stages.#.blocks.#.attention.o_proj => segformer.encoder.block.#.#.attention.output.dense
+    segformer.stages.#.blocks.#.attention.q_proj => segformer.encoder.block.#.#.attention.self.query
+    segformer.stages.#.blocks.#.attention.sequence_reduction => segformer.encoder.block.#.#.attention.self
+    segformer.stages.#.blocks.#.attention.sequence_reduction.sequence_reduction => segformer.encoder.block.#.#.attention.self.sr
+    segformer.stages.#.blocks.#.attention.v_proj => segformer.encoder.block.#.#.attention.self.value
+    segformer.stages.#.blocks.#.layernorm_after => segformer.encoder.block.#.#.layer_norm_2
+    segformer.stages.#.blocks.#.layernorm_before => segformer.encoder.block.#.#.layer_norm_1
+    segformer.stages.#.blocks.#.mlp.fc1 => segformer.encoder.block.#.#.mlp.dense1
+    segformer.stages.#.blocks.#.mlp.fc2 => segformer.encoder.block.#.#.mlp.dense2
+    segformer.stages.#.layer_norm => segformer.encoder.layer_norm.#
+    segformer.stages.#.patch_embeddings => segformer.encoder.patch_embeddings.#
     stages.#.blocks => encoder.block.#
     stages.#.blocks.#.attention.k_proj => encoder.block.#.#.attention.self.key
     stages.#.blocks.#.attention.o_proj => encoder.block.#.#.attention.output.dense

@@ -855,6 +855,15 @@ rf_detr
     attention.attention.value(?!\w) => attention.v_proj
     attention.output.dense(?!\w) => attention.o_proj
     self_attn.out_proj(?!\w) => self_attn.o_proj
+    segmentation_head\.query_features_block\.layers\.0(?!\w) => query_features_block.mlp.fc1
+    segmentation_head\.query_features_block\.layers\.2(?!\w) => query_features_block.mlp.fc2
+    segmentation_head\.query_features_block\.norm_in(?!\w) => query_features_block.norm
+    segmentation_head\.blocks\.(\d+)\.norm(?!\w) => blocks.\1.layernorm
+    segmentation_head\.blocks\.(\d+)\.dwconv(?!\w) => blocks.\1.depthwise_conv
+    segmentation_head\.blocks\.(\d+)\.pwconv1(?!\w) => blocks.\1.pointwise_conv
+    segmentation_head\.spatial_features_proj(?!\w) => spatial_features_proj
+    segmentation_head\.query_features_proj(?!\w) => query_features_proj
+    segmentation_head\.bias(?!\w) => segmentation_bias
 sam3
     in text_encoder.text_model.: ^text_model\.(.+) => \1
 sam3_tracker sam3_tracker_video
@@ -896,6 +905,7 @@ segformer
     mlp.dense2(?!\w) => mlp.fc2
     layer_norm_1(?!\w) => layernorm_before
     layer_norm_2(?!\w) => layernorm_after
+    decode_head.linear_c(?!\w) => decode_head.linear_projections
 step3p7
     ^vision_model\. => model.vision_model.
     ^vit_large_projector\. => model.multi_modal_projector.
