@@ -248,3 +248,14 @@ def test_what_depends_on_its_base_cannot_be_taken_out_of_a_model(
     trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=["q_proj"], **config)
     assert run(["unfuse", "base", "lora", "-o", "out"]) == 4
     assert "use the base itself, which is what unfusing would give" in capsys.readouterr().err
+
+
+def test_what_depends_on_its_base_is_measured_as_what_is_extracted(capsys: pytest.CaptureFixture[str]) -> None:
+    """`show` takes no base for that, and what it names is what works."""
+    trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=["q_proj"], init_lora_weights="pissa")
+    assert run(["show", "lora", "--spectrum"]) == 4
+    _, found, ways = capsys.readouterr().err.partition("extract the change as LoRA: ")
+    assert found
+    for way in ways.strip().replace("BASE", "base").split("; "):
+        assert run([*way.split()[1:-1], "measured" if "extract" in way else "fused"]) == 0
+    assert run(["show", "measured", "--spectrum"]) == 0
