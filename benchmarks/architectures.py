@@ -85,6 +85,17 @@ def seeing_and_hearing() -> list[tuple[str, str, str]]:
     return [("encoder", each, every[each]) for each in sorted(every.keys() - known) if isinstance(every[each], str)]
 
 
+HEADS = ["RfDetrForInstanceSegmentation", "SegformerForSemanticSegmentation"]
+"""Classes with a head that files call otherwise than the model in memory."""
+
+
+def heads() -> list[tuple[str, str, str]]:
+    """The same of these."""
+    import transformers
+
+    return [("head", getattr(transformers, name).config_class.model_type, name) for name in HEADS]
+
+
 def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
     """The fields of a config of this class with the sizes above, in the configs of its parts, too."""
     fields = {name: value for name, value in SIZES.items() if hasattr(config_class, name)}

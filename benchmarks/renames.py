@@ -192,6 +192,11 @@ def main() -> None:
         stacked |= {model_type} if found["stacked"] else set()
         transposed |= {model_type} if found["transposed"] else set()
         turned |= {model_type} if found["turned"] else set()
+    for _, model_type, name in architectures.heads():
+        own = [line for line in rules(architectures.build(name))["renames"] if not line.startswith(("^", "in "))]
+        lines = next((each for each, types in renames.items() if model_type in types), ())
+        renames[lines].discard(model_type)
+        renames[lines + tuple(line for line in own if line not in lines)].add(model_type)
     inner = backbones(set().union(*renames.values()), passed)
     for lines, types in inner["own"].items():
         renames[lines] |= types

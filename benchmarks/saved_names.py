@@ -136,7 +136,7 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     pairs: dict[str, dict[Parts, Parts]] = defaultdict(dict)
     lost: dict[str, set[Parts]] = defaultdict(set)
-    for _, _, name in (*architectures.classes(), *architectures.seeing_and_hearing()):
+    for _, _, name in (*architectures.classes(), *architectures.seeing_and_hearing(), *architectures.heads()):
         try:
             model_type, found, files = saved(name)
         except Exception as error:  # of a class that cannot be built; it is named

@@ -212,15 +212,21 @@ def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None) ->
     """
     for module, layout in adapter.layout.items():
         if layout.needs_base:
+            named = "name the model with --base" if layout.reads in ("weight", "shape") else extracted(adapter)
             raise UnsupportedError(
                 f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
                 path=name(adapter),
                 tensor=module,
-                hint=hint or "name the model with --base"
-                if hint or layout.reads in ("weight", "shape")
-                else f"fuse it, and extract the change as LoRA: adapterops fuse BASE {name(adapter)} -o fused; "
-                "adapterops extract fused --base BASE --rank 32 -o lora",
+                hint=hint or named,
             )
+
+
+def extracted(adapter: Adapter) -> str:
+    """How LoRA is made of any adapter."""
+    return (
+        f"fuse it, and extract the change as LoRA: adapterops fuse BASE {name(adapter)} -o fused; "
+        "adapterops extract fused --base BASE --rank 32 -o lora"
+    )
 
 
 def _under_updates(adapter: Adapter) -> set[str]:

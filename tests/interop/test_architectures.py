@@ -11,6 +11,8 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import architectures
 import saved_names
 
+from adapterops.formats.models.loading import loading
+from adapterops.formats.models.naming import namesakes
 from adapterops.verification.names import Base
 
 CLASSES = [
@@ -65,7 +67,17 @@ RENAMED = [
     "NomicBertForMaskedLM",
     "PI0ForConditionalGeneration",
     "Qwen2_5_VLForConditionalGeneration",
+    *architectures.HEADS,
 ]
+
+
+@pytest.mark.parametrize("name", architectures.HEADS)
+def test_heads_have_the_names_of_the_model_in_memory(name: str) -> None:
+    model_type, pairs, layout = saved_names.saved(name)
+    config = {"model_type": model_type, "architectures": [name]}
+    found = namesakes(pairs, layout, loading(config).renamed)
+    assert len(pairs) > 10
+    assert found == {mine: [file] for mine, file in pairs.items()}
 
 
 @pytest.mark.parametrize("name", RENAMED)

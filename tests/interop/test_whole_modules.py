@@ -25,6 +25,8 @@ from transformers import (
     ResNetForImageClassification,
     RobertaConfig,
     RobertaForMaskedLM,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
 )
 
 from adapterops.cli.main import run
@@ -117,6 +119,19 @@ def test_a_batch_norm_is_saved_with_the_number_of_its_batches(capsys: pytest.Cap
     for judge in judges:
         assert run(judge) == 8
         assert wrong in capsys.readouterr().out
+
+
+@torch.no_grad()
+def test_a_head_that_files_call_otherwise() -> None:
+    fields = {"num_encoder_blocks": 2, "depths": [1, 1], "sr_ratios": [2, 1], "hidden_sizes": [8, 16], "patch_sizes": [3, 3],
+              "strides": [2, 2], "num_attention_heads": [1, 2], "mlp_ratios": [2, 2], "decoder_hidden_size": 16}  # fmt: skip
+    model = SegformerForSemanticSegmentation(SegformerConfig(**fields, num_labels=3))
+    pixels = torch.randn(1, 3, 28, 28)
+    expected = trained(model, target_modules=["q_proj"], modules_to_save=["decode_head"])(pixels).logits
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    fused = SegformerForSemanticSegmentation.from_pretrained("fused").eval()
+    torch.testing.assert_close(fused(pixels).logits, expected, atol=1e-5, rtol=1e-4)
+    assert run(["verify", "fused", "--base", "base", "--adapter", "lora"]) == 0
 
 
 @pytest.mark.parametrize("saved", ["experts", "layers.1.mlp"])
@@ -233,3 +248,14 @@ def test_what_depends_on_its_base_cannot_be_taken_out_of_a_model(
     trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=["q_proj"], **config)
     assert run(["unfuse", "base", "lora", "-o", "out"]) == 4
     assert "use the base itself, which is what unfusing would give" in capsys.readouterr().err
+
+
+def test_what_depends_on_its_base_is_measured_as_what_is_extracted(capsys: pytest.CaptureFixture[str]) -> None:
+    """`show` takes no base for that, and what it names is what works."""
+    trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=["q_proj"], init_lora_weights="pissa")
+    assert run(["show", "lora", "--spectrum"]) == 4
+    _, found, ways = capsys.readouterr().err.partition("extract the change as LoRA: ")
+    assert found
+    for way in ways.strip().replace("BASE", "base").split("; "):
+        assert run([*way.split()[1:-1], "measured" if "extract" in way else "fused"]) == 0
+    assert run(["show", "measured", "--spectrum"]) == 0

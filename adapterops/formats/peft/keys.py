@@ -27,6 +27,9 @@ ALPHA = re.compile(r"(?P<module>.+)\.alpha")
 TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)\.")
 """What PEFT puts into the name of a trained copy: the name of the adapter, too."""
 
+ONE_LAYER = {f"{head}.{role}" for head in ("score", "qa_outputs") for role in ("weight", "bias")}
+"""The tensors of heads that are one layer in every class of transformers; a `classifier` may be several."""
+
 SPELLINGS = [
     re.compile(r"\.modules_to_save(?:\.default)?\."),
     re.compile(r"\.original_module\."),
@@ -283,7 +286,7 @@ def _copies(names: Collection[str]) -> dict[str, re.Match[str]]:
 
 def _of_copies(names: Collection[str]) -> set[str]:
     """What an adapter is called in the names of trained copies: the one word that all of them have there, where one is an
-    embedding or a head, in which there is no layer, or the module as it was before has a tensor of the name without it.
+    embedding or a head of one layer, or the module as it was before has a tensor of the name without it.
 
     >>> _of_copies(["lm_head.modules_to_save.mine.weight"]), _of_copies(["classifier.modules_to_save.dense.weight"])
     ({'mine'}, set())
@@ -292,6 +295,7 @@ def _of_copies(names: Collection[str]) -> set[str]:
     words = {match["adapter"] for match in copies.values()}
     shown = any(
         is_end(f"{name[: at.start()]}.{name[at.end() :]}")
+        or inner_name(f"{name[: at.start()]}.{name[at.end() :]}") in ONE_LAYER
         or f"{name[: at.start()]}.original_module.{name[at.end() :]}" in names
         for name, at in copies.items()
     )

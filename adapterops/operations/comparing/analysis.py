@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import check_needs_no_base
+from adapterops.adapters.adapter import check_needs_no_base, extracted
 from adapterops.adapters.opening import HELD
 from adapterops.arrays.dtypes import BITS
 from adapterops.engine import local
@@ -47,10 +47,6 @@ class Group:
     scale: float
     dtype: str
     parameters: int
-
-
-AS_LORA = "measure what adapterops normalize ADAPTER --base BASE -o lora writes; of DoRA, of a fused model what extract writes"
-"""What goes on where an update depends on the weight, which a spectrum is not asked of."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +207,7 @@ def spectra(adapter: Adapter, *, how: Execution = DEFAULT) -> Spectra:
     from adapterops.operations.comparing.magnitudes import without_magnitudes
 
     adapter = without_magnitudes(adapter)
-    check_needs_no_base(adapter, "measured without it", hint=AS_LORA)
+    check_needs_no_base(adapter, "measured without it", hint=extracted(adapter))
 
     def one(module: str) -> ModuleSpectrum:
         with at(tensor=module):

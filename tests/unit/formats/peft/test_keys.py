@@ -73,6 +73,7 @@ def test_what_peft_puts_into_a_name(name: str, tensor: str) -> None:
 @pytest.mark.parametrize(
     ("names", "adapters"),
     [
+        (["base_model.model.score.modules_to_save.linear.weight"], {"linear"}),
         (["c.modules_to_save.dense.weight", "c.modules_to_save.out_proj.weight"], set()),
         (["p.modules_to_save.mine.weight", "p.original_module.mine.weight"], set()),
         (["p.modules_to_save.linear.weight", "p.original_module.weight"], {"linear"}),
@@ -88,7 +89,7 @@ def test_what_an_adapter_is_called_in_its_names(names: list[str], adapters: set[
     assert doubtful(names) is None
 
 
-@pytest.mark.parametrize("names", [["score.modules_to_save.mine.weight"], ["p.modules_to_save.0.weight"],
+@pytest.mark.parametrize("names", [["classifier.modules_to_save.mine.weight"], ["p.modules_to_save.0.weight"],
                                    ["c.modules_to_save.mine.dense.weight", "c.modules_to_save.mine.out_proj.weight"]])  # fmt: skip
 def test_what_may_be_called_so_or_be_a_layer(names: list[str]) -> None:
     assert named(names) == set()
