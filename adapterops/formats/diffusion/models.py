@@ -326,14 +326,14 @@ MODELS = {
     ),
     "OpenCLIP": Model(
         {
-            "resblocks_#_attn_out_proj": "text_model_encoder_layers_#_self_attn_out_proj",
-            "resblocks_#_mlp_c_fc": "text_model_encoder_layers_#_mlp_fc1",
-            "resblocks_#_mlp_c_proj": "text_model_encoder_layers_#_mlp_fc2",
+            "resblocks_#_attn_out_proj": "encoder_layers_#_self_attn_out_proj",
+            "resblocks_#_mlp_c_fc": "encoder_layers_#_mlp_fc1",
+            "resblocks_#_mlp_c_proj": "encoder_layers_#_mlp_fc2",
         },
         [
             parts(
                 "resblocks_#_attn_in_proj_weight",
-                "text_model_encoder_layers_#_self_attn_",
+                "encoder_layers_#_self_attn_",
                 ("q_proj", "k_proj", "v_proj"),
             )
         ],

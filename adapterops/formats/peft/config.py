@@ -88,6 +88,7 @@ class AdapterConfig:
             them into the tensor of the model, and so into all that is tied to it.
         format: what it is written in where nothing else is asked for.
         model: config.json of the base whose names the modules have, where that was given.
+        components: of a pipeline those that the modules are in, whose names begin with them, where a pipeline was given.
         metadata: what the header of an image adapter's file says besides scales: its training, title, license.
     """
 
@@ -107,6 +108,7 @@ class AdapterConfig:
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     model: Mapping[str, Any] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    components: tuple[str, ...] = ()
 
     @property
     def replication(self) -> tuple[tuple[int, int], ...]:
