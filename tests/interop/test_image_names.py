@@ -178,3 +178,32 @@ def test_the_names_of_diffusers_on_the_authors_model(tmp_path: Path, model: str)
     found = fused(tmp_path, {name: torch.randn(each.shape) for name, each in wanted.items()}, tensors)
     for name, each in wanted.items():
         torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_parts_of_a_joined_weight_by_a_name_of_their_own(tmp_path: Path) -> None:
+    """XLabs' qkv_lora of a single block is the first rows of the authors' linear1, and three weights of diffusers."""
+    from diffusers.loaders.lora_conversion_utils import _convert_xlabs_flux_lora_to_diffusers as convert
+
+    torch.manual_seed(0)
+    start = "single_blocks.0.processor.qkv_lora"
+    tensors = {f"{start}.down.weight": torch.randn(4, H), f"{start}.up.weight": torch.randn(3 * H, 4)}
+    converted = convert({name: each.clone() for name, each in tensors.items()})
+    modules = [name.removesuffix(".lora_A.weight") for name in converted if name.endswith(".lora_A.weight")]
+    wanted = {
+        module.removeprefix("transformer."): converted[f"{module}.lora_B.weight"] @ converted[f"{module}.lora_A.weight"]
+        for module in modules
+    }
+    assert len(wanted) == 3
+    others = {"single_transformer_blocks.0.proj_mlp": torch.zeros(M, H)}
+    for where, base in (
+        ("diffusers", wanted | others),
+        ("authors", {"single_blocks.0.linear1": torch.zeros(3 * H + M, H)}),
+    ):
+        (tmp_path / where).mkdir()
+        found = fused(tmp_path / where, {name: torch.randn(each.shape) for name, each in base.items()}, tensors)
+        expected = wanted | others
+        if where == "authors":
+            names = [*(f"single_transformer_blocks.0.attn.to_{part}" for part in "qkv"), *others]
+            expected = {"single_blocks.0.linear1": torch.cat([expected[name] for name in names])}
+        for name, each in expected.items():
+            torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)
