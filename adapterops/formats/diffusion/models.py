@@ -117,6 +117,20 @@ MODELS = {
             "head_modulation": "scale_shift_table",
         }
     ),
+    "HunyuanDiT": Model(
+        {
+            "blocks_#_attn1_out_proj": "blocks_#_attn1_to_out_0",
+            "blocks_#_attn2_q_proj": "blocks_#_attn2_to_q",
+            "blocks_#_attn2_out_proj": "blocks_#_attn2_to_out_0",
+            "blocks_#_mlp_fc1": "blocks_#_ff_net_0_proj",
+            "blocks_#_mlp_fc2": "blocks_#_ff_net_2",
+            "blocks_#_default_modulation_1": "blocks_#_norm1_linear",
+        },
+        [
+            parts("blocks_#_attn1_Wqkv", "blocks_#_attn1_"),
+            Joined("blocks_#_attn2_kv_proj", ("blocks_#_attn2_to_k", "blocks_#_attn2_to_v"), (0, 1)),
+        ],
+    ),
     "PixArt, Sana": Model(
         {
             **below(
