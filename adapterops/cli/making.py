@@ -58,6 +58,7 @@ class Making:
     """What adapters are read with, and how the one that is made of them is written."""
 
     base: Model | None
+    components: Sequence[str]
     dtype: str | None
     alpha: float | None
     allow_nonfinite: bool
@@ -66,7 +67,7 @@ class Making:
 
     def inputs(self, sources: Mapping[str, str]) -> dict[str, Input]:
         """Adapters to read, by the names that an expression has for them."""
-        return inputs(sources, self.alpha, self.allow_nonfinite)
+        return inputs(sources, self.alpha, self.allow_nonfinite, self.components)
 
     def request(
         self, inputs: Mapping[str, Input], result: Expression, output: Output, *, allow_base_mismatch: bool = False
@@ -83,6 +84,7 @@ class Making:
 
 def _making(
     base: str | None,
+    components: Sequence[str],
     dtype: str | None,
     alpha: float | None,
     allow_nonfinite: bool,
@@ -90,13 +92,14 @@ def _making(
     **running: Any,
 ) -> Making:
     model = None if base is None else Model(base)
-    return Making(model, dtype, alpha, allow_nonfinite, allow_pickle, run_with(**running))
+    return Making(model, components, dtype, alpha, allow_nonfinite, allow_pickle, run_with(**running))
 
 
 making = options.group(
     "making",
     _making,
     click.option("--base", type=TEXT, metavar="BASE", help=NAMES),
+    options.component,
     options.dtype_or_blocks,
     *RUNNING,
     options.alpha,

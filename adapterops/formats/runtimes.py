@@ -177,6 +177,7 @@ NOT_LORA = {
     "lokr": refused("reads LoRA alone", NORMALIZE),
     "base": refused("has nowhere to put them", OWN_BASE),
     "replication": unknown(remedy=FUSE),
+    "adapter_name": unknown(remedy=TO_PEFT),
     "full_names": unknown("whether it takes full names in target_modules is not known"),
 }
 
@@ -199,6 +200,7 @@ RUNTIMES = {
             "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest honours the pattern"),
             "rank_pattern": wrong("older versions divide by one r for all; the newest honours the pattern"),
             "dora": refused("use_dora is an error", FUSE),
+            "adapter_name": refused("ends with an error: unsupported LoRA weight", TO_PEFT),
             "saved": refused("modules_to_save is an error; the main branch takes classifier and score", FUSE),
             "biases": refused("a bias other than none is an error", FUSE),
             "embeddings": refused("a whole weight of an embedding or a head is an error (#32599, #4186)", FUSE),
@@ -327,6 +329,7 @@ RUNTIMES = {
             "alpha_pattern": wrong("one lora_alpha for all"),
             "rank_pattern": fine("a rank for each module"),
             "dora": unknown("of linear layers right; of experts unsupported, and its guard may not fire", FUSE),
+            "adapter_name": refused("any other name than those of its layers is a KeyError", TO_PEFT),
             "saved": refused("any other name than those of its layers is a KeyError", FUSE),
             "biases": refused("any other name than those of its layers is a KeyError", FUSE),
             "embeddings": fine("heads and embeddings are read this way alone"),
@@ -399,7 +402,10 @@ RUNTIMES = {
             ),
             "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_PEFT),
             "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_PEFT),
-            "lokr": refused("SDXL and Qwen-Image fail to load; Z-Image and FLUX.2 are right (measured)", CUT_TO_PEFT),
+            "lokr": unknown(
+                "depends on the model: SDXL and Qwen-Image fail to load, Z-Image and FLUX.2 are right (measured)",
+                CUT_TO_PEFT,
+            ),
             "difference": wrong("of Flux and Wan, norms and biases are filtered with a line in the log", FUSE),
             "base": refused("what is left over is a ValueError", OWN_BASE),
         },

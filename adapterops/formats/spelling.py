@@ -45,8 +45,9 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
     if found is None:
         return
     (one, first), (other, second) = found.first, found.second
+    same = "one" if found.modules == 1 else "ones"
     raise IncompatibleError(
-        f"{count(found.modules, 'module')} may be the same ones under two names, which differ by {found.by}: "
+        f"{count(found.modules, 'module')} may be the same {same} under two names, which differ by {found.by}: "
         f"{one!r} in {labels[first]}, {other!r} in {labels[second]}",
         path=labels[second],
         hint=TWICE if first == second else HINT,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapterops.adapters.adapter import Adapter, sum_of
+from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
@@ -22,7 +22,7 @@ from adapterops.formats.spelling import difference
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
-from adapterops.operations.targets.parts import placed, rows_of
+from adapterops.operations.targets.parts import placed, rows_of, together
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
@@ -96,7 +96,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
     layout = {name: _layout(name, pieces[name], shapes[name], adapter) for name in sorted(pieces)}
 
     def compute(name: str) -> Update:
-        update: Update = sum_of([_placed(piece, layout[name].shape, adapter) for piece in pieces[name]])
+        update: Update = together([_placed(piece, layout[name].shape, adapter) for piece in pieces[name]])
         return update
 
     renamed = {each.source: name for name, those in pieces.items() for each in those}
@@ -238,8 +238,13 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
     if len(pieces) == 1 and layouts[0].shape == shape:
         return layouts[0]
     divided = len(pieces) == 1 and pieces[0].height == shape[0]
+    rank = min(sum(each.rank for each in layouts), *shape)
+    joined = Layout(shape, rank, widest([each.dtype for each in layouts]), any(each.dense for each in layouts))
+    by_outputs = all(each.kind == DORA and each.reads == "rows" for each in layouts)
+    if by_outputs and _are_all(pieces, layouts, shape):
+        return replace(joined, kind=DORA, reads="rows")
     for each in layouts:
-        if each.kind == DORA and each.reads == "rows" and divided:
+        if by_outputs and divided:
             return replace(each, shape=shape)
         if each.needs_base:
             raise UnsupportedError(
@@ -247,8 +252,16 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
                 tensor=name,
                 hint="fuse it into its base by itself",
             )
-    rank = min(sum(each.rank for each in layouts), *shape)
-    return Layout(shape, rank, widest([each.dtype for each in layouts]), any(each.dense for each in layouts))
+    return joined
+
+
+def _are_all(pieces: Sequence[Piece], layouts: Sequence[Layout], shape: tuple[int, int]) -> bool:
+    """Whether whole modules are all rows of a weight, each once."""
+    ends = [0]
+    for piece, each in sorted(zip(pieces, layouts, strict=True), key=lambda pair: pair[0].row):
+        whole = (piece.first, piece.height, each.shape[1], piece.row) == (0, each.shape[0], shape[1], ends[-1])
+        ends.append(piece.row + piece.height if whole else -1)
+    return ends[-1] == shape[0]
 
 
 def _config(config: AdapterConfig, names: Mapping[str, str]) -> AdapterConfig:

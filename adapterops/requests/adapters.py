@@ -28,10 +28,12 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
     """
     if "base" in opened.models:
         from adapterops.operations.replication import replicated
+        from adapterops.operations.targets.components import in_components
         from adapterops.operations.uniting import named_alike
 
-        adapters = list(opened.adapters.values())
-        alike = named_alike(adapters, replicated(opened.models["base"], adapters))
+        base, inputs = opened.models["base"], request.inputs
+        adapters = [in_components(each, base, inputs[name].component) for name, each in opened.adapters.items()]
+        alike = named_alike(adapters, replicated(base, adapters))
         return dict(zip(opened.adapters, alike, strict=True))
     check_named(list(opened.adapters.values()))
     return opened.adapters

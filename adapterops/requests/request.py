@@ -186,6 +186,7 @@ class Request:
         if self.rounding == STOCHASTIC and self.seed is None:
             object.__setattr__(self, "seed", 0)
         _check_fields(self)
+        _check_components(self)
         _check_output(self)
         _check_codes(self)
         _check_tuned(self)
@@ -273,6 +274,16 @@ def _check_fields(request: Request) -> None:
     for name in ("unfuse", "quantize", "rounding", "original", "base_view", "grams") if request.output.adapter else ():
         if getattr(request, name):
             raise OptionError(f"{name} is for models, and output.adapter asks for an adapter", hint="leave one out")
+
+
+def _check_components(request: Request) -> None:
+    """Raise OptionError for a component of no pipeline."""
+    named = next((each.component for each in request.inputs.values() if each.component), None)
+    if named is not None and request.base is None:
+        raise OptionError(
+            f"the component {named!r} is one of a base that is a pipeline, and there is no base",
+            hint="name the pipeline with --base, or leave --component out",
+        )
 
 
 def _check_output(request: Request) -> None:

@@ -14,6 +14,7 @@ import torch
 from corpus import write_adapter
 from safetensors.torch import load_file, save_file
 
+import adapterops as ao
 from adapterops.cli.main import run
 
 diffusers = pytest.importorskip("diffusers")
@@ -436,3 +437,30 @@ def loaded(model: Any, tensors: dict[str, torch.Tensor]) -> bool:
         tensors, alphas = diffusers.StableDiffusionPipeline.lora_state_dict(tensors)
         diffusers.StableDiffusionPipeline.load_lora_into_unet(tensors, network_alphas=alphas, unet=model)
     return getattr(model, "peft_config", None) is not None
+
+
+@pytest.mark.parametrize("form", ["comfy", "kohya", "peft"])
+def test_dora_of_parts_is_written_for_the_joined_weight(tmp_path: Path, form: str) -> None:
+    """By outputs each row has a length of its own, so the lengths of the parts are those of the whole; some parts alone say
+    nothing of the rows of the others.
+    """
+    torch.manual_seed(0)
+    weight, tensors, expected = torch.randn(24, 8), {}, []
+    for row, part in enumerate("qkv"):
+        A, B, lengths = torch.randn(2, 8), torch.randn(8, 2), torch.rand(8) + 1
+        module = f"transformer.transformer_blocks.0.attn.to_{part}"
+        tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
+        tensors[f"{module}.lora_magnitude_vector"] = lengths
+        changed = weight[8 * row : 8 * row + 8].double() + B.double() @ A.double()
+        expected.append(lengths.double()[:, None] * changed / changed.norm(dim=1, keepdim=True))
+    whole = "double_blocks.0.img_attn.qkv.weight"
+    save_file({whole: weight}, tmp_path / "base.safetensors")
+    save_file(tensors, tmp_path / "a.safetensors")
+    save_file({name: each for name, each in tensors.items() if "to_k" not in name}, tmp_path / "two.safetensors")
+    base, out = str(tmp_path / "base.safetensors"), str(tmp_path / "out")
+    assert run(["convert", str(tmp_path / "two.safetensors"), "--base", base, "--to", form, "-o", out]) == 4
+    assert run(["convert", str(tmp_path / "a.safetensors"), "--base", base, "--to", form, "-o", out]) == 0
+    assert len(ao.open_adapter(out).layout) == 1
+    assert run(["fuse", base, out, "--dtype", "float32", "--precision", "float64", "-o", f"{out}-fused"]) == 0
+    found = next(Path(f"{out}-fused").glob("*.safetensors"))
+    torch.testing.assert_close(load_file(found)[whole].double(), torch.cat(expected), atol=1e-5, rtol=1e-5)

@@ -178,3 +178,81 @@ def test_the_names_of_diffusers_on_the_authors_model(tmp_path: Path, model: str)
     found = fused(tmp_path, {name: torch.randn(each.shape) for name, each in wanted.items()}, tensors)
     for name, each in wanted.items():
         torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_parts_of_a_joined_weight_by_a_name_of_their_own(tmp_path: Path) -> None:
+    """XLabs' qkv_lora of a single block is the first rows of the authors' linear1, and three weights of diffusers."""
+    from diffusers.loaders.lora_conversion_utils import _convert_xlabs_flux_lora_to_diffusers as convert
+
+    torch.manual_seed(0)
+    start = "single_blocks.0.processor.qkv_lora"
+    tensors = {f"{start}.down.weight": torch.randn(4, H), f"{start}.up.weight": torch.randn(3 * H, 4)}
+    converted = convert({name: each.clone() for name, each in tensors.items()})
+    modules = [name.removesuffix(".lora_A.weight") for name in converted if name.endswith(".lora_A.weight")]
+    wanted = {
+        module.removeprefix("transformer."): converted[f"{module}.lora_B.weight"] @ converted[f"{module}.lora_A.weight"]
+        for module in modules
+    }
+    assert len(wanted) == 3
+    others = {"single_transformer_blocks.0.proj_mlp": torch.zeros(M, H)}
+    for where, base in (
+        ("diffusers", wanted | others),
+        ("authors", {"single_blocks.0.linear1": torch.zeros(3 * H + M, H)}),
+    ):
+        (tmp_path / where).mkdir()
+        found = fused(tmp_path / where, {name: torch.randn(each.shape) for name, each in base.items()}, tensors)
+        expected = wanted | others
+        if where == "authors":
+            names = [*(f"single_transformer_blocks.0.attn.to_{part}" for part in "qkv"), *others]
+            expected = {"single_blocks.0.linear1": torch.cat([expected[name] for name in names])}
+        for name, each in expected.items():
+            torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["attention_blocks.0.to_q", "attention_blocks.1.to_out.0", "ff.net.2"])
+def test_motion_modules(tmp_path: Path, layer: str) -> None:
+    """AnimateDiff's motion LoRA, by the names of its authors and by those that diffusers gives the same layers."""
+    from diffusers.loaders.single_file_utils import convert_animatediff_checkpoint_to_diffusers as convert
+
+    torch.manual_seed(0)
+    module = f"down_blocks.0.motion_modules.1.temporal_transformer.transformer_blocks.0.{layer}"
+    (other,) = (name.removesuffix(".weight") for name in convert({f"{module}.weight": torch.zeros(1)}))
+    assert other != module
+    above, _, part = module.removesuffix(".0" if ".to_out." in module else "").rpartition(".")
+    own = f"{above}.processor.{part}_lora" if "attention" in layer else f"{module}.lora"
+    down, up = torch.randn(4, H), torch.randn(H, 4)
+    for number, (base, file) in enumerate(((module, own), (other, own), (module, f"unet.{other}.lora"))):
+        tensors = {f"{file}.down.weight": down, f"{file}.up.weight": up}
+        (tmp_path / str(number)).mkdir()
+        decoy = base.replace("modules.1", "modules.0")
+        found = fused(tmp_path / str(number), {base: torch.randn(H, H), decoy: torch.randn(H, H)}, tensors)
+        torch.testing.assert_close(found[base], up @ down, atol=1e-5, rtol=1e-5)
+        assert not found[decoy].any()
+
+
+HUNYUAN_DIT = {
+    "blocks.0.attn1.Wqkv": ("blocks.0.attn1.to_q", "blocks.0.attn1.to_k", "blocks.0.attn1.to_v"),
+    "blocks.0.attn1.out_proj": ("blocks.0.attn1.to_out.0",),
+    "blocks.0.attn2.q_proj": ("blocks.0.attn2.to_q",),
+    "blocks.0.attn2.kv_proj": ("blocks.0.attn2.to_k", "blocks.0.attn2.to_v"),
+    "blocks.0.attn2.out_proj": ("blocks.0.attn2.to_out.0",),
+    "blocks.0.mlp.fc1": ("blocks.0.ff.net.0.proj",),
+    "blocks.0.mlp.fc2": ("blocks.0.ff.net.2",),
+    "blocks.0.default_modulation.1": ("blocks.0.norm1.linear",),
+}
+
+
+def test_hunyuan_dit(tmp_path: Path) -> None:
+    """By names with underscores, on the authors' weights and on those of diffusers, which has the joined ones in parts."""
+    torch.manual_seed(0)
+    tensors, whole, apart = {}, {}, {}
+    for name, others in HUNYUAN_DIT.items():
+        key, (down, up) = name.replace(".", "_"), (torch.randn(4, H), torch.randn(H * len(others), 4))
+        tensors |= {f"lora_unet_{key}.lora_down.weight": down, f"lora_unet_{key}.lora_up.weight": up}
+        whole[name] = up @ down
+        apart |= dict(zip(others, whole[name].chunk(len(others)), strict=True))
+    for where, wanted in (("authors", whole), ("diffusers", apart)):
+        (tmp_path / where).mkdir()
+        found = fused(tmp_path / where, {name: torch.randn(each.shape) for name, each in wanted.items()}, tensors)
+        for name, each in wanted.items():
+            torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)

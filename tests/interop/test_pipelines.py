@@ -259,3 +259,72 @@ def test_a_variant_keeps_its_name(pipeline: Path, tmp_path: Path) -> None:
     model.rename(model.with_name("model.fp16.safetensors"))
     assert run(["fuse", str(pipeline), str(toy(tmp_path / "a", 3)), "-o", str(tmp_path / "out")]) == 0
     assert tree(tmp_path / "out").keys() == tree(pipeline).keys() | {"adapterops.json"}
+
+
+def two_transformers(pipeline: Path) -> Path:
+    shutil.copytree(pipeline / "transformer", pipeline / "transformer_2")
+    index = json.loads((pipeline / "model_index.json").read_text())
+    (pipeline / "model_index.json").write_text(json.dumps({**index, "transformer_2": ["library", "ToyTransformer"]}))
+    return pipeline
+
+
+SPELLED = {
+    "kohya": ("lora_unet_blocks_0_attn1_to_q", "lora_down", "lora_up"),
+    "comfy": ("diffusion_model.blocks.0.attn1.to_q", "lora_A", "lora_B"),
+    "peft": ("base_model.model.blocks.0.attn1.to_q", "lora_A", "lora_B"),
+}
+
+
+def spelled(names: str, out: Path) -> Path:
+    module, down, up = SPELLED[names]
+    tensors = {f"{module}.{down}.weight": torch.randn(2, 8), f"{module}.{up}.weight": torch.randn(12, 2)}
+    save_file(tensors, out, {"lora_alpha": "2"})
+    return out
+
+
+@pytest.mark.parametrize("names", SPELLED)
+@pytest.mark.parametrize("component", ["transformer", "transformer_2"])
+def test_a_component_is_heeded_whatever_the_names_begin_with(
+    pipeline: Path, tmp_path: Path, names: str, component: str
+) -> None:
+    """Also where the adapter is written by the names of the pipeline, of which PEFT has those of one model alone."""
+    adapter, base = spelled(names, tmp_path / "a.safetensors"), two_transformers(pipeline)
+    asked = ["--component", component]
+    assert run(["fuse", str(base), str(adapter), *asked, "-o", str(tmp_path / "out")]) == 0
+    assert_only(pipeline, tmp_path / "out", {component})
+    line = ["convert", str(adapter), "--base", str(base)]
+    assert run([*line, "--to", "diffusers", "-o", str(tmp_path / "none")]) == 4
+    assert run([*line, "--to", "diffusers", *asked, "-o", str(tmp_path / "named")]) == 0
+    assert list(ao.open_adapter(tmp_path / "named").layout) == [f"{component}.{Q.format(0)}"]
+    assert run([*line, "--to", "peft", *asked, "-o", str(tmp_path / "peft")]) == 0
+    assert list(ao.open_adapter(tmp_path / "peft").layout) == [Q.format(0)]
+    for made in ("named", "peft"):
+        out = tmp_path / f"{made}-fused"
+        assert run(["fuse", str(base), str(tmp_path / made), *asked, "-o", str(out)]) == 0
+        for path in out.rglob("*.safetensors"):
+            assert path.read_bytes() == (tmp_path / "out" / path.relative_to(out)).read_bytes()
+
+
+def test_adapters_of_two_components_are_merged_into_one_file(pipeline: Path, tmp_path: Path) -> None:
+    sources = [str(spelled(names, tmp_path / f"{names}.safetensors")) for names in ("kohya", "comfy")]
+    asked = ["--component", "transformer", "--component", "transformer_2"]
+    line = ["merge", *sources, "--base", str(two_transformers(pipeline)), *asked]
+    assert run([*line, "--format", "diffusers", "-o", str(tmp_path / "out")]) == 0
+    assert list(ao.open_adapter(tmp_path / "out").layout) == [f"transformer{end}.{Q.format(0)}" for end in ("", "_2")]
+    assert run([*line, "--format", "peft", "-o", str(tmp_path / "none")]) == 4
+    assert run(["convert", sources[0], "--to", "peft", "--component", "transformer", "-o", str(tmp_path / "none")]) == 2
+
+
+@pytest.mark.parametrize("form", ["kohya", "comfy", "diffusers"])
+def test_a_text_encoder_gets_the_name_that_every_program_knows(pipeline: Path, tmp_path: Path, form: str) -> None:
+    """transformers 5 has no `text_model` in CLIP; the names of files of adapters have it."""
+    model, adapter = trained(pipeline, "text_encoder", tmp_path / "a")
+    line = ["convert", str(adapter), "--base", str(pipeline), "--to", form, "-o", str(tmp_path / "out")]
+    assert run(line) == 0
+    (path,) = (tmp_path / "out").glob("*.safetensors")
+    start = "lora_te1_text_model_encoder_" if form == "kohya" else "text_encoder.text_model.encoder."
+    assert all(name.startswith(start) for name in load_file(path))
+    assert run(["fuse", str(pipeline), str(tmp_path / "out"), "-o", str(tmp_path / "fused")]) == 0
+    assert_only(pipeline, tmp_path / "fused", {"text_encoder"})
+    loaded = CLIPTextModel.from_pretrained(tmp_path / "fused/text_encoder").eval()
+    torch.testing.assert_close(answers(loaded), answers(model), atol=2e-5, rtol=1e-5)

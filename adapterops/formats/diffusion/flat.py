@@ -83,12 +83,13 @@ def flat(name: str) -> Flat:
     """
     >>> flat("lora_unet_blocks_0_attn_q"), flat("model.diffusion_model.blocks.0.attn.q.weight")
     (Flat(key='blocks_0_attn_q', part='denoiser'), Flat(key='blocks_0_attn_q', part='denoiser'))
-    >>> flat("lora_te_text_model_encoder_layers_0_mlp_fc1").part
-    '1'
+    >>> flat("lora_te_text_model_encoder_layers_0_mlp_fc1"), flat("text_encoder.encoder.layers.0.mlp.fc1.weight")
+    (Flat(key='encoder_layers_0_mlp_fc1', part='1'), Flat(key='encoder_layers_0_mlp_fc1', part='1'))
     """
     name, part = _divided(name.removesuffix(WEIGHT))
     if encoder := ENCODER.match(name):
         name, part = name[encoder.end() :], "1"
+    name = re.sub(r"^text_model[._](?=encoder[._]layers)", "", name)  # which transformers 5 has no more
     if part.isdecimal():
         name = re.sub(r"^model[._](?=layers[._])", "", name)  # of a language model
     if T5.match(name) and part != DENOISER:

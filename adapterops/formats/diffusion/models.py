@@ -117,6 +117,20 @@ MODELS = {
             "head_modulation": "scale_shift_table",
         }
     ),
+    "HunyuanDiT": Model(
+        {
+            "blocks_#_attn1_out_proj": "blocks_#_attn1_to_out_0",
+            "blocks_#_attn2_q_proj": "blocks_#_attn2_to_q",
+            "blocks_#_attn2_out_proj": "blocks_#_attn2_to_out_0",
+            "blocks_#_mlp_fc1": "blocks_#_ff_net_0_proj",
+            "blocks_#_mlp_fc2": "blocks_#_ff_net_2",
+            "blocks_#_default_modulation_1": "blocks_#_norm1_linear",
+        },
+        [
+            parts("blocks_#_attn1_Wqkv", "blocks_#_attn1_"),
+            Joined("blocks_#_attn2_kv_proj", ("blocks_#_attn2_to_k", "blocks_#_attn2_to_v"), (0, 1)),
+        ],
+    ),
     "PixArt, Sana": Model(
         {
             **below(
@@ -326,14 +340,14 @@ MODELS = {
     ),
     "OpenCLIP": Model(
         {
-            "resblocks_#_attn_out_proj": "text_model_encoder_layers_#_self_attn_out_proj",
-            "resblocks_#_mlp_c_fc": "text_model_encoder_layers_#_mlp_fc1",
-            "resblocks_#_mlp_c_proj": "text_model_encoder_layers_#_mlp_fc2",
+            "resblocks_#_attn_out_proj": "encoder_layers_#_self_attn_out_proj",
+            "resblocks_#_mlp_c_fc": "encoder_layers_#_mlp_fc1",
+            "resblocks_#_mlp_c_proj": "encoder_layers_#_mlp_fc2",
         },
         [
             parts(
                 "resblocks_#_attn_in_proj_weight",
-                "text_model_encoder_layers_#_self_attn_",
+                "encoder_layers_#_self_attn_",
                 ("q_proj", "k_proj", "v_proj"),
             )
         ],

@@ -45,6 +45,18 @@ UPSAMPLERS = [
 ]
 """After the attention of a level, or in its place where the level has none."""
 
+MOTION = re.compile(r"(?P<above>.*motion_modules_\d+_)(?P<authors>temporal_transformer_)?(?P<inner>.+)")
+"""A layer of a motion module (AnimateDiff), which diffusers has without what its authors hold it in."""
+
+LAYERS = {
+    "attention_blocks_0": "attn1",
+    "attention_blocks_1": "attn2",
+    "norms_0": "norm1",
+    "norms_1": "norm2",
+    "ff_norm": "norm3",
+}
+"""Inside of a block of a motion module: authors → diffusers."""
+
 PAIRS = [
     *WHOLE.items(),
     *UPSAMPLERS,
@@ -71,7 +83,21 @@ def renamed(key: str) -> Iterator[str]:
     >>> list(renamed("down_blocks_1_attentions_0_proj_in")), list(renamed("middle_block_0_in_layers_2"))
     (['input_blocks_4_1_proj_in'], ['mid_block_resnets_0_conv1'])
     """
+    if found := MOTION.fullmatch(key):
+        yield found["above"] + _of_motion(found["inner"], bool(found["authors"]))
     name = key.removesuffix("_bias")
     yield from (other + key.removeprefix(name) for other in OTHERS.get(name, ()))
     for place in (found.start() for found in re.finditer("_", key)):
         yield from (other + key[place:] for other in OTHER_ATTENTIONS.get(key[:place], ()))
+
+
+def _of_motion(inner: str, authors: bool) -> str:
+    """What a layer of a motion module is called elsewhere, by what its `authors` or diffusers call it.
+
+    >>> _of_motion("transformer_blocks_0_attention_blocks_1_to_q", True)
+    'transformer_blocks_0_attn2_to_q'
+    """
+    names = LAYERS if authors else {its: mine for mine, its in LAYERS.items()}
+    found = re.fullmatch(rf"(transformer_blocks_\d+_)({'|'.join(names)})(_.+)?", inner)
+    changed = f"{found[1]}{names[found[2]]}{found[3] or ''}" if found else inner
+    return changed if authors else f"temporal_transformer_{changed}"

@@ -25,6 +25,9 @@ BLOCKS = re.compile(r"(?:single_)?transformer_blocks\.")
 ENCODER = re.compile(r"(?:text_model|encoder\.block|transformer\.resblocks)\.")
 """How the names of text encoders begin, of which a pipeline has several."""
 
+CLIP = re.compile(r"(text_encoder(?:_[23])?\.)(?=(?:encoder\.layers|embeddings|final_layer_norm)\.)")
+"""How a name of CLIP begins whose model has no `text_model`, as in transformers 5; files of adapters have it."""
+
 HALVES = ("input_blocks.", "output_blocks.", "middle_block.")
 """How the authors of the UNet call its blocks."""
 
@@ -49,7 +52,7 @@ def underscored(module: str) -> str:
             "is in a part of a pipeline that kohya's names have no word for", tensor=module, hint="write comfy's format"
         )
     if part.isdecimal():
-        return f"lora_te{part}_{key}"
+        return f"lora_te{part}_{'text_model_' * key.startswith('encoder_layers_')}{key}"
     return f"lora_{'transformer' if module.startswith('transformer.') or BLOCKS.match(module) else 'unet'}_{key}"
 
 
@@ -65,8 +68,17 @@ def dotted(module: str) -> str:
     check_dotted(module)
     _check_placed(module)
     if flat(module).part or COMPONENT.match(module):
-        return module
+        return of_clip(module)
     return f"{'transformer' if BLOCKS.match(module) else 'unet' if UNET.match(module) else 'diffusion_model'}.{module}"
+
+
+def of_clip(module: str) -> str:
+    """The name that other programs, and any version of diffusers, know.
+
+    >>> of_clip("text_encoder.encoder.layers.0.mlp.fc1"), of_clip("text_encoder.encoder.block.0.layer.0.SelfAttention.q")
+    ('text_encoder.text_model.encoder.layers.0.mlp.fc1', 'text_encoder.encoder.block.0.layer.0.SelfAttention.q')
+    """
+    return CLIP.sub(r"\1text_model.", module)
 
 
 def _check_placed(module: str) -> None:
@@ -92,7 +104,7 @@ def in_pipeline(module: str) -> str:
     if COMPONENT.match(module):
         inner = COMPONENT.sub("", module, count=1)
         _check_own(module, inner)
-        return module
+        return of_clip(module)
     inner = re.sub(r"^(?:model\.)?diffusion_model\.", "", module)
     _check_own(module, inner)
     if inner == module and flat(module).part not in ("", DENOISER):

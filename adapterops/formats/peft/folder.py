@@ -59,7 +59,7 @@ class Peft:
         for module in layout:
             check_dotted(module)
         check_written(layout)
-        names = alone(layout) if config.format in OF_IMAGES and config.model is None else {}
+        names = _alone(layout, config)
         if any(module != name for module, name in names.items()):
             renamed = {name: layout[module] for module, name in names.items()}
             return _under(names, self.arranged(renamed, config, full, dtype))
@@ -176,6 +176,19 @@ def _stacked(layout: Mapping[str, Layout], config: AdapterConfig) -> _Stacked:
         for name, (module, shape) in of_outputs(layout, config.embeddings).items()
     }
     return _Stacked(groups, layouts, transposed, experts, single, rank, _biases(layout), vectors, config.embeddings)
+
+
+def _alone(layout: Collection[str], config: AdapterConfig) -> dict[str, str]:
+    """What each module is called in the one model that PEFT wraps, where that has another name for it.
+
+    Raises:
+        UnsupportedError: they are in several models of a pipeline.
+    """
+    if config.components:
+        start = f"{config.components[0]}."
+        if len(config.components) == 1 and all(module.startswith(start) for module in layout):
+            return {module: module.removeprefix(start) for module in layout}
+    return alone(layout) if config.components or (config.format in OF_IMAGES and config.model is None) else {}
 
 
 def _under(names: Mapping[str, str], arranged: Arrangement) -> Arrangement:

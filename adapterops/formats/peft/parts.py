@@ -130,7 +130,9 @@ def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]
             if 0 in entries[roles[role]].shape and kind.name != PRUNED:
                 raise InputError(
                     f"{role} has the empty shape {list(entries[roles[role]].shape)}",
-                    hint="gather the weights before saving (ZeRO-3)",
+                    hint="gather the weights before saving (ZeRO-3)"
+                    if entries[roles[role]].shape == (0,)
+                    else "it updates nothing: take its tensors out of the file",
                     code="E-SHAPE",
                 )
         if left := sorted(tensors.keys() - kind.roles.keys()):

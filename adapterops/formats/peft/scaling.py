@@ -28,6 +28,8 @@ CODES = {
 }
 """How one number of a dtype is unpacked; of BF16 with two bytes of 0 before it."""
 
+ALPHA = "write the alpha there that it was trained with"
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -166,8 +168,8 @@ def number(file: Header, name: str) -> float:
     data = bytes(file.read(name)) if math.prod(entry.shape) == 1 else b""
     if code is None or not data:
         shown = f"{entry.dtype} of shape {list(entry.shape)}"
-        raise InputError(f"is {shown}, expected one number", tensor=name, code="E-ALPHA")
+        raise InputError(f"is {shown}, expected one number", tensor=name, hint=ALPHA, code="E-ALPHA")
     value = float(struct.unpack(code, b"\0\0" + data if entry.dtype == "BF16" else data)[0])
     if not math.isfinite(value):
-        raise InputError(f"is {value}, expected one number", tensor=name, code="E-ALPHA")
+        raise InputError(f"is {value}, expected one number", tensor=name, hint=ALPHA, code="E-ALPHA")
     return value

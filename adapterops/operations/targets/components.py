@@ -13,7 +13,8 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, OptionError, count
-from adapterops.formats.diffusion.flat import DENOISER, flat
+from adapterops.formats.diffusion.flat import DENOISER, flat, without_part
+from adapterops.formats.diffusion.spellings import is_underscored
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.naming import Names
 from adapterops.storage.lazy import Lazy
@@ -50,13 +51,16 @@ def in_components(adapter: Adapter, base: Checkpoint, component: str | None = No
     bare = {module: adapter.layout[module].shape for module, part in parted.items() if not part}
     if bare and component is None:
         component = _only(bare, parts, adapter)
-    names = {module: module for module in known} | {module: f"{component}.{module}" for module in denoised}
+    names = {module: module for module in known} | {
+        module: f"{component}.{module if is_underscored(module) else without_part(module)}" for module in denoised
+    }
     for each, part in parts.items():
         own = {module.removeprefix(f"{each}."): module for module in adapter.layout if module.startswith(f"{each}.")}
         own |= {module: module for module in bare if each == component}
         tensors = _tensors({inner: adapter.layout[module].shape for inner, module in own.items()}, part)
         names |= {module: f"{each}.{tensors.get(inner, inner)}" for inner, module in own.items()}
     modules = {new: old for old, new in names.items()}
+    inside = {new.partition(".")[0] for new in modules} & parts.keys()
     layout = {new: adapter.layout[old] for new, old in sorted(modules.items())}
     return replace(
         adapter,
@@ -67,6 +71,7 @@ def in_components(adapter: Adapter, base: Checkpoint, component: str | None = No
             tensor if tensor.partition(".")[0] in there else f"{component}.{tensor}": stored
             for tensor, stored in adapter.full.items()
         },
+        config=replace(adapter.config, components=tuple(sorted(inside))),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from adapterops.errors import IncompatibleError
 from adapterops.formats.diffusion.families import (
@@ -44,6 +45,11 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
             height, width = names.base[tensor].matrix
             _check(module, shape, tensor, shape[0] < height and shape[1] == width, names)
             return [Share(module, module, shape, within=(tensor,))]
+        for joined, number in divided(first):
+            each = [names.flattened(Flat(part.replace("#", number), name.part)) for part in joined.parts]
+            leading = _leading([those[0] for those in each if those], shape[0], names)
+            if leading and all(each[: len(leading)]):
+                return _apart(module, shape, joined, number, leading, names)
     others = [tensor for key in renamed(name.key) for tensor in names.flattened(Flat(key, name.part))[:1]]
     if others:  # of several models, of which one is that of the base
         fit = next((tensor for tensor in others if _fits_all(shape, tensor, names)), others[0])
@@ -63,6 +69,12 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
         if all(len(each) == 1 for each in parts):
             return _apart(module, column, joined, number, [each[0] for each in parts], names)
     return []
+
+
+def _leading(tensors: Sequence[str], height: int, names: Names) -> Sequence[str]:
+    """The first of some weights that have so many rows together; none where that would end within one."""
+    heights = list(accumulate(_stored(tensor, names)[0] for tensor in tensors))
+    return tensors[: heights.index(height) + 1] if height in heights else ()
 
 
 def _under_another_name(module: str, shape: Shape, tensor: str, names: Names) -> list[Share]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from adapterops.errors import IncompatibleError, UnsupportedError, count, listed
+from adapterops.formats.diffusion.flat import flat
+from adapterops.formats.diffusion.spellings import is_underscored
 from adapterops.formats.models.architectures import SHARED_LAYERS, WEIGHT
 from adapterops.formats.models.naming import Names, canonical
 from adapterops.formats.models.suffixes import Move
@@ -62,6 +64,13 @@ def misfits(
 
 def _cause(missing: Sequence[str], names: Names) -> tuple[str, str] | None:
     """Why transformers has modules in memory that the files of this model have not, where that is known, and what goes on."""
+    if all(flat(module).part.isdecimal() for module in missing) and not any(map(_of_encoder, names.base)):
+        own = "lora_unet_*" if is_underscored(missing[0]) else "transformer.*"
+        return (
+            "They are of a text encoder, and the base has none",
+            "give the folder of the whole pipeline; or take the others alone, such as with: "
+            f"adapterops calc 'select(a, \"{own}\")' a=ADAPTER -o others",
+        )
     again = next((module for module in missing if not SHARED_LAYERS.isdisjoint(module.split("."))), None)
     if again:
         return (
@@ -81,6 +90,12 @@ def _cause(missing: Sequence[str], names: Names) -> tuple[str, str] | None:
             MERGE,
         )
     return None
+
+
+def _of_encoder(tensor: str) -> bool:
+    """Whether a tensor of a base may be one of a text encoder."""
+    name = flat(tensor)
+    return name.part.isdecimal() or name.key.startswith(("encoder_", "embed", "layers_", "model_layers_"))
 
 
 def _renaming(tried: Sequence[tuple[Move, int]]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.adapter import Adapter, sum_of
 from adapterops.operations.targets.target import Targets
 from adapterops.storage.lazy import Lazy
 
@@ -52,16 +53,34 @@ def rows_of(update: Any, rows: slice) -> Any:
     return Dense(update.dense()[rows], update.error) if factors is None else replace(factors, B=factors.B[rows])
 
 
-def placed(update: Linear, first: int, height: int) -> Linear:
-    """An update as some rows of a higher one, from `first` on, whose other rows are zero."""
+def placed(update: Any, first: int, height: int) -> Any:
+    """An update as some rows of a higher one, from `first` on, whose other rows are zero. Of DoRA by outputs these rows have
+    no length yet; see `together`.
+    """
     import numpy as np
 
     from adapterops.updates.dense import Dense
+    from adapterops.updates.magnitude import Magnitude
 
     if update.shape[0] == height:
         return update
+    if isinstance(update, Magnitude):
+        lengths = np.pad(update.magnitude, (first, height - first - update.shape[0]))
+        return replace(update, direction=placed(update.direction, first, height), magnitude=lengths)
     around = (first, height - first - update.shape[0]), (0, 0)
     factors = update.lowrank()
     if factors is None:
         return Dense(np.pad(update.dense(), around), update.error)
     return replace(factors, B=np.pad(factors.B, around))
+
+
+def together(updates: Sequence[Any]) -> Any:
+    """The update of a weight that has these as its parts: their sum. Those of DoRA by outputs have all rows together, each
+    once, and so their lengths.
+    """
+    from adapterops.updates.magnitude import Magnitude
+
+    if len(updates) == 1 or not isinstance(updates[0], Magnitude):
+        return sum_of(updates)
+    direction = sum_of([each.direction for each in updates])
+    return replace(updates[0], direction=direction, magnitude=sum_of([each.magnitude for each in updates]))

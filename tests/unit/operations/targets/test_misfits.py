@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import adapterops as ao
+from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.naming import Names
 from adapterops.operations.targets.misfits import misfits
 from adapterops.storage.tensors import Spec
@@ -64,3 +72,28 @@ def test_no_cause_is_named_where_nothing_fits() -> None:
     base = {"gte.encoder.layer.0.attention.qkv_proj.weight": Spec("F32", (8, 8))}
     error = misfits(0, ["gte.layers.0.self_attn.q_proj"], [], 1, Names(base, {"model_type": "gte"}))
     assert "transformers makes" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("unet", "encoder", "pattern"),
+    [
+        ("lora_unet_blocks_0_attn_q", "lora_te1_text_model_encoder_layers_0_mlp_fc1", "lora_unet_*"),
+        ("transformer.blocks.0.attn.q", "text_encoder.text_model.encoder.layers.0.mlp.fc1", "transformer.*"),
+    ],
+)
+def test_a_text_encoder_that_the_base_has_not(tmp_path: Path, unet: str, encoder: str, pattern: str) -> None:
+    """The way on that is named is one."""
+    tensors = {}
+    for module in (unet, encoder):
+        tensors |= {f"{module}.lora_A.weight": torch.ones(2, 8), f"{module}.lora_B.weight": torch.ones(8, 2)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    save_file({"blocks.0.attn.q.weight": torch.ones(8, 8)}, tmp_path / "base.safetensors")
+    base, opened = ao.open_checkpoint(tmp_path / "base.safetensors"), ao.open_adapter(tmp_path / "a.safetensors")
+    with pytest.raises(UnsupportedError, match="They are of a text encoder, and the base has none") as error:
+        ao.fuse(base, opened)
+    assert f'select(a, "{pattern}")' in str(error.value.hint)
+    assert len(ao.fuse(base, ao.evaluate(f'select(a, "{pattern}")', a=opened)).changed) == 1
+    other = tmp_path / "encoder.safetensors"
+    save_file({"encoder.layers.1.mlp.fc1.weight": torch.ones(8, 8), "blocks.0.attn.q.weight": torch.ones(8, 8)}, other)
+    with pytest.raises(IncompatibleError, match="nearest in the base"):
+        ao.fuse(ao.open_checkpoint(other), opened)
