@@ -105,7 +105,9 @@ def _multiplied(found: LowRank, role: str, dtype: str, scale: float) -> Array | 
     from adapterops.arrays.powers import multiplied
 
     stored = found.stored(role, dtype)
-    return None if stored is None else multiplied(stored, dtype, scale)
+    if stored is None or stored is getattr(found, role):  # numbers that are stored as they are computed with
+        return None
+    return multiplied(stored, dtype, scale)
 
 
 def _moved(found: LowRank, stored: tuple[Array, Array], dtypes: tuple[str, str], across: Array) -> float:
