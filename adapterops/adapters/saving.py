@@ -37,7 +37,6 @@ from adapterops.provenance.manifest import (
     write_manifest,
 )
 from adapterops.provenance.reader import read_manifest
-from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.gguf_writer import write_gguf
 from adapterops.storage.outputs import check_output, named_file
 from adapterops.storage.staging import staged
@@ -49,9 +48,6 @@ if TYPE_CHECKING:
 
 
 NOTHING: Mapping[str, Path] = {}
-
-EARLY = 1 << 24
-"""Bytes that were read of the output before it is their turn to be hashed, and are kept."""
 
 
 def save_adapter(
@@ -158,19 +154,17 @@ def complete_adapter(
             write_file(folder / file, path)
         for file, data in origin.files.items():
             write_bytes(folder / file, data)
-        others = [file for file in (*copies, *documents, *origin.files) if file != arranged.file]
+        files = (*(copies or {arranged.file}), *documents, *origin.files)
         with read_back():
             again = with_magnitudes(
                 open_adapter(folder / arranged.file if named_file(out) else folder, allow_nonfinite=True)
             )
-        hashing = background.submit(lambda: {file: described(folder / file) for file in others})
-        (written,) = (file.identity for source in sources(again.history) for file in source.tensors)
-        written.hash_as_read(ahead=EARLY)
+        hashing = background.submit(lambda: {file: described(folder / file) for file in files})
         proven = 0.0
         if not isinstance(arranged, Verbatim):
             proven = proof.prove(again, found.images, how)
             found.measured(proof.norms(again, found.images, found.unmeasured))
-        outputs = {arranged.file: {"size": written.size, BLAKE3: written.digest()}, **hashing.result()}
+        outputs = hashing.result()
         disk.wait()
     size = (folder / arranged.file).stat().st_size
     saved = found.saved(out, size, magnitudes_of(adapter.layout), proven=proven, copied=bool(copies))

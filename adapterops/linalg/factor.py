@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from adapterops.errors import InputError, OptionError
 from adapterops.linalg.qr import check_core, orthonormal, triangle
 from adapterops.linalg.singular import svd
 from adapterops.updates.dense import Dense
-from adapterops.updates.lowrank import TALL, LowRank, gram, zero
+from adapterops.updates.lowrank import LowRank, gram, tiles, zero
 from adapterops.updates.protocol import Array, Linear, norm
 
 OVERSAMPLING = 2
@@ -44,12 +45,17 @@ def reduced(update: Linear, rank: int, exact: bool = False) -> LowRank:
     return truncate(factors, rank)
 
 
-def moved(update: LowRank, B: Array, A: Array) -> float:
+def moved(update: LowRank, B: Array, A: Array, across: Array | None = None) -> float:
     """‖scale · B₀ A₀ - B A‖_F for factors of the same ranks that are nearly those of the update.
 
-    The difference is (scale · B₀ - B) A₀ + B (A₀ - A), of rank 2r: what is small is subtracted before it is multiplied,
-    so that nothing cancels. Cost: two (2r, 2r) Gram matrices, in float64; (r, r) where A has not moved, and none where B has
-    not either.
+    The difference is D A₀ + B C with D = scale · B₀ - B and C = A₀ - A: what is small is subtracted before it is
+    multiplied, so that nothing cancels. Its squared norm is ⟨DᵀD, A₀A₀ᵀ⟩ + 2 ⟨DᵀB, A₀Cᵀ⟩ + ⟨BᵀB, CCᵀ⟩.
+
+    Args:
+        across: A₀A₀ᵀ in float64, where it is known.
+
+    Cost: these (r, r) matrices, in float64, of the rows of D and columns of C that are not zero; none where neither
+        factor has moved.
 
     >>> moved(LowRank(np.array([[1.0]]), np.array([[2.0]])), np.array([[1.5]]), np.array([[2.0]]))
     1.0
@@ -61,21 +67,42 @@ def moved(update: LowRank, B: Array, A: Array) -> float:
     def scaled(rows: slice) -> bool:
         return np.array_equal(np.multiply(B0[rows], update.scale, dtype=wide), B[rows])
 
-    if same and all(scaled(slice(begin, begin + TALL)) for begin in range(0, len(B), TALL)):
+    if same and all(scaled(tile) for tile in tiles(*B.shape)):
         return 0.0
 
-    def left(rows: slice) -> Array:
+    def down(rows: slice) -> tuple[Array, Array]:
         stored = B[rows].astype(np.float64)
-        change = np.multiply(B0[rows], update.scale, dtype=np.float64) - stored
-        return change if same else np.concatenate([change, stored], axis=1)
+        return np.multiply(B0[rows], update.scale, dtype=np.float64) - stored, stored
 
-    def right(columns: slice) -> Array:
+    def along(columns: slice) -> tuple[Array, Array]:
         exact = A0.T[columns].astype(np.float64)
-        return exact if same else np.concatenate([exact, exact - A.T[columns]], axis=1)
+        return exact - A.T[columns], exact
 
     with np.errstate(all="ignore"):
-        squares = float((gram(len(B), left) * gram(A.shape[1], right)).sum())
+        across = gram(A.shape[1], len(A), lambda tile: A0.T[tile]) if across is None else across
+        DD, DB = _of_changes(B.shape, down, alone=same)
+        squares = float((DD * across).sum())
+        if not same:
+            CC, CA = _of_changes(A.T.shape, along)
+            squares += float(2 * (DB * CA.T).sum() + (gram(len(B), B.shape[1], lambda tile: B[tile]) * CC).sum())
     return math.sqrt(squares) if squares > 0 else 0.0
+
+
+def _of_changes(
+    shape: tuple[int, ...], rows: Callable[[slice], tuple[Array, Array]], alone: bool = False
+) -> tuple[Array, Array]:
+    """XᵀX and XᵀY in float64, of a matrix X of this shape that is mostly zeros, and a Y: `rows` has some of both at a
+    time. `alone`: without XᵀY.
+    """
+    square, mixed = np.zeros((shape[1],) * 2), np.zeros((shape[1],) * 2)
+    for tile in tiles(*shape):
+        X, Y = rows(tile)
+        if not (there := (X != 0).any(axis=1)).all():
+            X, Y = X[there], Y[there]
+        square += X.T @ X
+        if not alone:
+            mixed += X.T @ Y
+    return square, mixed
 
 
 def folds_exactly(update: LowRank) -> bool:

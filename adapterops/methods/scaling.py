@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from math import isfinite, sqrt
-from operator import add
 from statistics import median
 from typing import TypeAlias
 
 from adapterops.errors import OptionError
 from adapterops.methods.registry import Parameter
 from adapterops.updates.protocol import Linear
+from adapterops.updates.sums import total
 
 AUTO, SUM, MEAN = "auto", "sum", "mean"
 GROWN = sqrt(2)
@@ -68,7 +67,7 @@ def matching(result: Linear, inputs: Sequence[Linear], borne: float, order: int 
     norm, bound = result.norm(), borne * result.shape[0] ** 0.5
     if order == 4 and norm:
         bound *= norm / _fourth(result)
-    mean = reduce(add, inputs).norm() / len(inputs) if norm > bound else 0.0
+    mean = total(inputs).norm() / len(inputs) if norm > bound else 0.0
     if order == 4:
         return min(norm, max(bound, mean)) / norm if norm else 1.0
     return automatic(norm, [each.norm() for each in inputs], mean, bound)

@@ -75,64 +75,28 @@ def region_digest(descriptor: int, begin: int, algorithm: str) -> str:
 
 
 class FileHash:
-    """The hash of a file that is read or written: of what others do of that, as long as it comes in order, and of the rest.
+    """The hash of a file that is read or written: of what others do of that, as long as it comes in order, and of the rest."""
 
-    Args:
-        ahead: how many bytes that come too early are kept, as a copy, until it is their turn: threads that read the
-            tensors of a file in turn are never far apart.
-    """
-
-    def __init__(self, read: ReadInto, algorithm: str = BLAKE3, ahead: int = 0) -> None:
-        self._read, self._digest, self._position, self._ahead = read, new(algorithm), 0, ahead
-        self._lock, self._keeping = threading.Lock(), threading.Lock()
-        self._early: dict[int, bytes] = {}
+    def __init__(self, read: ReadInto, algorithm: str = BLAKE3) -> None:
+        self._read, self._digest, self._position = read, new(algorithm), 0
+        self._lock = threading.Lock()
 
     def saw(self, begin: int, data: memoryview) -> None:
-        """What the file has from `begin` on. It is taken in if it is what comes next, and no other thread is at it; else
-        it is kept, if there is room.
-        """
-        if begin + len(data) <= self._position:
-            return
-        if begin <= self._position and self._lock.acquire(blocking=False):
+        """What the file has from `begin` on. It is taken in if it is what comes next, and no other thread is at it."""
+        if begin <= self._position < begin + len(data) and self._lock.acquire(blocking=False):
             try:
-                self._take(begin, data)
-                while early := self._next():
-                    self._take(*early)
+                if begin <= self._position < begin + len(data):
+                    self._digest.update(data[self._position - begin :])
+                    self._position = begin + len(data)
             finally:
                 self._lock.release()
-        elif self._ahead:
-            self._keep(begin, data)
-
-    def _take(self, begin: int, data: memoryview) -> None:
-        if begin <= self._position < begin + len(data):
-            self._digest.update(data[self._position - begin :])
-            self._position = begin + len(data)
-
-    def _keep(self, begin: int, data: memoryview) -> None:
-        with self._keeping:
-            if sum(map(len, self._early.values())) + len(data) <= self._ahead:
-                self._early[begin] = bytes(data)
-
-    def _next(self) -> tuple[int, memoryview] | None:
-        """What came early and is what comes next. What is behind, for another thread read it, too, is given up."""
-        with self._keeping:
-            for begin in sorted(self._early):
-                if begin > self._position:
-                    return None
-                data = self._early.pop(begin)
-                if begin + len(data) > self._position:
-                    return begin, memoryview(data)
-        return None
 
     def hexdigest(self) -> str:
         """Of the whole file; what is missing is read."""
         with self._lock:
-            while early := self._next():
-                self._take(*early)
             for chunk in _read_through(self._read, self._position):
                 self._digest.update(chunk)
                 self._position += len(chunk)
-            self._early = {}
             return self._digest.hexdigest()
 
 

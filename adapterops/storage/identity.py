@@ -36,15 +36,11 @@ class Identity:
         """Raise InputError if the file is no longer the one that was opened."""
         self._content.check_unchanged()
 
-    def hash_as_read(self, *algorithms: str, ahead: int = 0) -> None:
-        """From now on, take in what is read of the file: these hashes, or those that identify it, will be asked for.
-
-        Args:
-            ahead: bytes that may be kept of what is read before its turn; see `FileHash`.
-        """
+    def hash_as_read(self, *algorithms: str) -> None:
+        """From now on, take in what is read of the file: these hashes, or those that identify it, will be asked for."""
         for algorithm in algorithms or self._content.algorithms:
             if algorithm not in self._hashing:
-                hashed, head = FileHash(self._content.read_into, algorithm, ahead), memoryview(bytearray(self._head))
+                hashed, head = FileHash(self._content.read_into, algorithm), memoryview(bytearray(self._head))
                 with at(path=self.path), reading():
                     hashed.saw(0, head[: self._content.read_into(head, 0, alone=True)])
                 self._hashing = {**self._hashing, algorithm: hashed}  # anew: other threads may go through the old one

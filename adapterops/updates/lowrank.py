@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -26,8 +26,8 @@ small enough for that, and no power of two, in which rows fall on the same lines
 """
 
 LEAST_ROWS = 16
-TALL = 1024
-"""Rows of a factor that are in float64 at a time."""
+TILE = 1 << 17
+"""Numbers of a factor that are in float64 at a time: a megabyte, which a core keeps at hand."""
 
 
 class AsRead(NamedTuple):
@@ -161,10 +161,7 @@ class LowRank:
         """Exact: the rank of a sum is the sum of the ranks."""
         if not isinstance(other, LowRank):
             return NotImplemented
-        if self.shape != other.shape:
-            raise ShapeError(f"cannot add updates of shape {self.shape} and {other.shape}")
-        B = np.concatenate([self.folded(), other.folded()], axis=1)
-        return LowRank(B, np.concatenate([self.A, other.A]), error=self.error + other.error)
+        return joined([self, other])
 
     __radd__ = __add__
 
@@ -182,20 +179,55 @@ class LowRank:
 
     def norm(self) -> float:
         """‖ΔW‖_F, from the r x r Gram matrices in float64. Cost: O((out + in) r²)."""
+        return self.norm_by(self.across())
+
+    def across(self) -> Array:
+        """A Aᵀ, (r, r) in float64."""
         with np.errstate(all="ignore"):
-            square = float(
-                (gram(len(self.B), lambda tile: self.B[tile]) * gram(self.shape[1], lambda tile: self.A.T[tile])).sum()
-            )
+            return gram(self.shape[1], self.rank, lambda tile: self.A.T[tile])
+
+    def norm_by(self, across: Array) -> float:
+        """‖ΔW‖_F, where A Aᵀ is known."""
+        with np.errstate(all="ignore"):
+            square = float((gram(len(self.B), self.rank, lambda tile: self.B[tile]) * across).sum())
         return abs(self.scale) * math.sqrt(max(square, 0.0))
 
 
-def gram(height: int, rows: Callable[[slice], Array]) -> Array:
-    """XᵀX in float64, of a matrix X of which `rows` has some at a time: no more than a tile of it is in float64."""
-    tiles = (
-        rows(slice(begin, begin + TALL)).astype(np.float64, copy=False) for begin in range(0, max(height, 1), TALL)
-    )
-    found: Array = sum(tile.T @ tile for tile in tiles)  # type: ignore[assignment]  # there is one at least
+def joined(updates: Sequence[LowRank]) -> LowRank:
+    """The sum of some updates, one at least: B = [s₁B₁ …], A = [A₁; …], which are copied once.
+
+    Raises:
+        ShapeError: they are updates of different weights.
+    """
+    first = updates[0]
+    for each in updates:
+        if each.shape != first.shape:
+            raise ShapeError(f"cannot add updates of shape {first.shape} and {each.shape}")
+    if len(updates) == 1:
+        return first
+    B, A = np.concatenate([each.folded() for each in updates], axis=1), np.concatenate([each.A for each in updates])
+    return LowRank(B, A, error=sum(each.error for each in updates))
+
+
+def gram(height: int, width: int, rows: Callable[[slice], Array]) -> Array:
+    """XᵀX in float64, of a matrix X (height, width) of which `rows` has some at a time: no more than a tile of it is in
+    float64.
+    """
+    found = np.zeros((width, width))
+    for tile in tiles(height, width):
+        some = rows(tile).astype(np.float64, copy=False)
+        found += some.T @ some
     return found
+
+
+def tiles(height: int, width: int) -> list[slice]:
+    """Rows of a matrix, a few at a time: about `TILE` numbers.
+
+    >>> tiles(5000, 64)
+    [slice(0, 2048, None), slice(2048, 4096, None), slice(4096, 5000, None)]
+    """
+    step = max(1, TILE // max(1, width))
+    return [slice(begin, min(begin + step, height)) for begin in range(0, height, step)]
 
 
 def _runs(length: int, most: int) -> list[tuple[slice, int, int]]:

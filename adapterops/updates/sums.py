@@ -11,8 +11,19 @@ from typing import Any
 import numpy as np
 
 from adapterops.errors import ShapeError
-from adapterops.updates.lowrank import LowRank
+from adapterops.updates.lowrank import LowRank, joined
 from adapterops.updates.protocol import Array, Linear, Part, all_rows, change_by_rows, norm_by_rows
+
+
+def total(updates: Sequence[Any]) -> Any:
+    """Their sum, in their order; factors are put side by side at once, and not one after the other.
+
+    Raises:
+        ShapeError: they are updates of different weights.
+    """
+    if len(updates) > 1 and all(type(each) is LowRank for each in updates):
+        return joined(updates)
+    return reduce(add, updates)
 
 
 def added(one: Linear, other: Linear) -> Linear:
@@ -52,11 +63,11 @@ class Sum:
     @property
     def near(self) -> LowRank | None:
         known = [near for term in self.terms if (near := term.near) is not None]
-        return reduce(add, known) if len(known) == len(self.terms) else None
+        return joined(known) if len(known) == len(self.terms) else None
 
     def lowrank(self) -> LowRank | None:
         known = [factors for term in self.terms if (factors := term.lowrank()) is not None]
-        return reduce(add, known) if len(known) == len(self.terms) else None
+        return joined(known) if len(known) == len(self.terms) else None
 
     @property
     def T(self) -> Sum:

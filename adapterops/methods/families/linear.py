@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
-from operator import add
 from typing import Any
 
 from adapterops.methods.registry import method
+from adapterops.updates.sums import total
 
 
 @method("linear", source="Ilharco et al. 2023, arXiv:2212.04089", acts="updates")
@@ -19,7 +18,7 @@ def linear(updates: Sequence[Any], weights: Sequence[float]) -> Any:
     Differs: PEFT's `linear` sums A's and B's separately, which adds the cross terms Bᵢ Aⱼ; `--space factors` reproduces
         it.
     """
-    return reduce(add, (weight * update for weight, update in zip(weights, updates, strict=True)))
+    return total([weight * update for weight, update in zip(weights, updates, strict=True)])
 
 
 @method("cat", source="PEFT add_weighted_adapter", acts="updates", spaces=("delta",), capped=False)

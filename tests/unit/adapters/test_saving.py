@@ -15,13 +15,11 @@ import pytest
 from corpus import write_adapter
 from safetensors.numpy import load_file
 
-from adapterops.adapters import saving
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.saving import save_adapter
 from adapterops.errors import OptionError, OutputExistsError, ResourceError
 from adapterops.operations.algebra import merge
-from adapterops.provenance.manifest import described
 
 
 @pytest.fixture
@@ -106,14 +104,3 @@ def test_a_disk_that_fails_leaves_nothing(pair: list[Adapter], tmp_path: Path, m
     with pytest.raises(ResourceError, match="writing failed"):
         save_adapter(0.5 * pair[0], tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-
-
-def test_the_output_is_hashed_as_it_is_compared(
-    pair: list[Adapter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hashed: list[str] = []
-    monkeypatch.setattr(saving, "described", lambda path: hashed.append(path.name) or described(path))
-    save_adapter(0.5 * pair[0], tmp_path / "out")
-    stated = json.loads((tmp_path / "out/adapterops.json").read_text())["outputs"]
-    assert hashed == ["adapter_config.json"]
-    assert stated == {name: described(tmp_path / "out" / name) for name in ("adapter_model.safetensors", *hashed)}

@@ -31,39 +31,17 @@ DATA = bytes(range(251)) * 40
     st.lists(st.tuples(st.integers(0, len(DATA)), st.integers(0, 4000)), max_size=8),
     st.sampled_from([1, 1000, 1 << 22]),
     st.sampled_from([BLAKE3, SHA256]),
-    st.sampled_from([0, 3000, 1 << 22]),
 )
 def test_whatever_was_seen_of_a_file_its_hash_is_that_of_the_whole(
-    pieces: list[tuple[int, int]], at_once: int, algorithm: str, ahead: int
+    pieces: list[tuple[int, int]], at_once: int, algorithm: str
 ) -> None:
     with tempfile.TemporaryFile(buffering=0) as file, pytest.MonkeyPatch.context() as patch:
         patch.setattr(checksums, "READ_AT_ONCE", at_once)
         file.write(DATA)
-        found = FileHash(of(file.fileno()), algorithm, ahead)
+        found = FileHash(of(file.fileno()), algorithm)
         for begin, size in pieces:
             found.saw(begin, memoryview(DATA)[begin : begin + size])
         assert found.hexdigest() == digest(DATA, algorithm) == found.hexdigest()
-
-
-def test_what_comes_before_its_turn_is_kept_and_not_read_again() -> None:
-    """The copies are of what was seen, and no more of them than there is room for."""
-    reads: list[int] = []
-
-    def read(view: memoryview, position: int) -> int:
-        reads.append(position)
-        data = DATA[position : position + len(view)]
-        view[: len(data)] = data
-        return len(data)
-
-    pieces = [(begin, bytearray(DATA[begin : begin + 1000])) for begin in range(0, len(DATA), 1000)]
-    for ahead, expected in ((2000, len(DATA)), (1000, 2000)):
-        found = FileHash(read, ahead=ahead)
-        for number in (1, 2, 0, *range(3, len(pieces))):
-            begin, data = pieces[number]
-            found.saw(begin, memoryview(bytearray(data)))
-        reads.clear()
-        assert found.hexdigest() == digest(DATA)
-        assert reads[0] == expected
 
 
 def test_threads_that_read_the_same_file(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
 import torch
 from strategies import entries, low_rank
 
+from adapterops.errors import ShapeError
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
-from adapterops.updates.sums import Sum
+from adapterops.updates.sums import Sum, total
 
 
 def update() -> LowRank:
@@ -38,3 +41,20 @@ def test_a_sum_of_factors_has_factors() -> None:
     total = Sum([update(), 0.5 * update()])
     assert total.lowrank().rank == 4
     torch.testing.assert_close(entries(total.lowrank()), 1.5 * entries(update()))
+
+
+def test_factors_of_a_sum_are_copied_once_and_are_those_of_pairwise_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    updates = [
+        LowRank(random.standard_normal((5, rank), np.float32), random.standard_normal((rank, 4), np.float32), 0.3, rank)
+        for rank in (1, 2, 3)
+    ]
+    pairwise, whole = reduce(add, updates), total(updates)
+    for role in ("A", "B"):
+        assert getattr(whole, role).tobytes() == getattr(pairwise, role).tobytes()
+    assert (whole.scale, whole.error) == (pairwise.scale, pairwise.error)
+    assert total(updates[:1]) is updates[0]
+    with pytest.raises(ShapeError):
+        total([updates[0], updates[1].T])
+    monkeypatch.setattr(LowRank, "__add__", lambda *_: pytest.fail("two at a time"))
+    assert total(updates).rank == 6
