@@ -26,7 +26,7 @@ NOT_BEFORE = {"adapterops.__main__", "adapterops.storage.pickles"}
 """What begins a command, and what imports torch, as few commands do."""
 
 MODULES = {found.name for found in pkgutil.walk_packages(adapterops.__path__, "adapterops.")} - NOT_BEFORE
-CONTEXT.set_forkserver_preload([*sorted(MODULES), "huggingface_hub.hf_api"])
+CONTEXT.set_forkserver_preload(sorted(MODULES))  # not huggingface_hub, which reads the environment once
 
 
 def written(descriptor: int) -> None:

@@ -101,7 +101,7 @@ class Method:
         sized: whether the size of its result is part of its answer, which no scale is then multiplied to by default.
         borne: what the norm of a module is at most at the scale `auto`, relative to sqrt(out), unless the mean is larger.
         order: of that norm, (Σ σ^order)^(1/order) over the singular values σ: 2, or 4, which large ones count for more in.
-        adds: whether in the core space a module is `linear` where an update has no lower rank than the matrix.
+        adds: whether a module is `linear` where an update of an adapter has no lower rank than the matrix.
         check: raises OptionError for weights and parameters that do not go together.
         whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
     """

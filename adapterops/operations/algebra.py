@@ -92,6 +92,8 @@ def merge(
     _check_overlap(adapters)
     if space == "core" and "delta" in chosen.spaces and chosen.acts != "entries" and total.task_vector:
         space = "delta"  # it has one answer in both, and these have no factors
+    if total.task_vector:
+        chosen = replace(chosen, adds=False)  # no difference of models has a lower rank
     options = {**options, "space": space}
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
     widths = {module: each.shape[1] for module, each in layout.items()}
@@ -153,7 +155,7 @@ def _layout(
 
 def _here(method: Method, space: Space, inputs: Sequence[Layout]) -> tuple[Method, Space]:
     """What makes one update of those of a module: a method that adds updates of no lower rank is `linear` there."""
-    if method.adds and space is SPACES["core"] and any(each.dense or each.rank >= min(each.shape) for each in inputs):
+    if method.adds and any(each.dense or each.rank >= min(each.shape) for each in inputs):
         return find("linear"), SPACES["delta"]
     return method, space
 

@@ -126,6 +126,8 @@ FUSED = [
     (r"(?<!single_)transformer_blocks_(\d+)_attn1_", ADDED, "blocks.{}.attn.qkv_y"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn1_", PLAIN, "blocks.{}.attn.qkv"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn2_", {"to_k": Q, "to_v": V}, "blocks.{}.cross_attn.kv_linear"),
+    (r"(?<!transformer_)blocks_(\d+)_attn1_", PLAIN, "blocks.{}.attn1.Wqkv"),
+    (r"(?<!transformer_)blocks_(\d+)_attn2_", {"to_k": Q, "to_v": V}, "blocks.{}.attn2.kv_proj"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn_", PLAIN, "blocks.{}.attn.a_to_qkv"),
     (r"(?<!single_)transformer_blocks_(\d+)_attn_", ADDED, "blocks.{}.attn.b_to_qkv"),
     (r"single_transformer_blocks_(\d+)_(?:attn_)?", {**PLAIN, "proj_mlp": M}, "single_blocks.{}.to_qkv_mlp"),
@@ -162,6 +164,7 @@ TURNED = [
     (r"blocks_(\d+)_mlp_y_w1", r"transformer_blocks_(\d+)_ff_context_net_0_proj", 0, ""),
     (r"joint_blocks_(\d+)_context_block_adaLN_modulation_1", r"transformer_blocks_(\d+)_norm1_context_linear", 2, ""),
     (r"blocks_(\d+)_mlp_fc1", r"transformer_blocks_(\d+)_ff_net_0_proj", 2, "mlp_fc2 ff_net_2"),
+    (r"blocks_(\d+)_mlp_fc1", r"blocks_(\d+)_ff_net_0_proj", 2, "mlp_fc2 ff_net_2"),
     (r"token_refiner_blocks_(\d+)_mlp_fc1", r"token_refiner_refiner_blocks_(\d+)_ff_net_0_proj", 0, ""),
 ]
 """Pairs of which one has the second half of the other first. With a number, only those of so many rows for each column of

@@ -22,7 +22,7 @@ def even(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     where n updates of equal norm read from different directions, and then all values of the sum come nearer to each other;
     1 where all read from the same, and then it is the sum. U σ^q Vᵀ is multiplied by what keeps its inner product with
     the sum. A few large singular values disturb the other tasks most, and hold little of each update. A module where an
-    update has no lower rank than the matrix (a full difference, most of LoKr) is the sum.
+    update of an adapter has no lower rank than the matrix (a full difference, most of LoKr) is the sum.
 
     Cost: one singular value decomposition of an R x R matrix, R = Σ rᵢ, and n products of such matrices.
     """

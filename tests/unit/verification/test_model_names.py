@@ -6,6 +6,7 @@ import re
 
 from adapterops.formats.diffusion.families import RENAMED
 from adapterops.verification.model_names import pairs
+from adapterops.verification.other_names import TURNED
 
 
 def test_every_line_has_as_many_names_on_both_sides() -> None:
@@ -15,7 +16,8 @@ def test_every_line_has_as_many_names_on_both_sides() -> None:
 
 
 def test_what_one_table_has_the_other_has() -> None:
-    written = [re.compile(rf"(?:.*_)?{one} = (?:.*_)?{other}") for one, other in pairs()]
+    known = [*pairs(), *((one, other) for one, other, *_ in TURNED)]
+    written = [re.compile(rf"(?:.*_)?{one} = (?:.*_)?{other}") for one, other in known]
     for one, other in RENAMED:
         line = f"{one} = {other}".replace("#", "7")
         assert any(each.fullmatch(line) for each in written), line

@@ -65,7 +65,9 @@ def test_other_formats_are_refused_by_their_name(method: str, told: bool) -> Non
     parts, name = FOREIGN[method]
     tensors = {f"model.layers.0.mlp.up_proj.{role}": tensor for role, tensor in parts.items()}
     section = {"quant_method": method, "version": "gemv", "format": "mxfp4-pack-quantized"}
-    name = method.upper() if method in ("awq", "gptq") and told else name  # of these the config tells which
+    name = (
+        {"awq": "AWQ", "gptq": "GPTQ", "auto-round": "AutoRound"}.get(method, name) if told else name
+    )  # the config tells which
     words = f"quantized with {name}.* not read here"
     if not told and name in ("GPTQ or AWQ", "compressed-tensors"):  # which are read where the config says how
         words = f"is a part of {name}, and no quantization_config"

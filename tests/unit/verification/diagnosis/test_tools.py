@@ -15,7 +15,7 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.diagnosis.conventions import CONVENTIONS as NAMES
 from adapterops.verification.diagnosis.tools import TOOLS, Recognition, recognised
 
-BEFORE, ADAPTER = base(1, torch.bfloat16), lora(1, alpha=5, dtype=torch.float16)
+BEFORE, ADAPTER = base(1, torch.bfloat16), lora(1, rank=8, alpha=5, dtype=torch.float16)
 
 
 def found(place: Path, tensors: dict[str, Tensor], tool: str, adapters: Sequence[LoRA] = (ADAPTER,)) -> Recognition:
@@ -43,7 +43,7 @@ def test_who_rounds_so(arithmetic: str, tools: set[str], tmp_path: Path) -> None
 @pytest.mark.parametrize("fault", [*FAULTS])
 def test_no_fault_passes(fault: str, tmp_path: Path) -> None:
     weights = FAULTS[fault].weights
-    adapters = [ADAPTER, lora(2)][: len(weights)]
+    adapters = [ADAPTER, lora(2, rank=8)][: len(weights)]
     tensors = FAULTS[fault].plant(Merge(BEFORE, adapters, CONVENTIONS["once"], weights))
     result = found(tmp_path, tensors, "peft", adapters)
     assert not result.ok
