@@ -29,8 +29,8 @@ test: $(VENV)/.dev
 	$(MAKE) --jobs=2 check tests
 
 tests: $(VENV)/.dev
-	$(BIN)/pytest -q -n 3 --dist loadfile $(addprefix --basetemp=,$(IN_MEMORY)) tests
-	rm -rf $(IN_MEMORY)
+	$(BIN)/pytest -q -n 3 --dist loadfile $(addprefix --basetemp=,$(IN_MEMORY)) tests; \
+	status=$$?; rm -rf $(IN_MEMORY); exit $$status
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -q -m gpu tests/gpu
