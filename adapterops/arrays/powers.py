@@ -28,7 +28,7 @@ def multiplied(stored: Array, dtype: str, factor: float) -> Array | None:
     True
     """
     fraction, exponent = math.frexp(factor)
-    if abs(fraction) != 0.5 or not stored.size:
+    if abs(fraction) != 0.5 or not stored.size or not stored.flags.c_contiguous:
         return None
     bits = stored.view(f"u{stored.itemsize}")
     kind, step = bits.dtype.type, (exponent - 1) << FRACTION[dtype]

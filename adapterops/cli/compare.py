@@ -117,7 +117,7 @@ def _write_plan(
     there = Model(str(base)) if base else None
     request = Request(inputs, parse(" + ".join(inputs), inputs), base=there, output=Output(adapter=base is not None))
     seen = seen_from(plan.parent, request, Path(), Opened(dict(zip(inputs, adapters, strict=True)), {}))
-    merged = merge(adapters, scale=AUTO).history
+    merged = merge(adapters, scale=AUTO, allow_base_mismatch=True).history
     assert isinstance(merged, Step)
     assert merged.multipliers
     method, factors = usual(len(adapters), False), merged.multipliers.all()

@@ -223,7 +223,8 @@ class _Merging:
         from adapterops.updates.merged import Merged, Tiling
 
         if method.acts == "updates":
-            update: Linear = method.kernel(block.updates, block.weights, **self._parameters)
+            own = self._parameters if method is self._method else {}
+            update: Linear = method.kernel(block.updates, block.weights, **own)
             return update
         whole = block if len(present) == len(self._adapters) else self._completed(present, block)
         if method.acts == "inputs":
@@ -284,7 +285,7 @@ def usual(count: int, task_vectors: bool, *given: Any) -> str:
     >>> usual(2, False), usual(3, False), usual(3, False, [0.5, 0.3, 0.2]), usual(3, True), usual(9, False)
     ('linear', 'even', 'linear', 'linear', 'linear')
     """
-    as_it_is = all(each in (None, AUTO) for each in given)
+    as_it_is = all(each is None or (isinstance(each, str) and each == AUTO) for each in given)
     return "even" if count in SEVERAL and as_it_is and not task_vectors else "linear"
 
 

@@ -6,7 +6,7 @@ zero, or of the span from the lowest to the highest; a code is the nearest, comp
 Blocks with groups, and those with a table: the grid is chosen first, and every code is the nearest on it. Of each group the
 step is that of the number farthest from zero, or of the span from the lowest to the highest, zero included; d and dmin are
 the largest of them over the largest whole number. Of whole numbers for some smaller steps, which cut the largest numbers
-off and are finer for all others, the one with the least squared error is taken. ggml weighs its errors, and its bytes differ.
+off and are finer for all others, and of those above and below, the one with the least squared error is taken. ggml weighs its errors, and its bytes differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from adapterops.errors import IncompatibleError
-from adapterops.quant.ggml_blocks import KINDS, Fields
+from adapterops.quant.ggml_blocks import KINDS, Fields, Kind
 from adapterops.quant.ggml_grid import nearest, up
 
 if TYPE_CHECKING:
@@ -65,55 +65,66 @@ def new(name: str, values: Array, *, reaching: bool = False) -> Fields:
 
 
 def _in_groups(name: str, values: Array, reaching: bool) -> Fields:
+    """Of every group the candidate of the least squared error: parts of the full step, counted in units of the block to
+    nearest and away from zero, for next to a group of large numbers the nearest count of a small one may be none.
+    """
     import numpy as np
 
     kind = KINDS[name]
     most = kind.scales.largest if kind.scales else 1
+    scales, minima, codes, errors = [], [], [], []
     with np.errstate(all="ignore"):
         low, high = np.minimum(values.min(axis=2), 0), np.maximum(values.max(axis=2), 0)
-        dmin, minimum, below = None, None, np.zeros_like(low)
-        has_minima = kind.scales is not None and kind.scales.minima
-        if has_minima:
+        dmin, lowest = None, [np.zeros_like(low)]
+        if kind.scales is not None and kind.scales.minima:
             dmin = up(-low.min(axis=1) / np.float32(most))
             unit = dmin.astype(np.float32)[:, None]
-            minimum = np.minimum(_counts(-low, unit, np.ceil), most).astype(np.int16)
-            below = unit * minimum.astype(np.float32)
-            step = (high + below) / np.float32(kind.high)
-        else:
-            outer, inner = np.where(high > -low, high, low), np.where(high > -low, low, high)
-            step = outer / np.float32(kind.low)
-            if reaching:  # of the side with fewer codes, too
-                step = np.where(inner / step > kind.high, inner / np.float32(kind.high), step)
-        d = up(np.abs(step).max(axis=1) / np.float32(most))
-        _check(name, values, d, d if dmin is None else dmin)
-        unit = d.astype(np.float32)[:, None]
-        best: tuple[Array, Array, Array] | None = None
-        for part in (1.0,) if reaching else FINER.get(kind.width, (1.0,)):
-            if kind.scales is None:
-                halves = (step * np.float32(part)).astype(np.float16)
-                scale = np.ones_like(step)
-                steps = halves.astype(np.float32)
-            else:
-                scale = np.clip(_counts(step * np.float32(part), unit, _away if reaching else np.rint), -most, most)
-                halves, steps = d[:, None], unit * scale
-            codes = nearest(kind, (values + below[..., None]) / steps[..., None])
-            codes = np.where(steps[..., None] == 0, kind.table[8] if kind.table else 0, codes)
-            error = np.square(steps[..., None] * codes - below[..., None] - values).sum(axis=2)
-            tried = (error, np.broadcast_to(halves if kind.scales is None else scale, error.shape), codes)
-            if best is None:
-                best = tried
-            else:
-                better = error < best[0]
-                best = (
-                    np.where(better, error, best[0]),
-                    np.where(better, tried[1], best[1]),
-                    np.where(better[..., None], codes, best[2]),
-                )
-    assert best is not None
-    codes = best[2].astype(np.int16)
+            lowest = [np.minimum(_counts(-low, unit, whole), most) for whole in (np.ceil, np.floor)[: 2 - reaching]]
+        d: Array | None = None
+        for minimum in lowest:
+            below = minimum if dmin is None else dmin.astype(np.float32)[:, None] * minimum.astype(np.float32)
+            step = (high + below) / np.float32(kind.high) if dmin is not None else _signed(kind, low, high, reaching)
+            if d is None:  # of the largest minima, with which steps are largest
+                d = up(np.abs(step).max(axis=1) / np.float32(most))
+                _check(name, values, d, d if dmin is None else dmin)
+            unit = d.astype(np.float32)[:, None]
+            for part in (1.0,) if reaching else FINER.get(kind.width, (1.0,)):
+                wanted = step * np.float32(part)
+                for whole in (_away,) if reaching else (np.rint, _away) if kind.scales else (np.rint,):
+                    scale = (
+                        np.clip(_counts(wanted, unit, whole), -most, most) if kind.scales else wanted.astype(np.float16)
+                    )
+                    steps = unit * scale if kind.scales else scale.astype(np.float32)
+                    tried = nearest(kind, (values + below[..., None]) / steps[..., None])
+                    tried = np.where(steps[..., None] == 0, kind.table[8] if kind.table else 0, tried)
+                    errors.append(np.square(steps[..., None] * tried - below[..., None] - values).sum(axis=2))
+                    scales.append(scale)
+                    minima.append(minimum)
+                    codes.append(tried)
+    least = np.argmin(errors, axis=0)[None]
+
+    def chosen(of: list[Array]) -> Array:
+        found: Array = np.take_along_axis(np.stack(of), least, axis=0)[0]
+        return found
+
+    assert d is not None
+    found = np.take_along_axis(np.stack(codes), least[..., None], axis=0)[0].astype(np.int16)
     if kind.scales is None:
-        return Fields(best[1].astype(np.float16)[:, 0], np.ones((len(codes), 1), np.int16), None, None, codes)
-    return Fields(d, best[1].astype(np.int16), dmin, minimum, codes)
+        return Fields(chosen(scales)[:, 0], np.ones((len(found), 1), np.int16), None, None, found)
+    return Fields(
+        d, chosen(scales).astype(np.int16), dmin, None if dmin is None else chosen(minima).astype(np.int16), found
+    )
+
+
+def _signed(kind: Kind, low: Array, high: Array, reaching: bool) -> Array:
+    """The step of groups without minima, with the sign that gives the number of the largest size the code at that end."""
+    import numpy as np
+
+    outer, inner = np.where(high > -low, high, low), np.where(high > -low, low, high)
+    step: Array = outer / np.float32(kind.low)
+    if reaching:  # of the side with fewer codes, too
+        step = np.where(inner / step > kind.high, inner / np.float32(kind.high), step)
+    return step
 
 
 def _counts(needed: Array, unit: Array, whole: Callable[[Array], Array]) -> Array:

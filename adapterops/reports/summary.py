@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from adapterops.errors import count
+from adapterops.operations.algebra import usual
 from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy, rank_of
 from adapterops.operations.comparing.comparison import Comparison, Profile
 from adapterops.operations.comparing.sizes import cut, sizes
@@ -139,7 +140,8 @@ def _next(comparison: Comparison, findings: Sequence[Finding]) -> tuple[list[str
     if len(trained) == 1:
         return _alone(comparison, trained[0], sources[0], any(finding.rule == "empty-tail" for finding in findings))
     rank, most = rank_of(comparison.sum.values(), ENERGY), sum(profile.rank for profile in trained)
-    smaller = ["--rank", str(rank)] if rank < most else []
+    added = usual(len(trained), False) == "linear"  # the rank is that of the sum
+    smaller = ["--rank", str(rank)] if added and rank < most else []
     why = "Try a merge, and measure it on every task next to the single adapters:"
     return ["adapterops", "merge", *sources, *smaller, "-o", "merged"], why
 

@@ -183,15 +183,15 @@ def _judged(
     guess, loose = best(found), THROUGH[under].loose if under in THROUGH else 0.0
     judged, roundings = judge(subject, found, guess, ground, loose, how)
     wrong = [each for each in judged if not each.right]
-    why = local.run(lambda each: suspect(subject, each, guess, ground, loose), wrong, how=how)
-    findings = list(dict.fromkeys([*findings, *why]))
+    why = list(local.run(lambda each: suspect(subject, each, guess, ground, loose), wrong, how=how))
     others = local.run(lambda name: _others(subject, name, under, ground), sorted(subject.model.layout), how=how)
-    findings += [finding for some in others for finding in some]
+    told = {each.place for each in why if each.kind == NOT_FINITE}
     rest = {each.unit.tensor for each in judged} - {
-        each.unit.tensor for each in judged if not np.isfinite(each.kept[0])
+        each.unit.tensor for each in judged if subject.place(each.unit) in told
     }
     broken = local.run(lambda name: (name, not_finite(subject.model.stored[name])), sorted(rest), how=how)
-    findings += [Finding(NOT_FINITE, name, what) for name, what in broken if what]
+    endless = [Finding(NOT_FINITE, name, what) for name, what in broken if what]
+    findings = list(dict.fromkeys([*findings, *why, *(each for some in others for each in some), *endless]))
     telling = [each for each in found if not each.unchanged] or found
     fitted = joint([each.fit for each in telling])
     weights = guess.weights if guess.factor is None else fitted.weights

@@ -189,7 +189,7 @@ class Judge:
         convention = next((each for each in self.conventions if self.explains(each, look.unit, sample)), None)
         right = convention or explained(sample, weights, self.loose)
         wrong = 0 if right else int(np.count_nonzero(loosely(sample, weights, self.loose)))
-        if not convention and not agrees(look, self.guess, NEAR):
+        if not convention and not (agrees(look, self.guess, NEAR) and np.isfinite(sample.M).all()):
             wrong = sample.M.size
         return Judged(look.unit, wrong, sample.M.size, seen, look.unchanged, convention, kept)
 

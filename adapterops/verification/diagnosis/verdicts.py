@@ -45,7 +45,8 @@ def verdict_of(
         what = "no update is in it, and other tensors differ" if more else "no update is in it"
         return BASE, f"this is {UNDER[under]}: {what}", SICK
     if not right or not seen:
-        own = {each.unit.module for each in judged}
+        units = [each.unit for each in judged]
+        own = {each.module for each in units} | {each.tensor.removesuffix(".weight") for each in units}
         others = any(each.kind == OTHER and each.place not in own for each in findings)
         further = "; tensors that no adapter changes differ from the base, too" if others else ""
         kinds = {each.kind for each in findings if each.place in own or each.kind in ALIKE}

@@ -104,6 +104,18 @@ def test_how_far_normal_numbers_are_off(name: str) -> None:
     assert np.square(near).mean() <= np.square(reaching).mean()
 
 
+GROUPED = {"Q6_K": 0.05, "Q5_K": 0.1, "Q4_K": 0.2, "Q3_K": 0.6, "IQ4_XS": 0.25}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_a_group_next_to_a_hundred_times_larger_ones_is_kept(name: str) -> None:
+    """The count of its steps is not rounded to none, which would make zeros or one number of it."""
+    W = np.random.default_rng(2).standard_normal((64, 256)).astype(np.float32)
+    W[:, :32] *= 100
+    off = (blocks(name, W).values().reshape(W.shape) - W)[:, 32:]
+    assert np.linalg.norm(off) < GROUPED[name] * np.linalg.norm(W[:, 32:])
+
+
 @pytest.mark.parametrize("name", IN_GROUPS)
 def test_outliers_and_tiny_numbers(name: str) -> None:
     W = values()
