@@ -150,6 +150,8 @@ def complete_adapter(
         documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
             write_json(folder / document, fields)
+        if isinstance(arranged, Verbatim):
+            inputs()  # no tensor was read: now all of a file of the Hub is here
         for file, path in copies.items():
             write_file(folder / file, path)
         for file, data in origin.files.items():

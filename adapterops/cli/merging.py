@@ -137,7 +137,8 @@ merging = group(
         type=METHOD,
         metavar="NAME",
         help=f"A method by its name: one of those below, or of another package.  [default: {DEFAULT}; "
-        f"even where merge, fuse and unfuse get {SEVERAL[0]} to {SEVERAL[-1]} adapters and neither weights, a scale, a space nor parameters]",
+        f"even where merge and fuse get {SEVERAL[0]} to {SEVERAL[-1]} adapters and neither weights, a scale, a space nor "
+        "parameters]",
     ),
     *(
         click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary)

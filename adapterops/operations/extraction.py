@@ -114,10 +114,11 @@ def difference(
 def _in_a_layer(name: str) -> bool:
     """Whether a tensor is in one of several layers alike, whose sizes no training changes, as it may that of a head.
 
-    >>> _in_a_layer("model.layers.0.mlp.up_proj.weight"), _in_a_layer("score.weight")
-    (True, False)
+    >>> _in_a_layer("model.layers.0.mlp.up_proj.weight"), _in_a_layer("score.weight"), _in_a_layer("class_embed.0.weight")
+    (True, False, False)
     """
-    return any(part.isdecimal() for part in name.split("."))
+    parts = name.split(".")[:-1]
+    return any(part.isdecimal() and not "".join(parts[at + 1 :]).isdecimal() for at, part in enumerate(parts[:-1]))
 
 
 def _check_sizes(

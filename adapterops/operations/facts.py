@@ -8,7 +8,7 @@ from typing import Any
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import IncompatibleError
+from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD
@@ -183,10 +183,10 @@ def _full(files: AdapterFiles) -> Iterator[Fact]:
 def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Iterator[Fact]:
     """What a base says."""
     adapter = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle)
-    base = replicated(base, [adapter])
     try:
+        base = replicated(base, [adapter])
         resolve(fitted(adapter, base), base)
-    except IncompatibleError as error:
+    except (IncompatibleError, UnsupportedError) as error:
         yield Fact("base", error.message)
     config = base.config or {}
     model = str(config.get("model_type", "unknown"))

@@ -5,8 +5,9 @@ zero, or of the span from the lowest to the highest; a code is the nearest, comp
 
 Blocks with groups, and those with a table: the grid is chosen first, and every code is the nearest on it. Of each group the
 step is that of the number farthest from zero, or of the span from the lowest to the highest, zero included; d and dmin are
-the largest of them over the largest whole number. Of whole numbers for some smaller steps, which cut the largest numbers
-off and are finer for all others, and of those above and below, the one with the least squared error is taken. ggml weighs its errors, and its bytes differ.
+the largest of them over the largest whole number. Of the whole numbers next to the step and to some smaller steps, which
+cut the largest numbers off and are finer for all others, the one with the least squared error is taken. ggml weighs its
+errors, and its bytes differ.
 """
 
 from __future__ import annotations

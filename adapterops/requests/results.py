@@ -25,8 +25,9 @@ def result(
         if request.output.names != IN_FILES:
             return made
         from adapterops.operations.in_files import named_in_files
+        from adapterops.operations.replication import replicated
 
-        return named_in_files(made, opened.models["base"])
+        return named_in_files(made, replicated(opened.models["base"], [made]))
     if request.kind == EXTRACT:
         from adapterops.operations.extraction import difference
 

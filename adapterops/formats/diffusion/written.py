@@ -25,7 +25,9 @@ BLOCKS = re.compile(r"(?:single_)?transformer_blocks\.")
 ENCODER = re.compile(r"(?:text_model|encoder\.block|transformer\.resblocks)\.")
 """How the names of text encoders begin, of which a pipeline has several."""
 
-CLIP = re.compile(r"(text_encoder(?:_[23])?\.)(?=(?:encoder\.layers|embeddings|final_layer_norm)\.)")
+CLIP = re.compile(
+    r"(text_encoder(?:_[23])?\.)(?=(?:encoder\.layers|embeddings\.(?:token|position)_embedding|final_layer_norm)(?:\.|$))"
+)
 """How a name of CLIP begins whose model has no `text_model`, as in transformers 5; files of adapters have it."""
 
 HALVES = ("input_blocks.", "output_blocks.", "middle_block.")

@@ -61,6 +61,12 @@ class Peft:
         check_written(layout)
         names = _alone(layout, config)
         if any(module != name for module, name in names.items()):
+            if full:
+                raise UnsupportedError(
+                    "is a full tensor of one model of a pipeline, for which only updates are written by the names of that model alone",
+                    tensor=next(iter(full)),
+                    hint="leave --base out; or fuse it: adapterops fuse BASE ADAPTER",
+                )
             renamed = {name: layout[module] for module, name in names.items()}
             return _under(names, self.arranged(renamed, config, full, dtype))
         _check_inside(layout, config)

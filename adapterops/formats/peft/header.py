@@ -57,13 +57,22 @@ def contradicting(metadata: Mapping[str, str], fields: Mapping[str, Any]) -> Ite
     >>> list(contradicting({"alpha": "8", "r": "2"}, {"r": 4, "lora_alpha": 16}))
     [{'r': 4, 'lora_alpha': 8}]
     """
-    plain, whole = stated(metadata), packed(metadata)
+    plain, whole = stated({key: text for key, text in metadata.items() if _is_said(key, text)}), packed(metadata)
     alpha = "lora_alpha" if "lora_alpha" in fields else "alpha"
     for other in (plain, whole if isinstance(whole, dict) and whole != fields else {}):
         said = {alpha: other.get("lora_alpha", other.get("alpha"))}
         said |= {key: other[key] for key in ("use_rslora", *PATTERNS) if key in other}
         if said[alpha] is not None and alpha in fields:
             yield {**fields, **said}
+
+
+def _is_said(key: str, text: str) -> bool:
+    """Whether an entry says something: of a scale a number, of patterns an object."""
+    try:
+        value = _value(key, text)
+    except InputError:
+        return False
+    return isinstance(value, dict) if key in PATTERNS else key not in ALPHAS or isinstance(value, (int, float))
 
 
 def of_each(fields: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Scaling]:

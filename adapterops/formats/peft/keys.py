@@ -268,9 +268,13 @@ def doubtful(names: Collection[str]) -> str | None:
 
     >>> doubtful(["head.modules_to_save.mine.weight"]), doubtful(["head.modules_to_save.mine.weight", "q.lora_A.mine.weight"])
     ('mine', None)
+
+    What PEFT calls an adapter by itself is no doubt:
+
+    >>> doubtful(["head.modules_to_save.default.weight"])
     """
     words = {match["adapter"] for match in _copies(names).values()}
-    shown = _of_updates(names) or _of_copies(names) or _has_layers(names)
+    shown = _of_updates(names) or _of_copies(names) or _has_layers(names) or words == {"default"}
     return words.pop() if len(words) == 1 and not shown else None
 
 

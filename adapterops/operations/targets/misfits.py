@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from adapterops.errors import IncompatibleError, UnsupportedError, count, listed
 from adapterops.formats.diffusion.flat import flat
-from adapterops.formats.diffusion.spellings import is_underscored
 from adapterops.formats.models.architectures import SHARED_LAYERS, WEIGHT
 from adapterops.formats.models.naming import Names, canonical
 from adapterops.formats.models.suffixes import Move
@@ -22,12 +22,12 @@ OWN_BASE = "give the base that the adapter was trained on"
 
 
 def misfits(
-    found: int, missing: Sequence[str], wrong: Sequence[str], count: int, names: Names | None
+    found: Sequence[str], missing: Sequence[str], wrong: Sequence[str], count: int, names: Names | None
 ) -> IncompatibleError | UnsupportedError:
     """The error for modules that do not fit a base.
 
     Args:
-        found: how many have their place.
+        found: modules that have their place.
         missing: modules that the base has nothing for.
         wrong: sentences about those it has, and that do not fit.
         count: all modules.
@@ -36,7 +36,7 @@ def misfits(
     if names is None or not missing:
         fact = f"{len(wrong)} of {count} modules do not fit: {listed(wrong, ALIKE, by='; ')}"
         return IncompatibleError(fact, hint=OWN_BASE, code="E-NAMES")
-    if found and (cause := _cause(missing, names)):
+    if found and (cause := _cause(found[0], missing, names)):
         why, hint = cause
         return UnsupportedError(
             f"{len(missing)} of {count} modules are not in the base: {listed(missing, SHOWN)}. {why}", hint=hint
@@ -62,14 +62,16 @@ def misfits(
     return IncompatibleError(fact, hint=hint, code="E-NAMES")
 
 
-def _cause(missing: Sequence[str], names: Names) -> tuple[str, str] | None:
-    """Why transformers has modules in memory that the files of this model have not, where that is known, and what goes on."""
+def _cause(known: str, missing: Sequence[str], names: Names) -> tuple[str, str] | None:
+    """Why transformers has modules in memory that the files of this model have not, where that is known, and what goes on.
+    `known` is a module that has its place.
+    """
     if all(flat(module).part.isdecimal() for module in missing) and not any(map(_of_encoder, names.base)):
-        own = "lora_unet_*" if is_underscored(missing[0]) else "transformer.*"
+        own = re.match(r"lora_[a-z]+_|\w+\.", known)
         return (
-            "They are of a text encoder, and the base has none",
+            "Their names are those of a text encoder, and the base has none",
             "give the folder of the whole pipeline; or take the others alone, such as with: "
-            f"adapterops calc 'select(a, \"{own}\")' a=ADAPTER -o others",
+            f"adapterops calc 'select(a, \"{own[0] if own else known}*\")' a=ADAPTER -o others",
         )
     again = next((module for module in missing if not SHARED_LAYERS.isdisjoint(module.split("."))), None)
     if again:

@@ -105,7 +105,7 @@ def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
     found = {target.module: (edit.start or target.tensor, target) for edit in edits for target in edit.targets}
     wrong = list(_overlaps(found, [target for _, target in found.values()]))
     if wrong:
-        raise misfits(0, [], wrong, len(found), None)
+        raise misfits([], [], wrong, len(found), None)
     return found
 
 
@@ -140,7 +140,7 @@ def _added(
             missing.append(part.module)
     wrong += _overlaps(modules, [target for _, target in found])
     if missing or wrong:
-        raise misfits(len(found), missing, wrong, count, names)
+        raise misfits([target.module for _, target in found], missing, wrong, count, names)
     check_squares(found, names)
     edits: dict[str, list[Target]] = {}
     starts = {}
