@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -16,11 +16,12 @@ from adapterops.cli.merging import DEFAULT, Merge, merging
 from adapterops.cli.modelling import Modelling, View, quantizing, scheme, viewing
 from adapterops.cli.values import TEXT
 from adapterops.errors import OptionError
+from adapterops.expressions.expression import Expression
 from adapterops.formats.adapter_files import CONFIG
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.tensor_types import typed
 from adapterops.quant.scheme import CALIBRATED
-from adapterops.requests.request import Model, Quantize, Request
+from adapterops.requests.request import Input, Model, Quantize, Request
 
 OPTIONS = (
     merging,
@@ -73,6 +74,13 @@ def _sides(sources: Sequence[str], base: str | None, tuned: Sequence[str]) -> tu
     return model, tuned or adapters
 
 
+def _as_fused(model: str, adapters: Mapping[str, Input]) -> Expression | None:
+    """How the adapters were merged that were fused into a model, as its manifest says."""
+    from adapterops.requests.verifying import as_fused, fusion_of  # which take long to import
+
+    return as_fused(fusion_of(model), adapters)
+
+
 def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
     """Options of the commands that add updates to a checkpoint, which get a `request`; and `modelling`."""
 
@@ -98,9 +106,10 @@ def fusing(*, unfuse: bool) -> Callable[[Any], Any]:
             named_inputs, grams = divided(
                 named_inputs, view.grams, asked=merge.from_inputs, calibrated=view.rounding == CALIBRATED
             )
+            known = _as_fused(model, named_inputs) if unfuse and not merge.given else None
             request = Request(
                 named_inputs,
-                merge.expression(named_inputs, view.rounding, usually=DEFAULT if tuned else None),
+                known or merge.expression(named_inputs, view.rounding, usually=DEFAULT if tuned or unfuse else None),
                 merge.allow_base_mismatch,
                 base=Model(model),
                 unfuse=unfuse,

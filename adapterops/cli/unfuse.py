@@ -25,7 +25,7 @@ from adapterops.requests.verifying import fusion_of, other_adapters, other_merge
 def command(out: Path, request: Request, modelling: Modelling) -> None:
     """An adapter out of a model again: W - ΔW, which is the base up to the rounding of both steps.
 
-    Give the adapters, weights and method that `fuse` was given.
+    Give the adapters that `fuse` was given; where no manifest says how they were merged, their weights and method, too.
 
     \b
     adapterops unfuse fused my-adapter -o restored

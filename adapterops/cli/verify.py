@@ -31,7 +31,7 @@ from adapterops.requests.parts import write_part
 from adapterops.requests.places import HERE, open_inputs
 from adapterops.requests.places import found as place
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
-from adapterops.requests.verifying import check_there, contradiction, proof, recorded
+from adapterops.requests.verifying import as_fused, check_there, contradiction, proof, recorded
 from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.tools import TOOLS
 
@@ -208,23 +208,24 @@ def _request(
     again = record is not None and not others and not merge.given
     asked = any(each.grams for each in record.inputs.values()) if record and again else merge.from_inputs
     adapters, grams = divided(adapters, view.grams, asked=asked, calibrated=rounding == CALIBRATED)
-    result = record.result if record and again else merge.expression(adapters, rounding, usually=DEFAULT)
-    known = record or Request(adapters, result, base=Model(str(base)))
+    known = None if merge.given else record.result if record and again else as_fused(record, adapters)
+    result = known or merge.expression(adapters, rounding, usually=DEFAULT)
+    stated = record or Request(adapters, result, base=Model(str(base)))
     stochastic = rounding == STOCHASTIC
     return replace(
-        known,
+        stated,
         inputs=adapters,
         result=result,
-        allow_base_mismatch=known.allow_base_mismatch or merge.allow_base_mismatch,
-        base=known.base if base is None else Model(base),
-        original=view.original or known.original,
-        base_view=view.base_view or known.base_view,
+        allow_base_mismatch=stated.allow_base_mismatch or merge.allow_base_mismatch,
+        base=stated.base if base is None else Model(base),
+        original=view.original or stated.original,
+        base_view=view.base_view or stated.base_view,
         rounding=rounding,
-        seed=merge.parameters.get("seed", known.seed) if stochastic else None,
-        grams=grams or known.grams,
-        precision=view.precision or known.precision,
-        allow_pickle=looking.allow_pickle or known.allow_pickle,
-        output=replace(known.output if again else Output(), dtype=dtype or known.output.dtype),
+        seed=merge.parameters.get("seed", stated.seed) if stochastic else None,
+        grams=grams or stated.grams,
+        precision=view.precision or stated.precision,
+        allow_pickle=looking.allow_pickle or stated.allow_pickle,
+        output=replace(stated.output if again else Output(), dtype=dtype or stated.output.dtype),
     )
 
 

@@ -5,7 +5,7 @@ the request is read from its manifest, its inputs are found, and the work is che
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +16,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError, at
+from adapterops.expressions.expression import Expression
 from adapterops.hub.references import SCHEME
 from adapterops.operations import verifying
 from adapterops.operations.output_files import Problem, read_manifest
@@ -133,6 +134,14 @@ def other_adapters(record: Request, request: Request) -> str | None:
     """The adapters that the manifest of a fused model names, where a request names others."""
     stated, given = ([each.path for each in one.inputs.values()] for one in (record, request))
     return None if _same(stated, given) else _other("adapter", stated, given)
+
+
+def as_fused(record: Request | None, inputs: Mapping[str, Input]) -> Expression | None:
+    """How the manifest of a fused model says that its adapters were merged, where these are the same, under the same names."""
+    if record is None or record.inputs.keys() != inputs.keys():
+        return None
+    same = (_same([record.inputs[name].path], [each.path]) for name, each in inputs.items())
+    return record.result if all(same) else None
 
 
 def other_merge(record: Request, request: Request) -> str | None:

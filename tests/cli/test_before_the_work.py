@@ -74,9 +74,10 @@ def test_the_manifest_tells_the_dtype_and_the_precision(place: Path, capsys: Cap
     assert verified("--dtype", "float16", model="wide") == 8
 
 
-def test_a_forgotten_method_is_told(place: Path, capsys: Capture) -> None:
+def test_a_method_is_that_of_the_manifest_and_another_is_told(place: Path, capsys: Capture) -> None:
     assert run(["fuse", "base", "a", "b", "--ties", "--density", "0.5", "-o", "merged"]) == 0
-    assert run(["verify", "merged", "--base", "base", "--adapter", "a", "--adapter", "b"]) == 8
+    assert run(["verify", "merged", "--base", "base", "--adapter", "a", "--adapter", "b"]) == 0
+    assert run(["verify", "merged", "--base", "base", "--adapter", "a", "--adapter", "b", "--linear"]) == 8
     shown = capsys.readouterr().err
     assert "the manifest says that the adapters were merged with" in shown
     assert "ties" in shown

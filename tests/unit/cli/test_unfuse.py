@@ -40,8 +40,20 @@ def test_what_the_manifest_does_not_say_is_doubted(capsys: Capture) -> None:
 
 
 def test_another_merge_than_that_of_the_manifest_is_doubted(capsys: Capture) -> None:
-    assert run(["fuse", "base", "a", "other", "-w", "1", "-w", "1", "-o", "both"]) == 0
-    assert run(["unfuse", "both", "a", "other", "-w", "1", "-w", "1", "-o", "back"]) == 0
-    assert "warning" not in capsys.readouterr().err
+    assert run(["fuse", "base", "a", "other", "-w", "1", "-w", "0.5", "-o", "both"]) == 0
     assert run(["unfuse", "both", "a", "other", "--tsv", "-o", "wrong"]) == 0
-    assert "were merged with linear(a, b, weights=[1.0, 1.0]" in capsys.readouterr().err
+    assert "were merged with linear(a, b, weights=[1.0, 0.5]" in capsys.readouterr().err
+
+
+def test_without_options_the_merge_is_that_of_the_manifest(capsys: Capture) -> None:
+    write_tuned(Path("third"), seed=2)
+    three = ["a", "other", "third"]
+    for out, options in (("evened", []), ("added", ["-w", "1,0.5,2"])):
+        assert run(["fuse", "base", *three, *options, "--dtype", "float32", "-o", out]) == 0
+        assert run(["unfuse", out, *three, "-o", f"{out}-back"]) == 0
+        assert "warning" not in capsys.readouterr().err
+        for file in Path("base").glob("*.safetensors"):
+            for name, tensor in load_file(file).items():
+                assert (load_file(Path(f"{out}-back", file.name))[name].double() - tensor.double()).abs().max() < 1e-5
+        named = [word for each in three for word in ("--adapter", each)]
+        assert run(["verify", out, "--base", "base", *named]) == 0
