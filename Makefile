@@ -17,9 +17,10 @@ BIN     := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
 # Some containers set it, and each of hundreds of processes compiles what it imports, then.
 export PYTHONDONTWRITEBYTECODE =
-# Tests write a hundred thousand small files: in memory, where 4 GB of it are free for files that may be programs.
+# Tests write a hundred thousand small files: in memory, where 4 GB of it are free for files that may be programs;
+# what tests that failed left there stays until they are run again.
 IN_MEMORY := $(shell grep -qs ' /dev/shm .*noexec' /proc/mounts || \
-  df -Pk /dev/shm 2>/dev/null | awk -v own=$$$$ 'NR == 2 && $$4 > 4000000 { print "/dev/shm/tests-" own }')
+  df -Pk /dev/shm 2>/dev/null | awk -v own="$$(pwd | cksum | cut -d' ' -f1)" 'NR == 2 && $$4 > 4000000 { print "/dev/shm/tests-" own }')
 .PHONY: demo test tests test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
 
 demo: $(VENV)/.demo
@@ -29,8 +30,8 @@ test: $(VENV)/.dev
 	$(MAKE) --jobs=2 check tests
 
 tests: $(VENV)/.dev
-	$(BIN)/pytest -q -n 3 --dist loadfile $(addprefix --basetemp=,$(IN_MEMORY)) tests; \
-	status=$$?; rm -rf $(IN_MEMORY); exit $$status
+	$(BIN)/pytest -q -n 3 --dist loadfile $(addprefix --basetemp=,$(IN_MEMORY)) tests
+	rm -rf $(IN_MEMORY)
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -q -m gpu tests/gpu
