@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saved import Saved
 from adapterops.cli.merging import DEFAULT
 from adapterops.cli.output import amount, line, percent, print_table, span
@@ -20,7 +21,7 @@ from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
 from adapterops.methods.scaling import SUM, describe, fixed, others, times
-from adapterops.operations.algebra import SEVERAL
+from adapterops.operations.algebra import SEVERAL, usual
 from adapterops.provenance.history import Step
 from adapterops.reports.figures import three
 from adapterops.requests.running import Made
@@ -41,6 +42,9 @@ CHANCE = 0.01
 
 WITH_SCALE = ("merge", "fuse", "unfuse")
 """Commands that have --scale; elsewhere it is an argument in the formula."""
+
+BY_NUMBER = ("merge", "fuse")
+"""Commands whose method, where none is named, is that for the number of adapters."""
 
 PLAIN = "the sum, with its singular values made more equal; --linear is the sum itself"
 """What `even` is."""
@@ -90,7 +94,8 @@ def _usual(step: Step) -> bool:
     """Whether no method was named, and the default for so many adapters is not that for two."""
     context, method = click.get_current_context(), step.parameters["method"]
     asked = context.params.get("method") or context.params.get(method)
-    return context.info_name in WITH_SCALE and method != DEFAULT and not asked
+    default = usual(len(step.inputs), False)
+    return context.info_name in BY_NUMBER and method == default != DEFAULT and not asked
 
 
 def scales(made: Made, *, planned: bool) -> dict[str, Any]:
@@ -125,7 +130,8 @@ def _print_adapter(made: Made, saved: Saved) -> None:
     line(f"wrote {saved.path}: {count(len(kept), 'module')}, {ranks}, {amount(saved.bytes, 'B')}")
     if saved.kinds:
         line("  nothing had to be computed: every byte is the same")
-        if any(each.reads in ("weight", "shape") for each in made.result.layout.values()):  # type: ignore[union-attr]
+        assert isinstance(made.result, Adapter)
+        if any(each.reads in ("weight", "shape") for each in made.result.layout.values()):
             line("  --base BASE makes LoRA of it, which depends on the base")
         return
     if saved.copied:

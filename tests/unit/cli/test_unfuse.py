@@ -48,10 +48,12 @@ def test_another_merge_than_that_of_the_manifest_is_doubted(capsys: Capture) -> 
 def test_without_options_the_merge_is_that_of_the_manifest(capsys: Capture) -> None:
     write_tuned(Path("third"), seed=2)
     three = ["a", "other", "third"]
-    for out, options in (("evened", []), ("added", ["-w", "1,0.5,2"])):
+    for out, options in (("evened", []), ("added", ["-w", "1,0.5,2"]), ("by-tsv", ["--tsv"])):
         assert run(["fuse", "base", *three, *options, "--dtype", "float32", "-o", out]) == 0
         assert run(["unfuse", out, *three, "-o", f"{out}-back"]) == 0
-        assert "warning" not in capsys.readouterr().err
+        said = capsys.readouterr()
+        assert "warning" not in said.err
+        assert "the default for" not in said.out.partition(f"wrote {out}-back")[2]
         for file in Path("base").glob("*.safetensors"):
             for name, tensor in load_file(file).items():
                 assert (load_file(Path(f"{out}-back", file.name))[name].double() - tensor.double()).abs().max() < 1e-5
