@@ -108,7 +108,8 @@ def _write_plan(
 ) -> None:
     """The merge as a recipe, with paths as they are from its folder."""
     from adapterops.expressions.expression import parse
-    from adapterops.operations.algebra import merge, usual
+    from adapterops.methods.settings import usual
+    from adapterops.operations.algebra import merge
     from adapterops.recipes.plan import plan as recipe
     from adapterops.requests.places import Opened, seen_from
     from adapterops.requests.request import Model, Output, Request

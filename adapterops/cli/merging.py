@@ -17,8 +17,8 @@ from adapterops.expressions.formula import Call, Input, Node
 from adapterops.methods import METHODS
 from adapterops.methods.registry import Method, Parameter, parameters
 from adapterops.methods.scaling import AUTO, MEAN, SUM
+from adapterops.methods.settings import SEVERAL, settings, usual
 from adapterops.methods.spaces import SPACES
-from adapterops.operations.algebra import SEVERAL, settings, usual
 from adapterops.quant.scheme import STOCHASTIC
 
 DEFAULT = "linear"

@@ -21,7 +21,7 @@ from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
 from adapterops.methods.scaling import SUM, describe, fixed, others, times
-from adapterops.operations.algebra import SEVERAL, usual
+from adapterops.methods.settings import SEVERAL, usual
 from adapterops.provenance.history import Step
 from adapterops.reports.figures import three
 from adapterops.requests.running import Made

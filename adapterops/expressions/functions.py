@@ -10,7 +10,7 @@ from adapterops.errors import OptionError, count
 from adapterops.expressions.formula import Call, Node, Scaled
 from adapterops.methods import METHODS
 from adapterops.methods.scaling import MEAN, check_scale
-from adapterops.operations.algebra import settings
+from adapterops.methods.settings import settings
 from adapterops.operations.truncation import check_cut
 
 EXAMPLES = {

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
 from adapterops.errors import IncompatibleError, OptionError, at
-from adapterops.errors import count as counted
 from adapterops.formats.spelling import in_other_parts
 from adapterops.methods.registry import Method, find
-from adapterops.methods.scaling import AUTO, FEW, MEAN, SUM, Multipliers, Scale, check_scale, fixed, matching
+from adapterops.methods.scaling import FEW, Multipliers, Scale, fixed, matching
+from adapterops.methods.settings import settings, usual
 from adapterops.methods.spaces import SPACES, Block, Space, factored
 from adapterops.operations.grams import file_of, matched
 from adapterops.provenance.history import Step, key
@@ -272,85 +271,6 @@ class _Merging:
             return self._entries(module, self._completed(present, blocks[0]))
 
         return Model([lambda module=module: entries(module) for module in modules])  # type: ignore[misc]
-
-
-SEVERAL = range(3, 9)
-"""How many adapters `even` was measured ahead of the sum for, or level with it: docs/decisions/merging.md."""
-
-
-def usual(count: int, task_vectors: bool, *given: Any) -> str:
-    """The method where none is named: `even` for three to eight adapters of which nothing else is `given`, neither weights
-    nor a scale other than `auto` nor a space nor parameters; else `linear`, the weighted sum.
-
-    >>> usual(2, False), usual(3, False), usual(3, False, [0.5, 0.3, 0.2]), usual(3, True), usual(9, False)
-    ('linear', 'even', 'linear', 'linear', 'linear')
-    """
-    as_it_is = all(each is None or (isinstance(each, str) and each == AUTO) for each in given)
-    return "even" if count in SEVERAL and as_it_is and not task_vectors else "linear"
-
-
-def settings(
-    method: str,
-    count: int,
-    *,
-    weights: Sequence[float] | None = None,
-    scale: Scale | None = None,
-    space: str | None = None,
-    full: str | None = None,
-    **parameters: Any,
-) -> tuple[Method, dict[str, Any]]:
-    """The method, and all that `merge` takes besides adapters, checked as far as that needs none of the `count` adapters.
-
-    Raises:
-        OptionError: as `merge` does.
-    """
-    chosen = find(method)
-    numbers = _weights(count, weights)
-    space = space or chosen.spaces[0]
-    if space not in chosen.spaces:
-        raise OptionError(f"{chosen.name} does not act in space {space!r}", hint=f"one of {', '.join(chosen.spaces)}")
-    given = {name: value for name, value in parameters.items() if value is not None}
-    if scale is None:  # PEFT and mergekit multiply by nothing
-        as_it_is = weights is not None or count == 1 or chosen.sized or SPACES[space].fixed or "convention" in given
-        scale = SUM if as_it_is else AUTO
-    for parameter, value in SPACES[space].fixed.items():
-        if parameter in chosen.parameters:
-            if given.get(parameter, value) != value:
-                raise OptionError(f"in space {space} the {parameter} is {value}", hint=f"leave --{parameter} out")
-            given[parameter] = value
-    complete = chosen.complete(given)
-    if chosen.check:
-        chosen.check(numbers, complete)
-    check_full(full)
-    chosen_for_all = {
-        "weights": numbers,
-        "scale": check_scale(scale),
-        "space": space,
-        **({"full": full} if full else {}),
-    }
-    return chosen, {**chosen_for_all, **complete}
-
-
-def check_full(full: Any) -> None:
-    """Raise OptionError for what is none of the ways to combine full tensors."""
-    if full not in (None, MEAN):
-        raise OptionError(
-            f"full is {full!r}, expected {MEAN}", hint="leave it out, and only full tensors that are alike are kept"
-        )
-
-
-def _weights(count: int, weights: Sequence[float] | None) -> list[float]:
-    if not count:
-        raise OptionError("there is nothing to merge", hint="name at least one adapter")
-    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
-    if len(given) != count:
-        raise OptionError(
-            f"{counted(len(given), 'weight')} for {counted(count, 'adapter')}",
-            hint="give one -w for each adapter, or none",
-        )
-    if not all(map(isfinite, given)):
-        raise OptionError(f"the weights must be finite, got {given}")
-    return given
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:

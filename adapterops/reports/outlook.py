@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from adapterops.operations.algebra import usual
+from adapterops.methods.settings import usual
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.outlook import Outlook, condition
 from adapterops.reports.figures import brief, percent

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from adapterops.errors import count
-from adapterops.operations.algebra import usual
+from adapterops.methods.settings import usual
 from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy, rank_of
 from adapterops.operations.comparing.comparison import Comparison, Profile
 from adapterops.operations.comparing.sizes import cut, sizes

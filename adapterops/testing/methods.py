@@ -10,7 +10,8 @@ import numpy as np
 from adapterops.adapters.adapter import Adapter
 from adapterops.errors import OptionError
 from adapterops.methods import METHODS
-from adapterops.operations.algebra import merge, settings
+from adapterops.methods.settings import settings
+from adapterops.operations.algebra import merge
 from adapterops.testing.examples import SEEDS, SHAPES, adapters, low_rank, named, other_factors
 
 TOLERANCE = 1e-9

@@ -11,7 +11,7 @@ from strategies import low_rank, with_inputs
 from adapterops import METHODS, Adapter, evaluate, merge
 from adapterops.errors import OptionError
 from adapterops.methods.scaling import Multipliers, check_scale, describe, fixed
-from adapterops.operations.algebra import settings
+from adapterops.methods.settings import settings
 from adapterops.provenance.history import Step
 
 A, B, C = (

@@ -12,8 +12,8 @@ from strategies import several
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
-from adapterops.errors import IncompatibleError, OptionError
-from adapterops.operations.algebra import merge, settings, total
+from adapterops.errors import IncompatibleError
+from adapterops.operations.algebra import merge, total
 from adapterops.updates.dense import Dense
 from adapterops.updates.kronecker import Kronecker
 
@@ -62,20 +62,6 @@ def test_another_base_is_asked_for(tmp_path: Path, pair: list[Adapter]) -> None:
     with pytest.raises(IncompatibleError):
         merge([pair[0], other])
     merge([pair[0], other], allow_base_mismatch=True)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"weights": [1.0]}, "1 weight for 2 adapters"),
-        ({"weights": [1.0, float("nan")]}, "must be finite"),
-        ({"space": "moon"}, "space"),
-        ({"density": 0.5}, "no parameter density"),
-    ],
-)
-def test_settings_that_make_no_sense(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        settings("linear", 2, **given)
 
 
 def trained(seed: int, lokr: bool = False) -> Adapter:

@@ -1,0 +1,32 @@
+"""The method and what goes with it, where they are named and where they are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapterops.errors import OptionError
+from adapterops.methods.settings import settings, usual
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"weights": [1.0]}, "1 weight for 2 adapters"),
+        ({"weights": [1.0, float("nan")]}, "must be finite"),
+        ({"space": "moon"}, "space"),
+        ({"density": 0.5}, "no parameter density"),
+    ],
+)
+def test_settings_that_make_no_sense(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        settings("linear", 2, **given)
+
+
+@pytest.mark.parametrize("given", [[0.5, 0.3, 0.2], np.ones(3), 0.4, "sum", "core"])
+def test_whoever_says_anything_gets_the_sum(given: Any) -> None:
+    assert [usual(count, False) for count in (1, 2, 3, 8, 9)] == ["linear", "linear", "even", "even", "linear"]
+    assert usual(3, False, None, "auto") == "even"
+    assert usual(3, False, given) == "linear"
