@@ -275,8 +275,10 @@ class _Merging:
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:
     """Adapters that share no module are added, and not merged: whoever merges them probably means others, unless they are of
-    two models of a pipeline.
+    two models of a pipeline, or a base shows that it has the modules of each.
     """
+    if all(adapter.config.settled for adapter in adapters):
+        return
     known = set(adapters[0].layout)
     for adapter in adapters[1:]:
         if known and adapter.layout and not known & adapter.layout.keys():
@@ -287,7 +289,7 @@ def _check_overlap(adapters: Sequence[Adapter]) -> None:
                 f"0 of {len(adapter.layout)} modules overlap with those of {name(adapters[0])}: "
                 f"{mine!r} here, {other!r} there",
                 path=name(adapter),
-                hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...',
+                hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...; or name it with --base',
                 code="E-OVERLAP",
             )
         known |= set(adapter.layout)

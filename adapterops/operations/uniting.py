@@ -55,13 +55,17 @@ def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
     adapters = [on_base(each, base) for each in adapters]
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
     alike = difference(shapes) is None and len({_has_stacks(each) for each in adapters}) == 1
-    return list(adapters) if alike else named_alike(adapters, base)
+    return [_settled(each) for each in adapters] if alike else named_alike(adapters, base)
 
 
 def named_alike(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
     """All by the names of a base, and experts in one parameter if any of them has them so."""
     stacked = any(map(_has_stacks, adapters))
-    return [named_as(each, base, stacked=stacked) for each in adapters]
+    return [_settled(named_as(each, base, stacked=stacked)) for each in adapters]
+
+
+def _settled(adapter: Adapter) -> Adapter:
+    return replace(adapter, config=replace(adapter.config, settled=True))
 
 
 def _has_stacks(adapter: Adapter) -> bool:

@@ -139,11 +139,23 @@ def _next(comparison: Comparison, findings: Sequence[Finding]) -> tuple[list[str
         return _stopped(stop, sources)
     if len(trained) == 1:
         return _alone(comparison, trained[0], sources[0], any(finding.rule == "empty-tail" for finding in findings))
+    if _apart(comparison, trained):
+        terms = "abcdefgh"[: len(sources)] if len(sources) <= 8 else [f"a{place + 1}" for place in range(len(sources))]
+        given = [f"{term}={source}" for term, source in zip(terms, sources, strict=True)]
+        why = "If they are for one model, add them, for they share no module:"
+        return ["adapterops", "calc", " + ".join(terms), *given, "-o", "merged"], why
     rank, most = rank_of(comparison.sum.values(), ENERGY), sum(profile.rank for profile in trained)
     added = usual(len(trained), False) == "linear"  # the rank is that of the sum
     smaller = ["--rank", str(rank)] if added and rank < most else []
     why = "Try a merge, and measure it on every task next to the single adapters:"
     return ["adapterops", "merge", *sources, *smaller, "-o", "merged"], why
+
+
+def _apart(comparison: Comparison, trained: Sequence[Profile]) -> bool:
+    """Whether one of the adapters has no module that another before it has, which `merge` refuses without a base."""
+    here = [place for place, profile in enumerate(comparison.profiles) if profile in trained]
+    common = {(pair.first, pair.second) for pair in comparison.pairs if pair.modules}
+    return any(not any((other, place) in common for other in here[:at]) for at, place in enumerate(here) if at)
 
 
 def _stopped(stop: Finding, sources: Sequence[str]) -> tuple[list[str], str]:

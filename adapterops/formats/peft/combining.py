@@ -40,6 +40,7 @@ def combine(
         embeddings=frozenset().union(*(config.embeddings for config in configs)),
         tokens={name: rows for config in configs for name, rows in config.tokens.items()},
         model=configs[0].model,
+        settled=all(config.settled for config in configs),
         components=tuple(sorted({each for config in configs for each in config.components})),
         metadata=_merged([config.metadata for config in configs], names),
     )

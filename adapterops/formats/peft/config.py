@@ -90,6 +90,7 @@ class AdapterConfig:
         doubtful: full tensors that may have another name, by their names → that one; empty once a base has shown which it is.
         format: what it is written in where nothing else is asked for.
         model: config.json of the base whose names the modules have, where that was given.
+        settled: whether a base has shown which module each name means.
         components: of a pipeline those that the modules are in, whose names begin with them, where a pipeline was given.
         metadata: what the header of an image adapter's file says besides scales: its training, title, license.
     """
@@ -112,6 +113,7 @@ class AdapterConfig:
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     model: Mapping[str, Any] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    settled: bool = False
     components: tuple[str, ...] = ()
 
     @property

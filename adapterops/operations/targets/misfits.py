@@ -17,6 +17,7 @@ SHOWN = 8
 ALIKE = 3
 """Sentences that an error lists: others say the same of other modules."""
 
+BIAS = ".bias"
 MERGE = "merge it with PEFT: merge_and_unload, and save_pretrained of the model"
 OWN_BASE = "give the base that the adapter was trained on"
 
@@ -72,6 +73,11 @@ def _cause(known: str, missing: Sequence[str], names: Names) -> tuple[str, str] 
             "Their names are those of a text encoder, and the base has none",
             "give the folder of the whole pipeline; or take the others alone, such as with: "
             f"adapterops calc 'select(a, \"{own[0] if own else known}*\")' a=ADAPTER -o others",
+        )
+    if all(module.endswith(BIAS) and names.candidates(module.removesuffix(BIAS)) for module in missing):
+        return (
+            "They are biases that were trained with LoRA (lora_bias), and the base has no biases there",
+            "run it with PEFT, next to its base, whose files have no place for them; merge and truncate take it without --base",
         )
     again = next((module for module in missing if not SHARED_LAYERS.isdisjoint(module.split("."))), None)
     if again:

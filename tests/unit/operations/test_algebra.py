@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ def test_adapters_without_a_module_in_common_are_added_and_not_merged(tmp_path: 
         merge([pair[0], other])
     assert caught.value.code == "E-OVERLAP"
     assert len(total([pair[0], other]).layout) == 4
+
+
+def test_adapters_whose_modules_a_base_has_are_merged_without_one_in_common(
+    tmp_path: Path, pair: list[Adapter]
+) -> None:
+    other = open_adapter(write_adapter(tmp_path / "other", modules=("layers.7.k_proj",)))
+    known = [replace(each, config=replace(each.config, settled=True)) for each in (pair[0], other)]
+    found = dense(merge(known))
+    assert found.keys() == {*pair[0].layout, *other.layout}
+    for each in known:
+        for module in each.layout:
+            np.testing.assert_allclose(found[module], dense(each)[module], atol=1e-6)
 
 
 def test_another_base_is_asked_for(tmp_path: Path, pair: list[Adapter]) -> None:

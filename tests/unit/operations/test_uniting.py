@@ -64,7 +64,9 @@ def test_one_matrix_becomes_its_parts(tmp_path: Path) -> None:
 def test_adapters_that_agree_stay_as_they_are(tmp_path: Path) -> None:
     model = base(tmp_path / "base", qkv_proj=(12, 6))
     alike = [in_parts(), in_parts()]
-    assert united(alike, model) == alike
+    found = united(alike, model)
+    assert [(each.layout, each.updates) for each in found] == [(each.layout, each.updates) for each in alike]
+    assert all(each.config.settled for each in found)
     renamed = united([in_parts(), in_parts("model.")], model)
     assert [list(each.layout) for each in renamed] == 2 * [[f"{ATTENTION}.qkv_proj"]]
 

@@ -18,6 +18,7 @@ from adapterops.cli.main import run
 from adapterops.operations.comparing.comparison import Comparison, compare
 from adapterops.reports.diagnosis import diagnose
 from adapterops.reports.summary import Summary, summary
+from adapterops.storage.lazy import Lazy
 
 
 def short(comparison: Comparison) -> Summary:
@@ -28,6 +29,14 @@ def stored(comparison: Comparison) -> Comparison:
     """The same, as if read from folders a, b, ..."""
     profiles = [replace(profile, source=name) for profile, name in zip(comparison.profiles, "abcd", strict=False)]
     return replace(comparison, profiles=profiles)
+
+
+def elsewhere(given: ao.Adapter) -> ao.Adapter:
+    """The same in other modules."""
+    names = {f"{module}.other": module for module in given.layout}
+    layout = {name: given.layout[module] for name, module in names.items()}
+    updates = Lazy(layout, lambda name: given.updates[names[name]])
+    return replace(given, layout=layout, updates=updates, scalings={})
 
 
 ZERO = adapter(3, [0.0] * 8)
@@ -42,6 +51,7 @@ ZERO = adapter(3, [0.0] * 8)
         ([adapter(1, SLOW), adapter(2, FALLING)], "adapterops merge a b --rank 10 -o merged"),
         ([adapter(1, FLAT), adapter(2, FLAT)], "adapterops merge a b -o merged"),
         ([adapter(1, SLOW), adapter(1, SLOW)], "adapterops calc a - b a=a b=b -o difference"),
+        ([adapter(1, SLOW), elsewhere(adapter(2, SLOW))], "adapterops calc a + b a=a b=b -o merged"),
         ([adapter(1, SLOW), ZERO], "adapterops show b --spectrum"),
     ],
 )

@@ -101,3 +101,13 @@ def test_a_text_encoder_that_the_base_has_not(tmp_path: Path, unet: str, encoder
     save_file({"encoder.layers.1.mlp.fc1.weight": torch.ones(8, 8), "blocks.0.attn.q.weight": torch.ones(8, 8)}, other)
     with pytest.raises(IncompatibleError, match="nearest in the base"):
         ao.fuse(ao.open_checkpoint(other), opened)
+
+
+def test_a_bias_of_lora_where_the_base_has_none_is_the_cause() -> None:
+    base = names("layers.0.q_proj", "layers.0.k_proj")
+    error = misfits(["layers.0.q_proj"], ["layers.0.q_proj.bias"], [], 2, base)
+    assert isinstance(error, UnsupportedError)
+    assert "the base has no biases there" in str(error)
+    assert "lora_bias" in str(error)
+    other = misfits(["layers.0.q_proj"], ["layers.0.v_proj.bias"], [], 2, base)
+    assert isinstance(other, IncompatibleError), "its layer is not there either: that is not the cause"
