@@ -254,7 +254,8 @@ def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[
     trained = {tensor for tensor, (adapter, _) in found.items() if tensor not in _under_updates(adapter)}
     for adapter in adapters:
         for tensor in sorted(trained - adapter.full.keys()):
-            raise _unlike(f"and {name(adapter)} has the base's", tensor, found[tensor][0])
+            without = "" if adapter.config.settled else NOT_TRAINED
+            raise _unlike(f"and {name(adapter)} has the base's", tensor, found[tensor][0], without)
     if not means:
         return {tensor: stored for tensor, (_, stored) in found.items()}
     by_weight = [(adapter.full, weight) for adapter, weight in zip(adapters, means, strict=True)]
@@ -264,6 +265,9 @@ def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[
 
 MEAN = "--full mean of merge and fuse takes their weighted mean; or "
 """What goes on where all adapters have a full tensor."""
+
+NOT_TRAINED = "--base leaves out what is the base's own and was only saved; or "
+"""What goes on where PEFT saved an embedding that it did not train."""
 
 
 def _unlike(fact: str, tensor: str, adapter: Adapter, hint: str = "") -> UnsupportedError:

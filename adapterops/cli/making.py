@@ -50,7 +50,7 @@ SIGNS = ("+", "-", "*", "and", "&")
 WEIGHTED = re.compile(r"(?P<before>.+)[:=@*](?P<weight>[-+]?\d*\.?\d+)|(?P<times>[-+]?\d*\.?\d+)[*:](?P<after>.+)")
 """An adapter and its weight in one word, as other tools have them."""
 
-NAMES = "The model that the adapters are for: modules get its names. Only its headers are read."
+NAMES = "The model that the adapters are for: modules get its names, and full tensors that are its own are left out."
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,7 @@ def _trained(base: Checkpoint, tensor: str, stored: Stored) -> Rows:
 def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
     """The adapter without those of its full tensors that are the base's, byte for byte.
 
-    PEFT saves the weight of an output embedding with its factors; where it was not trained, the adapter can be scaled
+    PEFT saves the weight of an embedding with its factors; where it was not trained, the adapter can be scaled
     and added like any other. A module that the config names is kept whole, or left out whole, as PEFT loads it.
     """
     if not adapter.full:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapterops.adapters.adapter import Adapter, check_needs_no_base, name
+from adapterops.adapters.adapter import NOT_TRAINED, Adapter, check_needs_no_base, name
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.registry import DEFAULT
@@ -43,7 +43,8 @@ def normalize(adapter: Adapter) -> Adapter:
             "is a full tensor (of modules_to_save, a bias, or an embedding), which LoRA cannot hold",
             path=name(adapter),
             tensor=next(iter(adapter.full)),
-            hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+            hint=("" if adapter.config.settled else NOT_TRAINED)
+            + "fuse the adapter into its base: adapterops fuse BASE ADAPTER",
         )
     for module, what in of_no_layer(adapter.layout).items():
         raise UnsupportedError(

@@ -131,3 +131,24 @@ def test_one_update_of_two_ends_that_peft_keeps_tied(end: str, tmp_path: Path) -
         out = tmp_path / command[0]
         assert run([command[0], str(tmp_path / "a"), *command[1:], "-o", str(out)]) == 0
         torch.testing.assert_close(loaded("llama, tied", base, out), logits(live, WORDS), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "llama, tied", "gpt2, tied"])
+def test_an_embedding_that_peft_saved_and_did_not_train_is_left_to_the_base(
+    name: str, tmp_path: Path, capsys: Capture
+) -> None:
+    """PEFT saves the weight under LoRA on an embedding: with the base it is known to be the base's own."""
+    base, q = make(name, tmp_path / "base"), "c_attn" if name.startswith("gpt2") else "q_proj"
+    live = logits(trained(name, base, tmp_path / "a", words=WORDS, target=[MODELS[name].takes]), WORDS)
+    trained(name, base, tmp_path / "b", words=WORDS, save=False, target=[q])
+    a, b, out = (str(tmp_path / each) for each in ("a", "b", "out"))
+    assert run(["normalize", a, "-o", out]) == 4
+    assert "--base leaves out" in capsys.readouterr().err
+    for command in (["normalize", a], ["truncate", a, "--rank", "64"], ["merge", a]):
+        assert run([*command, "--base", str(base), "-o", out, "--force"]) == 0
+        torch.testing.assert_close(loaded(name, base, Path(out)), live, rtol=1e-4, atol=1e-4)
+        assert all("lora_" in key for key in load_file(Path(out) / "adapter_model.safetensors"))
+    assert run(["merge", a, b, "--linear", "--base", str(base), "-o", out, "--force"]) == 0
+    assert run(["fuse", str(base), a, b, "--linear", "-o", str(tmp_path / "model")]) == 0
+    together = logits(type(MODELS[name].model(True)).from_pretrained(tmp_path / "model").eval(), WORDS)
+    torch.testing.assert_close(loaded(name, base, Path(out)), together, rtol=1e-4, atol=1e-4)
