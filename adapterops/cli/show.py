@@ -27,11 +27,12 @@ from adapterops.updates.layout import DORA
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Checkpoint
-    from adapterops.operations.comparing.analysis import Inspection, Spectra
+    from adapterops.operations.comparing.analysis import Group, Inspection, Spectra
     from adapterops.operations.comparing.bases import Bases
     from adapterops.operations.models import ModelInspection
 
 SHOWN = 4
+UNSCALED = "nothing states its scale: commands that compute with it need the lora_alpha it was trained with, such as --alpha 16"
 BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
@@ -113,14 +114,14 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
     if spectra:
         header += ["norm", "effective rank", "spectrum"]
     rows = []
-    for group in sorted(found.groups, key=lambda group: (group.kind, group.rank, group.alpha)):
+    for group in sorted(found.groups, key=lambda group: (group.kind, group.rank, group.alpha or 0.0)):
         row = [
             group.kind,
             str(len(group.modules)),
             f"{group.shape[0]} x {group.shape[1]}",
             str(group.rank),
-            f"{group.alpha:g}" + (" rs" if group.rslora else ""),
-            f"{group.scale:.4g}",
+            "?" if group.alpha is None else f"{group.alpha:g}" + (" rs" if group.rslora else ""),
+            _scale(group),
             group.dtype,
             output.amount(group.parameters),
         ]
@@ -138,6 +139,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         output.line(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
     if found.further:
         output.remark("warning", f"files that may hold trained weights, and are not read: {', '.join(found.further)}")
+    if any(group.scale is None for group in found.groups):
+        output.remark("warning", UNSCALED)
     if found.missing:
         output.remark("warning", f"modules_to_save names {', '.join(found.missing)}, and no tensor belongs to that")
     if found.zero:
@@ -157,6 +160,10 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         output.line(f"rank {few} keeps {least}")
         if DORA in found.kinds:
             output.remark("note", "this is DoRA: norms and ranks are those of BA, without the magnitudes")
+
+
+def _scale(group: Group) -> str:
+    return "?" if group.scale is None else f"{group.scale:.4g}"
 
 
 def _print_bases(between: Bases) -> None:
@@ -180,7 +187,7 @@ def _print_bases(between: Bases) -> None:
 def _print_modules(found: Inspection, spectra: Spectra | None) -> None:
     header, rows = ["module", "shape", "rank", "scale", "dtype", *(["norm", "effective rank"] if spectra else [])], []
     for group in found.groups:
-        shared = [f"{group.shape[0]} x {group.shape[1]}", str(group.rank), f"{group.scale:.4g}", group.dtype]
+        shared = [f"{group.shape[0]} x {group.shape[1]}", str(group.rank), _scale(group), group.dtype]
         for module in group.modules:
             each = spectra.modules[module] if spectra else None
             rows.append([module, *shared, *([three(each.norm), f"{each.effective_rank:.1f}"] if each else [])])

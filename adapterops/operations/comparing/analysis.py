@@ -36,15 +36,17 @@ rank 2 of 8, with 82% of the energy, lost no point of accuracy, and rank 1 four 
 
 @dataclass(frozen=True)
 class Group:
-    """The modules of one kind, such as all `q_proj`, that have one shape, rank, alpha and dtype."""
+    """The modules of one kind, such as all `q_proj`, that have one shape, rank, alpha and dtype. `alpha` and `scale` are None
+    where nothing states them.
+    """
 
     kind: str
     modules: tuple[str, ...]
     shape: tuple[int, int]
     rank: int
-    alpha: float
+    alpha: float | None
     rslora: bool
-    scale: float
+    scale: float | None
     dtype: str
     parameters: int
 
@@ -89,7 +91,8 @@ class Inspection:
 def inspect(
     source: str | os.PathLike[str] = ".", *, alpha: float | None = None, allow_pickle: bool = False
 ) -> Inspection:
-    """Format, base, modules, ranks and scales of the adapter at `source`. Imports no torch and does no arithmetic.
+    """Format, base, modules, ranks and scales of the adapter at `source`, also where it does not state its scale. Imports no
+    torch and does no arithmetic.
 
     Raises:
         NotFoundError, InputError, UnsupportedError: as `read_adapter` does.
@@ -98,7 +101,7 @@ def inspect(
         header alone.
     """
     place = replace(Place.of(source), allow_pickle=allow_pickle)
-    files = read_adapter(place, alpha)
+    files, scaled = _read(place, alpha)
     here = files.file.path not in place.missing()
     layouts = {module: files.layout(module) for module in files.modules}
     return Inspection(
@@ -108,7 +111,7 @@ def inspect(
         files.config.base_model,
         files.config.revision,
         files.file.identity.size,
-        _groups(files),
+        _groups(files, scaled),
         len(layouts),
         sum(map(files.parameters, layouts)),
         sum(layout.entries for layout in layouts.values()) if all(each.entries for each in layouts.values()) else 0,
@@ -119,7 +122,20 @@ def inspect(
     )
 
 
-def _groups(files: AdapterFiles) -> tuple[Group, ...]:
+def _read(place: Place, alpha: float | None) -> tuple[AdapterFiles, bool]:
+    """The files of an adapter, and whether its scale is known: what else is in them is not the less."""
+    try:
+        return read_adapter(place, alpha), True
+    except InputError as error:
+        if error.code != "E-ALPHA" or alpha is not None:
+            raise
+        try:
+            return read_adapter(place, 1.0), False
+        except InputError:
+            raise error from None
+
+
+def _groups(files: AdapterFiles, scaled: bool) -> tuple[Group, ...]:
     found: dict[tuple[Any, ...], list[str]] = {}
     named = kinds(files.modules)
     for module in files.modules:
@@ -129,9 +145,9 @@ def _groups(files: AdapterFiles) -> tuple[Group, ...]:
             named[module],
             layout.shape,
             scaling.rank,
-            scaling.alpha,
+            scaling.alpha if scaled else None,
             scaling.rslora,
-            scaling.scale,
+            scaling.scale if scaled else None,
             layout.dtype,
             size,
         )

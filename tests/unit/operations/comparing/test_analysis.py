@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,14 @@ def test_an_energy_over_all_modules() -> None:
     one, other = measured(np.array([3.0, 4.0])[::-1]), measured(np.array([5.0]))
     assert kept_energy([one, other], 1) == pytest.approx((16 + 25) / 50)
     assert [rank_of([one, other], share) for share in (0.8, 0.83, 1.0)] == [1, 2, 2]
+
+
+def test_what_is_inside_is_told_of_a_file_that_states_no_scale(tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "a", modules=MODULES)
+    (folder / "adapter_config.json").unlink()
+    lone = folder / "adapter_model.safetensors"
+    unknown, given = inspect(lone), inspect(lone, alpha=4)
+    assert {(group.alpha, group.scale) for group in unknown.groups} == {(None, None)}
+    assert {(group.alpha, group.scale) for group in given.groups} == {(4, 2)}
+    assert [group.modules for group in unknown.groups] == [group.modules for group in given.groups]
+    assert json.loads(json.dumps(unknown.as_json(), default=str))["groups"][0]["scale"] is None
