@@ -97,7 +97,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("show a.zip", 3, "is not a safetensors file: this is a zip archive", "unpack it"),
         ("show renamed", 3, "this is a PyTorch pickle", "rename it to adapter_model.bin"),
         ("show saved.pt", 3, "is a Python pickle", "--allow-pickle takes its tensors"),
-        ("show saved.pt --allow-pickle", 0, "nothing states its scale", "--alpha 16"),
+        ("show saved.pt --allow-pickle", 0, "", ""),
         ("show saved.pt --allow-pickle --spectrum", 3, "does not state its scale", "--alpha 16"),
         ("merge a,b", 2, "a,b is 2 adapters with commas between them", "put spaces between them: a b"),
         ("merge a b --rank", 2, "--rank needs a value", "see adapterops merge --help"),
@@ -345,6 +345,14 @@ def test_one_message(
     assert "Traceback" not in shown
     assert "Usage:" not in shown
     assert (place / "taken/notes.txt").read_text() == "mine"
+
+
+def test_what_states_no_scale_is_shown_without_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", "saved.pt", "--allow-pickle"]) == 0
+    shown = capsys.readouterr().out
+    assert "nothing states its scale" in shown
+    assert "--alpha 16" in shown
+    assert " ? " in shown
 
 
 def test_a_model_that_lost_its_weights_is_not_verified_and_an_empty_folder_is_no_model(place: Path) -> None:
