@@ -25,8 +25,8 @@ class Registry(Mapping[str, Member], Generic[Member]):
     """Members by name. A name that is taken is an error.
 
     A member registers itself when its module is imported. The modules are found, and imported when the first member is
-    asked for: all of a package of ours, in alphabetical order, then what other packages name in entry points of the
-    group.
+    asked for: all of a package of ours, then what other packages name in entry points of the group. Whatever was imported
+    before, ours come first, in the order of their names.
 
     Args:
         what: the kind of thing, for messages.
@@ -70,8 +70,7 @@ class Registry(Mapping[str, Member], Generic[Member]):
         if not self._loaded_own:
             self._loaded_own = True
             import_modules(self._package)
-            modules = {name: type(member).__module__ for name, member in self._members.items()}
-            self._members = {name: self._members[name] for name in sorted(modules, key=modules.__getitem__)}
+            self._members = dict(sorted(self._members.items()))
 
     def _all(self) -> dict[str, Member]:
         self._load_own()  # first: their names are theirs

@@ -1,3 +1,4 @@
+import gc
 import os
 
 import pytest
@@ -6,6 +7,7 @@ from commands import written
 from corpus import Refusal
 from hypothesis import HealthCheck, settings
 
+gc.set_threshold(100_000)  # what is imported and collected here is no garbage, and is looked through less often
 settings.register_profile("quick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quick")
 torch.set_num_threads(1)  # models here are tiny, and workers of pytest share the processors

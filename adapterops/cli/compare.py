@@ -17,7 +17,6 @@ from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError
 from adapterops.methods.scaling import AUTO
 from adapterops.operations.comparing import comparison as comparing
-from adapterops.operations.replication import replicated
 from adapterops.operations.uniting import named_as
 from adapterops.provenance.history import Step
 from adapterops.storage.documents import check_documents, write_documents
@@ -53,13 +52,12 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
             "there is one adapter, and nothing to compare it with",
             hint="name another, or use adapterops report for one",
         )
-    adapters = [looking.adapter(source) for source in sources]
     if plan is not None:
         check_documents({plan: b""}, [source.path for source in sources], force=False)
-    if base is not None:
-        model = looking.model(base)
-        model = replicated(model, adapters)
-        adapters = [named_as(adapter, model) for adapter in adapters]
+    if base is None:
+        adapters = [looking.adapter(source) for source in sources]
+    else:
+        adapters = looking.adapters_for(looking.model(base), sources, named_as)
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=looking.how(progress))
 

@@ -36,11 +36,15 @@ class Looking:
     def model(self, place: Place | Path) -> Checkpoint:
         return open_checkpoint(place, allow_pickle=self.allow_pickle)
 
-    def adapters_for(self, base: Checkpoint, places: Sequence[Place]) -> list[Adapter]:
-        """Adapters with the parts of their projections in the order of this model, and what else it settles."""
+    def adapters_for(
+        self, base: Checkpoint, places: Sequence[Place], settled: Callable[[Adapter, Checkpoint], Adapter] = on_base
+    ) -> list[Adapter]:
+        """Adapters with the parts of their projections in the order of this model, and what else it settles: on the layers
+        that they are for.
+        """
         adapters = [self.adapter(each) for each in places]
         base = replicated(base, adapters)
-        return [on_base(each, base) for each in adapters]
+        return [settled(each, base) for each in adapters]
 
     def how(self, progress: Progress | None) -> Execution:
         return Execution(workers=self.workers, memory=self.memory, progress=progress)

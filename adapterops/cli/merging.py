@@ -96,12 +96,17 @@ def _merge(
     flags = [name for name in METHODS if given[name]]
     methods = list(dict.fromkeys([*flags, *([method] if method else [])]))
     if len(methods) > 1:
-        both = " and ".join("--" + name.replace("_", "-") for name in methods)
+        both = " and ".join(map(flag, methods))
         raise OptionError(f"{both} exclude each other", hint="a merge has one method: leave the others out")
     chosen = {name: given[name] for name in parameters() if given[name] is not None}
     return Merge(
         methods[0] if methods else None, tuple(chain(*weights)), scale, space, full, allow_base_mismatch, chosen
     )
+
+
+def flag(name: str) -> str:
+    """The option of a method, or of a parameter."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _parameter(name: str, parameter: Parameter) -> Any:
@@ -115,7 +120,7 @@ def _parameter(name: str, parameter: Parameter) -> Any:
     )
     if len(defaults) > 1:
         shown = "  [default: " + ", ".join(f"{method.name} {method.defaults[name]}" for method in takers) + "]"
-    return click.option(f"--{name}", type=kind, help=parameter.help + shown)
+    return click.option(flag(name), name, type=kind, help=parameter.help + shown)
 
 
 def _defaults(value: Callable[[Method], str]) -> str:
@@ -140,10 +145,7 @@ merging = group(
         f"even where merge and fuse get {SEVERAL[0]} to {SEVERAL[-1]} adapters and neither weights, a scale, a space nor "
         "parameters]",
     ),
-    *(
-        click.option(f"--{name.replace('_', '-')}", name, is_flag=True, help=method.summary)
-        for name, method in METHODS.items()
-    ),
+    *(click.option(flag(name), name, is_flag=True, help=method.summary) for name, method in METHODS.items()),
     *(_parameter(name, parameter) for name, parameter in parameters().items()),
     click.option(
         "-w",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from adapterops.cli import options, output
+from adapterops.cli.merging import flag
 from adapterops.cli.sections import Sectioned
 from adapterops.methods import METHODS
 
@@ -29,7 +30,7 @@ def command(as_json: bool) -> None:
         )
         return
     for name, method in METHODS.items():
-        print(f"--{name.replace('_', '-')}\n    {method.summary}\n    {method.source}")
+        print(f"{flag(name)}\n    {method.summary}\n    {method.source}")
         for parameter, default in method.defaults.items():
             shown = "" if default is None else f" [{default}]"
-            print(f"      --{parameter}{shown}  {method.parameters[parameter].help}")
+            print(f"      {flag(parameter)}{shown}  {method.parameters[parameter].help}")

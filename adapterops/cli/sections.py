@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import click
+
+from adapterops.errors import UnsupportedError
 
 
 @cache
@@ -44,7 +47,14 @@ MANY = 20
 class Sectioned(click.Command):
     """A command whose help has many options in sections, and few in one list. An empty value is refused, of whatever
     argument or option: as a path it would be the current folder.
+
+    Raises:
+        UnsupportedError: two options have one name, one of a method of another package.
     """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        _check_apart(str(self.name), self.params)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         if not context.resilient_parsing:
@@ -67,6 +77,21 @@ class Sectioned(click.Command):
                 with formatter.section(title):
                     formatter.write_dl(records)
         return None
+
+
+def _check_apart(command: str, options: Sequence[click.Parameter]) -> None:
+    names = Counter(name for each in options for name in {str(each.name), *each.opts, *each.secondary_opts})
+    taken = {str(each.name) for each in options for name in (each.name, *each.opts) if names[str(name)] > 1}
+    if taken:
+        from adapterops.methods import METHODS
+
+        name, method = next((name, each) for name, each in METHODS.items() if taken & {name, *each.parameters})
+        both = " and ".join(sorted(taken & {name, *method.parameters}))
+        raise UnsupportedError(
+            f"{both} is the name of an option of adapterops {command}, and one of the method {name} in {method.kernel.__module__}",
+            hint="update the package of that method, or uninstall it",
+            code="E-PLUGIN",
+        )
 
 
 def _flat(value: Any) -> Iterator[Any]:

@@ -56,7 +56,22 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
 
 
 def difference(adapters: Sequence[Modules]) -> Difference | None:
-    """The first kind of difference that is found between the names of adapters, or within those of one."""
+    """The first kind of difference that is found between the names of adapters, or within those of one.
+
+    Those with the same modules are looked at once: the cost grows with the square of how many differ.
+    """
+    apart: dict[frozenset[tuple[str, tuple[int, int]]], int] = {}
+    for number, modules in enumerate(adapters):
+        apart.setdefault(frozenset(modules.items()), number)
+    numbers = list(apart.values())
+    found = _difference([adapters[number] for number in numbers])
+    if found is None:
+        return None
+    first, second = ((module, numbers[number]) for module, number in (found.first, found.second))
+    return found._replace(first=first, second=second)
+
+
+def _difference(adapters: Sequence[Modules]) -> Difference | None:
     names = [{module: canonical(module) for module in modules} for modules in adapters]
     return (
         _synonyms(names)

@@ -11,7 +11,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
@@ -150,8 +150,11 @@ class Method:
         }
 
 
-RESERVED = {"method", "weights", "scale", "space", "full"}
-"""What `merge` takes for every method."""
+RESERVED = {"method", "weights", "scale", "space", "full", *(each.name for each in fields(Method))}
+"""What `merge` takes for every method, and `method` declares of each: no parameters of one."""
+
+FUNCTIONS = {"truncate", "select", "scale"}
+"""What expressions have besides methods: no names of methods."""
 
 ANYWHERE = ("delta", "core", "knots", "factors")
 MATRICES = ("core", "delta")
@@ -192,8 +195,8 @@ def method(
     >>> METHODS.remove("half")
 
     Raises:
-        ValueError: the name is taken, an argument has no `Parameter`, or one that means something else in another
-            method.
+        ValueError: the name is taken, an argument has no `Parameter`, a name that every method has, or a `Parameter` that
+            is another one in another method.
     """
 
     def register(kernel: K) -> K:
@@ -201,14 +204,18 @@ def method(
         entry = Method(
             name, kernel, source, acts, where, parameters, capped, rank, sized, borne, order, adds, check, whole_model
         )
+        if name in FUNCTIONS:
+            raise ValueError(f"method {name!r} has the name of another function of expressions: take another name")
+        if taken := RESERVED & entry.defaults.keys():
+            raise ValueError(f"method {name!r} has a parameter {min(taken)!r}, as every method has: take another name")
         if entry.defaults.keys() != parameters.keys():
             raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
-        if taken := RESERVED & parameters.keys():
-            raise ValueError(f"method {name!r} cannot have a parameter {min(taken)!r}, which merge has")
         for other in METHODS.registered():
             for each in parameters.keys() & other.parameters.keys():
                 if parameters[each] != other.parameters[each]:
-                    raise ValueError(f"the parameter {each!r} of {name!r} means something else in {other.name!r}")
+                    raise ValueError(
+                        f"the parameter {each!r} of {name!r} is another in {other.name!r}: take its Parameter, or another name"
+                    )
         METHODS.add(name, entry)
         return kernel
 

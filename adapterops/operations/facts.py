@@ -17,6 +17,7 @@ from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.peft.parts import Parts
+from adapterops.formats.peft.scaling import alpha_field
 from adapterops.formats.stacks import is_single_expert
 from adapterops.operations.replication import replicated
 from adapterops.operations.targets.based import fitted
@@ -28,11 +29,7 @@ from adapterops.updates.layout import BY_INPUTS, DIFFERENCE
 KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", DIFFERENCE: "difference", "a bias of LoRA": "biases"}
 KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain", "OFT": "rotation", "BOFT": "rotation"}
 KINDS["LoRA with a kernel (Tucker)"] = "tucker"
-KINDS |= dict.fromkeys(("AdaLoRA", "BD-LoRA", "QA-LoRA", "VeRA", "KaSA"), "other")
-"""Kind of update → fact."""
-
-UNSCALED = ("AdaLoRA", "VeRA", "(IA)³", "OFT", "BOFT")
-"""Kinds whose scale is not the alpha of their config."""
+"""Kind of update → fact. Of those that are not here, LoRA is none; the others, also of other packages, are one fact."""
 
 ROTATED = ("q_proj", "k_proj")
 CONVERTED = ("llama", "gemma2")
@@ -71,11 +68,12 @@ def facts_of(
     if kind == "peft" and not config:
         yield Fact("no_config", f"{files.file.path.name} alone")
     yield from _scales(kind, files, config)
-    for name, fact in KINDS.items():
+    kinds = {parts.kind.name for parts in files.modules.values()} - {"LoRA"}
+    for name in [*KINDS, *sorted(kinds - KINDS.keys())]:
         if modules := tuple(
             m for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)
         ):
-            yield Fact(fact, name, modules)
+            yield Fact(KINDS.get(name, "other"), name, modules)
     if modules := tuple(module for module, parts in files.modules.items() if _by_inputs(parts)):
         yield Fact("dora_inputs", "DoRA", modules)
     for fact, found, end in (("dora_vector", "DoRA", f".{BY_INPUTS}"), ("modulation", DIFFERENCE, ".diff_m")):
@@ -132,11 +130,9 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
         yield Fact("rslora", "true", rooted)
     if experts := tuple(m for m in rooted if is_single_expert(m) or files.modules[m].experts > 1):
         yield Fact("rslora_experts", "true", experts)
-    alpha, r = config.get("lora_alpha", config.get("alpha")), config.get("r")
+    alpha, r = config.get(alpha_field(config) or ""), config.get("r")
     twice = doubled(files.modules) if kind == "peft" else set()
-    stated = {
-        m: each for m, each in files.scalings.items() if files.modules[m].kind.name not in UNSCALED and m not in twice
-    }
+    stated = {m: each for m, each in files.scalings.items() if _by_alpha(files.modules[m]) and m not in twice}
     if twice:
         yield Fact("attention", min(twice), tuple(sorted(twice)))
     if config and (others := tuple(m for m, each in stated.items() if each.alpha != alpha)):
@@ -147,6 +143,11 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
         yield Fact("rank_pattern", ", ".join(map(str, ranks)), unequal)
     if isinstance(alpha, float):
         yield Fact("float_alpha", str(alpha))
+
+
+def _by_alpha(parts: Parts) -> bool:
+    """Whether its scale is the alpha of its config; AdaLoRA divides by the rank that it began with."""
+    return parts.kind.alpha is not None and parts.kind.name != "AdaLoRA"
 
 
 def _by_inputs(parts: Parts) -> bool:

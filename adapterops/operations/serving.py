@@ -9,7 +9,7 @@ from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.adapter_files import AdapterFiles
-from adapterops.formats.peft.scaling import Scaling
+from adapterops.formats.peft.scaling import Scaling, alpha_field
 from adapterops.formats.registry import FORMATS, format_of
 from adapterops.formats.runtimes import (
     BAD,
@@ -159,6 +159,6 @@ def _applied(known: Scaling, unread: set[str], config: Mapping[str, Any]) -> flo
     """The scale of a module in a program that does not read some of the facts about it."""
     if unread & set(LOST):
         return 1.0
-    alpha = float(config["lora_alpha"]) if "alpha_pattern" in unread else known.alpha
+    alpha = float(config[alpha_field(config) or ""]) if "alpha_pattern" in unread else known.alpha
     rank = int(config.get("r", known.rank)) if "rank_pattern" in unread else known.rank
     return Scaling(alpha, rank, known.rslora and not unread & {"rslora", "rslora_experts"}).scale

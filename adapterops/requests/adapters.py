@@ -28,14 +28,12 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
     """
     if "base" in opened.models:
         from adapterops.operations.fusion import without_copies
-        from adapterops.operations.replication import replicated
         from adapterops.operations.targets.components import in_components
         from adapterops.operations.uniting import named_alike
 
         base, inputs = opened.models["base"], request.inputs
         adapters = [in_components(each, base, inputs[name].component) for name, each in opened.adapters.items()]
-        adapters = [without_copies(each, base) for each in adapters]
-        alike = named_alike(adapters, replicated(base, adapters))
+        alike = named_alike([without_copies(each, base) for each in adapters], base)
         return dict(zip(opened.adapters, alike, strict=True))
     check_named(list(opened.adapters.values()))
     return opened.adapters

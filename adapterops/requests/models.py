@@ -12,7 +12,6 @@ from adapterops.checkpoints.rounding import check_rounding
 from adapterops.errors import AdapterWarning, OptionError
 from adapterops.operations.fusion import OF_UNFUSING, fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
-from adapterops.operations.replication import of_its_layers, replicated
 from adapterops.operations.stacking import Slice, stack
 from adapterops.operations.targets.based import fitted, on_base
 from adapterops.operations.targets.components import in_components
@@ -45,8 +44,6 @@ def model(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
 
 def _fused(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
     models, adapters = opened.models, opened.adapters
-    if request.kind == FUSE:
-        models, adapters = on_layers(models, adapters)
     base = based(request, models)
     change = adapter(request, adapters_for(request, adapters, base), truncate)
     add = unfuse if request.kind == UNFUSE else fuse
@@ -66,14 +63,6 @@ def _warn_of_no_config(base: Checkpoint) -> None:
             AdapterWarning,
             stacklevel=3,
         )
-
-
-def on_layers(
-    models: Mapping[str, Checkpoint], adapters: Mapping[str, Adapter]
-) -> tuple[Mapping[str, Checkpoint], Mapping[str, Adapter]]:
-    """The models of a request and its adapters, of which those for replicated layers of the base are given a base with these."""
-    base = replicated(models["base"], list(adapters.values()))
-    return {**models, "base": base}, {name: of_its_layers(each) for name, each in adapters.items()}
 
 
 def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkpoint) -> Mapping[str, Adapter]:

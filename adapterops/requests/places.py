@@ -15,7 +15,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.errors import InputError, OptionError
 from adapterops.hub.references import SCHEME, referred
 from adapterops.provenance.history import Source, Step
-from adapterops.requests.request import DEQUANTIZED, MERGE, Input, Model, Request, grams_of, layers_of
+from adapterops.requests.request import DEQUANTIZED, FUSE, MERGE, Input, Model, Request, grams_of, layers_of
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.place import Place
 
@@ -50,6 +50,24 @@ class Opened:
         """What was read of each."""
         opened: list[Adapter | Checkpoint] = [*self.adapters.values(), *self.models.values()]
         return list(map(_source, opened))
+
+
+def on_layers(request: Request, opened: Opened) -> Opened:
+    """The inputs, where adapters for replicated layers of the base have a base with these layers. What is fused is for the
+    layers of that base, then; a merge is still for replicated ones.
+
+    Raises:
+        IncompatibleError: adapters say different ranges, or the base has not these layers.
+    """
+    adapters = opened.adapters
+    replicates = any(each.config.replication for each in adapters.values())
+    if not replicates or "base" not in opened.models or request.kind not in (MERGE, FUSE):
+        return opened
+    from adapterops.operations.replication import of_its_layers, replicated
+
+    models = {**opened.models, "base": replicated(opened.models["base"], list(adapters.values()))}
+    kept = adapters if request.kind == MERGE else {name: of_its_layers(each) for name, each in adapters.items()}
+    return replace(opened, models=models, adapters=kept)
 
 
 def open_inputs(request: Request, folder: Path = HERE, *, verify: bool = False, streamed: bool = False) -> Opened:

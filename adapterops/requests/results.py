@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from adapterops.adapters.adapter import Adapter
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.requests.adapters import Truncate, adapter, bounded, formed, measured, named
-from adapterops.requests.places import Opened
+from adapterops.requests.places import Opened, on_layers
 from adapterops.requests.request import EXTRACT, IN_FILES, MERGE, Request
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ def result(
     request: Request, opened: Opened, *, planning: bool = False, how: Execution = DEFAULT
 ) -> Adapter | Checkpoint:
     """The adapter or the model that a request asks for; see `running.make`. What it does not need is not imported."""
+    opened = on_layers(request, opened)
     truncate: Truncate = partial(bounded if planning else measured, how=how)
     if request.kind == MERGE:
         made = adapter(request, named(request, opened), truncate)
         if request.output.names != IN_FILES:
             return made
         from adapterops.operations.in_files import named_in_files
-        from adapterops.operations.replication import replicated
 
-        return named_in_files(made, replicated(opened.models["base"], [made]))
+        return named_in_files(made, opened.models["base"])
     if request.kind == EXTRACT:
         from adapterops.operations.extraction import difference
 

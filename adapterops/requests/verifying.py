@@ -26,8 +26,8 @@ from adapterops.provenance import reader
 from adapterops.provenance.history import Source, sources
 from adapterops.quant.scheme import STOCHASTIC
 from adapterops.requests.adapters import adapter, measured
-from adapterops.requests.models import adapters_for, on_layers, rounding_of
-from adapterops.requests.places import HERE, Opened, located, open_inputs, seen_from, with_models
+from adapterops.requests.models import adapters_for, rounding_of
+from adapterops.requests.places import HERE, Opened, located, on_layers, open_inputs, seen_from, with_models
 from adapterops.requests.reading import stated_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request, grams_of
 from adapterops.storage.outputs import manifest_of
@@ -178,7 +178,7 @@ def proof(
     Raises:
         IncompatibleError: the inputs do not fit together.
     """
-    base = _on_layers(request, opened).models["base"]
+    base = on_layers(request, opened).models["base"]
     if "original" in opened.models:
         base = viewed(base, opened.models["original"])
     change = expected(request, opened, how)
@@ -202,16 +202,9 @@ def proof_of(request: Request, folder: Path, how: Execution = DEFAULT) -> Proof:
     return proof(model, request, open_inputs(request, folder), folder=folder, how=how)
 
 
-def _on_layers(request: Request, opened: Opened) -> Opened:
-    if request.kind != FUSE:
-        return opened
-    models, adapters = on_layers(opened.models, opened.adapters)
-    return replace(opened, models=models, adapters=adapters)
-
-
 def expected(request: Request, opened: Opened, how: Execution = DEFAULT) -> Adapter:
     """What was added to the base: the result of the request, or its negative where that was taken out."""
-    there = _on_layers(request, opened)
+    there = on_layers(request, opened)
     adapters = adapters_for(request, there.adapters, there.models["base"])
     change = adapter(request, adapters, partial(measured, how=how))
     return -replace(change, full={}) if request.kind == UNFUSE else change

@@ -13,11 +13,14 @@ BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
 SMALLEST = {"F64": -1022, "F32": -126, "F16": -14, "BF16": -126}
 """Of the numbers of a dtype: bits of the fraction, and the least exponent of a normal one."""
 
+EXPONENT = np.int64(0x7FF0000000000000)
+"""Where a float64 has its exponent: with all other bits zero it is the power of two at or below its size."""
+
 
 def half_step(x: Matrix, dtype: str) -> Matrix:
     """Half the distance of neighbouring numbers of a dtype at x, in float64."""
-    exponent = np.frexp(np.abs(x.astype(np.float64)))[1] - 1
-    steps: Matrix = np.ldexp(0.5, np.maximum(exponent, SMALLEST[dtype]) - BITS[dtype])
+    powers = (np.asarray(x, np.float64).view(np.int64) & EXPONENT).view(np.float64)
+    steps: Matrix = np.clip(powers, 2.0 ** SMALLEST[dtype], 2.0**1023) * 2.0 ** (-BITS[dtype] - 1)
     return steps
 
 

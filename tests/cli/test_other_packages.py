@@ -21,13 +21,16 @@ TOY = '''
 from adapterops.methods import Parameter, method
 
 
-@method("toy", source="an example", acts="updates", sharpness=Parameter("How much is kept of the sum.", low=0, high=10))
-def toy(updates, weights, *, sharpness=1.0):
-    """The weighted sum, times the sharpness."""
+KEPT = Parameter("How much is kept of the sum.", low=0, high=10)
+
+
+@method("toy", source="an example", acts="updates", part_kept=KEPT)
+def toy(updates, weights, *, part_kept=1.0):
+    """The weighted sum, times what is kept."""
     total = weights[0] * updates[0]
     for weight, update in zip(weights[1:], updates[1:], strict=True):
         total = total + weight * update
-    return sharpness * total
+    return part_kept * total
 '''
 
 CHECK = "from adapterops.testing import check_method; check_method('toy', range(2))"
@@ -87,18 +90,18 @@ from adapterops.updates.lowrank import LowRank
 
 
 def measure(shapes):
-    return Measure((shapes["ia3_u"][0], shapes["toy_v"][0]), 1, 1)
+    return Measure((shapes["toy_u"][0], shapes["toy_v"][0]), 1, 1)
 
 
 def build(arrays, scale):
-    return LowRank(arrays["ia3_u"][:, None], arrays["toy_v"][None], scale)
+    return LowRank(arrays["toy_u"][:, None], arrays["toy_v"][None], scale)
 
 
 KINDS.add(
     "Outer",
     Kind(
         "Outer",
-        {"ia3_u": "", "toy_v": ""},
+        {"toy_u": "", "toy_v": ""},
         measure,
         build,
         peft_type="OUTER",
@@ -161,11 +164,13 @@ def test_a_method(tmp_path: Path) -> None:
         write_adapter(tmp_path / name)
     python = Python(tmp_path, "adapterops.methods", TOY)
     shown = python.adapterops("merge", "--help")
-    assert "--sharpness" in shown
+    assert "--part-kept" in shown
     assert "How much is kept of the sum" in shown
-    assert "The weighted sum, times the sharpness" in python.adapterops("methods")
-    python.adapterops("merge", "a", "b", "--toy", "--sharpness", "2", "-w", "1", "-w", "1", "-o", "merged")
-    python.adapterops("calc", "toy(a, b, sharpness=2, weights=[1, 1])", "a=a", "b=b", "-o", "calculated")
+    listed = python.adapterops("methods")
+    assert "The weighted sum, times what is kept" in listed
+    assert "--part-kept [1.0]" in listed
+    python.adapterops("merge", "a", "b", "--toy", "--part-kept", "2", "-w", "1", "-w", "1", "-o", "merged")
+    python.adapterops("calc", "toy(a, b, part_kept=2, weights=[1, 1])", "a=a", "b=b", "-o", "calculated")
     python.adapterops("calc", "2*a + 2*b", "a=a", "b=b", "-o", "expected")
     merged, calculated, expected = (products(tmp_path / name) for name in ("merged", "calculated", "expected"))
     for module, update in expected.items():
@@ -177,7 +182,7 @@ def test_a_method(tmp_path: Path) -> None:
 def test_a_format(tmp_path: Path) -> None:
     write_adapter(tmp_path / "a")
     python = Python(tmp_path, "adapterops.formats", FORMAT)
-    assert "[kohya|comfy|diffusers|gguf|mlx|peft|toy]" in python.adapterops("merge", "--help")
+    assert "[comfy|diffusers|gguf|kohya|mlx|peft|toy]" in python.adapterops("merge", "--help")
     python.adapterops("merge", "a", "-w", "0.5", "--format", "toy", "-o", "half")
     stored = load_file(tmp_path / "half/toy.safetensors")
     for module, update in products(tmp_path / "a").items():
@@ -193,12 +198,14 @@ def test_a_kind_of_update(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     u, v, W = torch.randn(6), torch.randn(4), torch.randn(6, 4)
     prefix = "base_model.model.layers.0.q_proj."
-    save_file({f"{prefix}ia3_u": u, f"{prefix}toy_v": v}, tmp_path / "a/adapter_model.safetensors")
+    save_file({f"{prefix}toy_u": u, f"{prefix}toy_v": v}, tmp_path / "a/adapter_model.safetensors")
     config = {"peft_type": "OUTER", "r": 1, "strength": 3.0, "target_modules": ["q_proj"]}
     (tmp_path / "a/adapter_config.json").write_text(json.dumps(config))
     save_file({"layers.0.q_proj.weight": W}, tmp_path / "base/model.safetensors")
     python = Python(tmp_path, "adapterops.updates", KIND)
     assert "Outer" in python.adapterops("show", "a")
+    refused = python.adapterops("check", "a", "--for", "vllm", code=8)
+    assert "a kind that is LoRA in another form (Outer): refused" in refused
     python.adapterops("fuse", "base", "a", "-o", "fused")
     fused = load_file(tmp_path / "fused/model.safetensors")["layers.0.q_proj.weight"]
     torch.testing.assert_close(fused, W + 3 * torch.outer(u, v))
@@ -207,6 +214,24 @@ def test_a_kind_of_update(tmp_path: Path) -> None:
     assert update.shape == (6, 4)
     (tmp_path / "a/adapter_config.json").write_text(json.dumps(config | {"inside": True}))
     assert "inside is set: it is the inner product then" in python.adapterops("show", "a", code=4)
+
+
+CLASH = """
+from adapterops.methods import Parameter, method
+
+
+@method("toy", source="an example", acts="updates", workers=Parameter("What merge has.", low=0, high=10))
+def toy(updates, weights, *, workers=1.0):
+    return updates[0]
+"""
+
+
+def test_a_parameter_that_is_called_as_an_option(tmp_path: Path) -> None:
+    """It would be taken for the number of workers."""
+    python = Python(tmp_path, "adapterops.methods", CLASH)
+    error = python.adapterops("merge", "a", "--workers", "2", "-o", "out", code=4)
+    assert "workers is the name of an option of adapterops merge, and one of the method toy in toy_package" in error
+    assert "uninstall it" in error
 
 
 def test_an_engine(tmp_path: Path) -> None:

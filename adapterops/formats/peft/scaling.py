@@ -44,6 +44,12 @@ class Scaling:
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
+def alpha_field(fields: Mapping[str, Any]) -> str | None:
+    """What a config of its type calls the numerator of the scale; None where it has none."""
+    stated = fields.get("peft_type", "LORA")
+    return next((kind.alpha for kind in KINDS.values() if kind.peft_type == stated), None)
+
+
 def scalings(
     fields: Mapping[str, Any], ranks: Mapping[str, int | None], stacked: Collection[str] = ()
 ) -> dict[str, Scaling]:
@@ -60,11 +66,10 @@ def scalings(
     Warns:
         AdapterWarning: a pattern matches no module, or several with different values match one.
     """
-    stated = fields.get("peft_type", "LORA")
-    field = next(kind.alpha for kind in KINDS.values() if kind.peft_type == stated)
+    field = alpha_field(fields)
     if field is None:
         return dict.fromkeys(ranks, Scaling(1, 1))
-    if stated == "ADALORA":
+    if fields.get("peft_type") == "ADALORA":
         return _of_adalora(fields, ranks)
     _check_stated(fields, "r", field)
     r, alpha = _rank("r", fields.get("r")), check_alpha(field, fields.get(field))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -186,21 +187,29 @@ class Judge:
             off = 0 if agrees(look, self.guess) else sample.M.size
             return Judged(look.unit, off, sample.M.size, True, look.unchanged, None, kept)
         seen = bool((np.abs(step) > sample.half).any())
-        convention = next((each for each in self.conventions if self.explains(each, look.unit, sample)), None)
+        rounded = self.rounded(look.unit)
+        convention = next((each for each in self.conventions if self.explains(each, look.unit, sample, rounded)), None)
         right = convention or explained(sample, weights, self.loose)
         wrong = 0 if right else int(np.count_nonzero(loosely(sample, weights, self.loose)))
         if not convention and not (agrees(look, self.guess, NEAR) and np.isfinite(sample.M).all()):
             wrong = sample.M.size
         return Judged(look.unit, wrong, sample.M.size, seen, look.unchanged, convention, kept)
 
-    def explains(self, convention: Convention, unit: Unit, sample: Sample) -> bool:
-        """Whether every entry of a sample is what a convention makes of the guess."""
-        dtypes = self.dtypes(unit)
-        if convention.factors:
-            found = self.subject.with_factors_in(dtypes.base).sample(unit, self.ground)
+    def rounded(self, unit: Unit) -> Callable[[], Sample]:
+        """The sample of a unit with factors in the dtype of the base: read when it is first asked for, and once."""
+
+        @cache
+        def sample() -> Sample:
+            found = self.subject.with_factors_in(self.dtypes(unit).base).sample(unit, self.ground)
             assert found is not None  # as the sample was
-            sample = found
-        return not off(sample, self.guess.of(sample.scaled), convention, dtypes).any()
+            return found
+
+        return sample
+
+    def explains(self, convention: Convention, unit: Unit, sample: Sample, rounded: Callable[[], Sample]) -> bool:
+        """Whether every entry of a sample is what a convention makes of the guess."""
+        used = rounded() if convention.factors else sample
+        return not off(used, self.guess.of(used.scaled), convention, self.dtypes(unit)).any()
 
     def dtypes(self, unit: Unit) -> Dtypes:
         first = self.subject.witnesses[0]
@@ -213,11 +222,13 @@ class Judge:
 
     def scores(self, few: Sequence[Look]) -> dict[Convention, int]:
         """Of how many units each convention explains all."""
-        samples = [(look.unit, self.subject.sample(look.unit, self.ground)) for look in few]
-        return {
-            each: sum(self.explains(each, unit, sample) for unit, sample in samples if sample)
-            for each in self.conventions
-        }
+        scores = dict.fromkeys(self.conventions, 0)
+        for look in few:
+            sample, rounded = self.subject.sample(look.unit, self.ground), self.rounded(look.unit)
+            assert sample is not None  # it was looked at
+            for each in self.conventions:
+                scores[each] += self.explains(each, look.unit, sample, rounded)
+        return scores
 
 
 def judge(

@@ -134,7 +134,11 @@ def _convention(judge: Judge, unit: Unit) -> str | None:
 
 def _follows(judge: Judge, convention: Convention, tile: Unit) -> bool:
     sample = judge.subject.sample(tile)
-    return sample is not None and sample.dtype is not None and judge.explains(convention, tile, sample)
+    return (
+        sample is not None
+        and sample.dtype is not None
+        and judge.explains(convention, tile, sample, judge.rounded(tile))
+    )
 
 
 def _why(judge: Judge, unit: Unit) -> Finding:

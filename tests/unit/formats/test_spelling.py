@@ -83,3 +83,11 @@ def test_what_a_name_is_in_memory_is_found_once(monkeypatch: pytest.MonkeyPatch)
     parts = [shapes(f"once.layers.0.linear{index}", "once.layers.0.common") for index in range(8)]
     assert difference(parts) is None
     assert len(asked) == len(set(asked)) == 8
+
+
+def test_adapters_with_the_same_modules_are_looked_at_once() -> None:
+    one, other = shapes(f"model.{Q}", f"model.{DOWN}"), shapes(f"model.language_model.{Q}")
+    found = difference([one, dict(one), other, dict(other)])
+    assert found is not None
+    assert (found.modules, found.first[1], found.second[1]) == (1, 0, 2)
+    assert difference([one] * 500) is None

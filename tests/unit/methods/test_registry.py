@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from adapterops.errors import OptionError
-from adapterops.methods.registry import METHODS, Parameter, find, method
+from adapterops.expressions.functions import EXAMPLES
+from adapterops.methods.registry import FUNCTIONS, METHODS, Parameter, find, method
 
 
 def test_names_are_found_and_guessed() -> None:
@@ -25,7 +29,7 @@ def test_a_name_is_given_once_and_parameters_have_a_meaning() -> None:
         method("ties", source="-")(lambda deltas, weights: None)
     with pytest.raises(ValueError, match="takes \\['sharpness'\\], and declares \\[\\]"):
         method("new", source="-")(lambda deltas, weights, *, sharpness=1: None)
-    with pytest.raises(ValueError, match="'density' of 'new' means something else in"):
+    with pytest.raises(ValueError, match="'density' of 'new' is another in 'breadcrumbs': take its Parameter"):
         method("new", source="-", density=Parameter("Something else."))(lambda deltas, weights, *, density=1: None)
     assert "new" not in METHODS
 
@@ -59,6 +63,27 @@ def test_defaults_fill_what_is_not_given() -> None:
 
 
 def test_a_parameter_of_every_merge_is_not_a_method_s_own() -> None:
-    with pytest.raises(ValueError, match="cannot have a parameter 'scale'"):
+    with pytest.raises(ValueError, match="has a parameter 'scale', as every method has"):
         method("new", source="-", scale=Parameter("Own."))(lambda deltas, weights, *, scale=1.0: None)
     assert "new" not in METHODS
+
+
+def test_what_a_method_declares_is_no_parameter_of_it() -> None:
+    """`rank` would be taken for that of its results."""
+    with pytest.raises(ValueError, match="has a parameter 'rank', as every method has"):
+        method("new", source="-", rank=lambda parameters, ranks: 1)(lambda deltas, weights, *, rank=1: None)
+    assert "new" not in METHODS
+
+
+def test_a_method_is_not_called_as_another_function_of_expressions() -> None:
+    assert EXAMPLES.keys() == FUNCTIONS
+    with pytest.raises(ValueError, match="'truncate' has the name of another function"):
+        method("truncate", source="-")(lambda deltas, weights: None)
+    assert "truncate" not in METHODS
+
+
+def test_the_order_does_not_depend_on_what_was_imported_first() -> None:
+    code = "import adapterops.methods.families.tsv, adapterops.methods as m; print(*m.METHODS)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert found == sorted(found)
+    assert found == [name for name in METHODS if name in found]

@@ -121,3 +121,23 @@ def test_of_a_refused_format_scales_are_no_matter(tmp_path: Path) -> None:
     assert [each.fact.name for each in vllm.findings] == ["format", "rank"]
     assert vllm.findings[0].remedy == f"adapterops convert {path} --base BASE --to peft -o converted"
     assert not vllm.strength
+
+
+def test_loha_with_patterns_has_an_alpha_of_another_name(tmp_path: Path) -> None:
+    tensors = {
+        f"{PREFIX}{module}.hada_w{number}_{side}": torch.randn((12, 2) if side == "a" else (2, 8))
+        for module in (Q, V)
+        for number in (1, 2)
+        for side in "ab"
+    }
+    fields = {
+        "peft_type": "LOHA",
+        "r": 2,
+        "alpha": 8,
+        "alpha_pattern": {"q_proj": 4},
+        "target_modules": ["q_proj", "v_proj"],
+    }
+    verdict = ao.check(write_adapter(tmp_path / "a", tensors, fields), ["vllm"])["vllm"]
+    assert verdict.severity == REFUSED
+    assert finding(verdict, "loha").fact.modules == (Q, V)
+    assert finding(verdict, "alpha_pattern").factor == pytest.approx((2, 2))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from corpus import write_adapter
+from corpus import config, factors, write_adapter
+from mergekit_models import write
 
 from adapterops.expressions.expression import parse
-from adapterops.requests.places import anonymous, located, named_after, open_inputs, seen_from
-from adapterops.requests.request import Input, Request
+from adapterops.requests.places import anonymous, located, named_after, on_layers, open_inputs, seen_from
+from adapterops.requests.request import FUSE, MERGE, UNFUSE, Input, Model, Request
 
 
 def request_of(path: str | Path) -> Request:
@@ -58,3 +60,17 @@ def test_an_output_is_named_after_its_source(tmp_path: Path, monkeypatch: pytest
     assert named_after(".", "-r8").resolve() == tmp_path / "here-r8"
     assert named_after("hf://me/name@v2", "-nf4") == Path("name-nf4")
     assert named_after("hf://me/name/sub/x.safetensors", "-nf4") == Path("x-nf4")
+
+
+@pytest.mark.parametrize(("kind", "layers", "replicates"), [(FUSE, 4, False), (MERGE, 4, True), (UNFUSE, 3, True)])
+def test_the_layers_that_adapters_are_for(tmp_path: Path, kind: str, layers: int, replicates: bool) -> None:
+    """Made once: what is fused is for layers that are there then."""
+    path = write_adapter(tmp_path / "a", factors(), config(2, layer_replication=[[0, 2], [1, 3]]))
+    base = Model(str(write(tmp_path / "base", "chat")))
+    request = Request({"a": Input(str(path))}, parse("a", ["a"]), base=base, unfuse=kind == UNFUSE)
+    request = replace(request, output=replace(request.output, adapter=True)) if kind == MERGE else request
+    assert request.kind == kind
+    found = on_layers(request, open_inputs(request))
+    assert found.models["base"].config is not None
+    assert found.models["base"].config["num_hidden_layers"] == layers
+    assert bool(found.adapters["a"].config.replication) is replicates

@@ -24,3 +24,17 @@ def test_the_next_number_is_two_half_steps_away(dtype: str) -> None:
     x = torch.tensor([1.0, 1.5, 3.0, 100.0], dtype=getattr(torch, FLOATS[dtype]))
     step = torch.nextafter(x, torch.tensor(torch.inf, dtype=x.dtype)).double() - x.double()
     assert np.array_equal(2 * half_step(x.double().numpy(), dtype), step.numpy())
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32"])
+def test_next_to_zero_is_the_smallest_number_of_all(dtype: str) -> None:
+    zero = torch.zeros(1, dtype=getattr(torch, FLOATS[dtype]))
+    step = torch.nextafter(zero, torch.ones_like(zero)).double().numpy()
+    assert np.array_equal(2 * half_step(np.array([0.0]), dtype), step)
+    assert np.array_equal(2 * half_step(np.array([-0.0]), dtype), step)
+    assert rounded_to(step, dtype) == step
+
+
+def test_infinity_stays_what_it_is() -> None:
+    assert np.array_equal(rounded_to(np.array([np.inf, -np.inf]), "F32"), [np.inf, -np.inf])
+    assert np.isnan(rounded_to(np.array([np.nan]), "F32")).all()
