@@ -27,6 +27,7 @@ from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
 from adapterops.operations.targets.weights import weights
+from adapterops.operations.targets.whole_experts import rows_of_experts
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import DORA, Layout, widest
@@ -105,6 +106,8 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         names.of(tensor): adapter.full[name]
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
     }
+    for tensor, (whole, _) in rows_of_experts(adapter, base.layout, base.config).items():
+        full[f"{names.of(tensor).partition(EXPERTS)[0]}{EXPERTS}{last(whole)}"] = adapter.full[whole]
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
     config = replace(config, experts={**config.experts, **stacks}, model=base.config)
     linear = [name for name in layout if expert(name) is None]  # target_parameters are for the others
