@@ -36,7 +36,7 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
     """
     place = Place.of(source)
     files = read_model(place, allow_pickle)
-    tensors = files.tensors()
+    tensors: Mapping[str, Stored] = files.tensors()
     with at(path=files.path):
         _check_merged(tensors, files.path)
         tensors = _in_model(tensors, files)

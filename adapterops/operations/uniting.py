@@ -21,7 +21,7 @@ from adapterops.formats.peft.written import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.based import on_base
-from adapterops.operations.targets.full_tensors import counterparts, one_weight
+from adapterops.operations.targets.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.targets.parts import placed, rows_of, together
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
@@ -83,6 +83,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
     adapter = on_base(adapter, base)
+    base = _with_words(adapter, base)
     names = _Names(base, adapter, stacked)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
@@ -121,6 +122,16 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         scalings={name: adapter.scalings[module] for module, name in renamed.items()} if same else {},
         full=full | rows,
     )
+
+
+def _with_words(adapter: Adapter, base: Checkpoint) -> Checkpoint:
+    """The base with the vocabulary of the adapter, where that has another; its header alone."""
+    found = replacements(adapter, base.layout, base.config)
+    if not resized(adapter, found, base.layout):
+        return base
+    shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in found.items()}
+    layout = {name: spec._replace(shape=shapes.get(name, spec.shape)) for name, spec in base.layout.items()}
+    return replace(base, layout=layout)
 
 
 def _with_rows(
