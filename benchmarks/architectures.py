@@ -85,15 +85,16 @@ def seeing_and_hearing() -> list[tuple[str, str, str]]:
     return [("encoder", each, every[each]) for each in sorted(every.keys() - known) if isinstance(every[each], str)]
 
 
-HEADS = ["RfDetrForInstanceSegmentation", "SegformerForSemanticSegmentation"]
-"""Classes with a head that files call otherwise than the model in memory."""
-
-
 def heads() -> list[tuple[str, str, str]]:
-    """The same of these."""
+    """The same of the classes with a head that have renamings of their own, and of one that has nothing but a backbone."""
     import transformers
+    from transformers.conversion_mapping import _build_checkpoint_conversion_mapping
 
-    return [("head", getattr(transformers, name).config_class.model_type, name) for name in HEADS]
+    own = {name for name in _build_checkpoint_conversion_mapping() if re.search(r"\wFor[A-Z]", name)}
+    known = {name for _, _, name in classes()}
+    names = sorted({*own, "UperNetForSemanticSegmentation"} - known)
+    there = [name for name in names if hasattr(transformers, name)]
+    return [("head", getattr(transformers, name).config_class.model_type, name) for name in there]
 
 
 def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
@@ -516,13 +517,14 @@ def write(rows: list[dict[str, str]]) -> None:
 
 
 REASONS = {
-    r"other pieces than the files|in which rows is not known": "transformers makes the weight of other tensors when it "
+    r"other pieces than the files|in which rows is not known"
+    r"|divides it differently from the files": "transformers makes the weight of other tensors when it "
     "loads the files (one matrix for q, k and v, mostly), and which rows are which is not known here. PEFT merges such an "
     "adapter: `merge_and_unload`; instead of `extract`, use the tuned model.",
-    r"extract makes LoRA of": "nothing but embeddings changed, and tensors of the first kind: no LoRA can be made of that.",
+    r"no weight that LoRA can hold changed": "nothing but embeddings changed, and tensors of the first kind: no LoRA can be made of that.",
     r"several depths": "a layer is used at several depths, and its weights are in the files once. Run the adapter with "
     "PEFT, next to its base: what PEFT merges is another model, too.",
-    r"which is not handled|that is written here$|that is written here\n": "a parameter of experts is neither "
+    r"which is not handled|can hold this parameter\n|can hold this parameter$": "a parameter of experts is neither "
     "`gate_up_proj` nor `down_proj`. PEFT merges the adapter; instead of `extract`, use the tuned model.",
     r"is tied to other tensors": "the output embedding is tied to others, and no config can say that it is not. Load the "
     "adapter with PEFT, which unties the model; or train without LoRA on it.",

@@ -193,16 +193,27 @@ def main() -> None:
         transposed |= {model_type} if found["transposed"] else set()
         turned |= {model_type} if found["turned"] else set()
     for _, model_type, name in architectures.heads():
-        own = [line for line in rules(architectures.build(name))["renames"] if not line.startswith(("^", "in "))]
+        try:
+            own = rules(architectures.build(name))["renames"]
+        except Exception as error:
+            print(f"{name} is left out: {str(error)[:80]}", file=sys.stderr)
+            continue
         lines = next((each for each, types in renames.items() if model_type in types), ())
+        if any(re.match(r"\^\w", line) and line not in lines for line in own):
+            renames[own].add(name)  # which other classes of this type have not
+            continue
         renames[lines].discard(model_type)
-        renames[lines + tuple(line for line in own if line not in lines)].add(model_type)
+        renames[lines + tuple(line for line in own if line not in lines and not line.startswith("in "))].add(model_type)
     inner = backbones(set().union(*renames.values()), passed)
     for lines, types in inner["own"].items():
         renames[lines] |= types
     text = (
         HEAD.format(version=transformers.__version__)
-        + block("RENAMES", renames, "Pattern and replacement, to be applied one after the other.")
+        + block(
+            "RENAMES",
+            renames,
+            "Pattern and replacement, to be applied one after the other: of a type, or of a class whose own these are.",
+        )
         + block("CONVERTED", others, "Patterns of tensors that the model has in other pieces or in another order.")
     )
     text += words(
@@ -259,8 +270,7 @@ def block(name: str, found: dict[tuple[str, ...], set[str]], what: str) -> str:
     """A table, as `adapterops.tables` reads it."""
     lines = [f"[{name}] {what}"]
     for rules, types in sorted(found.items(), key=lambda item: sorted(item[1])):
-        lines += wrapped(types) if rules else []
-        lines += [f"    {rule}" for rule in rules]
+        lines += [*wrapped(types), *(f"    {rule}" for rule in rules)] if types and rules else []
     return "\n".join([*lines, "", ""])
 
 

@@ -20,6 +20,7 @@ import architectures
 from renames import block
 
 from adapterops.storage.tensors import Spec
+from adapterops.tables import ruled
 from adapterops.verification.names import Base, Parts, UnplacedError, bare, fitted, followed
 
 TABLE = Path(__file__).parent.parent / "adapterops" / "verification" / "tables" / "names.txt"
@@ -120,6 +121,11 @@ def pattern(model: Parts, file: Parts) -> tuple[Parts, Parts]:
     return tuple("#" if part.isdecimal() else part for part in model), tuple(after)
 
 
+def standing() -> set[str]:
+    """The types in the table that stands."""
+    return set(ruled(TABLE, "SAVED"))
+
+
 def alike(base: Base, mine: str, file: str) -> bool:
     """Whether a name is found by how it ends."""
     try:
@@ -162,6 +168,10 @@ def main() -> None:
             f"{'.'.join(begin)} => {'.'.join(there)}".rstrip() for begin, there in sorted(found_rules.items())
         )
         table[lines].add(model_type)
+    if gone := standing() - pairs.keys():
+        raise SystemExit(
+            f"nothing was written: types of the table that stands could not be built: {', '.join(sorted(gone))}"
+        )
     what = (
         "What a name in the model begins with, and what the name in the file begins with instead: the longest counts."
     )

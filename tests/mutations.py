@@ -177,6 +177,32 @@ def experts(place: Path) -> Case:
     return opened(folder(place / "base", base, model_type="mixtral"), lora(place / "a", modules))
 
 
+def experts_saved_whole(place: Path) -> Case:
+    """All experts of a layer in one full tensor, in a base that has each by itself: square, of gate, up and down."""
+    path = f"{LAYER}mlp.experts."
+    base = {
+        f"{path}{number}.{name}_proj.weight": random(3 * number + seed, WIDTH, WIDTH).bfloat16()
+        for number in range(3)
+        for seed, name in enumerate(("gate", "up", "down"))
+    }
+    whole = {"gate_up_proj": random(20, 3, 2 * WIDTH, WIDTH), "down_proj": random(21, 3, WIDTH, WIDTH)}
+    more = {f"base_model.model.{path}{name}": each for name, each in whole.items()}
+    adapter = lora(place / "a", Q, more, modules_to_save=["experts"])
+    q = {f"{LAYER}self_attn.q_proj.weight": random(30, WIDTH, WIDTH)}
+    return opened(folder(place / "base", base | q, model_type="qwen3_moe"), adapter)
+
+
+def next_expert(edits: dict[str, Edit]) -> dict[str, Edit]:
+    """The first expert has the rows of the second."""
+    further = {"down_proj": WIDTH, "gate_up_proj": 2 * WIDTH}
+    return {
+        name: replace(edit, first=edit.first + further[str(edit.full).rpartition(".")[2]])
+        if edit.first is not None and ".experts.0." in name
+        else edit
+        for name, edit in edits.items()
+    }
+
+
 def turned_experts(place: Path) -> Case:
     path = f"{LAYER}mlp.experts."
     base = {f"{path}gate_up_proj": random(1, 2, WIDTH, 40), f"{path}down_proj": random(2, 2, 20, WIDTH)}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import InputError, at
+from adapterops.errors import AdapterWarning, InputError, at, count
 from adapterops.formats.models.model_files import ModelFiles, read_model
+from adapterops.formats.models.naming import classes
 from adapterops.formats.models.quantized import quantized
 from adapterops.formats.models.unmerged import holds_base, is_adapters
+from adapterops.formats.models.wrappers import without_wrappers
 from adapterops.provenance.history import Source
 from adapterops.storage.place import Place, Remote
 from adapterops.storage.tensors import Spec, Stored
@@ -27,12 +30,16 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
         NotFoundError, InputError: as `read_model` does.
         InputError, UnsupportedError: as `quantized` does.
         InputError: it was saved with an adapter in it that is not merged.
+
+    Warns:
+        AdapterWarning: what training puts around a model is in the names of its tensors, which are read without it.
     """
     place = Place.of(source)
     files = read_model(place, allow_pickle)
-    tensors = files.tensors()
+    tensors: Mapping[str, Stored] = files.tensors()
     with at(path=files.path):
         _check_merged(tensors, files.path)
+        tensors = _in_model(tensors, files)
     found = checkpoint_of(files, tensors, place.remote)
     if not files.components:
         return found
@@ -75,6 +82,29 @@ def checkpoint_of(files: ModelFiles, tensors: Mapping[str, Stored], remote: Remo
         history=Source(files.path, tuple(files.shards.values()), files.others, remote=remote),
         files=files,
     )
+
+
+def _in_model(tensors: Mapping[str, Stored], files: ModelFiles) -> Mapping[str, Stored]:
+    """The tensors by the names of the model itself, where training left what was around it in them.
+
+    Warns:
+        AdapterWarning: it did.
+    """
+    if files.weights is not None:
+        return tensors
+    config = files.config or {}
+    found = without_wrappers(tensors, own_class="auto_map" in config or not classes(config))
+    changed = [(name, there) for name, there in found.items() if name != there]
+    if not changed:
+        return tensors
+    name, there = changed[0]
+    warnings.warn(
+        f"{files.path}: {count(len(changed), 'tensor')} named as training wraps models, such as {there}, which transformers "
+        f"does not load: read as {name}, and written as that",
+        AdapterWarning,
+        stacklevel=3,
+    )
+    return {name: tensors[there] for name, there in found.items()}
 
 
 def _read(stored: Stored) -> bytearray:

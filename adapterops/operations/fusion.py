@@ -32,6 +32,7 @@ from adapterops.operations.task_vectors import placed
 from adapterops.operations.views import Viewed
 from adapterops.provenance.history import Step, sources, with_tokenizer
 from adapterops.storage.lazy import Lazy
+from adapterops.storage.spans import rows_of
 from adapterops.storage.tensors import Spec
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _with_new(base: Checkpoint, adapter: Adapter, targets: Targets) -> Checkpoin
     new = {tensor: _start(base, adapter, edit) for tensor, edit in starts.items()}
     layout = {**base.layout, **{tensor: spec for tensor, (spec, _) in new.items()}}
     for tensor, edit in targets.edits.items():
-        if edit.full:
+        if edit.full and edit.first is None:
             shape = adapter.full[edit.full].spec.shape
             layout[tensor] = layout[tensor]._replace(shape=shape)
             if _is_copied(tensor, edit, base, adapter):
@@ -177,7 +178,10 @@ def _start(base: Checkpoint, adapter: Adapter, edit: Edit) -> tuple[Spec, Stored
 def _full(base: Checkpoint, tensor: str, edit: Edit, adapter: Adapter) -> Rows:
     """The rows of the full tensor of an edit, which its copies have to have, too."""
     assert edit.full
-    trained = _trained(base, tensor, adapter.full[edit.full])
+    stored = adapter.full[edit.full]
+    if edit.first is not None:
+        stored = rows_of(stored, edit.first, base.layout[tensor].shape)
+    trained = _trained(base, tensor, stored)
     others = {
         name: original(StoredTensor({"": each}, each.spec.shape))
         for name in edit.copies

@@ -21,12 +21,13 @@ from adapterops.formats.peft.written import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.based import on_base
-from adapterops.operations.targets.full_tensors import counterparts, one_weight
+from adapterops.operations.targets.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.targets.parts import placed, rows_of, together
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
 from adapterops.operations.targets.weights import weights
+from adapterops.operations.targets.whole_experts import rows_of_experts
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import DORA, Layout, widest
@@ -86,6 +87,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
     adapter = on_base(adapter, base)
+    base = _with_words(adapter, base)
     names = _Names(base, adapter, stacked)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
@@ -109,6 +111,8 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         names.of(tensor): adapter.full[name]
         for name, (tensor, _) in counterparts(adapter, base.layout, base.config).items()
     }
+    for tensor, (whole, _) in rows_of_experts(adapter, base.layout, base.config).items():
+        full[f"{names.of(tensor).partition(EXPERTS)[0]}{EXPERTS}{last(whole)}"] = adapter.full[whole]
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
     config = replace(config, experts={**config.experts, **stacks}, model=base.config)
     linear = [name for name in layout if expert(name) is None]  # target_parameters are for the others
@@ -122,6 +126,16 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         scalings={name: adapter.scalings[module] for module, name in renamed.items()} if same else {},
         full=full | rows,
     )
+
+
+def _with_words(adapter: Adapter, base: Checkpoint) -> Checkpoint:
+    """The base with the vocabulary of the adapter, where that has another; its header alone."""
+    found = replacements(adapter, base.layout, base.config)
+    if not resized(adapter, found, base.layout):
+        return base
+    shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in found.items()}
+    layout = {name: spec._replace(shape=shapes.get(name, spec.shape)) for name, spec in base.layout.items()}
+    return replace(base, layout=layout)
 
 
 def _with_rows(

@@ -77,6 +77,32 @@ def inside(
     return end or tensor, _expert(module, shape, tensor, int(number), turn, base)
 
 
+def experts_of(full: str, shape: tuple[int, ...], base: Base) -> list[tuple[str, int]]:
+    """The tensors of a base that has each expert by itself, and the row that each begins with in a full tensor of all.
+
+    Raises:
+        UnplacedError: they do not fill it.
+    """
+    above, _, last = full.rpartition(".")
+    if len(shape) != 3 or above.split(".")[-1] != "experts" or base.types & IN_TURN:
+        return []
+    parts = JOINED["gate_up_proj"] if last == "gate_up_proj" else (last,)
+    count, height, width = shape
+    found, row = [], 0
+    for number in range(count):
+        for part in parts:
+            name = base.find(f"{above}.{number}.{part}")
+            if name is None:
+                return []
+            if base.layout[name].shape != (height // len(parts), width):
+                raise UnplacedError(f"is {list(shape)}, and {name} is {list(base.layout[name].shape)}")
+            found.append((name, row))
+            row += height // len(parts)
+    if base.find(f"{above}.{count}.{parts[0]}") is not None:
+        raise UnplacedError(f"has {count} experts, and the base has more")
+    return found
+
+
 def _expert(module: str, shape: tuple[int, int], tensor: str, number: int, turn: int, base: Base) -> Place:
     """The expert of a number, of which `turn` is the half: 0 for gate, 1 for up, -1 for all of it."""
     count, height, width = base.layout[tensor].shape

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from adapterops.storage.spans import rows_of
+from adapterops.storage.tensors import Stored
+
 
 @dataclass(frozen=True)
 class Place:
@@ -40,5 +43,11 @@ class Wanted:
     """Full tensors that have to be the same as `full`."""
     rows: str | None = None
     """The tensor of the adapter whose rows take the place of some of its own, before anything is added."""
+    part: tuple[int, tuple[int, ...]] | None = None
+    """The row of `full` that it begins with, and its shape, where that has the rows of other tensors, too."""
     words: int | None = None
     """How many words it has, where it is never trained: new ones are zero."""
+
+    def trained(self, stored: Stored) -> Stored:
+        """What takes the place of the tensor, of the full tensor of the adapter."""
+        return rows_of(stored, *self.part) if self.part else stored

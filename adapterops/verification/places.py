@@ -10,7 +10,7 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.verification.joined import inside, split
+from adapterops.verification.joined import experts_of, inside, split
 from adapterops.verification.names import EMBEDDINGS, HEAD, INSIDE, Base, UnplacedError, key
 from adapterops.verification.other_names import HEADS, alike, elsewhere, in_parts, letters
 from adapterops.verification.place import Place, Wanted
@@ -56,7 +56,9 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
 
     _place_all_full(adapter, there, own, found, lost)
     joint = one_weight(adapter, there)
-    shapes = {name: adapter.full[each.full].spec.shape for name, each in found.items() if each.full}
+    shapes = {
+        name: adapter.full[each.full].spec.shape for name, each in found.items() if each.full and each.part is None
+    }
     grown = {name: spec._replace(shape=shapes.get(name, spec.shape)) for name, spec in there.layout.items()}
     there = Base(grown, there.config, side)
     for module, layout in adapter.layout.items():
@@ -117,6 +119,11 @@ def _place_all_full(adapter: Adapter, base: Base, own: Any, found: dict[str, Wan
             follows = of_words(full) and (joint or (is_bias(full) and full in adapter.config.unannounced))
             name = None if follows else own(full)
             name = name or base.find(full, (stored.spec.shape,)) or shared(full, base, joint)
+            if name is None and (experts := experts_of(full, stored.spec.shape, base)):
+                found |= {
+                    tensor: Wanted(tensor, full, part=(row, base.layout[tensor].shape)) for tensor, row in experts
+                }
+                continue
             if name is None and is_label_head(full):
                 found[full] = Wanted(None, full)
                 continue
@@ -125,7 +132,8 @@ def _place_all_full(adapter: Adapter, base: Base, own: Any, found: dict[str, Wan
             _place_full(full, name, found.setdefault(name, Wanted(name)))
         except UnplacedError as problem:
             lost[full] = str(problem)
-    whole = {name: (each.start, each.full) for name, each in found.items() if each.full and each.start}
+    entire = {name: each for name, each in found.items() if each.part is None}
+    whole = {name: (each.start, each.full) for name, each in entire.items() if each.full and each.start}
     grown, left = regrown(adapter, base, whole)
     found |= {name: Wanted(name, full) for name, full in grown.items()}
     found |= {name: Wanted(name, words=words) for name, words in untrained(adapter, base, whole).items()}

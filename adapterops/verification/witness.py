@@ -125,7 +125,7 @@ class Witness:
 
     def _start(self, name: str, each: Wanted) -> StoredTensor:
         if each.full is not None:
-            stored = self.adapter.full[each.full]
+            stored = each.trained(self.adapter.full[each.full])
             return StoredTensor({"": stored}, stored.spec.shape)
         base = each.start or name
         if each.places or each.rows or self.model.stored[name].scheme != self.base.stored[base].scheme:

@@ -29,6 +29,7 @@ from mutations import (
     embedding,
     exchanged,
     experts,
+    experts_saved_whole,
     fewer,
     gpt2,
     halves,
@@ -41,6 +42,7 @@ from mutations import (
     misnamed,
     more,
     moved,
+    next_expert,
     nomic,
     not_rounded,
     not_turned,
@@ -132,6 +134,15 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "gate and up in each other's place": (
         experts,
         item("operations.targets.fitting.FUSED", gate_proj=("gate_up_proj", 1, 2), up_proj=("gate_up_proj", 0, 2)),
+    ),
+    "gate for up of experts that were saved whole": (
+        experts_saved_whole,
+        item("operations.targets.whole_experts.SPLIT", gate_up_proj=("up_proj", "gate_proj")),
+    ),
+    "the next of experts that were saved whole": (experts_saved_whole, table(next_expert)),
+    "an expert that was saved whole left out": (
+        experts_saved_whole,
+        table(lambda edits: {name: edit for name, edit in edits.items() if ".experts.1.down_proj" not in name}),
     ),
     "experts from the last on": (experts, reversed_experts),
     "square experts turned": (experts, put("operations.targets.fitting._stored_transposed", turned_square)),

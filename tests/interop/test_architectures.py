@@ -58,6 +58,12 @@ def test_models_and_adapters_agree_with_peft(name: str) -> None:
     assert found == OTHERWISE.get(name, {})
 
 
+HEADS = [
+    "RfDetrForInstanceSegmentation",
+    "SegformerForSemanticSegmentation",
+]
+"""Classes with a head whose files have names that no other class of their type has."""
+
 RENAMED = [
     "BailingHybridForCausalLM",
     "DeepseekV4ForCausalLM",
@@ -67,11 +73,11 @@ RENAMED = [
     "NomicBertForMaskedLM",
     "PI0ForConditionalGeneration",
     "Qwen2_5_VLForConditionalGeneration",
-    *architectures.HEADS,
+    *HEADS,
 ]
 
 
-@pytest.mark.parametrize("name", architectures.HEADS)
+@pytest.mark.parametrize("name", HEADS)
 def test_heads_have_the_names_of_the_model_in_memory(name: str) -> None:
     model_type, pairs, layout = saved_names.saved(name)
     config = {"model_type": model_type, "architectures": [name]}
@@ -86,3 +92,22 @@ def test_verify_knows_what_transformers_calls_the_tensors_of_a_model(name: str) 
     base = Base(layout, {"model_type": model_type})
     assert len(pairs) > 10
     assert {mine: base.find(mine, (layout[file].shape,)) for mine, file in pairs.items()} == pairs
+
+
+DETECTORS = [
+    "ConditionalDetrForObjectDetection",
+    "DetrForObjectDetection",
+    "RTDetrForObjectDetection",
+    "TableTransformerForObjectDetection",
+    "UperNetForSemanticSegmentation",
+]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_what_sees_is_fused_verified_and_extracted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that find objects in images, with a backbone of another type, and heads of classes with names of their own."""
+    monkeypatch.setattr(architectures, "passed", lambda model: set())
+    model = architectures.build(name)
+    model.save_pretrained(tmp_path / "base")
+    assert architectures.check_fuse(name, tmp_path) == "yes"
+    assert architectures.check_extract(name, tmp_path) == "yes"

@@ -56,6 +56,17 @@ def test_trained_ends_of_a_resized_vocabulary(name: str, ends: tuple[str, ...], 
     torch.testing.assert_close(found, logits(live), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["llama", "llama, tied", "gpt2", "llava"])
+def test_updates_of_a_resized_vocabulary_are_merged_by_the_names_of_the_base(name: str, tmp_path: Path) -> None:
+    """The base has fewer words than the updates of its ends, and the adapter has the weights that they are added to."""
+    base, ends = make(name, tmp_path / "base"), [MODELS[name].takes, MODELS[name].gives]
+    live = trained(name, base, tmp_path / "a", target=ends)
+    halves = ["--linear", "-w", "0.5", "-w", "0.5", "--base", str(base)]
+    assert run(["merge", str(tmp_path / "a"), str(tmp_path / "a"), *halves, "-o", str(tmp_path / "mean")]) == 0
+    found = fused(name, base, tmp_path / "mean", tmp_path / "out")
+    torch.testing.assert_close(found, logits(live), rtol=1e-5, atol=1e-5)
+
+
 def test_ends_that_peft_keeps_tied(tmp_path: Path) -> None:
     base = make("llama, tied", tmp_path / "base")
     tied = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}

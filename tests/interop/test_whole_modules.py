@@ -14,11 +14,15 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
+    Lfm2MoeConfig,
+    Lfm2MoeForCausalLM,
     Llama4ForCausalLM,
     Llama4TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
+    MixtralConfig,
+    MixtralForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
     ResNetConfig,
@@ -134,16 +138,68 @@ def test_a_head_that_files_call_otherwise() -> None:
     assert run(["verify", "fused", "--base", "base", "--adapter", "lora"]) == 0
 
 
-@pytest.mark.parametrize("saved", ["experts", "layers.1.mlp"])
-def test_all_experts_of_a_layer_saved_whole_are_refused_by_what_they_are(
-    saved: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = Qwen3MoeConfig(**TEXT, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
-    trained(Qwen3MoeForCausalLM(config), target_modules=["q_proj"], modules_to_save=[saved])
+MIXTURES = {
+    "qwen3_moe": (
+        Qwen3MoeForCausalLM,
+        Qwen3MoeConfig(**TEXT, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24),
+    ),
+    "mixtral": (MixtralForCausalLM, MixtralConfig(**TEXT, num_key_value_heads=2, num_local_experts=4)),
+    "lfm2_moe": (
+        Lfm2MoeForCausalLM,
+        Lfm2MoeConfig(
+            **TEXT,
+            num_key_value_heads=2,
+            moe_intermediate_size=24,
+            num_experts=4,
+            num_experts_per_tok=2,
+            num_dense_layers=1,
+            layer_types=["full_attention", "conv"],
+        ),
+    ),
+}
+"""Models whose files have each expert by itself, under names of their own, and whose layers have all in one parameter."""
+
+
+@pytest.mark.parametrize("saved", [["experts"], ["layers.1"], ["mlp", "feed_forward", "block_sparse_moe"]], ids=str)
+@pytest.mark.parametrize("kind", MIXTURES)
+@torch.no_grad()
+def test_all_experts_of_a_layer_saved_whole(kind: str, saved: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """PEFT saves one tensor of all; each expert of the base gets its rows of that. `block_sparse_moe` is `mlp` by another name."""
+    make, config = MIXTURES[kind]
+    adapted = trained(make(config), target_modules=r".*layers\.0\.self_attn\.[qk]_proj", modules_to_save=saved)
+    expected = adapted(IDS).logits
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    merge = ["merge", "lora", "lora", "--linear", "-w", "0.5", "-w", "0.5"]
+    assert run([*merge, "--base", "base", "-o", "mean"]) == 0
+    for loaded in (make.from_pretrained("fused"), PeftModel.from_pretrained(make.from_pretrained("base"), "mean")):
+        torch.testing.assert_close(loaded.eval()(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+    judges = [[judge, "fused", "--base", "base", "--adapter", "lora"] for judge in ("verify", "diagnose")]
+    assert [run(judge) for judge in judges] == [0, 0]
+    tensors = load_file("fused/model.safetensors")
+    one, other = (next(name for name in tensors if f"experts.{number}." in name) for number in (0, 1))
+    save_file(tensors | {one: tensors[other], other: tensors[one]}, "fused/model.safetensors", {"format": "pt"})
+    for judge in judges:
+        assert run(judge) == 8
+
+
+@pytest.mark.parametrize("change", ["number", "shape", "type"])
+def test_all_experts_that_are_not_those_of_the_base(change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    make, config = MIXTURES["qwen3_moe"]
+    trained(make(config), target_modules=["q_proj"], modules_to_save=["experts"])
+    file, path = Path("lora/adapter_model.safetensors"), Path("base/config.json")
+    cut = {"number": lambda each: each[:3], "shape": lambda each: each[:, :-2]}.get(change, lambda each: each)
+    parts = {name: cut(each) if each.ndim == 3 else each for name, each in load_file(file).items()}
+    save_file({name: each.contiguous() for name, each in parts.items()}, file, {"format": "pt"})
+    if change == "type":
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "remote"}))
     assert run(["fuse", "base", "lora", "-o", "fused"]) == 4
     told = capsys.readouterr().err
-    assert "full tensor of all experts, and the base has each of its 4 by itself" in told
-    assert "merge_and_unload" in told
+    if change == "type":
+        assert "how a model of type remote makes one of them is not known" in told
+        assert "merge_and_unload" in told
+    else:
+        assert "is a full tensor of all experts of shape" in told
+        assert "the base has 4 experts, each by itself, the first of them [32, 24]" in told
 
 
 LLAMA_4 = {"head_dim": 8, "intermediate_size_mlp": 48, "num_local_experts": 4, "interleave_moe_layer_step": 1}

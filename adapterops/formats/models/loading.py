@@ -111,14 +111,17 @@ class Loading:
 
 
 def loading(config: Mapping[str, Any] | None) -> Loading:
-    """How transformers loads the checkpoints of a model with this config: by its type, and those of the models in it."""
+    """How transformers loads the checkpoints of a model with this config: by its class, where that has renamings of its own,
+    or its type, and by those of the models in it.
+    """
     known = config or {}
     types = tuple(_types(known))
     backbone = known.get("backbone_config")
     chosen = backbone.get("model_type") if isinstance(backbone, Mapping) else None
     stated = known.get("architectures")
     tower = tower_of(stated[0]) if isinstance(stated, list) and stated else ""
-    return replace(_loading(types, str(chosen)), tower=tower) if types else Loading()
+    own = str(stated[0]) if isinstance(stated, list) and stated and stated[0] in table("RENAMES") else ""
+    return replace(_loading(types, str(chosen), own), tower=tower) if types else Loading()
 
 
 def tower_of(name: object) -> str:
@@ -152,9 +155,9 @@ def _all() -> tuple[Loading, ...]:
 
 
 @cache
-def _loading(types: tuple[str, ...], backbone: str) -> Loading:
+def _loading(types: tuple[str, ...], backbone: str, own: str = "") -> Loading:
     first, *inner = types
-    rules = list(table("RENAMES").get(first, ()))
+    rules = list(table("RENAMES").get(own or first, ()))
     places = table("PLACES").get(first, ())
     for each in inner:  # the first's rules have those of its default inner models
         if places and each == backbone:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import takewhile
 
+from adapterops.errors import InputError
 from adapterops.formats.models.architectures import FAMILIES
 
 WRAPPERS = {
@@ -91,3 +92,52 @@ def inner_name(name: str) -> str:
     """
     _, prefix, inner = f".{name}".partition(f".{'.'.join(PEFT)}.")
     return unwrapped(inner if prefix else name)
+
+
+def without_wrappers(names: Collection[str], own_class: bool = True) -> dict[str, str]:
+    """Tensor of a whole model as the model itself calls it → as it is called; both are the same where nothing is around it.
+
+    What no model has a module of is taken away: wrappers anywhere, and `module` and PEFT's prefix where every name begins
+    with it; of a class of transformers also under what name a trainer holds it (`model.model.layers`).
+
+    Args:
+        own_class: its class may be of another program, which may have a module of that name.
+
+    Raises:
+        InputError: two are one tensor then.
+
+    >>> without_wrappers(["module.model.layers.0._orig_mod.q.weight", "module.lm_head.weight"])
+    {'model.layers.0.q.weight': 'module.model.layers.0._orig_mod.q.weight', 'lm_head.weight': 'module.lm_head.weight'}
+    >>> without_wrappers(["model.model.layers.0.q.weight", "model.lm_head.weight"])["model.lm_head.weight"]
+    'model.lm_head.weight'
+    >>> without_wrappers(["model.model.layers.0.q.weight", "model.lm_head.weight"], own_class=False)["lm_head.weight"]
+    'model.lm_head.weight'
+    """
+    parts = {name: [part for part in name.split(".") if part not in WRAPPERS] for name in names}
+    while outer := next(
+        (each for each in AROUND_ALL if parts and all(_inside(own, each) for own in parts.values())), None
+    ):
+        parts = {name: own[len(outer) :] for name, own in parts.items()}
+    first = {own[0] if len(own) > 1 else "" for own in parts.values()}
+    while not own_class and len(first) == 1 and first <= OUTER and any(held(".".join(own)) for own in parts.values()):
+        parts = {name: own[1:] for name, own in parts.items()}
+        first = {own[0] if len(own) > 1 else "" for own in parts.values()}
+    found: dict[str, str] = {}
+    for name, each in parts.items():
+        other = found.setdefault(".".join(each), name)
+        if other != name:
+            raise InputError(
+                f"and {other} are one tensor of the model: what is around it in their names differs",
+                tensor=name,
+                hint="keep one of the two in the file, the one that was trained",
+                code="E-KEY",
+            )
+    return found
+
+
+AROUND_ALL = (["module"], PEFT)
+"""What all names of a whole model begin with, where something is around the model."""
+
+
+def _inside(parts: list[str], outer: list[str]) -> bool:
+    return parts[: len(outer)] == outer and len(parts) > len(outer)

@@ -112,9 +112,12 @@ def _all_saved(adapter: Adapter, base: Checkpoint) -> Adapter:
     missing = adapter.config.missing
     if not missing:
         return adapter
+    unseen = []
     there = [each for names in names_of(base.layout, base.config).values() for each in names]
     for module in missing:
         named = AdapterConfig(saved=(canonical(module),))
+        if any(named.replaced(canonical(tensor)) for tensor in adapter.full):
+            continue  # by another name: block_sparse_moe is the mlp of today
         if lost := next((tensor for tensor in there if named.replaced(canonical(tensor))), None):
             raise InputError(
                 f"modules_to_save names {module!r}, the base has {lost} there, and no tensor of the adapter belongs to that",
@@ -122,11 +125,13 @@ def _all_saved(adapter: Adapter, base: Checkpoint) -> Adapter:
                 hint="save the adapter again; or take the name out of modules_to_save, if that was not trained",
                 code="E-KEY",
             )
-    warnings.warn(
-        f"modules_to_save names {', '.join(missing)}, of which neither {name(adapter)} nor the base has a tensor",
-        AdapterWarning,
-        stacklevel=3,
-    )
+        unseen.append(module)
+    if unseen:
+        warnings.warn(
+            f"modules_to_save names {', '.join(unseen)}, of which neither {name(adapter)} nor the base has a tensor",
+            AdapterWarning,
+            stacklevel=3,
+        )
     return replace(adapter, config=replace(adapter.config, missing=()))
 
 

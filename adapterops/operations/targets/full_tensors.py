@@ -10,10 +10,10 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.errors import IncompatibleError, UnsupportedError
-from adapterops.formats.models.architectures import EXPERTS, WEIGHT
+from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.classifiers import classifier, is_head, is_of_head
 from adapterops.formats.models.loading import loading
-from adapterops.formats.models.naming import Names, canonical, namesakes
+from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import Ties, check_untied, says_tied, ties_of
 from adapterops.formats.models.vocabulary import (
     BIAS,
@@ -25,8 +25,8 @@ from adapterops.formats.models.vocabulary import (
     is_output,
     made_one,
 )
-from adapterops.operations.targets.misfits import MERGE
 from adapterops.operations.targets.token_rows import apart
+from adapterops.operations.targets.whole_experts import rows_of_experts
 from adapterops.storage.tensors import Spec
 
 Layout = Mapping[str, Spec]
@@ -36,7 +36,7 @@ Replaced = dict[str, tuple[str | None, str]]
 
 def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, tuple[str, str | None]]:
     """Full tensor of an adapter → the tensor whose place it takes, and the one of the base that has been that until
-    then; None for the head of a classifier, where the base is made into one.
+    then; None for the head of a classifier, where the base is made into one. Without those of `rows_of_experts`.
 
     Where the base has no tensor of its own for one, that is the one that it is tied to; None if there is none. Where what
     the base ties stays one weight, it takes the place of that one; so does a bias that is not announced.
@@ -48,7 +48,8 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
     missing = {canonical(end): (end, source) for end, source in ties.missing.items()}
     joint, known = one_weight(adapter, layout, config), classifier(config, adapter.config.fields) is not None
     found: dict[str, tuple[str, str | None]] = {}
-    whole = [full for full in adapter.full if full not in adapter.config.tokens]
+    divided = {full for full, _ in rows_of_experts(adapter, layout, config).values()}
+    whole = [full for full in adapter.full if full not in adapter.config.tokens and full not in divided]
     for full, names in namesakes(whole, layout, loading(config).renamed).items():
         shape = adapter.full[full].spec.shape
         follows = joint or (full.endswith(BIAS) and full in adapter.config.unannounced)
@@ -60,22 +61,10 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
             found[full] = full, None
         elif len(names) == 1 and (layout[names[0]].shape == shape or _resizes(shape, names[0], layout, known)):
             found[full] = names[0], names[0]
-        elif count := _single_experts(full, layout, config) if not names else 0:
-            raise UnsupportedError(
-                f"is a full tensor of all experts, and the base has each of its {count} by itself, which is not handled",
-                path=name(adapter),
-                tensor=full,
-                hint=MERGE,
-            )
         else:
             there = ", ".join(f"{name} {list(layout[name].shape)}" for name in names) or "nothing"
             raise _misfit(f"is a full tensor of shape {list(shape)}, and the base has {there} of that name", full)
     return found
-
-
-def _single_experts(full: str, layout: Layout, config: Config) -> int:
-    """How many experts the base has of a parameter that holds all, each by itself; 0 where it has none so."""
-    return Names(layout, config).experts(full) if EXPERTS in full.split(".") else 0
 
 
 def one_weight(adapter: Adapter, layout: Layout, config: Config) -> bool:

@@ -25,6 +25,7 @@ from adapterops.operations.targets.output_bias import output_biases
 from adapterops.operations.targets.shares import Modules, check_experts, shares
 from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import token_rows
+from adapterops.operations.targets.whole_experts import rows_of_experts
 
 
 def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) -> Targets:
@@ -61,6 +62,8 @@ def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) 
     for tensor, (start, full) in replaced.items():
         copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
         edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)
+    for tensor, (full, first) in rows_of_experts(adapter, layout, base.config).items():
+        edits[tensor] = replace(edits.get(tensor, Edit(tensor)), full=full, first=first)
     edits |= {tensor: Edit(tensor, words=count) for tensor, (_, count) in biases.items()}
     joint = one_weight(adapter, base.layout, base.config)
     for tensor, (start, rows) in token_rows(adapter, there, base.config, joint).items():

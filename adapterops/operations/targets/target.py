@@ -78,6 +78,7 @@ class Edit:
         start: the tensor of the base that it starts as: itself, for a new output embedding the input embedding, for the
             head of a new classifier none.
         full: the full tensor of the adapter that takes its place, if one does.
+        first: the row of `full` that it begins with, where that has the rows of other tensors, too.
         targets: the updates that are added then.
         copies: full tensors that have to be the same as `full`.
         rows: the rows of the adapter that take the place of some of its own, before updates are added.
@@ -87,6 +88,7 @@ class Edit:
     start: str | None
     full: str | None = None
     targets: tuple[Target, ...] = ()
+    first: int | None = None
     copies: tuple[str, ...] = ()
     rows: str | None = None
     words: int | None = None

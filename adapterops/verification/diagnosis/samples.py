@@ -161,7 +161,7 @@ class Subject:
     def full(self, wanted: Wanted) -> Stored | None:
         """The full tensor that should take the place of a tensor."""
         having = [each.adapter.full for each in self.witnesses if wanted.full in each.adapter.full]
-        return having[0][str(wanted.full)] if having else None
+        return wanted.trained(having[0][str(wanted.full)]) if having else None
 
     @cached_property
     def _tensors(self) -> Counter[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adapterops.formats.models.wrappers import AROUND, WRAPPERS, held, inner_name, unwrapped
+from adapterops.errors import InputError
+from adapterops.formats.models.wrappers import AROUND, WRAPPERS, held, inner_name, unwrapped, without_wrappers
 
 NAME = "model.layers.0.mlp.up_proj"
 PEFT = "base_model.model."
@@ -48,3 +49,32 @@ def test_what_models_have_around_their_layers(around: str) -> None:
 @pytest.mark.parametrize("around", ["transformer.model", "model.base_model", "model.model", "pretrained_model.model"])
 def test_what_trainers_hold_a_model_in(around: str) -> None:
     assert held(f"{around}.layers.0.q_proj")
+
+
+NAMES = ["model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight", "lm_head.weight"]
+
+
+@pytest.mark.parametrize("before", ["_orig_mod.", "module.", "module.module._orig_mod.", "module." + PEFT, PEFT])
+def test_what_is_around_a_whole_model_is_taken_away(before: str) -> None:
+    inside = [each.replace("layers.1.", "layers.1._fsdp_wrapped_module.") for each in NAMES]
+    assert without_wrappers([before + each for each in inside]) == {
+        name: before + each for name, each in zip(NAMES, inside, strict=True)
+    }
+
+
+@pytest.mark.parametrize("before", ["model.", "actor.", "policy_model."])
+def test_a_program_may_hold_a_model_in_a_class_of_its_own(before: str) -> None:
+    names = [before + each for each in NAMES]
+    assert without_wrappers(names) == {name: name for name in names}
+    assert list(without_wrappers(names, own_class=False)) == NAMES
+
+
+@pytest.mark.parametrize("names", [NAMES, ["module.a.weight", "b.weight"], ["module.weight", "module"], ["module"], []])
+def test_names_of_whole_models_stay(names: list[str]) -> None:
+    for own_class in (True, False):
+        assert list(without_wrappers(names, own_class)) == names
+
+
+def test_one_tensor_under_two_names_is_no_model() -> None:
+    with pytest.raises(InputError, match=r"module.lm_head.weight: and module._orig_mod.lm_head.weight are one tensor"):
+        without_wrappers(["module._orig_mod.lm_head.weight", "module.lm_head.weight"])

@@ -94,3 +94,15 @@ def test_what_an_adapter_is_called_in_its_names(names: list[str], adapters: set[
 def test_what_may_be_called_so_or_be_a_layer(names: list[str]) -> None:
     assert named(names) == set()
     assert doubtful(names) == names[0].split(".")[2]
+
+
+@pytest.mark.parametrize(
+    "module", ["funnel.encoder.blocks.0.0.attention.v_head", "value_head", "layers.0.value_head.dense"]
+)
+def test_lora_on_a_layer_called_like_a_value_head(module: str) -> None:
+    """Funnel's attention calls the layer of its values so."""
+    assert parse(f"base_model.model.{module}.lora_A.weight") == Key(
+        module, "lora_A", "base_model.model.", end=".weight"
+    )
+    with pytest.raises(UnsupportedError, match="is the value head of a critic"):
+        parse("v_head.summary.weight")
