@@ -76,7 +76,8 @@ SPELLINGS = (
     "DoRA: magnitude", "DoRA: lora_magnitude_vector", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
     "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner of 2024", "XLabs",
     "B-LoRA of 2024", "a wrapper of training before blocks", "DiffSynth's Flux",
-    "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "lora_B.bias next to an alpha", "lora_up.bias", "Z-Image: each update twice", "down and up in Comfy's names",
+    "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "Z-Image: each update twice", "down and up in Comfy's names",
+    "lora_B.bias next to an alpha", "lora_up.bias",
 )  # fmt: skip
 """Names and scales that are read, and written otherwise."""
 
