@@ -177,6 +177,17 @@ def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> 
     )
 
 
+def biased(key: str, up: str, scale: float) -> Layout:
+    """LoRA with a bias, which has the scale of its module."""
+    module, bias = "transformer_blocks.0.attn.to_q", random(16)
+    tensors = pair(key, up=f"{up}.weight", down=PEFT_DOWN if up == "lora_B" else DOWN)
+    changes = {f"{module}.weight": product(tensors, scale), f"{module}.bias": scale * bias.double()}
+    alpha = {f"{key}.alpha": torch.tensor(4 * scale)} if scale != 1 else {}
+    return Layout(
+        {**tensors, f"{key}.{up}.bias": bias, **alpha}, {f"{module}.weight": LINEAR, f"{module}.bias": (16,)}, changes
+    )
+
+
 def prefixed(prefix: str, module: str, flat: bool = False, **options: Any) -> Layout:
     name = module.replace(".", "_") if flat else module
     return of_linear(f"{prefix}{name}", module, **options)
@@ -742,6 +753,13 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
         tuple(f"lora_prior_unet_down_blocks_1_5_attention_to_{each}" for each in "qkv"),
         8,
     ),
+    "lora_B.bias, a bias of LoRA": lambda: biased("transformer.transformer_blocks.0.attn.to_q", "lora_B", 1.0),
+    "lora_B.bias next to an alpha": lambda: biased("diffusion_model.transformer_blocks.0.attn.to_q", "lora_B", 0.5),
+    "lora_up.bias": lambda: biased("lora_unet_transformer_blocks_0_attn_to_q", "lora_up", 0.5),
+    "lora_B.bias whose module is not there": lambda: refused(
+        "whose module is not in the file",
+        {**pair(f"transformer.{Q}", **PEFT), "transformer.proj_out.lora_B.bias": random(16)},
+    ),
     "OFT of LyCORIS": lambda: refused("OFT", {f"{K}.oft_blocks": random(4, 4, 4), f"{K}.alpha": torch.tensor(1e-3)}),
     "BOFT of LyCORIS": lambda: refused("BOFT", {f"{K}.oft_blocks": random(2, 4, 4, 4), f"{K}.rescale": random(16, 1)}),
     "OFT of OneTrainer": lambda: refused("OFT", {f"{K}.oft_R.weight": random(4, 6)}),
@@ -797,9 +815,6 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     ),
     "a bundled textual inversion": lambda: refused(
         "textual inversion", {**pair(K), "bundle_emb.word.string_to_param.*": random(2, 12)}
-    ),
-    "a LoRA bias": lambda: refused(
-        "bias", {**pair(f"diffusion_model.{Q}", **PEFT), f"diffusion_model.{Q}.lora_B.bias": random(16)}
     ),
     "lora_down.bias": lambda: refused("bias", {**pair(K), f"{K}.lora_down.bias": random(4)}),
     "IP-Adapter with LoRA in it": lambda: refused(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.adapters.proof import Image, image
+from adapterops.adapters.proof import Exact, Image, bits, image
 from adapterops.arrays.dtypes import WIDE
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError, at
@@ -30,7 +31,7 @@ class Factors(NamedTuple):
     norm: float | None
     error: float
     rounding: float
-    image: Image
+    image: Image | Exact
 
 
 def as_stored(adapter: Adapter, arranged: Arrangement, norms: bool = True) -> Callable[[str], Factors]:
@@ -57,10 +58,20 @@ def factored(adapter: Adapter, arranged: Arrangement, exact: bool, norms: bool =
         IncompatibleError: a number does not fit the dtype of the output.
     """
     dtypes = arranged.of_modules()
+    alone = {modules[0] for modules in arranged.groups.values() if len(modules) == 1}
+
+    def again(module: str) -> Image:
+        """That of what was to be written, from what it is computed of."""
+        update: LowRank = adapter.updates[module].lowrank()
+        return image(update)
 
     def factors(module: str) -> Factors:
         with at(tensor=module):
-            return _factors(module, adapter.updates[module], adapter.layout[module], dtypes[module], exact, norms)
+            update, layout = adapter.updates[module], adapter.layout[module]
+            if module in alone and not norms and (stored := _as_read(update, layout, dtypes[module])):
+                seen = Exact(bits(*stored, dtypes[module]), partial(again, module))
+                return Factors(module, *stored, None, 0.0, 0.0, seen)
+            return _factors(module, update, layout, dtypes[module], exact, norms)
 
     return factors
 
@@ -84,6 +95,18 @@ def _factors(module: str, update: Linear, layout: Layout, dtypes: tuple[str, str
     return Factors(module, *stored, norm, found.error, distance / norm if distance else 0.0, seen)
 
 
+def _as_read(update: Linear, layout: Layout, dtypes: tuple[str, str]) -> tuple[Array, Array] | None:
+    """A and B as they are stored, where that is how they were read, but for a scale that is a power of two; None where they
+    are computed, or are zero.
+    """
+    from adapterops.updates.lowrank import LowRank
+
+    if not isinstance(update, LowRank) or update.as_in_file() is None or update.error or update.rank > layout.rank:
+        return None
+    stored = _same(update, dtypes)
+    return stored if stored and all(each.any() for each in stored) else None
+
+
 def _same(found: LowRank, dtypes: tuple[str, str]) -> tuple[Array, Array] | None:
     """A and B as they are stored, where no number of them changes, and so no entry of the update."""
     from adapterops.arrays.floats import exactly
@@ -105,7 +128,7 @@ def _multiplied(found: LowRank, role: str, dtype: str, scale: float) -> Array | 
     from adapterops.arrays.powers import multiplied
 
     stored = found.stored(role, dtype)
-    if stored is None or stored is getattr(found, role):  # numbers that are stored as they are computed with
+    if stored is None or dtype in ("F32", "F64"):  # numbers that are stored as they are computed with
         return None
     return multiplied(stored, dtype, scale)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.doubled import without_doubles
@@ -19,9 +18,10 @@ from adapterops.provenance.history import Source
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Stored
+from adapterops.updates.kinds import KINDS
 
 if TYPE_CHECKING:
-    from adapterops.updates.lowrank import AsRead
+    from adapterops.updates.lowrank import AsStored
     from adapterops.updates.protocol import Array, Update
 
 HELD = 8
@@ -55,32 +55,37 @@ def open_adapter(
 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
 
-    def read(name: str, rows: tuple[int, int] | None = None, kernel: bool = False) -> AsRead:
-        from adapterops.arrays.floats import widened
-        from adapterops.updates.lowrank import AsRead
+    def stored(name: str, rows: tuple[int, int] | None = None, kernel: bool = False) -> AsStored:
+        from adapterops.updates.lowrank import AsStored
 
-        stored = _finite(Stored(files.file, name), allow_nonfinite, rows)
-        stored = _matrix(stored) if kernel else stored
-        return AsRead(widened(stored, dtypes[name], Scratch()), stored, dtypes[name])
+        found = _finite(Stored(files.file, name), allow_nonfinite, rows)
+        return AsStored(_matrix(found) if kernel else found, dtypes[name])
+
+    def read(*which: Any) -> Array:
+        from adapterops.arrays.floats import widened
+
+        return widened(*stored(*which), Scratch())
 
     read_once = lru_cache(HELD)(read)
 
     def compute(module: str) -> Update:
-        parts = files.modules[module]
+        parts, scale = files.modules[module], files.scalings[module].scale
         if parts.experts == 1 or parts.rows:
-            found = {role: read(name, parts.rows.get(role), bool(parts.kernel)) for role, name in parts.tensors.items()}
-            arrays = {role: each.numbers for role, each in found.items()}
+            place = {role: (name, parts.rows.get(role), bool(parts.kernel)) for role, name in parts.tensors.items()}
+            if parts.kind is KINDS["LoRA"]:
+                from adapterops.updates.lowrank import LowRank
+
+                A, B = stored(*place["lora_A"]), stored(*place["lora_B"])
+                return LowRank.held(A.T, B.T, scale) if parts.transposed else LowRank.held(B, A, scale)
+            arrays = {role: read(*each) for role, each in place.items()}
         else:
-            found, rank = {}, files.scalings[module].rank
+            rank = files.scalings[module].rank
             rows = parts.expert * rank, (parts.expert + 1) * rank
-            arrays = {
-                "lora_A": read(parts.A, rows).numbers,
-                "lora_B": read_once(parts.B).numbers[:, parts.expert :: parts.experts].copy(),
-            }
+            mine = read_once(parts.B)[:, parts.expert :: parts.experts].copy()
+            arrays = {"lora_A": read(parts.A, rows), "lora_B": mine}
         if parts.transposed:
             arrays |= {"lora_A": arrays["lora_B"].T, "lora_B": arrays["lora_A"].T}
-        update = parts.kind.build(arrays, files.scalings[module].scale)
-        return _as_read(update, found)
+        return parts.kind.build(arrays, scale)
 
     adapter = Adapter(
         Lazy(layout, compute),
@@ -92,17 +97,6 @@ def open_adapter(
         files.interleaved,
     )
     return without_doubles(adapter) if files.config.format in OF_IMAGES else adapter
-
-
-def _as_read(update: Update, found: Mapping[str, AsRead]) -> Update:
-    """The same update, which knows its arrays as the file has them."""
-    from adapterops.updates.lowrank import LowRank
-
-    if not isinstance(update, LowRank):
-        return update
-    return replace(
-        update, as_read=tuple(each for each in found.values() if each.numbers is update.A or each.numbers is update.B)
-    )
 
 
 def _matrix(array: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from functools import lru_cache
 from math import isfinite
@@ -15,6 +15,7 @@ from adapterops.errors import AdapterOpsError
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.diffusion.written import of_clip
 from adapterops.linalg.factor import reduced
+from adapterops.storage.writer import rows_of
 from adapterops.updates.lowrank import LowRank
 
 if TYPE_CHECKING:
@@ -56,6 +57,60 @@ class Image(NamedTuple):
         if ordered:
             return float(np.linalg.norm(self.values - other.values))
         return max(abs(self.size - other.size), abs(self.total - other.total))
+
+
+class Exact(NamedTuple):
+    """An update whose factors are stored without a change: by their bits, which no other factors have, and by its image, where
+    the file turns out to have it in another form.
+    """
+
+    bits: Bits
+    image: Callable[[], Image]
+
+
+Bits = tuple[float, tuple[str, str], tuple[int, int], tuple[int, int]]
+"""Scale, dtypes, shape, and what tells the bits of A and of B."""
+
+
+def bits(A: Array, B: Array, dtypes: tuple[str, str], scale: float = 1.0) -> Bits:
+    """Of factors as they are stored."""
+    return scale, dtypes, (len(B), A.shape[1]), (fingerprint(A), fingerprint(B))
+
+
+def _held(update: Any) -> Bits | None:
+    """The same of an update that was read, where it has its factors as the file has them."""
+    if not isinstance(update, LowRank) or not (held := update.as_in_file()):
+        return None
+    B, A = held
+    return bits(A.stored, B.stored, (A.dtype, B.dtype), update.scale)
+
+
+def fingerprint(stored: Array) -> int:
+    """A number that tells bits: the sum of their words of 64 bits, each times a random odd number, chunk by chunk as the
+    digits of another. Two arrays of one shape that differ have the same with probability 2^-32 at most.
+    """
+    import numpy as np
+
+    data = np.ascontiguousarray(rows_of(stored)).reshape(-1).view(np.uint8)
+    words, weights, total = data[: len(data) - len(data) % 8].view(np.uint64), _weights(), 0
+    for begin in range(0, len(words), WORDS):
+        part = words[begin : begin + WORDS]
+        mixed = part ^ (
+            part >> np.uint64(32)
+        )  # of a product with 2^63 the last bit alone counts: that bit is lower, too
+        total = (total * FACTOR + int(np.dot(mixed, weights[: len(part)]))) % PRIME
+    return (total * FACTOR + int.from_bytes(data[len(words) * 8 :].tobytes(), "little")) % PRIME
+
+
+WORDS, FACTOR, PRIME = 1 << 13, 0x9E3779B97F4A7C15, 2**89 - 1
+
+
+@lru_cache(1)
+def _weights() -> Array:
+    import numpy as np
+
+    found: Array = np.random.default_rng(1).integers(0, 2**63, WORDS, np.uint64) * np.uint64(2) + np.uint64(1)
+    return found
 
 
 def image(update: LowRank, distance: float = 0.0) -> Image:
@@ -121,7 +176,7 @@ def _times(matrix: Array, x: Array) -> Array:
     return found
 
 
-def prove(written: Adapter, images: Mapping[str, Image], how: Execution = DEFAULT) -> float:
+def prove(written: Adapter, images: Mapping[str, Image | Exact], how: Execution = DEFAULT) -> float:
     """About the largest ‖ΔW x - ΔW' x‖ / ‖ΔW x‖ over all modules, ΔW' being what is read from the file.
 
     Args:
@@ -140,7 +195,7 @@ def prove(written: Adapter, images: Mapping[str, Image], how: Execution = DEFAUL
         return max(distances, default=0.0)
 
 
-def norms(written: Adapter, images: Mapping[str, Image], modules: Iterable[str]) -> dict[str, float]:
+def norms(written: Adapter, images: Mapping[str, Image | Exact], modules: Iterable[str]) -> dict[str, float]:
     """‖ΔW‖_F of some of the modules that were to be written, as they are read from the file."""
     names = _names(written, images)
     return {module: _read(written, names[module]).norm() for module in modules}
@@ -151,8 +206,12 @@ def _read(written: Adapter, name: str) -> LowRank:
     return update.lowrank() or reduced(update, written.layout[name].rank, exact=True)
 
 
-def _moved(written: Adapter, name: str, expected: Image, module: str) -> float:
+def _moved(written: Adapter, name: str, expected: Image | Exact, module: str) -> float:
     """‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of one module, which the file calls `name`; 0 of numbers that are not finite."""
+    if isinstance(expected, Exact):
+        if _held(written.updates[name]) == expected.bits:
+            return 0.0
+        expected = expected.image()
     ordered, found = name not in written.interleaved, _read(written, name)
     moved = expected.distance(seen(found), ordered)
     if moved > expected.within and written.config.reversed:  # extracted in the sides that PEFT takes it for
@@ -164,7 +223,7 @@ def _moved(written: Adapter, name: str, expected: Image, module: str) -> float:
     return moved / expected.size if expected.size else 0.0
 
 
-def _names(written: Adapter, images: Mapping[str, Image]) -> dict[str, str]:
+def _names(written: Adapter, images: Mapping[str, Image | Exact]) -> dict[str, str]:
     """What the file calls each module."""
     if images.keys() == written.layout.keys():
         return {module: module for module in images}

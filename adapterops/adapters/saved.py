@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.factors import Factors
-from adapterops.adapters.proof import Image
+from adapterops.adapters.proof import Exact, Image
 from adapterops.errors import AdapterOpsError, count
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
@@ -70,7 +70,7 @@ class Found:
         self._modules: dict[str, Kept] = {}
         self._errors: dict[str, float] = {}
         self.ranks: dict[str, int] = {}
-        self.images: dict[str, Image] = {}
+        self.images: dict[str, Image | Exact] = {}
 
     def tensors(self, results: Iterable[Factors]) -> Iterator[tuple[str, Array]]:
         """The tensors of each group, by name, once all its modules are there; none for one of rank 0."""

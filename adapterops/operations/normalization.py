@@ -70,6 +70,8 @@ def normalize(adapter: Adapter) -> Adapter:
         from adapterops.linalg.factor import reduced
 
         found = reduced(update, adapter.layout[module].rank)
+        if found.rank == rank:
+            return found
         A, B = padded(found.A, found.B, rank)
         return replace(found, A=A, B=B)
 

@@ -138,7 +138,7 @@ def write_safetensors(
                 size > most for size, most in zip(tensor.shape, largest, strict=True)
             ):
                 raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
-            file.write(_rows(tensor).data)
+            file.write(rows_of(tensor).data)
             written[name] = Spec(dtype, tuple(tensor.shape))
         file.truncate(file.tell())
         if callable(metadata):
@@ -154,7 +154,7 @@ def write_safetensors(
     check_written(path, written, known)
 
 
-def _rows(tensor: Array) -> Array:
+def rows_of(tensor: Array) -> Array:
     """The same numbers, in the order in which they are stored."""
     from adapterops.arrays.floats import transposed
 

@@ -12,7 +12,7 @@ import numpy as np
 from adapterops.arrays.floats import numbers
 from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
-from adapterops.updates.layout import DIFFERENCE
+from adapterops.updates.layout import DIFFERENCE, LORA_BIAS
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Part, change_by_rows, norm
 from adapterops.updates.sums import added, added_to
@@ -115,7 +115,7 @@ def _measure_bias(shapes: Mapping[str, Shape]) -> Measure:
 KINDS.add(
     "bias",
     Kind(
-        "a bias of LoRA",
+        LORA_BIAS,
         {BIAS: ".bias"},
         _measure_bias,
         lambda arrays, scale: Dense(np.atleast_2d(arrays[BIAS])) * scale,

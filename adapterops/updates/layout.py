@@ -14,6 +14,9 @@ TILE = 200_000
 DIFFERENCE = "a full difference"
 """The kind that is stored entry by entry."""
 
+LORA_BIAS = "a bias of LoRA"
+"""The kind that is added to the bias of a layer, times the scale of its LoRA."""
+
 DORA, MAGNITUDE = "DoRA", "a magnitude vector of DoRA"
 """The kind that gives the sum of weight and update lengths of its own, and the vector of these by itself."""
 

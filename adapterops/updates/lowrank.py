@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adapterops.arrays.finite import all_finite
-from adapterops.arrays.floats import numbers
+from adapterops.arrays.floats import numbers, widened
+from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError, InputError, ShapeError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows
@@ -38,6 +39,17 @@ class AsRead(NamedTuple):
     dtype: str
 
 
+class AsStored(NamedTuple):
+    """Numbers as a file has them, in a dtype: what becomes a factor when its numbers are asked for."""
+
+    stored: Array
+    dtype: str
+
+    @property
+    def T(self) -> AsStored:
+        return AsStored(self.stored.T, self.dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class LowRank:
     """A weight update kept factored: ΔW = scale · B @ A.
@@ -50,6 +62,7 @@ class LowRank:
 
     `as_read` are arrays that B and A may be, as a file has them: what is written in the dtype that it was read in need
     not be converted. It counts for the very array that was read; one that was computed of it is another.
+    A factor that is given `AsStored` is widened when its numbers are asked for, and not before.
 
     >>> one = LowRank(np.array([[1.0], [2.0]]), np.array([[3.0, 0.0]]), scale=2.0)
     >>> (one + 0.5 * one).dense()
@@ -63,26 +76,60 @@ class LowRank:
     error: float = 0.0
     as_read: tuple[AsRead, ...] = field(default=(), repr=False)
     _products: dict[Any, Callable[[slice, Array], Array]] = field(default_factory=dict, init=False, repr=False)
+    _stored: dict[str, AsStored] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for role in ("B", "A"):
-            object.__setattr__(self, role, numbers(getattr(self, role))[0])
-        if self.B.ndim != 2 or self.A.ndim != 2 or self.B.shape[1] != self.A.shape[0]:
-            raise ShapeError(f"B {tuple(self.B.shape)} and A {tuple(self.A.shape)} do not share a rank")
+            given: Any = self.__dict__[role]
+            if isinstance(given, AsStored):
+                self._stored[role] = given
+                object.__delattr__(self, role)  # until `__getattr__` is asked for it
+            else:
+                object.__setattr__(self, role, numbers(given)[0])
+        B, A = self._sides("B"), self._sides("A")
+        if len(B) != 2 or len(A) != 2 or B[1] != A[0]:
+            raise ShapeError(f"B {B} and A {A} do not share a rank")
+
+    @classmethod
+    def held(cls, B: AsStored, A: AsStored, scale: float) -> LowRank:
+        """The same of what a file has, which is widened when numbers are asked for."""
+        up: Any = B
+        down: Any = A
+        return cls(up, down, scale)
+
+    def __getattr__(self, role: str) -> Any:
+        """A factor that is not widened yet."""
+        held = self.__dict__.get("_stored", {}).get(role)
+        if held is None:
+            raise AttributeError(role)
+        found = widened(held.stored, held.dtype, Scratch())
+        object.__setattr__(self, "as_read", (*self.as_read, AsRead(found, *held)))
+        object.__setattr__(self, role, found)
+        return found
+
+    def _sides(self, role: str) -> tuple[int, ...]:
+        held = self._stored.get(role)
+        return tuple((self.__dict__[role] if held is None else held.stored).shape)
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.B.shape[0], self.A.shape[1]
+        return self._sides("B")[0], self._sides("A")[1]
 
     def stored(self, role: str, dtype: str) -> Array | None:
         """B or A as it is stored in a file in this dtype, without its scale; None where no file has it so."""
+        held = self._stored.get(role)
+        if held is not None:
+            return held.stored if held.dtype == dtype else None
         numbers = getattr(self, role)
         return next((each.stored for each in self.as_read if each.numbers is numbers and each.dtype == dtype), None)
 
+    def as_in_file(self) -> tuple[AsStored, AsStored] | None:
+        """B and A as a file has them, where both are."""
+        return (self._stored["B"], self._stored["A"]) if len(self._stored) == 2 else None
+
     @property
     def rank(self) -> int:
-        rank: int = self.B.shape[1]
-        return rank
+        return self._sides("B")[1]
 
     @property
     def dtype(self) -> np.dtype[Any]:

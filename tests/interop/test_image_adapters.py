@@ -125,6 +125,15 @@ def of_diffusers() -> dict[str, Any]:
     return tensors
 
 
+def with_biases() -> dict[str, Any]:
+    """LoRA whose layers have biases, too: `lora_bias` of PEFT, which diffusers tells by the names."""
+    tensors = of_diffusers()
+    biases = {
+        key.replace("B.weight", "B.bias"): 0.1 * torch.randn(len(each)) for key, each in tensors.items() if "B" in key
+    }
+    return tensors | biases
+
+
 def with_diffusers(model: Any, adapter: Path) -> Any:
     """A model with an adapter that is merged, found as cards say: `load_lora_weights(FOLDER, weight_name=FILE)`."""
     mixin = diffusers.loaders.FluxLoraLoaderMixin
@@ -135,7 +144,7 @@ def with_diffusers(model: Any, adapter: Path) -> Any:
     return model
 
 
-@pytest.mark.parametrize("make", [kohya_flux, xlabs, of_diffusers])
+@pytest.mark.parametrize("make", [kohya_flux, xlabs, of_diffusers, with_biases])
 @pytest.mark.filterwarnings("ignore")
 def test_flux_as_diffusers_loads_it(tmp_path: Path, make: Any) -> None:
     model = flux(tmp_path / "base")
@@ -169,6 +178,23 @@ def test_diffusers_loads_what_is_written(tmp_path: Path, form: str, make: Any) -
     full = {name: each - before[name] for name, each in fused(tmp_path, tmp_path / "a.safetensors", "--force").items()}
     for name, each in found.items():
         torch.testing.assert_close(each, before[name] + 0.5 * full[name], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_biases_are_written_for_diffusers(tmp_path: Path) -> None:
+    """Half of an adapter: its biases are half, too, and ComfyUI's format has them as differences."""
+    model = flux(tmp_path / "base")
+    save_file(with_biases(), tmp_path / "a.safetensors")
+    for form in ("diffusers", "comfy"):
+        line = ["merge", str(tmp_path / "a.safetensors"), "-w", "0.5", "--format", form, "-o", str(tmp_path / form)]
+        assert run(line) == 0
+    before, file = load_file(tmp_path / "base" / BASE), tmp_path / "diffusers" / FILES["diffusers"]
+    found = fused(tmp_path, file)
+    assert not torch.equal(found["transformer_blocks.0.attn.to_q.bias"], before["transformer_blocks.0.attn.to_q.bias"])
+    agree(with_diffusers(model, file), found, before)
+    other = fused(tmp_path, tmp_path / "comfy" / "lora.safetensors", "--force")
+    for name, each in found.items():
+        torch.testing.assert_close(other[name], each)
 
 
 @pytest.mark.parametrize("first", ["kohya", "diffusers"])

@@ -239,7 +239,19 @@ HUNYUAN_DIT = {
     "blocks.0.mlp.fc1": ("blocks.0.ff.net.0.proj",),
     "blocks.0.mlp.fc2": ("blocks.0.ff.net.2",),
     "blocks.0.default_modulation.1": ("blocks.0.norm1.linear",),
+    "blocks.21.skip_linear": ("blocks.21.skip_linear",),
+    "x_embedder.proj": ("pos_embed.proj",),
+    "t_embedder.mlp.0": ("time_extra_emb.timestep_embedder.linear_1",),
+    "t_embedder.mlp.2": ("time_extra_emb.timestep_embedder.linear_2",),
+    "extra_embedder.0": ("time_extra_emb.extra_embedder.linear_1",),
+    "extra_embedder.2": ("time_extra_emb.extra_embedder.linear_2",),
+    "mlp_t5.0": ("text_embedder.linear_1",),
+    "mlp_t5.2": ("text_embedder.linear_2",),
+    "pooler.q_proj": ("time_extra_emb.pooler.q_proj",),
+    "pooler.c_proj": ("time_extra_emb.pooler.c_proj",),
+    "final_layer.linear": ("proj_out",),
 }
+"""Names by the authors, and in diffusers: as the script of diffusers converts a checkpoint of theirs."""
 
 
 def test_hunyuan_dit(tmp_path: Path) -> None:

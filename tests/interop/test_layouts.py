@@ -77,6 +77,7 @@ SPELLINGS = (
     "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner of 2024", "XLabs",
     "B-LoRA of 2024", "a wrapper of training before blocks", "DiffSynth's Flux",
     "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "Z-Image: each update twice", "down and up in Comfy's names",
+    "lora_B.bias next to an alpha", "lora_up.bias",
 )  # fmt: skip
 """Names and scales that are read, and written otherwise."""
 
@@ -144,5 +145,13 @@ def test_what_is_normalized_is_fine_once_it_is_converted(
 
 
 ENCODERS = ("text_model.", "encoder.block.")
-NO_LORA = ("diff_b", "diff_m", "w_norm", "b_norm", "Stable Cascade: q, k and v into in_proj_weight")
+NO_LORA = (
+    "lora_B.bias",
+    "lora_up.bias",
+    "diff_b",
+    "diff_m",
+    "w_norm",
+    "b_norm",
+    "Stable Cascade: q, k and v into in_proj_weight",
+)
 """Differences of what is no layer's matrix; and PEFT's LoRA on a MultiheadAttention of torch."""

@@ -31,7 +31,7 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Entry, Spec, Stored, TensorFile, no_numbers
-from adapterops.updates.layout import BY_OUTPUTS, DIFFERENCE, Layout, magnitudes_of
+from adapterops.updates.layout import BY_OUTPUTS, DIFFERENCE, LORA_BIAS, Layout, magnitudes_of
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -91,7 +91,7 @@ class Diffusion:
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
     ) -> Arrangement:
         """Factors, and an alpha that is the rank, so that the scale is 1; diffusers has none, and takes that for 1, too. What
-        has no factors, a difference of a whole tensor or a magnitude vector of DoRA, is one tensor.
+        has no factors, a difference of a whole tensor, a bias of LoRA or a magnitude vector of DoRA, is one tensor.
         """
         _check_held(layout, config, full, self.name)
         own = {module: self._stored(module, each) for module, each in layout.items()}
@@ -134,6 +134,8 @@ class Diffusion:
 
     def _stored(self, module: str, layout: Layout) -> dict[str, tuple[int, ...]]:
         """The tensors that a module is, and the largest that they can be: A and B, or one."""
+        if layout.kind == LORA_BIAS and self.name == "diffusers":
+            return {f"{in_pipeline(module.removesuffix('.bias'))}.lora_B.bias": (layout.shape[1],)}
         if self._single(layout):
             name, shape = single(module, layout, NAMED[self.name])
             return {name: shape}
@@ -167,7 +169,7 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
             hint="--to peft, mlx and gguf are for language models",
         )
     single = {module for module, each in layout.items() if each.dense and each.shape[0] == 1}
-    vectors = sorted(single - magnitudes_of(layout).keys())
+    vectors = sorted(each for each in single - magnitudes_of(layout).keys() if layout[each].kind != LORA_BIAS)
     differences = {**dict.fromkeys(vectors, "a vector"), **of_no_layer(layout)} if name == "diffusers" else {}
     cannot = {
         **{module: f"a difference of {what}" for module, what in differences.items()},

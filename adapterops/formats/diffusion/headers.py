@@ -48,7 +48,7 @@ def room(metadata: Mapping[str, str], ranks: Mapping[str, int]) -> int:
         **dict.fromkeys(DIMENSIONS, "Dynamic"),
         **{name: "0" * size for name, size in HASHES.items()},
     }
-    return len(json_text({"__metadata__": {"format": "pt", **every, **_patterns(ranks, 0, dora=True)}}))
+    return len(json_text({"__metadata__": {"format": "pt", **every, **_patterns(ranks, 0, ["use_dora", "lora_bias"])}}))
 
 
 def of_kohya(metadata: Mapping[str, str], ranks: Mapping[str, int], tensors: Tensors) -> dict[str, str]:
@@ -69,12 +69,13 @@ def of_comfy(metadata: Mapping[str, str], ranks: Mapping[str, int], tensors: Ten
 
 
 def of_diffusers(metadata: Mapping[str, str], ranks: Mapping[str, int], tensors: Tensors) -> dict[str, str]:
-    """The header of a file of diffusers: ranks that differ, and DoRA, are said to PEFT, which else
-    divides one alpha by each and takes no magnitude vectors.
+    """The header of a file of diffusers: ranks that differ, DoRA and biases are said to PEFT, which else
+    divides one alpha by each, and takes no magnitude vectors and no biases.
     """
     most = max(ranks.values())
-    dora = any(name.endswith(BY_OUTPUTS) for name in tensors.layout)
-    patterns = _patterns(ranks, most, dora) if dora or len(set(ranks.values())) > 1 else {}
+    ends = {"use_dora": BY_OUTPUTS, "lora_bias": ".lora_B.bias"}
+    found = [field for field, end in ends.items() if any(name.endswith(end) for name in tensors.layout)]
+    patterns = _patterns(ranks, most, found) if found or len(set(ranks.values())) > 1 else {}
     return {"format": "pt", **metadata, **patterns}
 
 
@@ -82,8 +83,10 @@ WRITTEN = {"kohya": of_kohya, "comfy": of_comfy, "diffusers": of_diffusers}
 """The header of a format, by what was kept of another, the rank of every module by its name there, and the tensors."""
 
 
-def _patterns(ranks: Mapping[str, int], most: int, dora: bool) -> dict[str, str]:
-    """What diffusers hands over to PEFT's LoraConfig, for each component of a pipeline: alpha is the rank."""
+def _patterns(ranks: Mapping[str, int], most: int, further: Collection[str]) -> dict[str, str]:
+    """What diffusers hands over to PEFT's LoraConfig, for each component of a pipeline: alpha is the rank, and the `further`
+    fields are true.
+    """
     fields: dict[str, object] = {}
     for component in sorted({name.partition(".")[0] for name in ranks}):
         own = {name.partition(".")[2]: rank for name, rank in ranks.items() if name.startswith(f"{component}.")}
@@ -92,7 +95,7 @@ def _patterns(ranks: Mapping[str, int], most: int, dora: bool) -> dict[str, str]
             "rank_pattern": others,
             "alpha_pattern": others,
             "target_modules": sorted(own),
-            **({"use_dora": True} if dora else {}),
+            **dict.fromkeys(further, True),
         }
         fields |= {f"{component}.{key}": value for key, value in {"r": most, "lora_alpha": most, **named}.items()}
     return {EMBEDDED: json.dumps(fields, sort_keys=True)}

@@ -125,6 +125,18 @@ MODELS = {
             "blocks_#_mlp_fc1": "blocks_#_ff_net_0_proj",
             "blocks_#_mlp_fc2": "blocks_#_ff_net_2",
             "blocks_#_default_modulation_1": "blocks_#_norm1_linear",
+            **{
+                f"blocks_#_attn{number}_{each}_norm": f"blocks_#_attn{number}_norm_{each}"
+                for number in (1, 2)
+                for each in "qk"
+            },
+            "t_embedder_mlp_0": "time_extra_emb_timestep_embedder_linear_1",
+            "t_embedder_mlp_2": "time_extra_emb_timestep_embedder_linear_2",
+            "extra_embedder_0": "time_extra_emb_extra_embedder_linear_1",
+            "extra_embedder_2": "time_extra_emb_extra_embedder_linear_2",
+            "mlp_t5_0": "text_embedder_linear_1",
+            "mlp_t5_2": "text_embedder_linear_2",
+            **{f"pooler_{each}_proj": f"time_extra_emb_pooler_{each}_proj" for each in "qkvc"},
         },
         [
             parts("blocks_#_attn1_Wqkv", "blocks_#_attn1_"),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from adapterops.errors import InputError
 from adapterops.formats.diffusion.flat import DENOISER, flat, without_part
 from adapterops.formats.peft.header import ALPHAS, entries, of_each, packed
+from adapterops.formats.peft.keys import BIAS
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number
 from adapterops.storage.tensors import TensorFile
@@ -15,7 +16,8 @@ from adapterops.storage.tensors import TensorFile
 def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float | None) -> dict[str, Scaling]:
     """alpha over rank of every module; where no alpha is stated, or 0, it is the rank.
 
-    What has no rank to divide by (a difference, LoKr of whole matrices) is as it is stored: 1, whatever is stated.
+    What has no rank to divide by (a difference, LoKr of whole matrices) is as it is stored: 1, whatever is stated. A bias of
+    LoRA has the scale of its module, as in PEFT and diffusers.
 
     Raises:
         InputError: an alpha is no number, or two that are stated differ.
@@ -38,7 +40,19 @@ def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float |
                 code="E-ALPHA",
             )
         result[module] = known[0] if known else Scaling(rank, rank)
+    for module, parts in found.items():
+        if BIAS in parts.tensors:
+            result[module] = result[_owner(module, found)]
     return {module: result[module] for module in found}
+
+
+def _owner(bias: str, found: Mapping[str, Parts]) -> str:
+    """The module that a bias of LoRA belongs to."""
+    if (owner := bias.removesuffix(".bias")) in found:
+        return owner
+    raise InputError(
+        "is a bias of LoRA whose module is not in the file", tensor=bias, hint="save it again", code="E-KEY"
+    )
 
 
 def _in_header(file: TensorFile, ranks: Mapping[str, int]) -> dict[str, list[Scaling]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG
 from adapterops.formats.models.wrappers import unwrapped
-from adapterops.formats.peft.keys import updates
+from adapterops.formats.peft.keys import BIAS, updates
 from adapterops.formats.peft.types import ARRAYS
 from adapterops.updates.kinds import KINDS
 from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS
@@ -67,6 +67,7 @@ LORA = re.compile(
     r"(?P<module>.+)\.(?:lora_(?P<half>down|up|mid)\.weight|lora_(?P<ab>[AB])(?:\.(?P<adapter>(?!weight$).+?))?(?:\.weight)?"
     r"|(?:lora|lora_linear_layer)\.(?P<old>down|up)\.weight)"
 )
+LORA_BIAS = re.compile(r"(?P<module>.+)\.(?:lora_up|lora_B(?:\..+)?)\.bias")
 PROCESSOR = re.compile(r"(?P<above>.+?)(?:\.processor)?\.(?P<projection>[a-z_]+?)_lora\.(?P<half>down|up)\.weight")
 XLABS = re.compile(
     r"(?P<module>(?:double|single)_blocks\.\d+\.processor\.(?:qkv|proj)_lora\d?)\.(?P<half>down|up)\.weight"
@@ -121,7 +122,7 @@ NOT_HANDLED = [
     (r"\.bias_(?:indices|values|size)$", "a sparse difference of LyCORIS", MERGE),
     (r"^bundle_emb\.", "a textual inversion that is bundled with it", "take it out, and keep it in a file of its own"),
     *((pattern, kind, MERGE) for pattern, kind, _ in ARRAYS),
-    (r"\.lora_B\.bias$|\.lora_up\.bias$|\.lora_down\.bias$|\.lora_A\.bias$", "a LoRA bias", MERGE),
+    (r"\.(?:lora_down|lora_A(?:\..+)?)\.bias$", "a bias inside of LoRA", MERGE),
 ]
 """Pattern, kind and way out of what is known by name."""
 
@@ -142,6 +143,8 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
     Key(module='unet.mid_block.attn1.to_out.0', role='lora_B')
     >>> parse("diffusion_model.blocks.0.ffn.0.diff_b")
     Key(module='diffusion_model.blocks.0.ffn.0.bias', role='diff')
+    >>> parse("transformer.proj_out.lora_B.bias")
+    Key(module='transformer.proj_out.bias', role='lora_bias')
 
     Raises:
         UnsupportedError: it is of a kind that is known and not handled.
@@ -150,6 +153,8 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
     check_handled({name: len(shape)})
     if found := XLABS.fullmatch(name):
         return Key(found["module"], ROLE[found["half"]])
+    if found := LORA_BIAS.fullmatch(name):
+        return Key(f"{found['module']}.bias", BIAS)
     if found := LORA.fullmatch(name):
         return Key(found["module"], ROLE[found["half"]] or ROLE[found["ab"]] or ROLE[found["old"]])
     if found := PROCESSOR.fullmatch(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from corpus import MODULES, write_adapter
 import adapterops as ao
 from adapterops.adapters.factors import factored
 from adapterops.adapters.planning import arrangement
+from adapterops.adapters.proof import Exact
 from adapterops.arrays import floats
 from adapterops.arrays.floats import narrowed
 from adapterops.arrays.scratch import Scratch
@@ -71,3 +73,18 @@ def test_what_is_stored_in_the_dtype_that_was_read_is_not_converted(
     found = factored(adapter, arranged, exact=False, norms=False)(MODULES[0])
     assert [found.A.tobytes(), found.B.tobytes()] == expected
     assert (found.norm, found.rounding) == (None, 0.0)
+
+
+def test_what_is_written_as_it_was_read_is_not_widened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy, and B times a power of two, are made of bits, and known by them; normalize takes no other way."""
+    made = ao.save_adapter(ao.open_adapter(write_adapter(tmp_path / "a")), tmp_path / "b", dtype="BF16")
+    ranks = {"r": 2, "lora_alpha": 4, "rank_pattern": {}, "alpha_pattern": {}}
+    config = made.path / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **ranks}))
+    adapter = ao.normalize(ao.open_adapter(made.path))
+    expected = [adapter.updates[MODULES[0]].A, adapter.updates[MODULES[0]].folded()]
+    arranged = arrangement(adapter, None, None)
+    monkeypatch.setattr("adapterops.updates.lowrank.widened", lambda *_: pytest.fail("a number was widened"))
+    found = factored(adapter, arranged, exact=False, norms=False)(MODULES[0])
+    assert isinstance(found.image, Exact)
+    assert [found.A.tobytes(), found.B.tobytes()] == [narrowed(each, "BF16", Scratch()).tobytes() for each in expected]

@@ -10,9 +10,10 @@ import pytest
 
 import adapterops as ao
 from adapterops.adapters import factors
-from adapterops.adapters.proof import image, norms, prove
+from adapterops.adapters.proof import Exact, bits, fingerprint, image, norms, prove
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.registry import written
+from adapterops.updates.lowrank import AsStored
 
 
 def update(rank: int = 3, seed: int = 0) -> ao.LowRank:
@@ -93,3 +94,55 @@ def test_the_image_is_the_same_numbers_however_the_factors_are_in_memory() -> No
 def test_norms_are_read_from_the_file() -> None:
     flat = ao.Adapter.of({f"lora_unet_{module.replace('.', '_')}": each for module, each in UPDATES.items()})
     assert norms(flat, IMAGES, ["layers.1.q_proj"]) == {"layers.1.q_proj": UPDATES["layers.1.q_proj"].norm()}
+
+
+def in_file(seed: int = 0, scale: float = 1.0, columns: bool = False) -> ao.LowRank:
+    """What a file in float16 has."""
+    random = np.random.default_rng(seed)
+    B, A = (random.standard_normal(shape).astype(np.float16) for shape in ((5, 3), (3, 6)))
+    return ao.LowRank.held(AsStored(np.asfortranarray(B) if columns else B, "F16"), AsStored(A, "F16"), scale)
+
+
+def exactly(update: ao.LowRank, asked: list[str]) -> Exact:
+    B, A = update.as_in_file() or pytest.fail("is in no file")
+
+    def other() -> object:
+        asked.append("image")
+        return image(update)
+
+    return Exact(bits(A.stored, B.stored, ("F16", "F16")), other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_bits_that_are_stored_as_they_are_need_no_products(columns: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they are in memory, such as the transpose of what the file has."""
+    asked: list[str] = []
+    monkeypatch.setattr("adapterops.adapters.proof.seen", lambda _: pytest.fail("a product was computed"))
+    assert prove(ao.Adapter.of({"q": in_file(columns=columns)}), {"q": exactly(in_file(), asked)}) == 0
+    assert not asked
+
+
+def test_other_bits_are_compared_by_their_products() -> None:
+    """The same update in another form is the same; another bit, or another scale, is another update."""
+    asked: list[str] = []
+    one = in_file()
+    assert prove(ao.Adapter.of({"q": ao.LowRank(one.B, one.A)}), {"q": exactly(in_file(), asked)}) < 1e-12
+    assert asked
+    for wrong in (in_file(seed=1), in_file(scale=2.0)):
+        with pytest.raises(AdapterOpsError, match="another update"):
+            prove(ao.Adapter.of({"q": wrong}), {"q": exactly(in_file(), asked)})
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 1), (200, 129), (0, 4)])
+def test_a_fingerprint_is_of_every_bit_and_of_its_place(shape: tuple[int, int]) -> None:
+    stored = np.random.default_rng(0).integers(0, 2**16, shape, np.uint16)
+    found = {fingerprint(stored)}
+    for place in range(0, stored.size, max(1, stored.size // 50)):
+        for bit in (0, 15):
+            changed = stored.copy()
+            changed.reshape(-1)[place] ^= np.uint16(1 << bit)
+            found.add(fingerprint(changed))
+    if stored.size > 1:
+        found.add(fingerprint(np.roll(stored.reshape(-1), 1).reshape(shape)))
+    places = len(range(0, stored.size, max(1, stored.size // 50)))
+    assert len(found) == 1 + 2 * places + (stored.size > 1)

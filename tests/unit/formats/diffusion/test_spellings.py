@@ -53,7 +53,7 @@ def test_module_and_role(name: str, module: str, role: str) -> None:
         ("lora_unet_x.lambda_layer", 2, "T-LoRA"),
         ("img_in.set_weight", 2, "replace"),
         ("img_in.reshape_weight", 1, "widens"),
-        ("img_in.lora_B.bias", 1, "a LoRA bias"),
+        ("img_in.lora_A.bias", 1, "a bias inside of LoRA"),
         ("bundle_emb.cat.string_to_param", 2, "textual inversion"),
     ],
 )
