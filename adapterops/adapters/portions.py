@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.factors import Factors, factored
+from adapterops.adapters.planning import stored_sizes
 from adapterops.adapters.proof import image
-from adapterops.arrays.dtypes import WIDE, bits
+from adapterops.arrays.dtypes import WIDE
 from adapterops.arrays.floats import widened
 from adapterops.arrays.scratch import Scratch
 from adapterops.engine import local
@@ -57,13 +58,9 @@ def portions(adapter: Adapter, arranged: Arrangement) -> tuple[Job, ...]:
     """The jobs, one for each group of modules that are stored in one."""
     files = {f"modules-{number:05}.safetensors": group for number, group in enumerate(arranged.groups, 1)}
     inputs = dealt(adapter.history, files, {})
-
-    def size(module: str, dtype: str) -> int:
-        layout = adapter.layout[module]
-        return int(layout.rank * sum(layout.shape) * bits(dtype) / 8)
-
+    sizes = stored_sizes(adapter, arranged)
     return tuple(
-        Job(file, {module: size(module, arranged.dtypes[group]) for module in arranged.groups[group]}, inputs[file])
+        Job(file, {module: sizes[module] for module in arranged.groups[group]}, inputs[file])
         for file, group in files.items()
     )
 
@@ -84,8 +81,9 @@ def write_portions(
         IncompatibleError: a number does not fit the dtype of the output.
     """
     dtypes = arranged.of_modules()
-    modules = chain(*(job.tensors for job in jobs))
-    with closing(local.run(factored(adapter, arranged, exact), modules, how=how)) as results:
+    sizes = {module: size for job in jobs for module, size in job.tensors.items()}
+    compute = factored(adapter, arranged, exact)
+    with closing(local.run(compute, sizes, size=sizes.__getitem__, how=how)) as results:
         for job in jobs:
             found = list(islice(results, len(job.tensors)))
             arrays = [
