@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def write_portions(
             ]
             layout = {name: Spec("F32" if dtype == WIDE else dtype, array.shape) for name, dtype, array in arrays}
             named = ((name, array) for name, _, array in arrays)
-            write_safetensors(folder / job.file, layout, named, {"format": "pt"})
+            write_safetensors(folder / job.file, layout, named, {"format": "pt"}, sync=os.fsync if how.sync else _later)
             record = {
                 "file": job.file,
                 **file_digests(folder / job.file, BLAKE3),
@@ -117,6 +118,10 @@ def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> I
                 for role, each in zip(ROLES, (A, B), strict=True)
             ]
             yield Factors(module, A, B, *files[job.file].figures[module], image(LowRank(wide[1], wide[0])))
+
+
+def _later(descriptor: int) -> None:
+    """The disk may take its time."""
 
 
 def _name(module: str, role: str) -> str:

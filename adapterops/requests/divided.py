@@ -204,7 +204,15 @@ class DividedAdapter:
         results = stored(place.files, jobs, files)
         with staged(place.out, force=force, sync=how.sync) as folder:
             saved = complete_adapter(
-                self.adapter, self._arranged, results, described, folder, place.out, exact=exact, origin=origin
+                self.adapter,
+                self._arranged,
+                results,
+                described,
+                folder,
+                place.out,
+                exact=exact,
+                origin=origin,
+                how=replace(how, progress=None),
             )
             place.commit(folder)
         return saved
