@@ -20,9 +20,6 @@ from adapterops.storage.checksums import BLAKE3, SHA256, digest
 
 HERE = Path(__file__).parent
 OURS = [sys.executable, "-m", "adapterops"]
-os.environ.pop(
-    "PYTHONDONTWRITEBYTECODE", None
-)  # where it is set, every process compiles what it imports: ours too, each time
 
 
 def measure(*command: object, code: int = 0) -> dict[str, float]:

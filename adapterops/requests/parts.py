@@ -104,7 +104,8 @@ def spread(
     noted = {name: place.plan[name] for name in ("request", "proves")}
     shared = {**noted, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync}
     texts = [json_text({**shared, "file": job.file}).decode() for job in work.plan.jobs if job.file not in known]
-    with place.keeping(), closing(engine(do, texts, memory=work.memory, address=address, how=how)) as results:
+    within = how.within(lambda workers: workers * work.memory)
+    with place.keeping(), closing(engine(do, texts, memory=work.memory, address=address, how=within)) as results:
         for done, name in enumerate(results, 1):
             known.add(name)  # it was hashed as it was written: what one process writes is not read once more, either
             if how.progress:

@@ -19,7 +19,7 @@ from tiny_models import write_base
 from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.cli.main import run
 from adapterops.engine.execution import Execution, Share
-from adapterops.errors import InputError, NotFoundError
+from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.expressions.expression import parse
 from adapterops.recipes.running import stored
 from adapterops.requests import parts
@@ -261,6 +261,22 @@ def test_what_an_engine_made_and_is_cut_by_the_end_is_found(place: Path) -> None
     with pytest.raises(InputError, match="changed since it was written"):
         spread(fused(), Path("out"), cutting)
     assert not Path("out").exists()
+
+
+def test_as_many_processes_at_once_as_memory_allows(place: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watched(function, items, *, memory, address, how):  # type: ignore[no-untyped-def]
+        seen.append((memory, how.threads))
+        yield from map(function, items)
+
+    spread(fused(), Path("one"), watched, how=Execution(4))
+    one, _ = seen[0]
+    spread(fused(), Path("two"), watched, how=Execution(4, memory=2 * one + 1))
+    assert seen == [(one, 4), (one, 2)]
+    with pytest.raises(ResourceError, match="one worker takes"):
+        spread(fused(), Path("three"), watched, how=Execution(4, memory=one - 1))
+    assert not Path("three").exists()
 
 
 def test_a_job_reads_the_record_of_its_own_file_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
