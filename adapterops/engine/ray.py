@@ -6,6 +6,7 @@ What ends a job with an error ends the work: it would end so again. A job whose 
 from __future__ import annotations
 
 import os
+import socket
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -21,6 +22,9 @@ RETRIES = 5
 LOCAL = "local"
 STORE = 100 << 20
 """Bytes for objects on this machine; no tensor is one."""
+
+REACHED = 10.0
+"""Seconds in which a cluster has to answer: Ray tries for many minutes, and writes to the terminal meanwhile."""
 
 PATIENCE = 1.0
 """Seconds between two looks at whether somebody wants to stop."""
@@ -109,13 +113,21 @@ def _connect(address: str, how: Execution) -> Any:
         raise NotFoundError("this needs Ray, which is not installed", hint=hint, code="E-NOT-INSTALLED") from error
     own = {"num_cpus": how.threads, "object_store_memory": STORE, "include_dashboard": False}
     try:
+        _reach(address)
         ray.init(address, log_to_driver=False, logging_level="ERROR", **(own if address == LOCAL else {}))
-    except ConnectionError as error:
+    except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise NotFoundError(
             f"there is no cluster of Ray at {address}",
             hint="start one with `ray start --head`; without --address one is started on this machine",
         ) from error
     return ray
+
+
+def _reach(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT; other addresses are looked up by Ray itself."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
 
 
 def _done(ray: Any, waiting: list[Any]) -> tuple[list[str], list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,24 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_to_do_needs_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert list(ray.run(str.upper, [], memory=1)) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://localhost:1", "[::1]:1"])
+def test_an_address_where_nobody_listens_is_told_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would try for minutes, and write to the terminal."""
+
+    def init(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("Ray was asked")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))  # type: ignore[arg-type]  # as a module has it
+    with pytest.raises(NotFoundError, match="there is no cluster of Ray at") as caught:
+        list(ray.run(str.upper, ["a"], memory=1, address=address))
+    assert "ray start --head" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "session_latest"])
+def test_other_addresses_are_looked_up_by_ray(address: str) -> None:
+    ray._reach(address)
 
 
 class Cluster:
