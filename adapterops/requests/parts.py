@@ -25,7 +25,6 @@ from adapterops.requests.divided import Asked, Divided, Outcome, base_of, check_
 from adapterops.requests.places import anonymous
 from adapterops.requests.reading import stated_request
 from adapterops.requests.running import RECIPE_COMMAND, Files, Made, make
-from adapterops.requests.verifying import Proof, proof_of
 from adapterops.storage import parts
 from adapterops.storage.parts import AGAIN, LEFT, Parts
 from adapterops.storage.staging import writing
@@ -148,6 +147,8 @@ def _reopened(plan: Mapping[str, Any], out: Path, *, force: bool, how: Execution
     """What is asked for, as a plan notes it, whose request has paths as they are from the output."""
     request = replace(stated_request(plan["request"]), **changes)
     if plan["proves"]:
+        from adapterops.requests.verifying import proof_of
+
         return proof_of(request, out, how)
     return make(request, out, folder=out, force=force, how=how)
 
@@ -269,7 +270,7 @@ def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = ()
     return {
         "schema": SCHEMA,
         "plan": work.plan.hash,
-        "proves": isinstance(asked, Proof),
+        "proves": not isinstance(asked, Made),
         "request": request.as_json(),
         "inputs": {str(index): identity(each) for index, each in enumerate(asked.inputs)},
         "versions": versions(torch=work.torch),
