@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from bench import HERE, OURS, Bench, measure, middle
+from bench import HERE, OURS, Bench, gpu_name, measure, middle
 
 COPIED, CODED = 4, 2.5625
 """Bytes that move for each entry: 16 bits read and written; 16 bits read, 4 bits and a 64th of 32 written."""
 
 
 def gpu(bench: Bench) -> None:
+    if not gpu_name():
+        raise SystemExit("torch finds no GPU: run this on a machine that has one, with a torch for it")
     copy, ours, peer = bench.runs(
         *([sys.executable, HERE / "own_gpu.py", work] for work in ("copy", "ours", "bitsandbytes"))
     )

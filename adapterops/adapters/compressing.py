@@ -111,13 +111,18 @@ def _codes(
             updates = [adapters[member].updates[module].lowrank() for member in members]
             return module, members, code(updates, error, rank)
 
-    return local.run(coded, modules, how=how)
+    return local.run(coded, modules, size=_parameters(adapters).__getitem__, how=how)
 
 
 def _memory(adapters: Mapping[str, Adapter], workers: int) -> int:
     """About the bytes that so many workers take: each has all factors of a module, several times."""
+    return workers * COPIES * 8 * max(_parameters(adapters).values(), default=0)
+
+
+def _parameters(adapters: Mapping[str, Adapter]) -> dict[str, int]:
+    """How many numbers the factors of each module have, in all adapters."""
     totals: dict[str, int] = {}
     for adapter in adapters.values():
         for module, layout in adapter.layout.items():
             totals[module] = totals.get(module, 0) + layout.parameters
-    return workers * COPIES * 8 * max(totals.values(), default=0)
+    return totals

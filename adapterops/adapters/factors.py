@@ -86,11 +86,10 @@ def _factors(module: str, update: Linear, layout: Layout, dtypes: tuple[str, str
     stored = _same(found, dtypes)
     if stored and whole is not None and not norms and (seen := image(whole)).size:
         return Factors(module, *stored, None, 0.0, 0.0, seen)
-    across = found.across()
-    norm, distance = found.norm_by(across), 0.0
+    norm, distance = found.norm(), 0.0
     if stored is None:
         stored = _rounded("A", found.A, dtypes[0]), _rounded("B", found.folded(), dtypes[1])
-        distance = _moved(found, stored, dtypes, across) if norm and isfinite(norm) else 0.0
+        distance = _moved(found, stored, dtypes) if norm and isfinite(norm) else 0.0
     seen = image(found if whole is None else whole, distance)
     return Factors(module, *stored, norm, found.error, distance / norm if distance else 0.0, seen)
 
@@ -133,13 +132,13 @@ def _multiplied(found: LowRank, role: str, dtype: str, scale: float) -> Array | 
     return multiplied(stored, dtype, scale)
 
 
-def _moved(found: LowRank, stored: tuple[Array, Array], dtypes: tuple[str, str], across: Array) -> float:
-    """What rounding moved of an update, whose A Aᵀ is `across`."""
+def _moved(found: LowRank, stored: tuple[Array, Array], dtypes: tuple[str, str]) -> float:
+    """What rounding moved of an update."""
     from adapterops.arrays.floats import widened
     from adapterops.linalg.factor import moved
 
     A, B = (widened(each, dtype, Scratch()) for each, dtype in zip(stored, dtypes, strict=True))
-    return moved(found, B, A, across)
+    return moved(found, B, A)
 
 
 TOO_LARGE = "look at its weight, and at lora_alpha and r in the configs, which scale it"

@@ -8,6 +8,7 @@ from pathlib import Path
 from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered, name
 from adapterops.adapters.copying import verbatim
 from adapterops.adapters.magnitudes import with_magnitudes
+from adapterops.arrays.dtypes import bits
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
@@ -132,7 +133,7 @@ def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: st
         from.
     """
     largest = max((layout.entries for layout in adapter.layout.values()), default=0)
-    written = max((spec.bytes for spec in arrangement(adapter, dtype, format).tensors.values()), default=0)
+    kept = max(stored_sizes(adapter, arrangement(adapter, dtype, format)).values(), default=0)
     read = sum(
         max((entry.spec.bytes for entry in file.entries.values()), default=0)
         for s in sources(adapter.history)
@@ -140,7 +141,18 @@ def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: st
     )
     done = list(steps(adapter.history))
     factors = 4 * (6 if any(map(_in_core, done)) else 2) * read
-    return workers * ((4 * 4 * largest if any(map(_by_entries, done)) else factors) + AHEAD * 2 * written)
+    return workers * ((4 * 4 * largest if any(map(_by_entries, done)) else factors) + AHEAD * kept)
+
+
+def stored_sizes(adapter: Adapter, arranged: Arrangement) -> dict[str, int]:
+    """The bytes of A and B of each module, as they are stored; of a dense one at most."""
+
+    def size(module: str, dtypes: tuple[str, str]) -> int:
+        layout = adapter.layout[module]
+        of = zip(dtypes, (layout.shape[1], layout.shape[0]), strict=True)
+        return int(layout.rank * sum(bits(dtype) * length for dtype, length in of) / 8)
+
+    return {module: size(module, dtypes) for module, dtypes in arranged.of_modules().items()}
 
 
 def _by_entries(step: Step) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.factors import Factors, factored
+from adapterops.adapters.planning import stored_sizes
 from adapterops.adapters.proof import image
-from adapterops.arrays.dtypes import WIDE, bits
+from adapterops.arrays.dtypes import WIDE
 from adapterops.arrays.floats import widened
 from adapterops.arrays.scratch import Scratch
 from adapterops.engine import local
@@ -57,13 +59,9 @@ def portions(adapter: Adapter, arranged: Arrangement) -> tuple[Job, ...]:
     """The jobs, one for each group of modules that are stored in one."""
     files = {f"modules-{number:05}.safetensors": group for number, group in enumerate(arranged.groups, 1)}
     inputs = dealt(adapter.history, files, {})
-
-    def size(module: str, dtype: str) -> int:
-        layout = adapter.layout[module]
-        return int(layout.rank * sum(layout.shape) * bits(dtype) / 8)
-
+    sizes = stored_sizes(adapter, arranged)
     return tuple(
-        Job(file, {module: size(module, arranged.dtypes[group]) for module in arranged.groups[group]}, inputs[file])
+        Job(file, {module: sizes[module] for module in arranged.groups[group]}, inputs[file])
         for file, group in files.items()
     )
 
@@ -84,8 +82,9 @@ def write_portions(
         IncompatibleError: a number does not fit the dtype of the output.
     """
     dtypes = arranged.of_modules()
-    modules = chain(*(job.tensors for job in jobs))
-    with closing(local.run(factored(adapter, arranged, exact), modules, how=how)) as results:
+    sizes = {module: size for job in jobs for module, size in job.tensors.items()}
+    compute = factored(adapter, arranged, exact)
+    with closing(local.run(compute, sizes, size=sizes.__getitem__, how=how)) as results:
         for job in jobs:
             found = list(islice(results, len(job.tensors)))
             arrays = [
@@ -95,7 +94,7 @@ def write_portions(
             ]
             layout = {name: Spec("F32" if dtype == WIDE else dtype, array.shape) for name, dtype, array in arrays}
             named = ((name, array) for name, _, array in arrays)
-            write_safetensors(folder / job.file, layout, named, {"format": "pt"})
+            write_safetensors(folder / job.file, layout, named, {"format": "pt"}, sync=os.fsync if how.sync else _later)
             record = {
                 "file": job.file,
                 **file_digests(folder / job.file, BLAKE3),
@@ -119,6 +118,10 @@ def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> I
                 for role, each in zip(ROLES, (A, B), strict=True)
             ]
             yield Factors(module, A, B, *files[job.file].figures[module], image(LowRank(wide[1], wide[0])))
+
+
+def _later(descriptor: int) -> None:
+    """The disk may take its time."""
 
 
 def _name(module: str, role: str) -> str:

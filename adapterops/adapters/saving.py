@@ -19,7 +19,7 @@ from adapterops.adapters.copying import Verbatim, unchanged
 from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.adapters.opening import open_adapter
-from adapterops.adapters.planning import arrangement, in_file, working_memory
+from adapterops.adapters.planning import arrangement, in_file, stored_sizes, working_memory
 from adapterops.adapters.saved import Found, Saved, copied_whole, kept
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -100,9 +100,10 @@ def save_adapter(
     with local.background() as background, staged(out, force=force, single=named_file(out)) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
         copies = unchanged(opened, arranged, form, dtype)
-        modules = () if isinstance(arranged, Verbatim) else chain(*arranged.groups.values())
+        modules = [] if isinstance(arranged, Verbatim) else list(chain(*arranged.groups.values()))
         compute = as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms)
-        with closing(local.run(compute, modules, how=how)) as results:
+        size = stored_sizes(adapter, arranged).__getitem__ if modules else None
+        with closing(local.run(compute, modules, size=size, how=how)) as results:
             return complete_adapter(
                 adapter,
                 arranged,

@@ -65,7 +65,10 @@ def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = Fals
         single = _to_odd(numbers) if numbers.dtype == np.float64 and dtype in ("F16", "BF16") else numbers
         result = memory.array("narrow", numbers.shape, target)
         if dtype == "BF16" and imported_torch() is None:
-            _to_bfloat16(single, result, memory.array("step", numbers.shape, np.uint32))
+            upper = _to_bfloat16(single, result, memory.array("step", numbers.shape, np.uint32))
+            if settle and numbers.dtype == np.float32:
+                np.left_shift(upper, 16, out=numbers.view(np.uint32))
+                return result
         else:
             _convert(single, result, dtype)
         if settle:
@@ -73,7 +76,8 @@ def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = Fals
     return result
 
 
-def _to_bfloat16(numbers: Array, result: Array, step: Array) -> None:
+def _to_bfloat16(numbers: Array, result: Array, step: Array) -> Array:
+    """The stored numbers once more, each in the lower half of 32 bits, in the memory of `step`."""
     nan = np.isnan(numbers) if np.isnan(numbers.min(initial=0)) else None  # its bits may run over
     bits = numbers.view(np.uint32)
     np.right_shift(bits, 16, out=step)
@@ -85,7 +89,8 @@ def _to_bfloat16(numbers: Array, result: Array, step: Array) -> None:
     np.right_shift(step, 16, out=step)
     np.copyto(result, step, casting="unsafe")
     if nan is not None:
-        result[nan] = NAN
+        result[nan] = step[nan] = NAN
+    return step
 
 
 def _from_float16(numbers: Array, result: Array) -> None:

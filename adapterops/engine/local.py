@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, S
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from adapterops.arrays.libraries import imported_torch
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 AHEAD = 3
-"""Results a worker may be ahead of the one that is waited for:
-modules differ in size, and nobody should wait for the largest.
+"""How many of the largest results may wait for their turn, for each worker, in bytes: many more small ones than large ones,
+so that nobody waits while another is at a large one.
 """
 
 STOPPING = threading.Event()
@@ -46,6 +47,7 @@ def run(
     *,
     needs_torch: Callable[[Item], bool] = lambda item: False,
     lane: Callable[[Item], Hashable] | None = None,
+    size: Callable[[Item], int] | None = None,
     how: Execution = DEFAULT,
 ) -> Generator[Result, None, None]:
     """`function(item)` for each item, at most `how.workers` at a time: this thread is one of them.
@@ -58,9 +60,11 @@ def run(
         needs_torch: which items do. Where none does, it is not imported; else one more thread does the others while it is.
         lane: what items have in common that are best done in their order, by one thread. A thread without a lane takes
             what is last in that of another.
+        size: bytes of a result that waits for its turn, of which `AHEAD` says how many there may be; None where results
+            are small, and any number may wait.
     """
     queue, workers, progress = list(items), how.threads, how.progress
-    work = _Work(function, queue, needs_torch, lane, AHEAD * workers)
+    work = _Work(function, queue, needs_torch, lane, list(map(size, queue)) if size else [], AHEAD * workers)
     needing = list(map(needs_torch, queue))
     others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, len(queue)) - 1)]
     if any(needing) and not all(needing):
@@ -99,9 +103,11 @@ class _Work(Generic[Item, Result]):
         items: Sequence[Item],
         needs_torch: Callable[[Item], bool],
         lane: Callable[[Item], Hashable] | None,
+        sizes: Sequence[int],
         ahead: int,
     ) -> None:
-        self._function, self._items, self._ordered, self._ahead = function, items, lane is None, ahead
+        self._function, self._items, self._ordered = function, items, lane is None
+        self._ends, self._room = list(accumulate(sizes, initial=0)), ahead * max(sizes, default=0)
         lanes: dict[tuple[Hashable, bool], _Lane] = {}
         for index, item in enumerate(items):
             key = lane(item) if lane else None, needs_torch(item)
@@ -157,6 +163,10 @@ class _Work(Generic[Item, Result]):
         idle = not self._running and not any(lane.open for lane in self._lanes)
         return next(good, min(self._outcomes) if idle else None)
 
+    def _fits(self, index: int) -> bool:
+        """Whether there is room for the result of an item, and those of all between it and the one that is waited for."""
+        return len(self._ends) == 1 or self._ends[index + 1] - self._ends[self._next] <= self._room
+
     def _take(self, without_torch: bool = False) -> int | None:
         """An item that nobody has begun and that can be."""
         me = threading.get_ident()
@@ -165,7 +175,7 @@ class _Work(Generic[Item, Result]):
         ]
         if self._ordered:
             lane = min(can, key=lambda lane: lane.open[0], default=None)
-            if lane is None or lane.open[0] >= self._next + self._ahead:
+            if lane is None or not self._fits(lane.open[0]):
                 return None
         else:
             lane = next((lane for lane in can if lane.thread == me), None) or next(

@@ -6,13 +6,15 @@ What ends a job with an error ends the work: it would end so again. A job whose 
 from __future__ import annotations
 
 import os
+import socket
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from adapterops.engine.execution import DEFAULT, Execution, open_files
 from adapterops.engine.local import background
 from adapterops.engine.registry import ENGINES
-from adapterops.errors import NotFoundError, ResourceError
+from adapterops.errors import AdapterWarning, NotFoundError, ResourceError
 
 RETRIES = 5
 """How often a job is done again whose worker or machine was lost; what kills a worker each time is not tried for ever."""
@@ -20,6 +22,9 @@ RETRIES = 5
 LOCAL = "local"
 STORE = 100 << 20
 """Bytes for objects on this machine; no tensor is one."""
+
+REACHED = 10.0
+"""Seconds in which a cluster has to answer: Ray tries for many minutes, and writes to the terminal meanwhile."""
 
 PATIENCE = 1.0
 """Seconds between two looks at whether somebody wants to stop."""
@@ -43,13 +48,14 @@ def run(
 
     Raises:
         NotFoundError: Ray is not installed, or there is no cluster at that address.
-        ResourceError: workers were lost again and again.
+        ResourceError: one call takes more memory than this machine has; or workers were lost again and again.
         Exception: the first that a call raised; what is not begun by then is not done.
 
     Cost: starting Ray, some seconds; and of each worker, its imports.
     """
     if not items:
         return
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     with background() as pool:  # what a signal raises in this thread must not be raised within Ray
 
         def there(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -57,6 +63,7 @@ def run(
 
         ray = there(_connect, address, how)
         try:
+            _check_room(memory, there(_most, ray), own=address == LOCAL)
             options = {"num_cpus": 1, "memory": memory, "scheduling_strategy": "SPREAD"}
             task = ray.remote(**options, max_retries=RETRIES, retry_exceptions=False)(_call)
             waiting = there(lambda: [task.remote(function, item) for item in items])
@@ -67,13 +74,35 @@ def run(
             there(ray.shutdown)  # which ends what still runs; cancelling a task that is just done kills the driver
 
 
+def _most(ray: Any) -> int:
+    """The most memory for jobs that a machine with a processor has."""
+    machines = [each["Resources"] for each in ray.nodes() if each["Alive"]]
+    return int(max((each.get("memory", 0) for each in machines if each.get("CPU", 0) >= 1), default=0))
+
+
+def _check_room(memory: int, most: int, own: bool) -> None:
+    """Raise ResourceError where no job could ever begin; on a cluster, which others may join, that is a warning. Ray would
+    wait, and say nothing.
+    """
+    if memory <= most:
+        return
+    fact = f"one job takes {memory} bytes of memory, and Ray has {most} bytes on"
+    if own:
+        raise ResourceError(f"{fact} this machine", hint="use threads: leave --engine out")
+    warnings.warn(
+        f"{fact} the largest machine of the cluster with a processor: jobs wait until a larger one joins",
+        AdapterWarning,
+        stacklevel=2,
+    )
+
+
 def _call(function: Callable[[str], str], item: str) -> str:
     """One call, in a process of Ray."""
     open_files()
     return function(item)
 
 
-def _connect(address: str | None, how: Execution) -> Any:
+def _connect(address: str, how: Execution) -> Any:
     """Ray, connected."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a command sends nothing that it was not asked to
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -82,16 +111,23 @@ def _connect(address: str | None, how: Execution) -> Any:
     except ModuleNotFoundError as error:
         hint = "pip install 'adapterops[ray]'"
         raise NotFoundError("this needs Ray, which is not installed", hint=hint, code="E-NOT-INSTALLED") from error
-    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     own = {"num_cpus": how.threads, "object_store_memory": STORE, "include_dashboard": False}
     try:
+        _reach(address)
         ray.init(address, log_to_driver=False, logging_level="ERROR", **(own if address == LOCAL else {}))
-    except ConnectionError as error:
+    except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise NotFoundError(
             f"there is no cluster of Ray at {address}",
             hint="start one with `ray start --head`; without --address one is started on this machine",
         ) from error
     return ray
+
+
+def _reach(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT; other addresses are looked up by Ray itself."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
 
 
 def _done(ray: Any, waiting: list[Any]) -> tuple[list[str], list[Any]]:

@@ -45,14 +45,11 @@ def reduced(update: Linear, rank: int, exact: bool = False) -> LowRank:
     return truncate(factors, rank)
 
 
-def moved(update: LowRank, B: Array, A: Array, across: Array | None = None) -> float:
+def moved(update: LowRank, B: Array, A: Array) -> float:
     """‖scale · B₀ A₀ - B A‖_F for factors of the same ranks that are nearly those of the update.
 
     The difference is D A₀ + B C with D = scale · B₀ - B and C = A₀ - A: what is small is subtracted before it is
     multiplied, so that nothing cancels. Its squared norm is ⟨DᵀD, A₀A₀ᵀ⟩ + 2 ⟨DᵀB, A₀Cᵀ⟩ + ⟨BᵀB, CCᵀ⟩.
-
-    Args:
-        across: A₀A₀ᵀ in float64, where it is known.
 
     Cost: these (r, r) matrices, in float64, of the rows of D and columns of C that are not zero; none where neither
         factor has moved.
@@ -79,9 +76,8 @@ def moved(update: LowRank, B: Array, A: Array, across: Array | None = None) -> f
         return exact - A.T[columns], exact
 
     with np.errstate(all="ignore"):
-        across = gram(A.shape[1], len(A), lambda tile: A0.T[tile]) if across is None else across
         DD, DB = _of_changes(B.shape, down, alone=same)
-        squares = float((DD * across).sum())
+        squares = float((DD * update.across()).sum())
         if not same:
             CC, CA = _of_changes(A.T.shape, along)
             squares += float(2 * (DB * CA.T).sum() + (gram(len(B), B.shape[1], lambda tile: B[tile]) * CC).sum())

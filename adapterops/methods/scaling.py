@@ -57,8 +57,10 @@ def fixed(scale: Scale, count: int) -> float | None:
     return {SUM: 1.0, MEAN: 1 / count, AUTO: None if count > 1 else 1.0}[scale] if isinstance(scale, str) else scale
 
 
-def matching(result: Linear, inputs: Sequence[Linear], borne: float, order: int = 2) -> float:
-    """The factor of `auto` for the result of a method.
+def matching(
+    result: Linear, inputs: Sequence[Linear], borne: float, order: int = 2, summed: Linear | None = None
+) -> float:
+    """The factor of `auto` for the result of a method. `summed`: the sum of the inputs, where it is known.
 
     Of order 4 the bound is on (Σ σ⁴)^(1/4) instead of the norm, and there is none by the norms of the inputs.
 
@@ -67,7 +69,7 @@ def matching(result: Linear, inputs: Sequence[Linear], borne: float, order: int 
     norm, bound = result.norm(), borne * result.shape[0] ** 0.5
     if order == 4 and norm:
         bound *= norm / _fourth(result)
-    mean = total(inputs).norm() / len(inputs) if norm > bound else 0.0
+    mean = (summed or total(inputs)).norm() / len(inputs) if norm > bound else 0.0
     if order == 4:
         return min(norm, max(bound, mean)) / norm if norm else 1.0
     return automatic(norm, [each.norm() for each in inputs], mean, bound)

@@ -199,7 +199,9 @@ class _Merging:
         result = back([self._block(method, module, present, block) for block in blocks])
         factor = fixed(self._scale, len(self._adapters))
         if factor is None:
-            factor = self.multipliers.found[module] = matching(result, updates, method.borne, method.order)
+            plain = method.name == "linear" and space is SPACES["delta"] and all(self._weights[i] == 1 for i in present)
+            summed = result if plain else None
+            factor = self.multipliers.found[module] = matching(result, updates, method.borne, method.order, summed)
         return result if factor == 1 else factor * result
 
     def _mean(self, updates: Sequence[Linear]) -> Linear:

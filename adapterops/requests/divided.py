@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.copying import unchanged
@@ -26,17 +26,18 @@ from adapterops.engine.plan import Job, Plan
 from adapterops.engine.records import Noted, Records, note_hashes, noted
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.registry import Arrangement
-from adapterops.operations.verifying import Verification
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
-from adapterops.requests.proving import DividedProof
 from adapterops.requests.request import Output, Request
 from adapterops.requests.running import Made
-from adapterops.requests.verifying import Proof
 from adapterops.storage.parts import Parts
 from adapterops.storage.staging import publish, staged, sync_folder, sync_folders
 
-Outcome: TypeAlias = Saved | SavedCheckpoint | Verification
+if TYPE_CHECKING:
+    from adapterops.operations.verifying import Verification
+    from adapterops.requests.verifying import Proof
+
+Outcome: TypeAlias = "Saved | SavedCheckpoint | Verification"
 
 
 class Divided(Protocol):
@@ -65,7 +66,7 @@ class Divided(Protocol):
         """The output, of all files, which are there; or what all that was found comes to."""
 
 
-Asked: TypeAlias = Made | Proof
+Asked: TypeAlias = "Made | Proof"
 """What may be divided: an output to make, or one to compare."""
 
 
@@ -77,7 +78,9 @@ def divided(asked: Asked, out: Path, how: Execution) -> Divided:
         OptionError: the output is to be a single file.
         ResourceError: as `plan_checkpoint` and `plan_adapter` do.
     """
-    if isinstance(asked, Proof):
+    if not isinstance(asked, Made):
+        from adapterops.requests.proving import DividedProof  # here: who makes something has no use for it
+
         return DividedProof(asked, out, how)
     check_no_file(asked, out)
     if isinstance(asked.result, Checkpoint):
@@ -93,14 +96,14 @@ def check_no_file(made: Made, out: Path) -> None:
 
 def base_of(asked: Asked) -> str | None:
     """What the config of an adapter calls its base: for one that is extracted the path that was typed."""
-    if isinstance(asked, Proof) or not isinstance(asked.result, Adapter):
+    if not isinstance(asked, Made) or not isinstance(asked.result, Adapter):
         return None
     return asked.result.config.base_model
 
 
 def with_base(asked: Asked, base_model: str | None) -> Asked:
     """The same, where the config calls the base so, wherever it was opened from."""
-    if isinstance(asked, Proof) or not isinstance(asked.result, Adapter):
+    if not isinstance(asked, Made) or not isinstance(asked.result, Adapter):
         return asked
     return replace(asked, result=replace(asked.result, config=replace(asked.result.config, base_model=base_model)))
 
@@ -204,7 +207,15 @@ class DividedAdapter:
         results = stored(place.files, jobs, files)
         with staged(place.out, force=force, sync=how.sync) as folder:
             saved = complete_adapter(
-                self.adapter, self._arranged, results, described, folder, place.out, exact=exact, origin=origin
+                self.adapter,
+                self._arranged,
+                results,
+                described,
+                folder,
+                place.out,
+                exact=exact,
+                origin=origin,
+                how=replace(how, progress=None),
             )
             place.commit(folder)
         return saved

@@ -6,8 +6,8 @@ or says in what its own differs. Tensors never travel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,6 @@ from adapterops.requests.divided import Asked, Divided, Outcome, base_of, check_
 from adapterops.requests.places import anonymous
 from adapterops.requests.reading import stated_request
 from adapterops.requests.running import RECIPE_COMMAND, Files, Made, make
-from adapterops.requests.verifying import Proof, proof_of
 from adapterops.storage import parts
 from adapterops.storage.parts import AGAIN, LEFT, Parts
 from adapterops.storage.staging import writing
@@ -54,14 +53,17 @@ def write_part(asked: Asked, out: Path, share: Share, *, command: Sequence[str] 
         InputError, ResourceError: as saving does.
     """
     work = divided(asked, out, how)
-    place = parts.begin(out, document(asked, work, out, command))
-    done = _write(asked, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
-    return replace(done, path=out)
+    place = parts.begin(out, document(asked, work, out, command), sync=how.sync)
+    written, kept = _write(asked, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
+    there = work.noted(place.entries(), work.plan.jobs)
+    return Part(out, written, kept, tuple(job.file for job in work.plan.jobs if job.file not in there))
 
 
-def _write(asked: Asked, work: Divided, place: Parts, jobs: Sequence[Job], how: Execution) -> Part:
-    """The one way in which a file of a part is made, whoever asks for it."""
-    kept = _whole(place, work.noted(place.entries(), jobs), how)
+def _write(
+    asked: Asked, work: Divided, place: Parts, jobs: Sequence[Job], how: Execution
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The one way in which files of a part are made, whoever asks for them: those that were, and those that were there."""
+    kept = _whole(place, _noted(place, work, jobs), how)
     left = [job for job in jobs if job.file not in kept]
     if left:
         inputs = asked.inputs
@@ -71,9 +73,12 @@ def _write(asked: Asked, work: Divided, place: Parts, jobs: Sequence[Job], how: 
             work.write(left, own.folder, own, how)
         for source in inputs:
             source.check_unchanged()
-    there = work.noted(place.entries(), work.plan.jobs)
-    missing = tuple(job.file for job in work.plan.jobs if job.file not in there)
-    return Part(place.out, tuple(job.file for job in left), tuple(kept), missing)
+    return tuple(job.file for job in left), tuple(kept)
+
+
+def _noted(place: Parts, work: Divided, jobs: Sequence[Job]) -> Mapping[str, Noted]:
+    """What was noted of the files of these jobs."""
+    return work.noted(place.entries(job.file for job in jobs), jobs)
 
 
 def spread(
@@ -93,18 +98,21 @@ def spread(
         As `write_part` and `finalize` do.
     """
     work = divided(asked, out, how)
-    place = parts.begin(out, document(asked, work, out, command))
-    kept = _whole(place, work.noted(place.entries(), work.plan.jobs), how)
+    place = parts.begin(out, document(asked, work, out, command), sync=how.sync)
+    known = set(_whole(place, _noted(place, work, work.plan.jobs), how))
     noted = {name: place.plan[name] for name in ("request", "proves")}
     shared = {**noted, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync}
-    texts = [json_text({**shared, "file": job.file}).decode() for job in work.plan.jobs if job.file not in kept]
-    with place.keeping(), closing(engine(do, texts, memory=work.memory, address=address, how=how)) as results:
-        for done, _ in enumerate(results, 1):
+    texts = [json_text({**shared, "file": job.file}).decode() for job in work.plan.jobs if job.file not in known]
+    within = how.within(lambda workers: workers * work.memory)
+    with place.keeping(), closing(engine(do, texts, memory=work.memory, address=address, how=within)) as results:
+        for done, name in enumerate(results, 1):
+            known.add(name)  # it was hashed as it was written: what one process writes is not read once more, either
             if how.progress:
                 how.progress(done, len(texts))
-    finished = finalize(out, force=force, accept_loss=asked.request.accept_loss, files=files, how=how)
-    assert finished
-    return finished[1]
+    with place.exclusive(), writing(out, LEFT, AGAIN):
+        saved = _finished(asked, work, place, known, force, asked.request.accept_loss, files, how)
+    place.remove()
+    return replace(saved, path=out)
 
 
 def do(text: str) -> str:
@@ -115,7 +123,8 @@ def do(text: str) -> str:
         IncompatibleError: the inputs or versions on this machine are others.
     """
     job = parse_json(text.encode())
-    asked, work, place = _joined(json_text({n: job[n] for n in ("request", "proves")}).decode(), Path(job["out"]))
+    same = json_text({name: job[name] for name in ("request", "proves")}).decode()
+    asked, work, place = _joined(same, Path(job["out"]), job["sync"])
     if work.plan.hash != job["plan"]:
         raise IncompatibleError("is not what it was when the work was divided", path=job["out"], code="E-PARTS")
     wanted = [each for each in work.plan.jobs if each.file == job["file"]]
@@ -124,20 +133,22 @@ def do(text: str) -> str:
 
 
 @lru_cache(1)
-def _joined(text: str, out: Path) -> tuple[Asked, Divided, Parts]:
+def _joined(text: str, out: Path, sync: bool) -> tuple[Asked, Divided, Parts]:
     """What jobs that follow one another in a process are of, opened once, and measured once where the whole model has to
     be. A file that changed since is noticed when it is read.
     """
     how = Execution(workers=1)
     asked = _reopened(parse_json(text.encode()), out, force=True, how=how)
     work = divided(asked, out, how)
-    return asked, work, parts.begin(out, document(asked, work, out), create=False)
+    return asked, work, parts.begin(out, document(asked, work, out), create=False, sync=sync)
 
 
 def _reopened(plan: Mapping[str, Any], out: Path, *, force: bool, how: Execution, **changes: Any) -> Asked:
     """What is asked for, as a plan notes it, whose request has paths as they are from the output."""
     request = replace(stated_request(plan["request"]), **changes)
     if plan["proves"]:
+        from adapterops.requests.verifying import proof_of
+
         return proof_of(request, out, how)
     return make(request, out, folder=out, force=force, how=how)
 
@@ -175,7 +186,7 @@ def finalize(
             return None
         hint = "adapterops fuse ... --part 1/8 makes the first of eight"
         raise NotFoundError("has no parts that could be finalized", path=out, hint=hint, code="E-PARTS")
-    place = parts.opened(out, folders[0])
+    place = parts.opened(out, folders[0], how.sync)
     with place.exclusive(), writing(out, LEFT, AGAIN):
         if place.committed():
             place.remove()
@@ -185,23 +196,37 @@ def finalize(
         asked = with_base(asked, place.plan["base_model"])
         work = divided(asked, out, how)
         parts.begin(out, document(asked, work, out), create=False)
-        _check_finished(place, work, how)
-        for source in asked.inputs:
-            source.fetch()
-        command = tuple(place.plan["command"])
-        others: Mapping[str, bytes] = {}
-        if files and command == RECIPE_COMMAND and isinstance(asked, Made):
-            others = files(asked, place.out)
-        origin = Origin(command, anonymous(asked.seen_from(place.out), place.out).as_json(), others)
-        saved = work.publish(place, origin, force=force, accept_loss=accept_loss, how=how)
+        saved = _finished(asked, work, place, (), force, accept_loss, files, how)
     place.remove()
     return asked, replace(saved, path=out)
 
 
-def _check_finished(place: Parts, work: Divided, how: Execution) -> None:
+def _finished(
+    asked: Asked,
+    work: Divided,
+    place: Parts,
+    known: Collection[str],
+    force: bool,
+    accept_loss: bool,
+    files: Files | None,
+    how: Execution,
+) -> Outcome:
+    """The output of all parts. `known`: files that are what was noted of them, by this process' own knowledge."""
+    _check_finished(place, work, known, how)
+    for source in asked.inputs:
+        source.fetch()
+    command = tuple(place.plan["command"])
+    others: Mapping[str, bytes] = {}
+    if files and command == RECIPE_COMMAND and isinstance(asked, Made):
+        others = files(asked, place.out)
+    origin = Origin(command, anonymous(asked.seen_from(place.out), place.out).as_json(), others)
+    return work.publish(place, origin, force=force, accept_loss=accept_loss, how=how)
+
+
+def _check_finished(place: Parts, work: Divided, known: Collection[str], how: Execution) -> None:
     """Raise for files of the plan that are missing, or not what was noted of them."""
     jobs = work.plan.jobs
-    there = work.noted(place.entries(), jobs)
+    there = _noted(place, work, jobs)
     if missing := [job.file for job in jobs if job.file not in there]:
         raise NotFoundError(
             f"{len(missing)} of {count(len(jobs), 'file')} are missing: {listed(missing, 5)}",
@@ -210,8 +235,8 @@ def _check_finished(place: Parts, work: Divided, how: Execution) -> None:
             code="E-PARTS",
             details={"missing": missing},
         )
-    kept = _whole(place, there, how)
-    if damaged := [name for name in there if name not in kept]:
+    kept = _whole(place, {name: each for name, each in there.items() if name not in known}, how)
+    if damaged := [name for name in there if name not in kept and not (name in known and _there(place, name, there))]:
         raise InputError(
             f"{listed(damaged, 5)} changed since it was written",
             path=place.out,
@@ -219,6 +244,13 @@ def _check_finished(place: Parts, work: Divided, how: Execution) -> None:
             code="E-PARTS",
             details={"damaged": damaged},
         )
+
+
+def _there(place: Parts, name: str, there: Mapping[str, Noted]) -> bool:
+    """Whether a file has the size that was noted, where one was."""
+    with suppress(OSError):
+        return (place.files / name).stat().st_size == there[name].size or there[name].size is None
+    return False
 
 
 def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str]:
@@ -238,7 +270,7 @@ def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = ()
     return {
         "schema": SCHEMA,
         "plan": work.plan.hash,
-        "proves": isinstance(asked, Proof),
+        "proves": not isinstance(asked, Made),
         "request": request.as_json(),
         "inputs": {str(index): identity(each) for index, each in enumerate(asked.inputs)},
         "versions": versions(torch=work.torch),

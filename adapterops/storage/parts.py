@@ -20,7 +20,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,21 +55,24 @@ KEPT = f"{LEFT}run the same command again to go on"
 
 @dataclass(frozen=True)
 class Parts:
-    """Where the parts of one output are made, and what their plan is."""
+    """Where the parts of one output are made, and what their plan is. Without `sync` nothing waits for the disk: a record may
+    then be there after a power failure, and its file not, which is compared with it before it is used.
+    """
 
     out: Path
     folder: Path
     plan: Mapping[str, Any]
+    sync: bool = True
 
     @property
     def files(self) -> Path:
         """The finished files; those of a model are where they will be in the output."""
         return self.folder / FILES
 
-    def entries(self) -> list[dict[str, Any]]:
-        """The records that are whole, whose files may not be."""
+    def entries(self, names: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """The records that are whole, whose files may not be: all, or those of some files."""
         found = []
-        for path in sorted((self.folder / RECORDS).glob("*.json")):
+        for path in sorted((self.folder / RECORDS).glob("*.json")) if names is None else map(self.record, names):
             with suppress(InputError, NotFoundError):
                 found.append(checked(read_all(path)))
         return found
@@ -119,9 +122,13 @@ class Parts:
         finally:
             os.close(lock)
 
+    def record(self, name: str) -> Path:
+        """Where the record of a file is."""
+        return self.folder / RECORDS / f"{quote(name, safe='')}.json"
+
     def commit(self, folder: Path) -> None:
         """Note that a complete folder is about to become the output."""
-        _write(self.folder / COMMIT, file_digests(folder / MANIFEST, BLAKE3)[BLAKE3].encode(), self.folder)
+        _write(self.folder / COMMIT, file_digests(folder / MANIFEST, BLAKE3)[BLAKE3].encode(), self.folder, self.sync)
 
     def committed(self) -> bool:
         """Whether it has: a process may be killed before it removes the parts."""
@@ -152,7 +159,7 @@ class Work:
         """
         name, files = entry["file"], self.parts.files
         with suppress(InputError, NotFoundError):
-            if checked(read_all(self._record(name)))["blake3"] != entry["blake3"]:
+            if checked(read_all(self.parts.record(name)))["blake3"] != entry["blake3"]:
                 raise VerificationError(
                     f"{name} has other bytes than when another process made it",
                     path=self.parts.out,
@@ -173,10 +180,7 @@ class Work:
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Write the record of a finished file, wherever that is."""
-        _write(self._record(entry["file"]), line(entry), self.folder)
-
-    def _record(self, name: str) -> Path:
-        return self.parts.folder / RECORDS / f"{quote(name, safe='')}.json"
+        _write(self.parts.record(entry["file"]), line(entry), self.folder, self.parts.sync)
 
 
 def left(out: Path) -> list[Path]:
@@ -196,7 +200,7 @@ def _folders(out: Path, end: str = "") -> list[Path]:
     return list(out.parent.glob(f".{glob.escape(out.name)}.parts-*{end}"))
 
 
-def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True) -> Parts:
+def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True, sync: bool = True) -> Parts:
     """Where the parts of a plan are made: the folder that is there, or a new one.
 
     Args:
@@ -229,11 +233,11 @@ def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True) -> Parts:
         for inner in (folder, folder / FILES, folder / RECORDS):
             inner.mkdir(exist_ok=True)
         if not (folder / PLAN).exists():
-            _write(folder / PLAN, line(plan), folder)
-    return Parts(out, folder, plan)
+            _write(folder / PLAN, line(plan), folder, sync)
+    return Parts(out, folder, plan, sync)
 
 
-def opened(out: Path, folder: Path) -> Parts:
+def opened(out: Path, folder: Path, sync: bool = True) -> Parts:
     """The parts that are made in a folder.
 
     Raises:
@@ -242,19 +246,20 @@ def opened(out: Path, folder: Path) -> Parts:
     """
     with at(path=folder / PLAN):
         try:
-            return Parts(Path(os.path.realpath(out)), folder, checked(read_all(folder / PLAN)))
+            return Parts(Path(os.path.realpath(out)), folder, checked(read_all(folder / PLAN)), sync)
         except (NotFoundError, InputError) as error:
             error.hint = f"remove {folder}, and run the parts again"
             raise
 
 
-def _write(path: Path, data: bytes, folder: Path) -> None:
+def _write(path: Path, data: bytes, folder: Path, sync: bool) -> None:
     """A file that is whole or absent, by way of a name in `folder`."""
     new = folder / f"{path.name[:100]}.{uuid.uuid4().hex[:12]}"
     with open(new, "xb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
     os.replace(new, path)
 
 

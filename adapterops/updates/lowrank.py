@@ -77,6 +77,7 @@ class LowRank:
     as_read: tuple[AsRead, ...] = field(default=(), repr=False)
     _products: dict[Any, Callable[[slice, Array], Array]] = field(default_factory=dict, init=False, repr=False)
     _stored: dict[str, AsStored] = field(default_factory=dict, init=False, repr=False)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for role in ("B", "A"):
@@ -214,7 +215,9 @@ class LowRank:
 
     def __mul__(self, factor: float) -> LowRank:
         """Exact: only `scale` changes."""
-        return replace(self, scale=factor * self.scale, error=abs(factor) * self.error)
+        scaled = replace(self, scale=factor * self.scale, error=abs(factor) * self.error)
+        scaled._known.update(self._known)
+        return scaled
 
     __rmul__ = __mul__
 
@@ -225,19 +228,20 @@ class LowRank:
         return self + -1.0 * other
 
     def norm(self) -> float:
-        """‖ΔW‖_F, from the r x r Gram matrices in float64. Cost: O((out + in) r²)."""
-        return self.norm_by(self.across())
+        """‖ΔW‖_F, from the r x r Gram matrices in float64. Cost: O((out + in) r²), once for all multiples."""
+        if "norm" not in self._known:
+            with np.errstate(all="ignore"):
+                square = float((gram(len(self.B), self.rank, lambda tile: self.B[tile]) * self.across()).sum())
+            self._known["norm"] = math.sqrt(max(square, 0.0))
+        return abs(self.scale) * float(self._known["norm"])
 
     def across(self) -> Array:
-        """A Aᵀ, (r, r) in float64."""
-        with np.errstate(all="ignore"):
-            return gram(self.shape[1], self.rank, lambda tile: self.A.T[tile])
-
-    def norm_by(self, across: Array) -> float:
-        """‖ΔW‖_F, where A Aᵀ is known."""
-        with np.errstate(all="ignore"):
-            square = float((gram(len(self.B), self.rank, lambda tile: self.B[tile]) * across).sum())
-        return abs(self.scale) * math.sqrt(max(square, 0.0))
+        """A Aᵀ, (r, r) in float64; computed once for all multiples."""
+        if "across" not in self._known:
+            with np.errstate(all="ignore"):
+                self._known["across"] = gram(self.shape[1], self.rank, lambda tile: self.A.T[tile])
+        found: Array = self._known["across"]
+        return found
 
 
 def joined(updates: Sequence[LowRank]) -> LowRank:

@@ -86,6 +86,18 @@ def test_the_bytes_are_those_of_one_process(place: Path, whole: dict[str, str], 
     assert on_ray()[0] == 6
 
 
+def test_memory_that_no_machine_has_is_told_before_anybody_waits(
+    place: Path, on_ray: Fuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --strict it is an error."""
+    monkeypatch.setattr("adapterops.requests.divided.DividedModel.memory", 1 << 50)
+    code, said = on_ray("--strict")
+    assert code == 3
+    assert "one job takes 1125899906842624 bytes of memory" in said
+    assert "jobs wait until a larger one joins" in said
+    assert not (place / "out").exists()
+
+
 def test_a_worker_that_is_killed(
     place: Path, whole: dict[str, str], on_ray: Fuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

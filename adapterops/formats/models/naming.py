@@ -9,6 +9,7 @@ its canonical one.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from adapterops.formats.diffusion.flat import Flat, flat
@@ -37,6 +38,7 @@ from adapterops.storage.tensors import Spec
 BIAS = ".bias"
 
 
+@lru_cache(1 << 16)  # a name is asked for ten times
 def canonical(name: str) -> str:
     """What two names of one weight have in common.
 

@@ -83,6 +83,24 @@ def test_rounding_is_that_of_torch(dtype: str, torch_is_there: bool) -> None:
     assert same(found, torch.from_numpy(numbers).to(getattr(torch, FLOATS[dtype])))
 
 
+@pytest.mark.parametrize("torch_is_there", [True, False])
+@pytest.mark.parametrize("wide_dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", HALVES)
+def test_settled_numbers_are_what_the_stored_ones_stand_for(dtype: str, wide_dtype: type, torch_is_there: bool) -> None:
+    """NaN too, whatever its bits were."""
+    numbers = np.concatenate([many(), np.array([0x7FFFFFFF, 0xFFFFFFFF], np.uint32).view(np.float32)]).astype(
+        wide_dtype
+    )
+
+    def settled(numbers: Array, dtype: str, memory: Scratch) -> Array:
+        return narrowed(numbers, dtype, memory, settle=True)
+
+    before = numbers.copy()
+    stored = converted(settled, numbers, dtype, torch_is_there)
+    assert same(torch.from_numpy(numbers), tensor(stored, dtype).to(torch.from_numpy(numbers).dtype))
+    assert same(tensor(stored, dtype), tensor(converted(narrowed, before, dtype, torch_is_there), dtype))
+
+
 @pytest.mark.parametrize("dtype", list(FLOATS))
 def test_what_is_stored_already_is_taken_as_it_is(dtype: str) -> None:
     numbers = np.ones(3, STORED[dtype] if dtype != "BF16" else np.float32)

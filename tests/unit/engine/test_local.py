@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -110,17 +111,40 @@ def test_nothing_is_started_after_an_exception() -> None:
 
     with pytest.raises(ValueError, match="0"):
         list(local.run(fails, range(100), how=Execution(2)))
-    assert len(started) <= 2 * local.AHEAD
+    assert len(started) <= 4
     assert threading.active_count() <= before
 
 
-def test_not_everything_is_computed_ahead() -> None:
-    started = []
-    results = local.run(started.append, range(100), how=Execution(2))
+def test_of_large_results_not_all_are_computed_ahead() -> None:
+    started: list[int] = []
+    results = local.run(started.append, range(100), size=lambda item: 7, how=Execution(2))
     next(results)
     time.sleep(0.05)
-    assert len(started) <= 2 * local.AHEAD
-    results.close()  # type: ignore[attr-defined]  # it is a generator
+    assert len(started) <= 1 + 2 * local.AHEAD
+    results.close()
+
+
+@pytest.mark.parametrize("size", [None, lambda item: 1000 if item % 10 == 0 else 1], ids=["any", "sizes"])
+def test_nobody_waits_while_another_is_at_a_large_one(size: Callable[[int], int] | None) -> None:
+    done, others = [], threading.Event()
+
+    def large_or_small(item: int) -> int:
+        if item == 0:
+            assert others.wait(10)
+        done.append(item)
+        if len(done) == 19:
+            others.set()
+        return item
+
+    assert list(local.run(large_or_small, range(20), size=size, how=Execution(2))) == list(range(20))
+
+
+def test_one_result_of_any_size_is_always_computed() -> None:
+    sizes = [0, 9, 1, 0, 100, 1]
+    for workers in (1, 3):
+        found = local.run(lambda item: item, range(6), size=sizes.__getitem__, how=Execution(workers))
+        assert list(found) == list(range(6))
+    assert list(local.run(str, range(2), size=lambda item: 0, how=Execution(2))) == ["0", "1"]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from adapterops.engine import ray
-from adapterops.errors import NotFoundError
+from adapterops.errors import AdapterWarning, NotFoundError, ResourceError
 
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +23,48 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_to_do_needs_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert list(ray.run(str.upper, [], memory=1)) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://localhost:1", "[::1]:1"])
+def test_an_address_where_nobody_listens_is_told_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would try for minutes, and write to the terminal."""
+
+    def init(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("Ray was asked")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))  # type: ignore[arg-type]  # as a module has it
+    with pytest.raises(NotFoundError, match="there is no cluster of Ray at") as caught:
+        list(ray.run(str.upper, ["a"], memory=1, address=address))
+    assert "ray start --head" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "session_latest"])
+def test_other_addresses_are_looked_up_by_ray(address: str) -> None:
+    ray._reach(address)
+
+
+class Cluster:
+    """What a Ray says of its machines."""
+
+    def __init__(self, *machines: dict[str, float]) -> None:
+        self.machines = machines
+
+    def nodes(self) -> list[dict[str, Any]]:
+        lost = {"Alive": False, "Resources": {"CPU": 64, "memory": 1 << 40}}
+        return [lost, *({"Alive": True, "Resources": each} for each in self.machines)]
+
+
+def test_a_job_that_no_machine_has_room_for_is_told_at_once() -> None:
+    """Ray would wait for one that has, and say nothing."""
+    cluster = Cluster({"memory": 5e9}, {"CPU": 2, "memory": 2e9}, {"CPU": 1, "memory": 1e9})
+    assert ray._most(cluster) == 2_000_000_000, "the head computes nothing"
+    assert ray._most(Cluster()) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ray._check_room(2_000_000_000, ray._most(cluster), own=False)
+    with pytest.warns(
+        AdapterWarning, match="one job takes 3000000000 bytes of memory, and Ray has 2000000000 bytes on"
+    ):
+        ray._check_room(3_000_000_000, ray._most(cluster), own=False)
+    with pytest.raises(ResourceError, match="on this machine"):
+        ray._check_room(3_000_000_000, ray._most(cluster), own=True)

@@ -140,7 +140,7 @@ def test_the_other_path_when_the_svd_gives_up(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 1), (1, 0), (3, 2), (30, 20)])
 def test_what_rounding_moves_of_a_few_rows_and_columns(rows: int, columns: int) -> None:
-    """The rest is left out of the products, and A Aᵀ is not computed again where it is known."""
+    """The rest is left out of the products."""
     rng = np.random.default_rng(1)
     update = LowRank(rng.standard_normal((30, 4)), rng.standard_normal((4, 20)), 0.5)
     B, A = update.folded().copy(), update.A.copy()
@@ -148,8 +148,6 @@ def test_what_rounding_moves_of_a_few_rows_and_columns(rows: int, columns: int) 
     A[:, :columns] *= 0.999
     expected = pytest.approx(float(np.linalg.norm(update.dense() - B @ A)), rel=1e-9)
     assert factor.moved(update, B, A) == expected
-    assert factor.moved(update, B, A, update.across()) == expected
-    assert columns or factor.moved(update, B, A, 4 * update.across()) == 2 * factor.moved(update, B, A)
 
 
 def test_what_rounding_moves_is_the_norm_of_the_difference() -> None:

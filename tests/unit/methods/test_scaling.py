@@ -13,6 +13,8 @@ from adapterops.errors import OptionError
 from adapterops.methods.scaling import Multipliers, check_scale, describe, fixed
 from adapterops.methods.settings import settings
 from adapterops.provenance.history import Step
+from adapterops.updates import lowrank
+from adapterops.updates.lowrank import gram
 
 A, B, C = (
     with_inputs(
@@ -128,6 +130,17 @@ def test_the_multipliers_are_what_the_result_was_multiplied_by(method: str) -> N
     assert multipliers(merged).quick
     for module, multiplier in found.items():
         np.testing.assert_allclose(entries(merged, module), multiplier * entries(as_it_is, module), atol=1e-9)
+
+
+@pytest.mark.parametrize(("method", "most"), [("linear", 3), ("even", 4)])
+def test_of_a_sum_no_norm_is_measured_twice(method: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the inputs and of the result; where the result is the sum, that is the one that the mean is known by."""
+    measured: list[int] = []
+    monkeypatch.setattr(lowrank, "gram", lambda height, *more: measured.append(height) or gram(height, *more))
+    large = [100.0 * each for each in (A, B)]
+    update = merge(large, method, scale="auto").updates["q"]
+    update.norm()
+    assert measured.count(7) <= most
 
 
 def test_multipliers_are_found_once_and_with_their_modules() -> None:

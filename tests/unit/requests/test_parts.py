@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from tiny_models import write_base
 from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.cli.main import run
 from adapterops.engine.execution import Execution, Share
-from adapterops.errors import NotFoundError
+from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.expressions.expression import parse
 from adapterops.recipes.running import stored
 from adapterops.requests import parts
@@ -203,6 +206,10 @@ def test_what_needs_every_module_first_is_not_made_in_parts(
     assert not list(place.glob(".out*"))
 
 
+def merged() -> Made:
+    return make(Request({"a": Input("a"), "b": Input("b")}, parse("a + b", ["a", "b"])), Path("out"))
+
+
 def fused() -> Made:
     return make(Request({"a": Input("a")}, parse("a", ["a"]), base=Model("base")), Path("out"))
 
@@ -226,6 +233,82 @@ def test_jobs_are_text(place: Path) -> None:
     )
     assert isinstance(saved, SavedCheckpoint)
     assert saved.tensors == 12
+
+
+def engine(function, items, *, memory, address, how):  # type: ignore[no-untyped-def]
+    """One that does the jobs here."""
+    yield from map(function, items)
+
+
+def test_what_an_engine_made_is_not_read_again_and_what_was_there_is(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is hashed as it is written, and a second pass would be one machine's, over what many have made."""
+    write_part(fused(), Path("out"), Share(1, 4))
+    compared: list[str] = []
+    real = parts.whole
+    monkeypatch.setattr(parts, "whole", lambda folder, name, *more: compared.append(name) or real(folder, name, *more))
+    spread(fused(), Path("out"), engine)
+    assert compared == ["model-00001-of-00004.safetensors"]
+
+
+def test_what_an_engine_made_and_is_cut_by_the_end_is_found(place: Path) -> None:
+    def cutting(function, items, **options):  # type: ignore[no-untyped-def]
+        yield from engine(function, items, **options)
+        (file,) = place.glob(".out.parts-*/files/model-00002-*")
+        os.truncate(file, 100)
+
+    with pytest.raises(InputError, match="changed since it was written"):
+        spread(fused(), Path("out"), cutting)
+    assert not Path("out").exists()
+
+
+def test_as_many_processes_at_once_as_memory_allows(place: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watched(function, items, *, memory, address, how):  # type: ignore[no-untyped-def]
+        seen.append((memory, how.threads))
+        yield from map(function, items)
+
+    spread(fused(), Path("one"), watched, how=Execution(4))
+    one, _ = seen[0]
+    spread(fused(), Path("two"), watched, how=Execution(4, memory=2 * one + 1))
+    assert seen == [(one, 4), (one, 2)]
+    with pytest.raises(ResourceError, match="one worker takes"):
+        spread(fused(), Path("three"), watched, how=Execution(4, memory=one - 1))
+    assert not Path("three").exists()
+
+
+def test_a_job_reads_the_record_of_its_own_file_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them would be the square of their number."""
+    asked: list[object] = []
+    entries = parts.Parts.entries
+
+    def counted(self: parts.Parts, names: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        names = None if names is None else list(names)
+        asked.append(names)
+        return entries(self, names)
+
+    def watched(function, items, **options):  # type: ignore[no-untyped-def]
+        monkeypatch.setattr(parts.Parts, "entries", counted)
+        yield from engine(function, items, **options)
+        monkeypatch.setattr(parts.Parts, "entries", entries)
+
+    spread(fused(), Path("out"), watched)
+    assert asked == [[f"model-0000{number}-of-00004.safetensors"] for number in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("made", [lambda: fused(), lambda: merged()], ids=["model", "adapter"])
+def test_nothing_waits_for_the_disk_where_nobody_asks_for_that(
+    place: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[[], Made]
+) -> None:
+    def parted(sync: bool) -> list[int]:
+        waited: list[int] = []
+        monkeypatch.setattr(os, "fsync", waited.append)
+        write_part(made(), Path(f"out-{sync}"), Share(1, 1), how=Execution(sync=sync))
+        return waited
+
+    assert (bool(parted(True)), parted(False)) == (True, [])
 
 
 def test_a_machine_without_the_disk(place: Path) -> None:

@@ -29,6 +29,7 @@ def test_files_and_records(tmp_path: Path) -> None:
     written(parts, "inner/a", b"2", "h")
     assert {path.relative_to(parts.files).as_posix() for path in parts.files.rglob("a")} == {"a", "inner/a"}
     assert sorted(record["file"] for record in parts.entries()) == ["a", "inner/a"]
+    assert [record["file"] for record in parts.entries(["inner/a", "of nobody"])] == ["inner/a"]
     assert not list(parts.folder.glob("work-*"))
     written(begin(tmp_path / "out", PLAN), "a", b"1", "h")
     with pytest.raises(VerificationError, match="other bytes"):

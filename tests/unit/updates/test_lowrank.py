@@ -43,6 +43,20 @@ def test_norm_is_that_of_the_dense_matrix() -> None:
     assert zero((3, 4)).norm() == 0
 
 
+def test_norms_are_measured_once_for_all_multiples(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = update(3, -2.0)
+    norm, across = one.norm(), one.across()
+
+    def again(*arguments: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("adapterops.updates.lowrank.gram", again)
+    assert (3.0 * one).norm() == pytest.approx(3 * norm)
+    assert (-0.5 * (3.0 * one)).across() is across
+    with pytest.raises(AssertionError, match="measured again"):
+        one.T.norm()
+
+
 def test_a_narrow_dtype_is_not_rounded_in_a_sum() -> None:
     half = LowRank(torch.tensor([[1.0]]).bfloat16(), torch.tensor([[1.0]]).bfloat16(), 1 / 3)
     assert entries(half + half).item() == pytest.approx(2 / 3)
