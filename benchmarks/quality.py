@@ -36,9 +36,9 @@ SUITES: dict[str, Callable[[int], Suite]] = {
 }
 METHODS = (
     "linear", "ties", "dare_ties", "della", "breadcrumbs", "consensus", "sce", "core_ties", "knots_ties", "tsv",
-    "iso_c", "iso_cts", "even", "ctm", "svc", "pico", "karcher", "wudi", "pcb", "regmean",
+    "iso_c", "iso_cts", "even", "ctm", "svc", "pico", "karcher", "wudi", "ace", "pcb", "regmean",
 )  # fmt: skip
-FEW = {"encoder": ("linear", "ties", "tsv", "iso_c", "even", "wudi", "pcb", "regmean")}
+FEW = {"encoder": ("linear", "ties", "tsv", "iso_c", "even", "wudi", "ace", "pcb", "regmean")}
 """Of a suite that takes long, the methods that are measured."""
 
 PEFT = "PEFT "

@@ -19,7 +19,7 @@ STRONGEST = 0.3
 
 
 @method("ace", source="Xu et al. 2026, arXiv:2603.02945", acts="matrices", ridge=RIDGE, uneven=UNEVEN)
-def ace(matrices: Sequence[Array], weights: Sequence[float], *, ridge: float = 0.1, uneven: float = 0.3) -> Array:
+def ace(matrices: Sequence[Array], weights: Sequence[float], *, ridge: float = 1.0, uneven: float = 0.3) -> Array:
     """ACE-Merging: what differs least from every update where that update acts, and from the mean elsewhere.
 
     With Xᵢ = wᵢ ΔWᵢ and Cᵢ = Xᵢᵀ Xᵢ in the place of its inputs' covariance, the least of Σ tr((M - Xᵢ) (Cᵢ + ε) (M - Xᵢ)ᵀ):
