@@ -57,7 +57,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
         )
     adapters = [looking.adapter(source) for source in sources]
     if plan is not None:
-        check_documents({plan: b""}, [source.path for source in sources], force=False)
+        check_documents({plan: b""}, [source.path for source in sources], None, "--plan")
     if base is not None:
         model = looking.model(base)
         model = replicated(model, adapters)

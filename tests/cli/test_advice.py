@@ -141,7 +141,10 @@ def test_a_plan_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     sources, plan = saved(tmp_path), tmp_path / "plan.yaml"
     plan.write_text("mine")
     assert run(["compare", *sources, "--plan", str(plan)]) == 6
-    assert "already exists" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "already exists" in told
+    assert "name another place with --plan" in told
+    assert "--force" not in told
     assert plan.read_text() == "mine"
 
 

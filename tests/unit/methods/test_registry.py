@@ -62,3 +62,19 @@ def test_a_parameter_of_every_merge_is_not_a_method_s_own() -> None:
     with pytest.raises(ValueError, match="cannot have a parameter 'scale'"):
         method("new", source="-", scale=Parameter("Own."))(lambda deltas, weights, *, scale=1.0: None)
     assert "new" not in METHODS
+
+
+@pytest.mark.parametrize(
+    ("parameter", "wrong", "span"),
+    [
+        (Parameter("", low=1e-6), 0.0, "at least 1e-06"),
+        (Parameter("", low=0, above=True), 0.0, "above 0"),
+        (Parameter("", high=2), 3.0, "at most 2"),
+        (Parameter("", low=0, high=1), -1.0, "between 0 and 1"),
+        (Parameter("", low=0, high=1, above=True), 0.0, "above 0 and at most 1"),
+    ],
+)
+def test_what_a_number_may_be_names_no_bound_that_there_is_not(parameter: Parameter, wrong: float, span: str) -> None:
+    with pytest.raises(OptionError) as raised:
+        parameter.check("x", wrong)
+    assert f"x must be {span}, got" in str(raised.value)
