@@ -131,7 +131,8 @@ def main() -> None:
         methods = chosen.methods.split(",") if chosen.methods else (*FEW.get(name, METHODS), *THEIRS)
         results[name] = known
         for seed in range(chosen.seeds):
-            known[seed] |= measured(SUITES[name](seed), methods)
+            found = known[seed] | measured(SUITES[name](seed), methods)
+            known[seed] = {each: found[each] for each in ("single", "base", *METHODS, *THEIRS) if each in found}
             print(name, seed, file=sys.stderr, flush=True)
             RESULTS.write_text(json.dumps(results) + "\n")
 
