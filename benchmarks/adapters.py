@@ -105,7 +105,7 @@ def merging(bench: Bench, a: Path, b: Path) -> None:
     bench.note("TIES to rank 16: peak memory", middle(ours, "mb"), "MB", 200)
 
 
-CORE = ("even", "tsv", "iso-c", "iso-cts", "ctm", "svc", "pico", "wudi", "core-ties", "knots-ties")
+CORE = ("even", "tsv", "iso-c", "iso-cts", "ctm", "svc", "pico", "wudi", "ace", "core-ties", "knots-ties")
 
 
 def core(bench: Bench) -> None:

@@ -36,9 +36,9 @@ SUITES: dict[str, Callable[[int], Suite]] = {
 }
 METHODS = (
     "linear", "ties", "dare_ties", "della", "breadcrumbs", "consensus", "sce", "core_ties", "knots_ties", "tsv",
-    "iso_c", "iso_cts", "even", "ctm", "svc", "pico", "karcher", "wudi", "pcb", "regmean",
+    "iso_c", "iso_cts", "even", "ctm", "svc", "pico", "karcher", "wudi", "ace", "pcb", "regmean",
 )  # fmt: skip
-FEW = {"encoder": ("linear", "ties", "tsv", "iso_c", "even", "wudi", "pcb", "regmean")}
+FEW = {"encoder": ("linear", "ties", "tsv", "iso_c", "even", "wudi", "ace", "pcb", "regmean")}
 """Of a suite that takes long, the methods that are measured."""
 
 PEFT = "PEFT "
@@ -131,7 +131,8 @@ def main() -> None:
         methods = chosen.methods.split(",") if chosen.methods else (*FEW.get(name, METHODS), *THEIRS)
         results[name] = known
         for seed in range(chosen.seeds):
-            known[seed] |= measured(SUITES[name](seed), methods)
+            found = known[seed] | measured(SUITES[name](seed), methods)
+            known[seed] = {each: found[each] for each in ("single", "base", *METHODS, *THEIRS) if each in found}
             print(name, seed, file=sys.stderr, flush=True)
             RESULTS.write_text(json.dumps(results) + "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from adapterops.cli.making import NAMES, named
 from adapterops.cli.making import inputs as adapters_of
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
+from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
 from adapterops.methods.scaling import AUTO
 from adapterops.operations.comparing import comparison as comparing
@@ -53,7 +55,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
             hint="name another, or use adapterops report for one",
         )
     if plan is not None:
-        check_documents({plan: b""}, [source.path for source in sources], force=False)
+        check_documents({plan: b""}, [source.path for source in sources], None, "--plan")
     if base is None:
         adapters = [looking.adapter(source) for source in sources]
     else:
@@ -71,12 +73,17 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
     findings = diagnose(found)
     short = summary(found, findings)
     merges = outlooks(found) if advise or plan else []
-    if plan is not None:
-        _write_plan(plan, sources, adapters, base, looking.alpha)
+
+    def write() -> dict[str, str]:
+        if plan is None:
+            return {}
+        with output.progress("planning") as progress:
+            _write_plan(plan, sources, adapters, base, looking.alpha, looking.how(progress))
+        return {"plan": str(plan)}
+
     if looking.as_json:
         advice = {"outlook": outlook_numbers(found, merges)} if merges else {}
-        written = {"plan": str(plan)} if plan is not None else {}
-        output.print_json("comparison", {**numbers(found, short, findings), **advice, **written})
+        output.print_json("comparison", {**numbers(found, short, findings), **advice, **write()})
         return
     output.print_table(*summary_rows(found))
     output.line()
@@ -93,7 +100,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
         output.line()
     output.print_findings(findings)
     output.print_command(short)
-    if plan is not None:
+    if write():
         output.line(f"wrote {plan}; edit it, and make it: adapterops run {plan} -o merged")
 
 
@@ -103,8 +110,10 @@ def _write_plan(
     adapters: Sequence[Adapter],
     base: Place | None,
     alpha: float | None,
+    how: Execution,
 ) -> None:
     """The merge as a recipe, with paths as they are from its folder."""
+    from adapterops.engine.local import run
     from adapterops.expressions.expression import parse
     from adapterops.methods.settings import usual
     from adapterops.operations.algebra import merge
@@ -119,5 +128,5 @@ def _write_plan(
     merged = merge(adapters, scale=AUTO, allow_base_mismatch=True).history
     assert isinstance(merged, Step)
     assert merged.multipliers
-    method, factors = usual(len(adapters), False), merged.multipliers.all()
+    method, factors = usual(len(adapters), False), merged.multipliers.all(partial(run, how=how))
     write_documents({plan: recipe(seen, method, factors).encode()})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,8 @@ from adapterops.cli.merging import DEFAULT
 from adapterops.cli.output import amount, line, percent, print_table, span
 from adapterops.cli.terminal import quiet, verbose
 from adapterops.cli.typed import again
+from adapterops.engine.execution import Execution
+from adapterops.engine.local import run
 from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from adapterops.checkpoints.saving import SavedCheckpoint
     from adapterops.requests.running import Written
     from adapterops.updates.survival import Survival
+
+AS_IS = Execution()
 
 LOSSY_GAIN = 0.95
 """Below this much of an update left, a person should know."""
@@ -70,7 +75,7 @@ def print_result(made: Made, saved: Written, more: Mapping[str, Any]) -> None:
         _warn(saved)
 
 
-def print_scales(made: Made, *, planned: bool) -> None:
+def print_scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
     """What merges are multiplied by, where weights do not say it. A plan has the commands for something else."""
     for step in merges(made):
         scale, number = step.parameters["scale"], len(step.inputs)
@@ -81,7 +86,7 @@ def print_scales(made: Made, *, planned: bool) -> None:
         weighted = set(step.parameters["weights"]) != {1.0}
         if scale in (SUM, 1.0) and (weighted or number == 1 or not planned):
             continue
-        multipliers = _multipliers(step).values()
+        multipliers = _multipliers(step, how).values()
         later = planned and not multipliers and fixed(scale, number) is None
         line(f"  scale {describe(scale, number, multipliers)}{'; the merge says by how much' if later else ''}")
         option = click.get_current_context().info_name in WITH_SCALE
@@ -98,26 +103,26 @@ def _usual(step: Step) -> bool:
     return context.info_name in BY_NUMBER and method == default != DEFAULT and not asked
 
 
-def scales(made: Made, *, planned: bool) -> dict[str, Any]:
+def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, Any]:
     """The same as JSON: one for each merge, the last one first."""
     told = []
     for step in merges(made):
         scale, number = step.parameters["scale"], len(step.inputs)
         each: dict[str, Any] = {"method": step.parameters["method"], "scale": scale, "factor": fixed(scale, number)}
         if each["factor"] is None:
-            each["multipliers"] = _multipliers(step) or None
+            each["multipliers"] = _multipliers(step, how) or None
         if planned and click.get_current_context().info_name in WITH_SCALE:
             each["commands"] = {name: again("--scale", name) for name in others(scale, number)}
         told.append(each)
     return {"scales": told} if told else {}
 
 
-def _multipliers(step: Step) -> dict[str, float]:
+def _multipliers(step: Step, how: Execution) -> dict[str, float]:
     """What `auto` multiplies modules by, where that is known, or may be found now: quickly, and of inputs that are here."""
     each = step.multipliers
     if each is None or not (len(each.found) >= len(each.modules) or (each.quick and not missing(step))):
         return {}
-    return each.all()
+    return each.all(partial(run, how=how))
 
 
 def merges(made: Made) -> Iterator[Step]:

@@ -50,7 +50,10 @@ WITHOUT = {
     **dict.fromkeys(
         ("--adapter", "--adapters", "--lora", "--lora-path", "--peft"), "adapters are named without an option"
     ),
-    **dict.fromkeys(("--tuned", "--finetuned"), "the tuned model is named without an option"),
+    **dict.fromkeys(
+        ("--tuned", "--finetuned"),
+        "the tuned model of extract is named without an option; fuse BASE --tuned MODEL merges whole models",
+    ),
     "--merge-and-unload": "fuse does that, without an option",
     "--normalize": "weights are taken as they are; --scale says what the result is multiplied by",
     "--t": "-w 0.7,0.3 says how near the result is to each",

@@ -19,7 +19,7 @@ from adapterops.cli.running import Running
 from adapterops.cli.terminal import verbose
 from adapterops.cli.typed import command_line
 from adapterops.cli.values import verified
-from adapterops.engine.execution import DEVICES, Share
+from adapterops.engine.execution import DEVICES, Execution, Share
 from adapterops.engine.plan import Plan
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, count
@@ -71,7 +71,7 @@ def write(
         if running.dry_run:
             planned = plan(made, how)
             place, free = (Path(push.repo), None) if push else (out, planned.free(out))
-            _print_plan(made, planned, place, free, running.as_json)
+            _print_plan(made, planned, place, free, running.as_json, how)
             return
         noted = command_line() if command is None else command
         if running.spread.part:
@@ -137,11 +137,11 @@ def print_part(part: Part, share: Share, as_json: bool) -> None:
         line(f"  every file is there: adapterops finalize {part.path}")
 
 
-def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bool) -> None:
+def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bool, how: Execution) -> None:
     """Print what would be written to a folder, or to a repository, which has no disk of which anything is free."""
     result, there = made.result, "" if free is None else f"; {amount(free, 'B')} are free"
     if as_json:
-        what = {**plan.as_json(), **scales(made, planned=True), **_details(made)}
+        what = {**plan.as_json(), **scales(made, planned=True, how=how), **_details(made)}
         print_json("plan", {"dry_run": True, "path": str(out), "free": free, **what})
         return
     if isinstance(result, Adapter):
@@ -156,7 +156,7 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
         line(f"  tensors changed: {changed}, copied byte for byte: {tensors - changed}")
         for job in plan.jobs:
             line(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
-    print_scales(made, planned=True)
+    print_scales(made, planned=True, how=how)
     line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
     line(f"  inputs: {', '.join(source.name for source in sources(result.history))}")
     for each in plan.statistics:

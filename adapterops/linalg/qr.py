@@ -66,5 +66,9 @@ def check_core(core: Array) -> Array:
     Raises:
         InputError: it has numbers that are NaN or infinite.
     """
-    check_all_finite(core, "has numbers that are NaN or infinite, or too large for singular values")
+    check_all_finite(
+        core,
+        "has numbers that are NaN or infinite, or too large for singular values",
+        hint="use another checkpoint of the training; such numbers can be added where they are allowed, and not decomposed",
+    )
     return core

@@ -60,8 +60,7 @@ class Parameter:
         bounded = (self.low, self.high) != (-math.inf, math.inf)
         if bounded and not (self.low <= value <= self.high and not (self.above and value == self.low)):
             hint = f"{value:g} % is {value / 100:g}" if self.high == 1 and 2 <= value <= 100 else None
-            span = f"{'above' if self.above else 'between'} {self.low:g} and {'at most ' if self.above else ''}{self.high:g}"
-            raise OptionError(f"{name} must be {span}, got {_shown(value)}", hint=hint)
+            raise OptionError(f"{name} must be {self._span()}, got {_shown(value)}", hint=hint)
         most = sys.maxsize if self.whole else sys.float_info.max
         if not abs(value) <= most:
             raise OptionError(f"{name} must be a finite number, at most {most:g}, got {_shown(value)}")
@@ -69,6 +68,16 @@ class Parameter:
             least = f"{'' if self.above else '0, or '}{LEAST:g} and more"
             raise OptionError(f"{name} is {value:g}, too small to divide by: expected {least}")
         return value if self.whole else float(value)
+
+    def _span(self) -> str:
+        """What a number may be, where not every one may."""
+        if self.high == math.inf:
+            return f"{'above' if self.above else 'at least'} {self.low:g}"
+        if self.low == -math.inf:
+            return f"at most {self.high:g}"
+        return (
+            f"above {self.low:g} and at most {self.high:g}" if self.above else f"between {self.low:g} and {self.high:g}"
+        )
 
 
 def _shown(value: float) -> str:

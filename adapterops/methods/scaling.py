@@ -7,7 +7,7 @@ the size of what passes through them, so that its norm is about sqrt(out). docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
 from statistics import median
@@ -128,11 +128,10 @@ class Multipliers:
     quick: bool
     found: dict[str, float] = field(default_factory=dict)
 
-    def all(self) -> dict[str, float]:
-        """Those of all modules, in their order: what is not found yet is computed."""
-        for module in self.modules:
-            if module not in self.found:
-                self.compute(module)
+    def all(self, each: Callable[[Callable[[str], object], Iterable[str]], Iterable[object]] = map) -> dict[str, float]:
+        """Those of all modules, in their order: what is not found yet is computed, by `each`, which may do several at a time."""
+        for _ in each(self.compute, [module for module in self.modules if module not in self.found]):
+            pass
         return {module: self.found[module] for module in self.modules}
 
 

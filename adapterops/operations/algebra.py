@@ -276,25 +276,26 @@ class _Merging:
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:
-    """Adapters that share no module are added, and not merged: whoever merges them probably means others, unless they are of
-    two models of a pipeline, or a base shows that it has the modules of each.
+    """Adapters that share no module, not even through others, are added, and not merged: whoever merges them probably means
+    others, unless they are of two models of a pipeline, or a base shows that it has the modules of each.
     """
     if all(adapter.config.settled for adapter in adapters):
         return
-    known = set(adapters[0].layout)
-    for adapter in adapters[1:]:
-        if known and adapter.layout and not known & adapter.layout.keys():
-            mine, other = next(iter(adapter.layout)), next(iter(adapters[0].layout))
-            if in_other_parts(mine, other):
-                continue
-            raise IncompatibleError(
-                f"0 of {len(adapter.layout)} modules overlap with those of {name(adapters[0])}: "
-                f"{mine!r} here, {other!r} there",
-                path=name(adapter),
-                hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...; or name it with --base',
-                code="E-OVERLAP",
-            )
-        known |= set(adapter.layout)
+    first, *left = [each for each in adapters if each.layout] or adapters
+    known = set(first.layout)
+    while joined := [each for each in left if known & each.layout.keys()]:
+        left = [each for each in left if not known & each.layout.keys()]
+        known = known.union(*(each.layout for each in joined))
+    for adapter in left if known else ():
+        mine, other = next(iter(adapter.layout)), next(iter(first.layout))
+        if in_other_parts(mine, other):
+            continue
+        raise IncompatibleError(
+            f"0 of {len(adapter.layout)} modules overlap with those of {name(first)}: {mine!r} here, {other!r} there",
+            path=name(adapter),
+            hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...; or name it with --base',
+            code="E-OVERLAP",
+        )
 
 
 def total(adapters: Sequence[Adapter], *, allow_base_mismatch: bool = False) -> Adapter:

@@ -19,6 +19,7 @@ from adapterops.errors import AdapterWarning
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
 from adapterops.storage.outputs import MANIFEST
+from adapterops.storage.place import COLLECTION, SEPARATOR
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.strict import json_text, open_regular, parse_json, reading
 
@@ -79,9 +80,10 @@ def write_manifest(
 
 
 def check_distinct(inputs: Sequence[Mapping[str, Any]]) -> None:
-    """Warn of an input of a sum that is given twice, under one path or as a copy."""
+    """Warn of an input of a sum that is given twice, under one path or as a copy; those of a collection share its file."""
+    told = [(each["files"], each["path"].partition(SEPARATOR)[2] * (COLLECTION in each["files"])) for each in inputs]
     for number, each in enumerate(inputs):
-        first = next(place for place, other in enumerate(inputs) if other["files"] == each["files"])
+        first = told.index(told[number])
         if first != number:
             warnings.warn(
                 f"{inputs[first]['path']} and {each['path']} are the same files, byte for byte, and count twice",

@@ -152,10 +152,13 @@ def _next(comparison: Comparison, findings: Sequence[Finding]) -> tuple[list[str
 
 
 def _apart(comparison: Comparison, trained: Sequence[Profile]) -> bool:
-    """Whether one of the adapters has no module that another before it has, which `merge` refuses without a base."""
-    here = [place for place, profile in enumerate(comparison.profiles) if profile in trained]
+    """Whether an adapter shares no module with the others, not even through one of them: `merge` refuses that without a base."""
+    first, *others = (place for place, profile in enumerate(comparison.profiles) if profile in trained)
     common = {(pair.first, pair.second) for pair in comparison.pairs if pair.modules}
-    return any(not any((other, place) in common for other in here[:at]) for at, place in enumerate(here) if at)
+    known, left = {first}, set(others)
+    while joined := {place for place in left if any({(place, each), (each, place)} & common for each in known)}:
+        known, left = known | joined, left - joined
+    return bool(left)
 
 
 def _stopped(stop: Finding, sources: Sequence[str]) -> tuple[list[str], str]:

@@ -22,12 +22,16 @@ HEAD = 1024
 """Bytes at the start of a file that say what wrote it."""
 
 
-def check_documents(outputs: Mapping[Path, bytes], inputs: Sequence[Path], force: bool) -> None:
+def check_documents(
+    outputs: Mapping[Path, bytes], inputs: Sequence[Path], force: bool | None, option: str = "-o"
+) -> None:
     """Raise what `write_documents` would, before any work. What a killed run had begun to name is finished.
 
     Args:
         outputs: the files in the order in which they will be written, and for each what it begins with, or nearly,
             that `force` may replace.
+        force: None where a command cannot be told to replace anything.
+        option: what names the outputs.
 
     Raises:
         OptionError: an output is an input, or is inside one.
@@ -39,28 +43,30 @@ def check_documents(outputs: Mapping[Path, bytes], inputs: Sequence[Path], force
         for source in (Path(os.path.realpath(path)) for path in inputs):
             if place == source or (source.is_dir() and source in place.parents):
                 raise OptionError(
-                    f"the output would be inside the input {source.name}", path=out, hint="name another place with -o"
+                    f"the output would be inside the input {source.name}",
+                    path=out,
+                    hint=f"name another place with {option}",
                 )
         check_parent(place)
     _recover(list(outputs))
     for out, mark in outputs.items():
         if os.path.lexists(out):
-            _check_replaceable(out, force, mark)
+            _check_replaceable(out, force, mark, option)
 
 
-def _check_replaceable(out: Path, force: bool, mark: bytes) -> None:
+def _check_replaceable(out: Path, force: bool | None, mark: bytes, option: str = "-o") -> None:
     head = b""
     if out.is_file() and not out.is_symlink():
         with open(out, "rb") as file:
             head = file.read(HEAD)
     if not force:
-        replaced = ", or replace it with --force" if mark in head else ""
-        raise OutputExistsError("already exists", path=out, hint=f"name another place with -o{replaced}")
+        replaced = ", or replace it with --force" if force is not None and mark in head else ""
+        raise OutputExistsError("already exists", path=out, hint=f"name another place with {option}{replaced}")
     if mark not in head:
         raise OutputExistsError(
             "was not written by adapterops, so --force does not replace it",
             path=out,
-            hint="remove it yourself, or name another place with -o",
+            hint=f"remove it yourself, or name another place with {option}",
         )
 
 

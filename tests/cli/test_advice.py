@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from tiny_models import write_base, write_tuned
 
 from adapterops import open_adapter, save_adapter
 from adapterops.cli.main import run
+from adapterops.operations import algebra
 
 FOUR = [adapter(seed, SLOW) for seed in (1, 2, 3, 4)]
 ONE_START = [adapter(1, SLOW), adapter(2, SLOW, start=1)]
@@ -138,5 +141,36 @@ def test_a_plan_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     sources, plan = saved(tmp_path), tmp_path / "plan.yaml"
     plan.write_text("mine")
     assert run(["compare", *sources, "--plan", str(plan)]) == 6
-    assert "already exists" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "already exists" in told
+    assert "name another place with --plan" in told
+    assert "--force" not in told
     assert plan.read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", [["compare", "--plan", "PLAN"], ["merge", "--dry-run", "-o", "PLAN"]])
+def test_factors_of_a_plan_are_found_by_several_workers(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two modules have to be at work at one time, or the barrier breaks."""
+    matching, barrier, begun = algebra.matching, threading.Barrier(2), []
+
+    def together(*given: Any) -> float:
+        begun.append(given)
+        if len(begun) <= 2:
+            barrier.wait(timeout=20)
+        return matching(*given)
+
+    monkeypatch.setattr(algebra, "matching", together)
+    name, *options = [str(tmp_path / "out") if each == "PLAN" else each for each in command]
+    assert run([name, *saved(tmp_path), *options, "--workers", "2"]) == 0
+    assert len(begun) >= 2
+
+
+def test_what_is_compared_is_shown_before_the_plan_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(algebra, "matching", lambda *given: seen.append(capsys.readouterr().out) or 1.0)
+    assert run(["compare", *saved(tmp_path), "--advise", "--plan", str(tmp_path / "plan.yaml")]) == 0
+    assert "sum" in "".join(seen).split()

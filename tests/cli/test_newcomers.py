@@ -117,6 +117,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("fuse base tuned --merge-and-unload", 2, "there is no option --merge-and-unload", "fuse does that"),
         ("fuse base tuned --load-in-8bit", 2, "there is no option --load-in-8bit", "did you mean --quantize?"),
         ("extract --base base --tuned fused --rank 2", 2, "no option --tuned", "named without an option"),
+        ("merge a b --tuned fused", 2, "no option --tuned", "fuse BASE --tuned MODEL merges whole models"),
         ("extract fused --base base", 2, "exactly one of rank, energy and budget", "--rank 8"),
         ("merge https://huggingface.co/me/x a", 2, "an address of the web is not opened", "write hf://me/x"),
         ("merge https://huggingface.co/me/x/tree/main a", 2, "is not opened", "write hf://me/x"),

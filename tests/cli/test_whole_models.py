@@ -66,7 +66,7 @@ def test_it_is_verified_by_its_manifest_and_damage_is_found(place: Path, capsys:
     assert f"{name}: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("method", ["tsv", "wudi", "pcb", "dare_ties", "karcher"])
+@pytest.mark.parametrize("method", ["tsv", "wudi", "ace", "pcb", "dare_ties", "karcher"])
 def test_what_other_methods_make_is_verified_too(place: Path, method: str) -> None:
     assert run([*MERGE, "--method", method, "--dtype", "bfloat16", "-o", "out"]) == 0
     assert run(["verify", "out"]) == 0

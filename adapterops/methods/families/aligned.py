@@ -26,6 +26,7 @@ def core_ties(
 ) -> Callable[[int], Array]:
     """Core Space: TIES on the entries of the joint core. The same as `--ties --space core`.
 
+    Cost: the QR of the stacked factors, O((out + in) R²) with R = Σ rᵢ, and TIES on matrices of R x R.
     Differs: the updates are brought into canonical form first. The paper's bases depend on how they are factored.
     """
     return ties(deltas, weights, density=density, majority=majority)
@@ -45,6 +46,7 @@ def knots_ties(
 
     With U S [V₁ᵀ V₂ᵀ …] the SVD of [ΔW₁ ΔW₂ …]: U · TIES(S V₁ᵀ, S V₂ᵀ, …).
 
+    Cost: one singular value decomposition of an R x n R matrix for n updates, R = Σ rᵢ, and TIES on matrices of R x in.
     Differs: the SVD is that of the joint core. The paper keeps singular values above 1e-5 whatever the size of the updates;
         here what is no rounding.
     """

@@ -54,6 +54,8 @@ def dare_ties(
 
     The mask of an update depends on the seed, the module and the adapter alone. The election and the mean are those of
     TIES.
+
+    Cost: one pass over the entries, with a random number for each entry of each update.
     """
     return deltas.map(lambda tile: elected(bernoulli(tile, density, seed), weights, majority, convention, disjoint))
 
@@ -66,5 +68,7 @@ def dare_linear(
 
     Unbiased: the expectation is the weighted sum. The mask of an update depends on the seed, the module and the adapter
         alone.
+
+    Cost: as `dare_ties`.
     """
     return deltas.map(lambda tile: weighted_sum(bernoulli(tile, density, seed), weights))

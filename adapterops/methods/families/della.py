@@ -55,6 +55,8 @@ def della(
     MagPrune: of the n entries of a row, the one of rank k by magnitude (0 the smallest) is kept with the probability
     p = density - ε + 2 ε k / (n - 1), and divided by p: the expectation of every entry is what it was. The election and
     the mean are those of TIES.
+
+    Cost: one pass over the entries, which sorts every row of each update and takes a random number for each entry.
     """
     return deltas.map(lambda tile: elected(magprune(tile, density, epsilon, seed), weights, majority, None, disjoint))
 
@@ -70,7 +72,12 @@ def della(
 def della_linear(
     deltas: Entries, weights: Sequence[float], *, density: float = 0.5, epsilon: float = 0.1, seed: int = 0
 ) -> Callable[[int], Array]:
-    """Drop entries at random, small ones more often, add. Unbiased: the expectation is the weighted sum."""
+    """Drop entries at random, small ones more often, add. Unbiased: the expectation is the weighted sum.
+
+    The masks are those of `della`.
+
+    Cost: as `della`.
+    """
     return deltas.map(lambda tile: weighted_sum(magprune(tile, density, epsilon, seed), weights))
 
 

@@ -45,8 +45,8 @@ def iso_cts(
 ) -> Array:
     """Iso-CTS: as Iso-C, with the weakest directions of the sum replaced by the strongest of single updates.
 
-    Of r directions of the sum, s = int((1 - common) r / n) are taken from each of n updates, orthogonal on the left to
-    the r - n s that are kept; all are made orthogonal to each other.
+    Of r directions of the sum int(common r) are to be kept; the rest is shared out, s of them to each of n updates, rounded
+    to the nearest s. These are orthogonal on the left to the r - n s that are kept; all are made orthogonal to each other.
 
     Cost: 3 + n singular value decompositions of R x R matrices.
     Differs: as Iso-C.
@@ -56,8 +56,9 @@ def iso_cts(
     updates = [each for each in scaled(weights, matrices) if each.any()]
     added = weighted_sum(matrices, weights)
     main = leading(added)
-    own = int((1 - common) * len(main.values) / max(1, len(updates)) + 1e-9)  # 0.2 · 10 is 1.99...
-    kept = len(main.values) - own * len(updates)
+    rank, count = len(main.values), max(1, len(updates))
+    own = min(round((rank - int(common * rank + 1e-9)) / count), rank // count)  # 0.29 · 100 is 28.99...
+    kept = rank - own * count
     shared = Directions(main.U[:, :kept], main.values[:kept], main.V[:, :kept])
     parts = [shared]
     for each in updates:

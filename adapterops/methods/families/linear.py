@@ -15,6 +15,7 @@ def linear(updates: Sequence[Any], weights: Sequence[float]) -> Any:
 
     ΔW = Σ wᵢ ΔWᵢ, exact at rank Σ rᵢ. No number is rounded until it is saved.
 
+    Cost: none but copies of the factors; a rank below Σ rᵢ takes the QR of these, O((out + in) R²) with R = Σ rᵢ.
     Differs: PEFT's `linear` sums A's and B's separately, which adds the cross terms Bᵢ Aⱼ; `--space factors` reproduces
         it.
     """
@@ -26,5 +27,7 @@ def cat(updates: Sequence[Any], weights: Sequence[float]) -> Any:
     """The weighted sum of the updates, their factors side by side: B = [w₁B₁ …], A = [A₁; …].
 
     The same update as `linear`; the rank is Σ rᵢ even where the matrix would need less.
+
+    Cost: copies of the factors.
     """
     return linear(updates, weights)

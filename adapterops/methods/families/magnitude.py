@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 @method("magnitude_prune", source="PEFT add_weighted_adapter", density=DENSITY)
 def magnitude_prune(deltas: Entries, weights: Sequence[float], *, density: float = 0.5) -> Callable[[int], Array]:
-    """Trim each update to its largest entries, add."""
+    """Trim each update to its largest entries, add.
+
+    Each update keeps exactly int(density · n) entries per tensor, of equal magnitudes the first.
+
+    Cost: one pass over the entries to find each update's threshold, and one to merge.
+    """
     cuts = deltas.cuts(density)
     return deltas.map(lambda tile: weighted_sum(trim(tile, cuts), weights))

@@ -35,10 +35,8 @@ def pcb(deltas: Entries, weights: Sequence[float], *, density: float = 0.1) -> C
         sum count where the density is high. What outliers are cut to is for their score alone.
     """
     count = len(deltas)
-    largest = [
-        abs(weight) * cut.value
-        for weight, cut in zip(weights, deltas.largest(max(1, int(OUTLIERS * deltas.size))), strict=True)
-    ]
+    usual = deltas.largest(deltas.size - int(deltas.size * (1 - OUTLIERS) - 1))
+    largest = [abs(weight) * cut.value for weight, cut in zip(weights, usual, strict=True)]
 
     def scores(values: Sequence[Array]) -> list[Array]:
         parts = scaled(weights, values)

@@ -45,6 +45,7 @@ def ties(
     Each update keeps exactly int(density · n) entries per tensor, of equal magnitudes the first. They are weighted, the
     sign of their sum is elected (zero: +), and the mean of those that agree has the divisor Σ|wᵢ|; or their sum is taken.
 
+    Cost: one pass over the entries to find each update's threshold, and one to merge; no update is held whole.
     Differs, by `convention`:
         paper: the cut is one threshold for the whole model, with everything equal to it; the weights must be equal and
             scale the result; a sum of zero takes the sign that most of the model has; the divisor is the number that

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adapterops.methods.registry import Parameter, method
-from adapterops.methods.vocabulary import scaled, weighted_sum
+from adapterops.methods.registry import method
+from adapterops.methods.vocabulary import RIDGE, scaled, weighted_sum
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
-
-RIDGE = Parameter("How much the sum counts, relative to the strongest direction of the inputs.", low=1e-6)
 
 
 @method("wudi", source="Cheng et al. 2025, arXiv:2503.08099", acts="matrices", ridge=RIDGE)
@@ -26,14 +24,12 @@ def wudi(matrices: Sequence[Array], weights: Sequence[float], *, ridge: float = 
     Cost: one solve and products of R x R matrices, R = Σ rᵢ.
     Differs: the paper takes 300 steps of Adam from the sum, and stops early; the ridge to the sum is in the place of that.
     """
+    from adapterops.linalg.regression import nearest, strength
+
     inputs = [each for each in scaled(weights, matrices) if each.any()]
     added = weighted_sum(matrices, weights)
     if not inputs:
         return added
     units = [each / np.linalg.norm(each) for each in inputs]
     grams = [unit.T @ unit for unit in units]
-    total = sum(grams, np.zeros_like(grams[0]))
-    bound = ridge * np.linalg.eigvalsh(total)[-1]
-    pulled = sum((each @ gram for each, gram in zip(inputs, grams, strict=True)), bound * added)
-    merged: Array = np.linalg.solve(total + bound * np.eye(len(total)), pulled.T).T
-    return merged
+    return nearest(inputs, grams, added, ridge * strength(grams))

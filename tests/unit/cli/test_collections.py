@@ -41,3 +41,12 @@ def test_show_knows_a_collection_from_one_of_it(tmp_path: Path, capsys: pytest.C
     assert run(["show", str(place), "--spectrum"]) == 2
     assert f"{place}#NAME" in capsys.readouterr().err
     assert run(["show", f"{place}#task1", "--spectrum"]) == 0
+
+
+def test_two_of_one_collection_are_not_one_input_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = collection(tmp_path, adapters(tmp_path))
+    assert run(["calc", "task0 + task1", str(place), "-o", str(tmp_path / "sum")]) == 0
+    assert "count twice" not in capsys.readouterr().err
+    one = f"{place}#task0"
+    assert run(["merge", one, one, "-o", str(tmp_path / "twice")]) == 0
+    assert "are the same files, byte for byte, and count twice" in capsys.readouterr().err

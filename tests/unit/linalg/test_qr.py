@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adapterops.errors import InputError
 from adapterops.linalg import qr
-from adapterops.linalg.qr import orthonormal, triangle
+from adapterops.linalg.qr import check_core, orthonormal, triangle
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e3, 1e5, 1e7, 1e12, np.inf])
@@ -32,3 +33,10 @@ def test_a_well_conditioned_matrix_needs_no_householder(monkeypatch: pytest.Monk
     monkeypatch.setattr(qr, "CONDITION", 1.0)
     with pytest.raises(TypeError):
         orthonormal(matrix)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_what_has_no_singular_values_says_what_to_do(number: float) -> None:
+    with pytest.raises(InputError, match="NaN or infinite, or too large for singular values") as caught:
+        check_core(np.array([[1.0, number]]))
+    assert (caught.value.hint or "").startswith("use another checkpoint of the training")

@@ -87,3 +87,19 @@ def test_the_order_does_not_depend_on_what_was_imported_first() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert found == sorted(found)
     assert found == [name for name in METHODS if name in found]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "wrong", "span"),
+    [
+        (Parameter("", low=1e-6), 0.0, "at least 1e-06"),
+        (Parameter("", low=0, above=True), 0.0, "above 0"),
+        (Parameter("", high=2), 3.0, "at most 2"),
+        (Parameter("", low=0, high=1), -1.0, "between 0 and 1"),
+        (Parameter("", low=0, high=1, above=True), 0.0, "above 0 and at most 1"),
+    ],
+)
+def test_what_a_number_may_be_names_no_bound_that_there_is_not(parameter: Parameter, wrong: float, span: str) -> None:
+    with pytest.raises(OptionError) as raised:
+        parameter.check("x", wrong)
+    assert f"x must be {span}, got" in str(raised.value)

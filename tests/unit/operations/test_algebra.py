@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ def test_adapters_whose_modules_a_base_has_are_merged_without_one_in_common(
     for each in known:
         for module in each.layout:
             np.testing.assert_allclose(found[module], dense(each)[module], atol=1e-6)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_adapters_that_overlap_through_others_are_merged_in_any_order(order: tuple[int, ...], tmp_path: Path) -> None:
+    modules = (MODULES[:1], MODULES[:2], MODULES[1:], MODULES[2:])
+    four = [open_adapter(write_adapter(tmp_path / str(i), modules=each, seed=i)) for i, each in enumerate(modules)]
+    found = dense(merge([four[i] for i in order], "tsv"))
+    expected = dense(merge(four, "tsv"))
+    assert found.keys() == expected.keys() == set(MODULES)
+    for module, update in found.items():
+        np.testing.assert_allclose(update, expected[module], atol=1e-6)
 
 
 def test_another_base_is_asked_for(tmp_path: Path, pair: list[Adapter]) -> None:

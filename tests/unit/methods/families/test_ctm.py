@@ -29,6 +29,36 @@ def test_shared_bases_hold_more_than_those_of_the_sum_and_than_random_ones(seed:
         assert held(parts, *others) <= best * (1 + 1e-4)
 
 
+def by_all_singular_vectors(parts: list[np.ndarray], rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """HOOI as the paper has it: in every turn all singular vectors of the other side, until 1e-6."""
+
+    def strongest(each: list[np.ndarray]) -> np.ndarray:
+        return np.linalg.svd(np.concatenate(each, axis=1))[0][:, :rank]
+
+    V, before = strongest([part.T for part in parts]), 0.0
+    while True:
+        U = strongest([part @ V for part in parts])
+        V = strongest([part.T @ U for part in parts])
+        now = held(parts, U, V)
+        if now - before <= 1e-6 * now:
+            return U, V
+        before = now
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_single_steps_after_the_first_turns_hold_as_much_as_all_singular_vectors(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [each.dense() for each in several(seed, (4,) * 6, (48, 40))]
+    expected = held(parts, *by_all_singular_vectors(parts, 4))
+    decomposed = []
+    for name in ("svd", "eigh"):
+        own = getattr(np.linalg, name)
+        monkeypatch.setattr(np.linalg, name, lambda *given, own=own, **how: decomposed.append(1) or own(*given, **how))
+    assert held(parts, *_shared(parts, 4)) >= expected * (1 - 1e-4)
+    assert len(decomposed) <= 16  # in the first six turns, before and after
+
+
 def test_the_rank_is_that_of_the_largest_input_or_as_asked() -> None:
     adapters = [Adapter.of({"m": each}) for each in several(1, (2, 3, 2))]
     for options, rank in (({}, 3), ({"dimensions": 2}, 2), ({"dimensions": 50}, 7)):

@@ -54,14 +54,21 @@ def polar(columns: np.ndarray) -> np.ndarray:
     return u[:, s > 1e-3 * s[0]] @ vt[s > 1e-3 * s[0]]
 
 
-@pytest.mark.parametrize(("common", "own"), [(0.8, 1), (0.5, 2), (0.0, 4), (1.0, 0)])
+@pytest.mark.parametrize(("common", "own"), [(0.8, 1), (0.5, 2), (0.45, 3), (0.0, 4), (1.0, 0)])
 @pytest.mark.parametrize("seed", range(3))
 def test_iso_cts_is_the_formula_at_the_rank_of_the_sum(seed: int, common: float, own: int) -> None:
     updates = several(seed, (4, 5, 4), (40, 36))
     parts = [weight * each.dense() for each, weight in zip(updates, WEIGHTS, strict=True)]
-    expected = dense_cts(parts, 13, min(own, int((1 - common) * 13 / 3 + 1e-9)))
+    expected = dense_cts(parts, 13, own)
     found = merged(updates, "iso_cts", weights=WEIGHTS, common=common)
     np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_more_directions_than_there_are_are_not_shared_out() -> None:
+    updates = several(3, (1, 2), (12, 10))
+    found = merged(updates, "iso_cts", common=0.0)
+    assert np.linalg.matrix_rank(found, tol=1e-9) == 3
+    np.testing.assert_allclose(found, dense_cts([each.dense() for each in updates], 3, 1), atol=1e-10)
 
 
 def test_with_nothing_from_single_updates_it_is_iso_c() -> None:
@@ -69,7 +76,7 @@ def test_with_nothing_from_single_updates_it_is_iso_c() -> None:
     np.testing.assert_allclose(merged(updates, "iso_cts", common=1.0), merged(updates, "iso_c"), atol=1e-10)
 
 
-@pytest.mark.parametrize("method", ["iso_c", "iso_cts"])
-def test_equal_orthogonal_updates_are_added(method: str) -> None:
+@pytest.mark.parametrize(("method", "options"), [("iso_c", {}), ("iso_cts", {"common": 1.0})])
+def test_equal_orthogonal_updates_are_added(method: str, options: dict[str, float]) -> None:
     updates = [type(each)(each.B / np.linalg.norm(each.B, axis=0), each.A) for each in orthogonal(4)]
-    np.testing.assert_allclose(merged(updates, method), summed(updates, [1, 1, 1]), atol=1e-12)
+    np.testing.assert_allclose(merged(updates, method, **options), summed(updates, [1, 1, 1]), atol=1e-12)
