@@ -19,6 +19,7 @@ from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.fitting import joint
 from adapterops.verification.diagnosis.grounds import THROUGH, of_checkpoint, rounded_alone, through
 from adapterops.verification.diagnosis.judging import Look, best, judge, look, looks
+from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import Ground, Subject
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
@@ -183,7 +184,8 @@ def _judged(
     guess, loose = best(found), THROUGH[under].loose if under in THROUGH else 0.0
     judged, roundings = judge(subject, found, guess, ground, loose, how)
     wrong = [each for each in judged if not each.right]
-    why = list(local.run(lambda each: suspect(subject, each, guess, ground, loose), wrong, how=how))
+    alike = Likeness(subject)
+    why = list(local.run(lambda each: suspect(alike, each, guess, ground, loose), wrong, how=how))
     others = local.run(lambda name: _others(subject, name, under, ground), sorted(subject.model.layout), how=how)
     told = {each.place for each in why if each.kind == NOT_FINITE}
     rest = {each.unit.tensor for each in judged} - {

@@ -76,6 +76,7 @@ class Sample:
         deltas: ΔW of every adapter there, as it would be at weight 1; zeros where it has none.
         dtype: of M; None where it is in codes, whose steps are not those of a dtype.
         scaled: how each update is scaled; None where the adapter has none there.
+        parts: runs of neighbouring rows of the unit that these are, counted from its first.
     """
 
     W: Matrix
@@ -83,6 +84,12 @@ class Sample:
     deltas: Sequence[Delta]
     dtype: str | None
     scaled: Sequence[Scaled | None]
+    parts: Sequence[slice] = ()
+
+    @property
+    def rows(self) -> Matrix:
+        """Which rows of the unit these are, counted from its first."""
+        return np.concatenate([np.arange(each.start, each.stop) for each in self.parts])
 
     @cached_property
     def D(self) -> Matrix:
@@ -229,42 +236,31 @@ class Subject:
             W = before(begin, end)
             cut = (part[0], unit.columns)
             deltas = [adder.rows(W, begin, end) for adder in adders]
-            pieces.append((W[cut], found(begin, end)[cut], [Delta(d.values[cut], d.slack[cut]) for d in deltas]))
+            deltas = [Delta(each.values[cut], each.slack[cut]) for each in deltas]
+            pieces.append((W[cut], found(begin, end)[cut], deltas, part[1]))
         spec = self.model.stored[unit.tensor]
         return Sample(
-            np.concatenate([W for W, _, _ in pieces]),
-            np.concatenate([M for _, M, _ in pieces]),
-            [_joined([deltas[k] for _, _, deltas in pieces]) for k in range(len(adders))],
+            np.concatenate([each[0] for each in pieces]),
+            np.concatenate([each[1] for each in pieces]),
+            [_joined([each[2][k] for each in pieces]) for k in range(len(adders))],
             None if spec.scheme else spec.dtype,
             [adder.scaled for adder in adders],
+            [each[3] for each in pieces],
         )
 
-    def other(
-        self, unit: Unit, place: Place, update: Any, transposed: bool, few: bool = False, shift: int = 0
-    ) -> Delta:
-        """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; in `few` of them
-        the first `few_rows`; of rows that are `shift` further on, where the first follow the last.
+    def other(self, unit: Unit, sample: Sample, place: Place, update: Any, transposed: bool, shift: int = 0) -> Delta:
+        """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; of rows that are
+        `shift` further on, where the first follow the last.
         """
-        formula = Formula(update, transposed)
-        width, found = (unit.seen or self.model.layout[unit.tensor].matrix)[1], []
-        for part in self._parts(unit)[: 1 if few else None]:
-            begin, end, height = part.start + shift, part.stop + shift, len(unit.rows)
+        formula, height, width = Formula(update, transposed), len(unit.rows), sample.W.shape[1]
+        found = []
+        for part in sample.parts:
+            begin, end = part.start + shift, part.stop + shift
             cuts = [begin, *(at for at in (height, 2 * height) if begin < at < end), end]
             for one, other in pairwise(cuts):
                 own = slice(place.first + one % height, place.first + one % height + other - one)
                 found.append(formula.rows(own, np.zeros((other - one, width))))
         return _joined(found)
-
-    def few_rows(self, unit: Unit) -> int:
-        """How many neighbouring rows the sample of a unit begins with."""
-        first = self._parts(unit)[0]
-        return int(first.stop - first.start)
-
-    def _parts(self, unit: Unit) -> list[slice]:
-        """Runs of neighbouring rows that a sample is made of, as rows of the update."""
-        width = (unit.seen or self.model.layout[unit.tensor].matrix)[1]
-        parts = [unit.whole.within(*each) for each in blocks(unit.rows, width, self.entries)]
-        return [part[1] for part in parts if part is not None]
 
 
 def _rounded_factors(adapter: Adapter, dtype: str) -> Adapter:
