@@ -122,10 +122,13 @@ def block_size(header: Header, tensor: str) -> Any:
     """Rows and columns of the blocks of a weight in 8 bits that share a scale, as the config has it; None where it does
     not say.
 
-    modelopt's FP8_PB_WO is in blocks of 128 x 128, and MXFP8 in groups of 32 by definition.
+    modelopt's FP8_PB_WO is in blocks of 128 x 128, and MXFP8, modelopt's or that of transformers, in groups of 32 by
+    definition.
     """
-    if "weight_block_size" in header.section:
+    if header.section.get("weight_block_size"):
         return header.section["weight_block_size"]
+    if header.section.get("quant_method") == "mxfp8":
+        return [1, 32]
     weights = compressed_weights(header, tensor)
     if weights and weights.get("strategy") == "block":
         size = weights.get("block_structure")
