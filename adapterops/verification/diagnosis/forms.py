@@ -8,6 +8,7 @@
 | rank | W and the update without some of its ranks, in its factors or in its singular values |
 | halves | W and the update with its two halves of rows, or of columns, in each other's place |
 | transposed | Wᵀ and the update |
+| magnitude | W and the update of DoRA as it is before rows get their lengths |
 | separate | W and sums of Bᵢ Aⱼ of two adapters, which is what combining A's and B's separately comes to |
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from adapterops.verification.deltas import UNIT, Delta, of_factors
+from adapterops.verification.deltas import UNIT, Delta, is_dora, of_factors
 from adapterops.verification.diagnosis.conventions import explained, loosely
 from adapterops.verification.diagnosis.fitting import fit
 from adapterops.verification.diagnosis.likeness import RESEMBLING, resembles
@@ -27,9 +28,9 @@ from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, U
 from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix
 
-ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE = (
+ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE, MAGNITUDE = (
     *("zero", "limited", "sparse", "rank", "halves", "transposed"),
-    "separate",
+    *("separate", "magnitude"),
 )
 
 SHARE = 0.02
@@ -62,6 +63,7 @@ def _forms(
     tried = [ones, *([weights] if np.isfinite(weights).all() and (weights != 1).any() else [])]
     for each in tried:
         yield from _limited(sample, each, loose)
+    yield from _magnitude(subject, unit, sample, loose)
     yield from _ranks(subject, unit, sample, loose)
     yield from _halves(subject, unit, sample, loose)
     for each in tried:
@@ -82,6 +84,16 @@ def _limited(sample: Sample, weights: Matrix, loose: float) -> Iterator[Found]:
     most = float(np.median(np.abs(sample.D[cut])))
     if most > 0 and explained(sample, weights, loose, sample.W + np.clip(step, -most, most)):
         yield LIMITED, f"holds its update limited to ±{most:.3g}: what is beyond that is cut off"
+
+
+def _magnitude(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
+    """Of DoRA the update without its magnitudes."""
+    for k, place, update in _updates(subject, unit):
+        if is_dora(update):
+            delta = subject.other(unit, sample, place, update.direction, place.transposed)
+            rest = replace(sample, W=sample.sum(np.arange(len(sample.deltas)) != k))
+            one = replace(rest, deltas=[delta], scaled=[sample.scaled[k]])
+            yield from _if(one, MAGNITUDE, "holds its update without the magnitudes of DoRA", loose)
 
 
 def _ranks(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
@@ -236,12 +248,14 @@ def _if(sample: Sample, kind: str, what: str, loose: float) -> Iterator[Found]:
 
 def _own(subject: Subject, unit: Unit) -> Iterator[tuple[int, Place, Any]]:
     """Of every adapter with factors there: its number, where it adds, and its update."""
+    return (each for each in _updates(subject, unit) if of_factors(each[2]))
+
+
+def _updates(subject: Subject, unit: Unit) -> Iterator[tuple[int, Place, Any]]:
     for k, (adapter, places) in enumerate(zip(subject.adapters, subject.places(unit.tensor), strict=True)):
         for place in places:
             if place.rows == unit.rows and place.columns == unit.columns:
-                update = adapter.updates[place.source]
-                if of_factors(update):
-                    yield k, place, update
+                yield k, place, adapter.updates[place.source]
 
 
 ALIKE = {
@@ -249,6 +263,7 @@ ALIKE = {
     SPARSE: "only some entries of the updates are in it",
     RANK: "the updates are in it at a lower rank",
     TRANSPOSED: "the updates or the weights are transposed",
+    MAGNITUDE: "the magnitudes of DoRA are left out",
     SEPARATE: "it is as if A's and B's were combined separately",
 }
 """What is so of a model where it is so of every module."""
