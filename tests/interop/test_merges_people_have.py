@@ -8,9 +8,12 @@ import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import gguf
+import gguf_models
 import peft
 import pytest
 import torch
@@ -370,3 +373,39 @@ def test_verdict(
     said = "".join(capsys.readouterr())
     assert found == code, said
     assert words in said, said
+
+
+GGUF = {"base": 8, "merged": 0, "twice": 8, "other": 8}
+
+
+@pytest.mark.parametrize("type_", ["F16", "BF16", "Q8_0", "Q5_1", "Q4_0", "Q6_K", "Q4_K"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen3moe"])
+def test_merges_that_were_converted_to_gguf(
+    architecture: str, type_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the type that all were quantized to, the base as well, and with the base as transformers has it."""
+    built = gguf_models.model(architecture)
+    built.save_pretrained(tmp_path / "hf")
+
+    def live(seed: int, model: Any) -> Any:
+        torch.manual_seed(seed)
+        found = peft.get_peft_model(
+            model, peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "k_proj", "o_proj"])
+        )
+        for name, each in found.named_parameters():
+            if "lora_B" in name:
+                each.data.normal_(std=0.001)
+        return found
+
+    live(1, gguf_models.model(architecture)).save_pretrained(tmp_path / "a")
+    once, other = (live(seed, gguf_models.model(architecture)).merge_and_unload() for seed in (1, 2))
+    again = live(1, live(1, gguf_models.model(architecture)).merge_and_unload()).merge_and_unload()
+    for name, each in zip(GGUF, (built, once, again, other), strict=True):
+        monkeypatch.setattr(gguf_models, "model", lambda architecture, each=each: each)
+        gguf_models.write(tmp_path / f"{name}.gguf", architecture, type_=gguf.GGMLQuantizationType[type_])
+    for base, name in product(("hf", "base.gguf"), GGUF):
+        arguments = [str(tmp_path / f"{name}.gguf"), "--base", str(tmp_path / base), "--adapter", str(tmp_path / "a")]
+        assert run(["diagnose", *arguments]) == GGUF[name], (base, name, capsys.readouterr().out)
+        said = capsys.readouterr().out
+        assert name != "twice" or "added twice" in said
+        assert name != "other" or type_ not in ("F16", "BF16", "Q8_0") or "not the base and a weighted sum" in said

@@ -21,7 +21,7 @@ from adapterops.verification.deltas import UNIT, Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
-from adapterops.verification.witness import Witness
+from adapterops.verification.witness import Witness, judge_of
 
 ENTRIES = 1 << 16
 """Looked at of one weight."""
@@ -247,6 +247,26 @@ class Subject:
             [adder.scaled for adder in adders],
             [each[3] for each in pieces],
         )
+
+    def beyond_codes(self, unit: Unit, weights: Sequence[float]) -> float | None:
+        """Which part of the entries looked at of a tensor in codes has another code than the two next to W and weighted
+        updates; None where no formula says.
+        """
+        found = self.model.stored[unit.tensor]
+        judge, before = judge_of(found, chance=True), self.below(unit.tensor)
+        if judge is None or before is None or unit.seen is not None:
+            return None
+        adders = [_Adder.of(*each) for each in zip(self.adapters, self.places(unit.tensor), strict=True)]
+        height, width = self.model.layout[unit.tensor].matrix
+        off = []
+        for first, last in blocks(range(height), width, self.entries):
+            begin, end = first // judge.rows * judge.rows, min(-(-last // judge.rows) * judge.rows, height)
+            W = before(begin, end)
+            S = W.copy()
+            for weight, adder in zip(weights, adders, strict=True):
+                S += weight * adder.rows(W, begin, end).values
+            off.append(judge(S, 2 * UNIT * np.abs(S), begin, end)[0].ravel())
+        return float(np.concatenate(off).mean())
 
     def other(self, unit: Unit, sample: Sample, place: Place, update: Any, transposed: bool, shift: int = 0) -> Delta:
         """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; of rows that are
