@@ -218,7 +218,7 @@ class Subject:
         """
         before, found = (
             as_seen(each, self.model.layout[unit.tensor], unit.seen)
-            for each in ((ground or self.below)(unit.tensor), decoder(self.model.stored[unit.tensor]))
+            for each in ((ground or self.below)(unit.tensor), decoder(self.model.stored[unit.tensor], rounded=True))
         )
         if before is None or found is None:
             return None

@@ -86,6 +86,8 @@ def test_what_codes_hold_instead_of_an_update(scheme: str, tmp_path: Path) -> No
     assert adapterops.diagnose(open_checkpoint(tmp_path / "less"), before, {"mine": mine}).weights["mine"][
         0
     ] == pytest.approx(0.3, abs=0.02)
+    none = open_checkpoint(tmp_path / "none")
+    assert adapterops.diagnose(none, none, {"mine": mine}).sentence == "this is the base: no update is in it"
 
 
 def test_a_base_that_was_only_quantized(tmp_path: Path) -> None:
