@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adapterops.verification.deltas import Formula, of_factors
-from adapterops.verification.diagnosis.samples import Subject, Unit
+from adapterops.verification.diagnosis.samples import KEPT, Subject, Unit
 from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix
 
@@ -26,9 +26,6 @@ ROWS, COLUMNS, ENTRIES = 64, 512, 4096
 
 MOST = 64
 """Other places that are tried for one unit."""
-
-KEPT = 1 << 24
-"""Bytes of rows and columns that are kept."""
 
 RESEMBLING = 0.08
 """Least cosine of a difference with an update that may be it: unlike ones have less by far, and equal ones more, but where
@@ -103,7 +100,7 @@ class Likeness:
     def _sketch(self) -> Callable[..., Sketch]:
         ranks = [each.rank or 1 for adapter in self.subject.adapters for each in adapter.layout.values()]
 
-        @lru_cache(maxsize=max(2 * MOST, KEPT // (4 * COLUMNS * max(ROWS, *ranks))))
+        @lru_cache(maxsize=max(2, KEPT // (4 * (ROWS + COLUMNS) * max(ROWS, *ranks))))
         def sketch(
             number: int, source: str, first: int, transposed: bool, rows: tuple[int, ...], columns: tuple[int, ...]
         ) -> Sketch:

@@ -34,6 +34,9 @@ TILE = 1 << 19
 BLOCKS = 8
 """Runs of neighbouring rows that the rows looked at are in."""
 
+KEPT = 1 << 24
+"""Bytes of rows and columns of factors that are kept."""
+
 ARRAYS, FURTHER = 16, 8
 """As large as what is looked at of a unit: of the two models, and further ones of each update."""
 
@@ -195,13 +198,13 @@ class Subject:
 
     def working_memory(self, workers: int) -> int:
         """About how many bytes so many workers hold: of each the rows of one unit that are looked at, in both models and
-        of every update, in float64 and with what they are judged by; and the factors of these updates.
+        of every update, in float64 and with what they are judged by; and the factors of these updates. And `KEPT` of all.
         """
         layouts = [each.layout for each in self.adapters]
         reading = any(layout.reads in ("rows", "columns") for each in layouts for layout in each.values())
         looked = max((each.entries if reading else min(self.entries, each.entries) for each in self.units), default=0)
         factors = sum(max((layout.held for layout in each.values()), default=0) for each in layouts)
-        return workers * ((ARRAYS + FURTHER * len(layouts)) * 8 * looked + 4 * factors + 2 * CHUNK)
+        return KEPT + workers * ((ARRAYS + FURTHER * len(layouts)) * 8 * looked + 4 * factors + 2 * CHUNK)
 
     def below(self, tensor: str) -> Decoder | None:
         """Rows of the base."""
