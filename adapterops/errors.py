@@ -9,6 +9,7 @@
     ├── NotFoundError                     5
     ├── OutputExistsError                 6
     ├── ResourceError                     7   disk or memory
+    │   └── DiskError                     7   of the place that is written to
     ├── VerificationError                 8
     └── UnjudgedError                     9   what was asked cannot be told from these files
 
@@ -104,6 +105,12 @@ class OutputExistsError(AdapterOpsError):
 class ResourceError(AdapterOpsError):
     exit_code = 7
     default_code = "E-RESOURCE"
+
+
+class DiskError(ResourceError):
+    """Of the place that is written to."""
+
+    default_code = "E-DISK"
 
 
 class VerificationError(AdapterOpsError):

@@ -19,7 +19,7 @@ from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 from adapterops.storage.outputs import named_file
 
-FUSE = "fuse it into its base by itself: adapterops fuse BASE ADAPTER"
+FUSE = "fuse it into its base: adapterops fuse BASE ADAPTER"
 
 
 def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arrangement:
@@ -57,7 +57,7 @@ def _of_factors(adapter: Adapter, format: Writable, dtype: str | None) -> Arrang
         raise UnsupportedError(
             "is for replicated layers of its base (layer_replication), which only the config of PEFT can say",
             path=name(adapter),
-            hint="fuse it into its base: adapterops fuse BASE ADAPTER",
+            hint=FUSE,
         )
     return format.arranged(adapter.layout, adapter.config, adapter.full, dtype)
 

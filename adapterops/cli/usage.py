@@ -98,14 +98,16 @@ def listed(arguments: Sequence[str]) -> Iterator[str]:
     >>> list(listed(["a", "b", "--weight", "0.7", "-0.3", "--ties", "-o=x"]))
     ['a', 'b', '--weight', '0.7', '-w', '-0.3', '--ties', '-o', 'x']
     """
-    value, number = False, False
-    for argument in _split(arguments):
+    value, number, ours = False, False, list(arguments)
+    last = ours.index("--") if "--" in ours else len(ours)  # what follows are no options
+    for argument in _split(ours[:last]):
         another = number and NUMBER.fullmatch(argument) is not None and not Path(argument).exists()
         if another:
             yield WEIGHT[0]
         yield argument
         number = value or another or argument.startswith("--weight=")
         value = argument in WEIGHT
+    yield from ours[last:]
 
 
 def _split(arguments: Sequence[str]) -> Iterator[str]:

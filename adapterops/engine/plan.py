@@ -10,7 +10,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import ResourceError, at
+from adapterops.errors import DiskError, at
 from adapterops.methods import METHODS
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
@@ -89,12 +89,12 @@ def room(folder: Path, needed: int) -> int:
     """Free bytes of the disk that a folder is on.
 
     Raises:
-        ResourceError: they are fewer than needed.
+        DiskError: they are fewer than needed.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
         hint = "free some space, or write to another disk"
-        raise ResourceError(f"needs {needed} bytes, {free} bytes are free", hint=hint)
+        raise DiskError(f"needs {needed} bytes, {free} bytes are free", hint=hint)
     return free
 
 

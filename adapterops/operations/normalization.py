@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import NOT_TRAINED, Adapter, check_needs_no_base, name
+from adapterops.adapters.planning import FUSE
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.registry import DEFAULT
@@ -36,22 +37,21 @@ def normalize(adapter: Adapter) -> Adapter:
         raise UnsupportedError(
             "is for replicated layers of its base (layer_replication), which programs that serve adapters do not have",
             path=name(adapter),
-            hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+            hint=FUSE,
         )
     if adapter.full:
         raise UnsupportedError(
             "is a full tensor (of modules_to_save, a bias, or an embedding), which LoRA cannot hold",
             path=name(adapter),
             tensor=next(iter(adapter.full)),
-            hint=("" if adapter.config.settled else NOT_TRAINED)
-            + "fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+            hint=FUSE if adapter.config.settled else NOT_TRAINED + FUSE,
         )
     for module, what in of_no_layer(adapter.layout).items():
         raise UnsupportedError(
             f"is a difference of {what}, which LoRA cannot hold",
             path=name(adapter),
             tensor=module,
-            hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+            hint=FUSE,
         )
     for module in adapter.layout:
         if module.endswith(".bias"):
@@ -59,7 +59,7 @@ def normalize(adapter: Adapter) -> Adapter:
                 "is a bias (lora_bias), which programs that serve adapters do not take",
                 path=name(adapter),
                 tensor=module,
-                hint="fuse the adapter into its base: adapterops fuse BASE ADAPTER",
+                hint=FUSE,
             )
     if not adapter.layout:
         raise OptionError("the adapter has no modules to normalize", path=name(adapter))

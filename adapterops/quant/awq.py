@@ -23,6 +23,9 @@ EACH = 4
 FIELDS = (("bits", "w_bit", EACH), ("group_size", "q_group_size", 128))
 """What the config calls them, what AutoAWQ did before, and what they are by default."""
 
+LAYOUTS = ("version", "format", "checkpoint_format")
+"""What AutoAWQ, others and GPTQModel call the field that names the layout."""
+
 PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where in a word, from the lowest bits on, each of its eight codes is."""
 
@@ -50,8 +53,9 @@ class AWQ:
         if section.get("quant_method") != "awq" or spec is None:
             return None
         bits, size = (section.get(name, section.get(older, default)) for name, older, default in FIELDS)
-        zeros, layout = section.get("zero_point", True), section.get("version", section.get("format", "gemm"))
-        if bits != EACH or str(layout).lower() != "gemm" or not isinstance(zeros, bool):
+        zeros, layouts = section.get("zero_point", True), [section[name] for name in LAYOUTS if name in section]
+        layout = next((each for each in layouts if str(each).lower() != "gemm"), "gemm")
+        if bits != EACH or layout != "gemm" or not isinstance(zeros, bool):
             variant = f"{bits} bits, groups of {size}, zero points {zeros}, {layout}"
             raise foreign(f"AWQ of another variant ({variant})", tensor)
         if len(spec.shape) != 2 or 0 in spec.shape:

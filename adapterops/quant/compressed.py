@@ -29,6 +29,9 @@ ORDER = "weight_g_idx"
 IN_ORDER = (None, False, "weight", "static")
 """Orders that leave no trace in the file: the groups are those of the columns as they are."""
 
+OTHERS = ("marlin-24",)
+"""Formats in which words hold codes in another order."""
+
 PLAIN, PACKED = "I8", "I32"
 """Zero points as older versions of the library stored them, from -2^(bits - 1) on, and as it packs them, from 0 on."""
 
@@ -71,6 +74,8 @@ class Compressed:
         if header.section.get("quant_method") != "compressed-tensors" or (packed and packed.dtype == "U8"):
             return None
         arguments = _arguments(header, tensor)
+        if (layout := header.section.get("format")) in OTHERS:
+            raise foreign(f"compressed-tensors in the format {layout}", tensor)
         name, lengths = key(tensor, "weight_shape"), header.part(tensor, "weight_shape")
         if lengths is None or lengths.dtype not in LENGTHS or lengths.shape != (2,):
             raise damaged(f"should be the rows and columns, in {' or '.join(LENGTHS)}; found {shown(lengths)}", name)

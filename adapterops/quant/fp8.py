@@ -36,7 +36,7 @@ EXTRAS = ("input_scale", "input_zero_point", "input_scale_ub", "activation_scale
     "fp8",
     "int-quantized",
     marks=("weight",),
-    methods=("fp8", "fbgemm_fp8", "modelopt", "modelopt_mixed", "compressed-tensors"),
+    methods=("fp8", "mxfp8", "fbgemm_fp8", "modelopt", "modelopt_mixed", "compressed-tensors"),
     remains=(
         Remainder(".weight_scale", ".weight in FP8"),
         Remainder(".qscale_weight", ".weight in FP8"),

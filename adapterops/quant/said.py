@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from adapterops.quant.checks import foreign
@@ -66,17 +66,15 @@ PACKINGS = {"auto_round:auto_gptq": "gptq", "auto_round:auto_awq": "awq"}
 def auto_round_section(header: Header, tensor: str) -> Mapping[str, Any]:
     """The section of a config of AutoRound as GPTQ or AWQ would have it for the module of a tensor; any other as it is.
 
-    `extra_config` has what differs for single modules.
+    `extra_config` has what differs for single modules, by their names, or by patterns that are found anywhere in them.
 
     Raises:
-        UnsupportedError: codes are not integers, or are packed in a way of its own.
+        UnsupportedError: codes are not integers, or are packed in a way of its own; or patterns that fit say several things.
     """
     section = header.section
     if section.get("quant_method") not in AUTO_ROUND:
         return section
-    extra = section.get("extra_config")
-    own = extra.get(tensor.removesuffix(WEIGHT)) if isinstance(extra, dict) else None
-    section = {**section, **own} if isinstance(own, dict) else section
+    section = {**section, **_extra(section.get("extra_config"), tensor)}
     packing, kind = section.get("packing_format"), section.get("data_type", "int")
     if packing not in PACKINGS or kind != "int":
         known = " and ".join(PACKINGS)
@@ -84,6 +82,24 @@ def auto_round_section(header: Header, tensor: str) -> Mapping[str, Any]:
     sizes = {name: section.get(name) for name in ("bits", "group_size")}
     zeros = header.part(tensor, "qzeros") is not None
     return {"quant_method": PACKINGS[packing], **sizes, "zero_point": zeros}
+
+
+def _extra(extra: Any, tensor: str) -> Mapping[str, Any]:
+    """What an `extra_config` says of the module of a tensor: what has its name, else what has a pattern for it."""
+    module, entries = tensor.removesuffix(WEIGHT), extra if isinstance(extra, dict) else {}
+    found = {name: each for name, each in entries.items() if isinstance(each, dict)}
+    if module in found:
+        return found[module]
+    fitting = [name for name in found if SPECIAL & set(name) and _fits(re.search, name, module)]
+    if any(found[name] != found[fitting[0]] for name in fitting):
+        raise foreign(
+            f"AutoRound, whose extra_config has several patterns for this module ({', '.join(fitting)})", tensor
+        )
+    return found[fitting[0]] if fitting else {}
+
+
+SPECIAL = frozenset("*+?^$()[]{}|\\")
+"""What a pattern of AutoRound has at least one of, and a name none."""
 
 
 def gptq_section(header: Header, tensor: str) -> Mapping[str, Any]:
@@ -106,10 +122,13 @@ def block_size(header: Header, tensor: str) -> Any:
     """Rows and columns of the blocks of a weight in 8 bits that share a scale, as the config has it; None where it does
     not say.
 
-    modelopt's FP8_PB_WO is in blocks of 128 x 128, and MXFP8 in groups of 32 by definition.
+    modelopt's FP8_PB_WO is in blocks of 128 x 128, and MXFP8, modelopt's or that of transformers, in groups of 32 by
+    definition.
     """
-    if "weight_block_size" in header.section:
+    if header.section.get("weight_block_size"):
         return header.section["weight_block_size"]
+    if header.section.get("quant_method") == "mxfp8":
+        return [1, 32]
     weights = compressed_weights(header, tensor)
     if weights and weights.get("strategy") == "block":
         size = weights.get("block_structure")
@@ -131,7 +150,11 @@ def _targets(group: Mapping[str, Any]) -> list[Any]:
 def _begins(target: Any, module: str) -> bool:
     if not isinstance(target, str) or not target.startswith(PATTERN):
         return False
+    return _fits(re.match, target.removeprefix(PATTERN), module)
+
+
+def _fits(how: Callable[[str, str], Any], pattern: str, module: str) -> bool:
     try:
-        return re.match(target.removeprefix(PATTERN), module) is not None
+        return how(pattern, module) is not None
     except re.error:
         return False

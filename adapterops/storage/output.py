@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from adapterops.errors import ResourceError
+from adapterops.errors import DiskError
 from adapterops.storage.checksums import FileHash
 from adapterops.storage.descriptors import Descriptor
 from adapterops.storage.staging import DISK_FULL, room
@@ -15,7 +15,7 @@ class OutputFile:
     """A new file of `size` bytes, which come in any order, from several threads. It is hashed as it is written.
 
     Raises:
-        ResourceError: the disk has no room for it.
+        DiskError: the disk has no room for it.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -73,7 +73,7 @@ def preallocate(descriptor: int, size: int, path: Path) -> None:
         if error.errno not in DISK_FULL:
             return  # a file system that cannot preallocate; the writes themselves will tell
         status = os.statvfs(path.parent)
-        raise ResourceError(
+        raise DiskError(
             f"cannot reserve {size} bytes for {path.name}: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
             hint=f"{room(error)}, or write to another disk",
         ) from error

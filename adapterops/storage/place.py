@@ -135,7 +135,7 @@ class Place:
             raise InputError(
                 "is a Python pickle, which can run code when it is loaded, and is not read",
                 path=self.inner(path) if self.folder else path,
-                hint="--allow-pickle takes its tensors and nothing else, by torch's restricted loader",
+                hint="--allow-pickle takes its tensors and nothing else, by torch's restricted loader; in a recipe: allow_pickle: true",
                 code="E-PICKLE",
             )
         from adapterops.storage.pickles import PickleFile

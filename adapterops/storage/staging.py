@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adapterops.errors import OutputExistsError, ResourceError
+from adapterops.errors import DiskError, OutputExistsError
 from adapterops.storage.hidden import ASIDE, abandoned, adopt, create, remove, remove_stale
 from adapterops.storage.journal import JOURNAL, entries
 from adapterops.storage.outputs import MANIFEST, REPLACED, check_replaceable, empty, manifest_of
@@ -107,15 +107,13 @@ def writing(out: Path, left: str, then: str = ELSEWHERE) -> Iterator[None]:
     """
     try:
         yield
-    except ResourceError as error:
+    except DiskError as error:
         error.path = error.path or str(out)
         raise
     except OSError as error:
         if error.errno not in DISK:
             raise
-        raise ResourceError(
-            f"writing failed: {error.strerror}", path=out, hint=f"{left}{room(error)}, {then}"
-        ) from error
+        raise DiskError(f"writing failed: {error.strerror}", path=out, hint=f"{left}{room(error)}, {then}") from error
 
 
 def publish(folder: Path, out: Path, force: bool) -> None:

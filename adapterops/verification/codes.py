@@ -115,30 +115,57 @@ def as_new_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int) -> M
     found = blocks(stored, scheme, begin, begin + len(S))
     away = np.abs(found.step * found.code - found.below - S)
     size = np.abs(found.step * found.code) + np.abs(found.below)
-    near: Matrix = away <= 0.5 * np.abs(found.step) * (1 + TOLERANCE) + HALF * size + 2.0**-24
+    half = TINY / 4 * (np.abs(found.code) + 1)  # of float16's smallest numbers, for each scale
+    near: Matrix = away <= 0.5 * np.abs(found.step) * (1 + TOLERANCE) + HALF * size + half
     return near
 
 
-def too_coarse(stored: StoredTensor, scheme: Any, S: Matrix, begin: int) -> Matrix:
-    """Which entries are in groups whose step is larger than their numbers need, and whole numbers of the block's scale are."""
+def off_grid(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+    """Which entries are in groups whose step is larger than their numbers need, or so small that it cuts off more of them
+    than a step of the least error may; or whose lowest value is not that of their numbers. With chance all are reached.
+
+    What whole numbers of the block's scales are off by is allowed, and what float16 is.
+    """
     found = blocks(stored, scheme, begin, begin + len(S))
     size, whole, together = GROUPS.get(scheme.name, (BLOCKS_OF, 0, 1))
-    groups = S.reshape(len(S), -1, size)
+    groups, step, below = (each.reshape(len(S), -1, size) for each in (S, np.abs(found.step), found.below))
+    step, below, first, last = step[..., 0], below[..., 0], -found.numbers[0], found.numbers[-1]
     low, high = groups.min(axis=2), groups.max(axis=2)
     if whole:
         low, high = np.minimum(low, 0), np.maximum(high, 0)
-    if found.numbers[0] < 0:
-        needed = np.maximum(np.abs(low), np.abs(high)) / min(-found.numbers[0], found.numbers[-1])
+    deepest = _of_blocks(-low, together) / whole if whole else 0 * low  # a unit of the lowest values
+    if first > 0:
+        most = np.maximum(np.abs(low), np.abs(high))
+        needed, least = most / min(first, last), most / max(first, last)
     else:
-        needed = (high - low) / found.numbers[-1]
+        needed = (high - low) / last
+        least = needed if chance or not whole else (high + np.maximum(-low - deepest, 0)) / last
+    largest, room = needed, np.zeros_like(needed)
     if whole:
-        most = np.repeat(needed.reshape(len(S), -1, together).max(axis=2), together, axis=1)
-        deepest = np.repeat(-low.reshape(len(S), -1, together).min(axis=2), together, axis=1)
-        needed = needed * (1 + FINE) + 2 * (most + deepest / found.numbers[-1]) / whole
-    needed = np.repeat(needed * (1 + 2 * HALF) + 2.0**-23, size, axis=1)
-    wide: Matrix = np.abs(found.step) > needed
-    return wide
+        room = _of_blocks(needed, together) / whole + deepest / max(last, 1)
+        largest = needed * (1 + FINE) + 2 * room
+    part, lost = (1.0, 0.0) if chance else (FINEST.get(scheme.name, 1.0), 0.5 * (1 + FINE))
+    wrong = step > largest * (1 + 2 * HALF) + TINY
+    wrong |= step < least * part * (1 - 2 * HALF) - lost * room - TINY
+    if first == 0:  # with a lowest value
+        room = 2 * HALF * np.abs(low) + TINY
+        wrong |= below + low > room + deepest * (1 + FINE)
+        wrong |= below + low < -room - (0 if chance else 1) * deepest * (1 + FINE)
+    off: Matrix = np.repeat(wrong, size, axis=1)
+    return off
 
+
+def _of_blocks(values: Matrix, together: int) -> Matrix:
+    """Of every group the largest of its block."""
+    most = values.reshape(len(values), -1, together).max(axis=2)
+    return np.repeat(most, together, axis=1)
+
+
+TINY = 2.0**-23
+"""What float16 is off by at least."""
+
+FINEST = {"Q2_K": 0.6, "Q3_K": 0.79, "Q4_K": 0.85, "IQ4_XS": 0.85, "IQ4_NL": 0.85}
+"""Least part of the step that reaches all numbers, where a smaller one may have less error."""
 
 BLOCKS_OF = 32
 """Entries of the blocks that are made anew."""

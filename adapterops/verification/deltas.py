@@ -147,6 +147,11 @@ def of_factors(update: Any) -> bool:
     return _name(update) == LORA
 
 
+def is_dora(update: Any) -> bool:
+    """Whether it is a direction, and the lengths of its outputs or inputs."""
+    return _name(update) == DORA
+
+
 def _cayley(Q: Matrix, terms: int | None) -> Matrix:
     """(I - Q)(I + Q)⁻¹, or the beginning of its series with half of the last term."""
     one = np.eye(len(Q))

@@ -19,7 +19,7 @@ from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.beside import beside
-from adapterops.verification.codes import JUDGES, aligned, as_new_blocks, too_coarse
+from adapterops.verification.codes import JUDGES, aligned, as_new_blocks, off_grid
 from adapterops.verification.configs import config_doubts, has_other_words
 from adapterops.verification.decoding import Decoder, decoder
 from adapterops.verification.deltas import UNIT, Formula
@@ -281,7 +281,7 @@ class Judge:
         off = JUDGES[self._plain.name](self.found, self._plain, stored, begin, self.chance)
         if self.fresh and self._plain.name in TERMS:
             off &= ~as_new_blocks(self.found, self._plain, stored, begin)
-            off |= too_coarse(self.found, self._plain, stored, begin)
+            off |= off_grid(self.found, self._plain, stored, begin, self.chance)
         return (off.T if transposed else off), value
 
 

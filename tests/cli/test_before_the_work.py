@@ -64,7 +64,7 @@ def test_a_plan_that_cannot_be_kept_is_an_error_in_json_too(
     for how in ([], ["--json"]):
         capsys.readouterr()
         assert run(["fuse", "base", "a", "-o", "out", "--dry-run", *how]) == 7
-    assert json.loads(capsys.readouterr().out)["error"]["code"] == "E-RESOURCE"
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "E-DISK"
 
 
 def test_the_manifest_tells_the_dtype_and_the_precision(place: Path, capsys: Capture) -> None:

@@ -87,7 +87,7 @@ def test_an_adapter_of_rows_alone(name: str, tmp_path: Path, capsys: Capture) ->
     assert "(rows of some tokens)" in capsys.readouterr().out
     for command in (["truncate", str(adapter), "--rank", "1"], ["merge", str(adapter), str(adapter)]):
         assert run([*command, "-o", str(tmp_path / "no")]) in (2, 4)
-        assert "fuse it into its base by itself" in capsys.readouterr().err
+        assert "fuse it into its base: adapterops fuse" in capsys.readouterr().err
     assert run(["compare", str(adapter), str(adapter)]) == 0
     assert "never trained" not in capsys.readouterr().out
 

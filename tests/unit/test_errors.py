@@ -8,7 +8,14 @@ from adapterops import errors
 from adapterops.errors import AdapterOpsError, InputError, ShapeError, UnsupportedError, at
 
 CODES = {"OptionError": 2, "InputError": 3, "IncompatibleError": 4, "ShapeError": 4, "UnsupportedError": 4}
-CODES |= {"NotFoundError": 5, "OutputExistsError": 6, "ResourceError": 7, "VerificationError": 8, "UnjudgedError": 9}
+CODES |= {
+    "NotFoundError": 5,
+    "OutputExistsError": 6,
+    "ResourceError": 7,
+    "DiskError": 7,
+    "VerificationError": 8,
+    "UnjudgedError": 9,
+}
 
 
 def test_every_error_has_its_exit_code_and_a_name_of_its_own() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import InputError, UnsupportedError
@@ -58,8 +58,13 @@ CLASSES = {
     "gpt-oss": ("gpt_oss", "GptOssForCausalLM"),
     "glm4moe": ("glm4_moe", "Glm4MoeForCausalLM"),
     "llama4": ("llama4_text", "Llama4ForCausalLM"),
+    "deepseek_v2": ("deepseek_v2", "DeepseekV2ForCausalLM"),
+    "deepseek_v3": ("deepseek_v3", "DeepseekV3ForCausalLM"),
     "hunyuan-dense": ("hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM"),
 }
+SIGMOID = 2
+"""`expert_gating_func` of llama.cpp."""
+
 NORMALIZED: Mapping[str, bool] = {"qwen2moe": False, "qwen3moe": True, "olmoe": False}
 """Family → `norm_topk_prob`: whether llama.cpp divides the weights of the chosen experts by their sum.
 
@@ -87,8 +92,13 @@ LLAMA3: Mapping[str, Any] = {
 }
 
 
-def family(architecture: str, fields: Mapping[str, Any]) -> str:
-    """The architecture; of a llama with experts, mixtral."""
+def family(architecture: str, fields: Mapping[str, Any], tensors: Iterable[str]) -> str:
+    """The architecture; of a llama with experts, mixtral; of deepseek2, which of the two models of transformers: the third
+    version chooses experts by sigmoids, and has a bias for that.
+    """
+    if architecture == "deepseek2":
+        third = fields.get("deepseek2.expert_gating_func") == SIGMOID or any("exp_probs_b" in each for each in tensors)
+        return "deepseek_v3" if third else "deepseek_v2"
     return "mixtral" if architecture == "llama" and fields.get("llama.expert_count") else architecture
 
 
@@ -96,7 +106,7 @@ def config_of(architecture: str, files: Sequence[GgufFile]) -> dict[str, Any]:
     """What config.json would say, as far as the fields do; `complete` adds the rest."""
     fields = {name: value for name, value in files[0].fields.items() if value is not None}
     embedding = [file.shape("token_embd.weight")[0] for file in files if "token_embd.weight" in file.raw.entries]
-    kin = family(architecture, fields)
+    kin = family(architecture, fields, (name for file in files for name in file.raw.entries))
     kind, class_ = CLASSES.get(kin, (kin, None))
     dtypes = {
         file.raw.entries[name].dtype for file in files for name in file.raw.entries if not name.endswith("norm.weight")
@@ -126,7 +136,7 @@ def complete(config: Mapping[str, Any], files: Sequence[GgufFile]) -> dict[str, 
     """
     fields, found = files[0].fields, dict(config)
     architecture = str(fields.get("general.architecture"))
-    kin = family(architecture, fields)
+    kin = family(architecture, fields, (name for file in files for name in file.raw.entries))
     if kin not in KNOWN:
         raise UnsupportedError(
             f"is of the architecture {kin!r}, and config.json is known for {', '.join(KNOWN)}", hint=ORIGINAL

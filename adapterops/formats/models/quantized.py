@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.errors import UnsupportedError, at
+from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.models.naming import conv1d
-from adapterops.formats.models.unread import check_unread
+from adapterops.formats.models.unread import check_method, check_unread
 from adapterops.quant.checks import damaged
 from adapterops.quant.header import WEIGHT, Claim, Header, key, shown
 from adapterops.quant.registry import Registered, own, schemes
@@ -59,10 +59,15 @@ def quantized(
     header = Header(parts, config or {}, small, lambda name: parse_json(small(name)))
     asked = schemes() if header.section or any(spec.dtype not in PLAIN for spec in entries.values()) else own()
     check_inputs(header.section)
-    weights = {tensor: _weight(tensor, claim, header) for tensor, claim in _claims(header, asked).items()}
+    method = header.section.get("quant_method")
+    try:
+        weights = {tensor: _weight(tensor, claim, header) for tensor, claim in _claims(header, asked).items()}
+    except InputError:  # of a scheme whose parts have the same names
+        check_method(method, asked)
+        raise
     taken = {each for weight in weights.values() for each in weight.keys.values()}
     others = [name for name in entries if name not in taken]
-    check_unread({name: entries[name] for name in others}, header.section.get("quant_method"), bool(weights), asked)
+    check_unread({name: entries[name] for name in others}, method, bool(weights), asked)
     _check_parts(weights, others)
     return weights, others
 

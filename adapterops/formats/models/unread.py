@@ -23,6 +23,9 @@ FOREIGN = {
     ".W_q": "HQQ",
     ".codebooks": "AQLM",
     ".dense_weights": "SpQR",
+    ".trellis": "EXL3",
+    ".q_weight": "EXL2",
+    ".Qidxs": "QuIP#",
     ".weight._data": "quanto",
     "._weight_qdata": "torchao",
 }
@@ -69,9 +72,7 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes:
                 )
             if name.endswith(end):
                 raise foreign(f"{what}{f' ({method})' if method else ''}", name)
-    known = frozenset[str]().union(*(each.methods for each in schemes))
-    if method is not None and (not isinstance(method, str) or method not in known):
-        raise foreign(str(method))
+    check_method(method, schemes)
     for name, spec in left.items():
         if _holds_codes(name, spec, any_read or method is not None):
             raise _without_meaning(name, spec, left)
@@ -83,6 +84,17 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes:
                     f"is a part of a quantized weight, and {name.removesuffix(end)}{missing} is missing", name
                 )
     if method is not None and not any_read:
+        raise UnsupportedError(
+            f"has {method} in the quantization_config of config.json, and no weight that is stored in a layout of it that is read here",
+            hint="if its weights are ordinary numbers, take quantization_config out of config.json; else dequantize it with its own"
+            " library and save that",
+        )
+
+
+def check_method(method: Any, schemes: Collection[Registered]) -> None:
+    """Raise UnsupportedError for a `quant_method` that no scheme has."""
+    known = frozenset[str]().union(*(each.methods for each in schemes))
+    if method is not None and (not isinstance(method, str) or method not in known):
         raise foreign(str(method))
 
 

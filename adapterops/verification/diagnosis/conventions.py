@@ -160,5 +160,8 @@ def explained(sample: Sample, weights: Matrix, loose: float = 0.0, S: Matrix | N
     """Whether rounding explains every entry; see `loosely`. Where `loose` says that the weights went through codes, all but
     `EDGE` of them.
     """
-    wrong = loosely(sample, weights, loose, S)
+    return few_enough(loosely(sample, weights, loose, S), loose)
+
+
+def few_enough(wrong: Matrix, loose: float) -> bool:
     return bool(np.count_nonzero(wrong) <= (EDGE * wrong.size if loose else 0))

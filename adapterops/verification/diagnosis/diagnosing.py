@@ -19,6 +19,7 @@ from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.fitting import joint
 from adapterops.verification.diagnosis.grounds import THROUGH, of_checkpoint, rounded_alone, through
 from adapterops.verification.diagnosis.judging import Look, best, judge, look, looks
+from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import Ground, Subject
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
@@ -27,7 +28,10 @@ from adapterops.verification.diagnosis.verdicts import (
     ADAPTED,
     BASE,
     DIFFERENT,
+    ELSE,
+    HALF,
     HEALTHY,
+    LOST,
     PARTLY,
     SICK,
     UNJUDGED,
@@ -35,6 +39,9 @@ from adapterops.verification.diagnosis.verdicts import (
     verdict_of,
 )
 from adapterops.verification.witness import witness
+
+FAR = 0.02
+"""Of the entries that may be in codes beyond the next ones."""
 
 TRIED = 8
 """Units that other grounds are tried on."""
@@ -183,7 +190,8 @@ def _judged(
     guess, loose = best(found), THROUGH[under].loose if under in THROUGH else 0.0
     judged, roundings = judge(subject, found, guess, ground, loose, how)
     wrong = [each for each in judged if not each.right]
-    why = list(local.run(lambda each: suspect(subject, each, guess, ground, loose), wrong, how=how))
+    alike = Likeness(subject)
+    why = list(local.run(lambda each: suspect(alike, each, guess, ground, loose), wrong, how=how))
     others = local.run(lambda name: _others(subject, name, under, ground), sorted(subject.model.layout), how=how)
     told = {each.place for each in why if each.kind == NOT_FINITE}
     rest = {each.unit.tensor for each in judged} - {
@@ -197,7 +205,8 @@ def _judged(
     weights = guess.weights if guess.factor is None else fitted.weights
     stated = dict(zip(names, zip(map(float, weights), map(float, fitted.errors), strict=True), strict=True))
     dots, squares = np.sum([each.kept for each in judged if each.right] or [(0.0, 0.0)], axis=0)
-    verdict, sentence, code = verdict_of(guess, found, judged, findings, under, stated)
+    in_codes = _in_codes(subject, found, [weight for weight, _ in stated.values()])
+    verdict, sentence, code = verdict_of(guess, found, judged, findings, under, stated, in_codes)
     return Diagnosis(
         verdict,
         sentence,
@@ -214,6 +223,23 @@ def _judged(
         all(each.coded for each in found),
         findings,
     )
+
+
+def _in_codes(subject: Subject, found: Sequence[Look], weights: Sequence[float]) -> str | None:
+    """What became of the one update of which a model in codes holds less than half: it is lost where every code is one of
+    the two next to the base, and something else is there where it is not even next to what is left of the update.
+    """
+    if not all(each.coded for each in found) or len(weights) != 1 or weights[0] >= HALF:
+        return None
+    few = [each.unit for each in found[:: max(1, len(found) // TRIED)]][:TRIED]
+
+    def beyond(weight: float) -> bool:
+        parts = [part for unit in few if (part := subject.beyond_codes(unit, [weight])) is not None]
+        return bool(parts) and float(np.mean(parts)) > FAR
+
+    if not beyond(0.0):
+        return LOST
+    return ELSE if beyond(weights[0]) else None
 
 
 def _others(subject: Subject, tensor: str, under: str, ground: Ground | None) -> list[Finding]:

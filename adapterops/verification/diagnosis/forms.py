@@ -8,31 +8,38 @@
 | rank | W and the update without some of its ranks, in its factors or in its singular values |
 | halves | W and the update with its two halves of rows, or of columns, in each other's place |
 | transposed | Wᵀ and the update |
+| magnitude | W and the update of DoRA as it is before rows get their lengths |
 | separate | W and sums of Bᵢ Aⱼ of two adapters, which is what combining A's and B's separately comes to |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from adapterops.verification.deltas import Delta, of_factors
+from adapterops.verification.deltas import UNIT, Delta, is_dora, of_factors
 from adapterops.verification.diagnosis.conventions import explained, loosely
 from adapterops.verification.diagnosis.fitting import fit
-from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit, blocks
+from adapterops.verification.diagnosis.likeness import RESEMBLING, resembles
+from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
 from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix
 
-ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE = (
+ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE, MAGNITUDE = (
     *("zero", "limited", "sparse", "rank", "halves", "transposed"),
-    "separate",
+    *("separate", "magnitude"),
 )
 
 SHARE = 0.02
 """Least part of the entries that a form has to explain, and of a weight that a product has to have."""
+
+PAIRED = 32
+"""Adapters of which products of one's B and another's A are looked for, at most: of n there are n²."""
+
+ONE = np.ones(1)
 
 Found = tuple[str, str]
 
@@ -42,22 +49,25 @@ def form(
 ) -> Found | None:
     """The first form that explains every entry looked at: its kind, and what it is; None where none does.
 
-    Cost: the weight is read once more where it is square; ΔW is formed again for each pair of two adapters.
+    Cost: the weight is read once more where it is square and looks transposed.
     """
     if not sample.M.any():
         return ZERO, "is zero in all entries looked at"
-    tried = [np.ones(len(weights)), *([weights] if np.isfinite(weights).all() and (weights != 1).any() else [])]
-    found = (each for at in tried for each in _forms(subject, unit, sample, at, ground, loose))
-    return next(found, None)
+    return next(_forms(subject, unit, sample, weights, ground, loose), None)
 
 
 def _forms(
     subject: Subject, unit: Unit, sample: Sample, weights: Matrix, ground: Ground | None, loose: float
 ) -> Iterator[Found]:
-    yield from _limited(sample, weights, loose)
+    ones = np.ones(len(weights))
+    tried = [ones, *([weights] if np.isfinite(weights).all() and (weights != 1).any() else [])]
+    for each in tried:
+        yield from _limited(sample, each, loose)
+    yield from _magnitude(subject, unit, sample, loose)
     yield from _ranks(subject, unit, sample, loose)
     yield from _halves(subject, unit, sample, loose)
-    yield from _sparse(sample, weights, loose)
+    for each in tried:
+        yield from _sparse(sample, each, loose)
     yield from _transposed(subject, unit, sample, ground, loose)
     yield from _separate(subject, unit, sample, loose)
 
@@ -76,6 +86,16 @@ def _limited(sample: Sample, weights: Matrix, loose: float) -> Iterator[Found]:
         yield LIMITED, f"holds its update limited to ±{most:.3g}: what is beyond that is cut off"
 
 
+def _magnitude(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
+    """Of DoRA the update without its magnitudes."""
+    for k, place, update in _updates(subject, unit):
+        if is_dora(update):
+            delta = subject.other(unit, sample, place, update.direction, place.transposed)
+            rest = replace(sample, W=sample.sum(np.arange(len(sample.deltas)) != k))
+            one = replace(rest, deltas=[delta], scaled=[sample.scaled[k]])
+            yield from _if(one, MAGNITUDE, "holds its update without the magnitudes of DoRA", loose)
+
+
 def _ranks(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
     """Of an update of factors which ranks, or singular values, are in a difference, all with one weight."""
     for k, place, update in _own(subject, unit):
@@ -83,7 +103,7 @@ def _ranks(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterat
             return
         right = (update.B.T if place.transposed else update.A).astype(np.float64)
         rank, delta = len(right), sample.deltas[k]
-        if rank < 2 or right.shape[1] != sample.W.shape[1]:
+        if rank < 2 or right.shape[1] != sample.W.shape[1] or not resembles(sample.D, delta.values):
             continue
         left = (update.A.T if place.transposed else update.B).astype(np.float64)
         core = np.linalg.qr(left)[1] @ right
@@ -111,7 +131,7 @@ def _halves(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Itera
         height, width = len(unit.rows), sample.W.shape[1]
         rest = replace(sample, W=sample.sum(np.arange(len(sample.deltas)) != k), scaled=[sample.scaled[k]])
         if height % 2 == 0:
-            delta = subject.other(unit, place, update, place.transposed, shift=height // 2)
+            delta = subject.other(unit, sample, place, update, place.transposed, shift=height // 2)
             yield from _if(
                 replace(rest, deltas=[delta]), HALVES, "holds its update with its two halves of rows swapped", loose
             )
@@ -158,42 +178,68 @@ def _transposed(subject: Subject, unit: Unit, sample: Sample, ground: Ground | N
     before = (ground or subject.below)(unit.tensor)
     if subject.model.layout[unit.tensor].matrix != (size, size) or len(unit.rows) != size or before is None:
         return
-    rows = np.concatenate([np.arange(*each) for each in blocks(unit.rows, size, subject.entries)])
-    if unit.seen is not None or len(rows) != len(sample.W):
+    if unit.seen is not None:
         return
-    W = np.empty_like(sample.W)
+    rows, W = sample.rows, np.empty_like(sample.W)
     step = max(1, subject.entries // size)
     for begin in range(0, size, step):
         part = slice(begin, min(begin + step, size))
         W[:, part] = before(part.start, part.stop)[:, rows].T
+        if begin == 0 and not resembles(sample.M[:, part], W[:, part]):
+            return
     turned = replace(sample, W=W)
     yield from _if(turned, TRANSPOSED, "is the base's weight transposed, and its update", loose)
     for k, place, update in _own(subject, unit):
-        delta = subject.other(unit, place, update, not place.transposed)
+        delta = subject.other(unit, sample, place, update, not place.transposed)
         one = replace(turned, deltas=[delta], scaled=[sample.scaled[k]])
         yield from _if(one, TRANSPOSED, "is its sum of weight and update transposed", loose)
 
 
 def _separate(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
-    """B and A of adapters in all pairs: with weights of products of one's B and another's A, that are not zero."""
+    """B and A of adapters in all pairs: with weights of products of one's B and another's A, that are not zero.
+
+    Cost: of n adapters of rank r the products of their factors, n² unknowns, and one ΔW.
+    """
     own = list(_own(subject, unit))
-    if len(own) < 2 or len({(place.transposed, each.A.shape) for _, place, each in own}) > 1:
+    if not 2 <= len(own) <= PAIRED or len({(place.transposed, each.A.shape) for _, place, each in own}) > 1:
         return
-    pairs = [(one, other) for one in own for other in own if one[0] != other[0]]
-    crossed = [
-        subject.other(unit, place, replace(mine, A=its.A), place.transposed) for (_, place, mine), (_, _, its) in pairs
-    ]
-    scaled = [*(sample.scaled[k] for k, _, _ in own), *(sample.scaled[one[0]] for one, _ in pairs)]
-    every = replace(sample, deltas=[*(sample.deltas[k] for k, _, _ in own), *crossed], scaled=scaled)
-    found = fit(every)
-    if np.abs(found.weights[len(own) :]).max() > SHARE and explained(every, found.weights, loose):
+    left, right = [], []
+    for _, place, update in own:
+        one, other = (update.A.T, update.B.T) if place.transposed else (update.B, update.A)
+        left.append(update.scale * one[place.first + sample.rows].astype(np.float64))
+        right.append(other.astype(np.float64))
+    basis = np.linalg.qr(np.concatenate(right).T)[0]
+    there, chance = np.square(sample.D @ basis).sum(), basis.shape[1] / len(basis)
+    if there < (chance + RESEMBLING**2 * (1 - chance)) * np.square(sample.D).sum():
+        return  # it is in these directions no more than anything is
+    factors = _pairs(left, right, sample.D)
+    combined = [np.tensordot(each, right, 1) for each in factors]
+    sizes = [np.tensordot(np.abs(each), np.abs(right), 1) for each in factors]
+    slack = UNIT * (len(right[0]) + 2) * np.sum([np.abs(L) @ each for L, each in zip(left, sizes, strict=True)], axis=0)
+    delta = Delta(np.sum([L @ each for L, each in zip(left, combined, strict=True)], axis=0), slack)
+    crossed = np.abs(factors - np.diag(np.diag(factors))).max()
+    if crossed > SHARE and explained(replace(sample, deltas=[delta], scaled=[sample.scaled[own[0][0]]]), ONE, loose):
         yield (
             SEPARATE,
             "holds products of the B of one adapter and the A of another, as if A's and B's were combined separately",
         )
 
 
+def _pairs(left: Sequence[Matrix], right: Sequence[Matrix], D: Matrix) -> Matrix:
+    """c of the Σ c[i, j] left[i] right[j] that is nearest to D, from small matrices: the dot product of two such products is
+    that of leftᵀ left and right rightᵀ.
+    """
+    L, R = np.stack(left), np.stack(right)
+    count = len(L)
+    among = np.einsum("inab,jmab->ijnm", np.einsum("ira,nrb->inab", L, L), np.einsum("jac,mbc->jmab", R, R))
+    with_D = np.einsum("iac,jac->ij", np.einsum("ira,rc->iac", L, D), R)
+    found: Matrix = np.linalg.lstsq(among.reshape(count**2, -1), with_D.ravel(), rcond=1e-12)[0]
+    return found.reshape(count, count)
+
+
 def _if(sample: Sample, kind: str, what: str, loose: float) -> Iterator[Found]:
+    if not any(resembles(sample.D, delta.values) for delta in sample.deltas):
+        return
     found = fit(sample)
     if np.abs(found.weights).max() > SHARE and explained(sample, found.weights, loose):
         times = " and ".join(f"{weight:.3g}" for weight in found.weights)
@@ -202,12 +248,14 @@ def _if(sample: Sample, kind: str, what: str, loose: float) -> Iterator[Found]:
 
 def _own(subject: Subject, unit: Unit) -> Iterator[tuple[int, Place, Any]]:
     """Of every adapter with factors there: its number, where it adds, and its update."""
+    return (each for each in _updates(subject, unit) if of_factors(each[2]))
+
+
+def _updates(subject: Subject, unit: Unit) -> Iterator[tuple[int, Place, Any]]:
     for k, (adapter, places) in enumerate(zip(subject.adapters, subject.places(unit.tensor), strict=True)):
         for place in places:
             if place.rows == unit.rows and place.columns == unit.columns:
-                update = adapter.updates[place.source]
-                if of_factors(update):
-                    yield k, place, update
+                yield k, place, adapter.updates[place.source]
 
 
 ALIKE = {
@@ -215,6 +263,7 @@ ALIKE = {
     SPARSE: "only some entries of the updates are in it",
     RANK: "the updates are in it at a lower rank",
     TRANSPOSED: "the updates or the weights are transposed",
+    MAGNITUDE: "the magnitudes of DoRA are left out",
     SEPARATE: "it is as if A's and B's were combined separately",
 }
 """What is so of a model where it is so of every module."""

@@ -11,7 +11,15 @@ import numpy as np
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.verification.diagnosis.causes import CAUSES, Scaled
-from adapterops.verification.diagnosis.conventions import Convention, Dtypes, distinct, explained, loosely, off
+from adapterops.verification.diagnosis.conventions import (
+    Convention,
+    Dtypes,
+    distinct,
+    explained,
+    few_enough,
+    loosely,
+    off,
+)
 from adapterops.verification.diagnosis.fitting import Fit, fit, joint
 from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
 from adapterops.verification.rounding import Matrix
@@ -70,7 +78,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class Judged:
-    """A unit under a guess.
+    """A unit under a guess, and how it looked before.
 
     Attributes:
         off: entries that it does not explain, of `entries` looked at.
@@ -79,13 +87,16 @@ class Judged:
         kept: ⟨M - W, Σ w ΔW⟩ and ‖Σ w ΔW‖².
     """
 
-    unit: Unit
+    look: Look
     off: int
     entries: int
     seen: bool
-    unchanged: bool
     convention: Convention | None
     kept: tuple[float, float] = field(default=(0.0, 0.0))
+
+    @property
+    def unit(self) -> Unit:
+        return self.look.unit
 
     @property
     def right(self) -> bool:
@@ -185,15 +196,21 @@ class Judge:
         kept = float((sample.D * step).sum()), float(np.square(step).sum())
         if sample.dtype is None:
             off = 0 if agrees(look, self.guess) else sample.M.size
-            return Judged(look.unit, off, sample.M.size, True, look.unchanged, None, kept)
+            return Judged(look, off, sample.M.size, True, None, kept)
         seen = bool((np.abs(step) > sample.half).any())
-        rounded = self.rounded(look.unit)
-        convention = next((each for each in self.conventions if self.explains(each, look.unit, sample, rounded)), None)
-        right = convention or explained(sample, weights, self.loose)
-        wrong = 0 if right else int(np.count_nonzero(loosely(sample, weights, self.loose)))
+        wrong = loosely(sample, weights, self.loose)
+        convention = self._convention(look.unit, sample, wrong)
+        off = 0 if convention or few_enough(wrong, self.loose) else int(np.count_nonzero(wrong))
         if not convention and not (agrees(look, self.guess, NEAR) and np.isfinite(sample.M).all()):
-            wrong = sample.M.size
-        return Judged(look.unit, wrong, sample.M.size, seen, look.unchanged, convention, kept)
+            off = sample.M.size
+        return Judged(look, off, sample.M.size, seen, convention, kept)
+
+    def _convention(self, unit: Unit, sample: Sample, wrong: Matrix) -> Convention | None:
+        """The first that explains a sample. Where no rounding explains most of the entries, none is tried."""
+        if np.count_nonzero(wrong) * 2 > wrong.size:
+            return None
+        rounded = self.rounded(unit)
+        return next((each for each in self.conventions if self.explains(each, unit, sample, rounded)), None)
 
     def rounded(self, unit: Unit) -> Callable[[], Sample]:
         """The sample of a unit with factors in the dtype of the base: read when it is first asked for, and once."""

@@ -21,7 +21,7 @@ from adapterops.verification.deltas import UNIT, Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
-from adapterops.verification.witness import Witness
+from adapterops.verification.witness import Witness, judge_of
 
 ENTRIES = 1 << 16
 """Looked at of one weight."""
@@ -33,6 +33,9 @@ FEWEST = 1 << 12
 TILE = 1 << 19
 BLOCKS = 8
 """Runs of neighbouring rows that the rows looked at are in."""
+
+KEPT = 1 << 24
+"""Bytes of rows and columns of factors that are kept."""
 
 ARRAYS, FURTHER = 16, 8
 """As large as what is looked at of a unit: of the two models, and further ones of each update."""
@@ -76,6 +79,7 @@ class Sample:
         deltas: ΔW of every adapter there, as it would be at weight 1; zeros where it has none.
         dtype: of M; None where it is in codes, whose steps are not those of a dtype.
         scaled: how each update is scaled; None where the adapter has none there.
+        parts: runs of neighbouring rows of the unit that these are, counted from its first.
     """
 
     W: Matrix
@@ -83,6 +87,12 @@ class Sample:
     deltas: Sequence[Delta]
     dtype: str | None
     scaled: Sequence[Scaled | None]
+    parts: Sequence[slice] = ()
+
+    @property
+    def rows(self) -> Matrix:
+        """Which rows of the unit these are, counted from its first."""
+        return np.concatenate([np.arange(each.start, each.stop) for each in self.parts])
 
     @cached_property
     def D(self) -> Matrix:
@@ -188,13 +198,13 @@ class Subject:
 
     def working_memory(self, workers: int) -> int:
         """About how many bytes so many workers hold: of each the rows of one unit that are looked at, in both models and
-        of every update, in float64 and with what they are judged by; and the factors of these updates.
+        of every update, in float64 and with what they are judged by; and the factors of these updates. And `KEPT` of all.
         """
         layouts = [each.layout for each in self.adapters]
         reading = any(layout.reads in ("rows", "columns") for each in layouts for layout in each.values())
         looked = max((each.entries if reading else min(self.entries, each.entries) for each in self.units), default=0)
         factors = sum(max((layout.held for layout in each.values()), default=0) for each in layouts)
-        return workers * ((ARRAYS + FURTHER * len(layouts)) * 8 * looked + 4 * factors + 2 * CHUNK)
+        return KEPT + workers * ((ARRAYS + FURTHER * len(layouts)) * 8 * looked + 4 * factors + 2 * CHUNK)
 
     def below(self, tensor: str) -> Decoder | None:
         """Rows of the base."""
@@ -211,7 +221,7 @@ class Subject:
         """
         before, found = (
             as_seen(each, self.model.layout[unit.tensor], unit.seen)
-            for each in ((ground or self.below)(unit.tensor), decoder(self.model.stored[unit.tensor]))
+            for each in ((ground or self.below)(unit.tensor), decoder(self.model.stored[unit.tensor], rounded=True))
         )
         if before is None or found is None:
             return None
@@ -229,42 +239,51 @@ class Subject:
             W = before(begin, end)
             cut = (part[0], unit.columns)
             deltas = [adder.rows(W, begin, end) for adder in adders]
-            pieces.append((W[cut], found(begin, end)[cut], [Delta(d.values[cut], d.slack[cut]) for d in deltas]))
+            deltas = [Delta(each.values[cut], each.slack[cut]) for each in deltas]
+            pieces.append((W[cut], found(begin, end)[cut], deltas, part[1]))
         spec = self.model.stored[unit.tensor]
         return Sample(
-            np.concatenate([W for W, _, _ in pieces]),
-            np.concatenate([M for _, M, _ in pieces]),
-            [_joined([deltas[k] for _, _, deltas in pieces]) for k in range(len(adders))],
+            np.concatenate([each[0] for each in pieces]),
+            np.concatenate([each[1] for each in pieces]),
+            [_joined([each[2][k] for each in pieces]) for k in range(len(adders))],
             None if spec.scheme else spec.dtype,
             [adder.scaled for adder in adders],
+            [each[3] for each in pieces],
         )
 
-    def other(
-        self, unit: Unit, place: Place, update: Any, transposed: bool, few: bool = False, shift: int = 0
-    ) -> Delta:
-        """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; in `few` of them
-        the first `few_rows`; of rows that are `shift` further on, where the first follow the last.
+    def beyond_codes(self, unit: Unit, weights: Sequence[float]) -> float | None:
+        """Which part of the entries looked at of a tensor in codes has another code than the two next to W and weighted
+        updates; None where no formula says.
         """
-        formula = Formula(update, transposed)
-        width, found = (unit.seen or self.model.layout[unit.tensor].matrix)[1], []
-        for part in self._parts(unit)[: 1 if few else None]:
-            begin, end, height = part.start + shift, part.stop + shift, len(unit.rows)
+        found = self.model.stored[unit.tensor]
+        judge, before = judge_of(found, chance=True), self.below(unit.tensor)
+        if judge is None or before is None or unit.seen is not None:
+            return None
+        adders = [_Adder.of(*each) for each in zip(self.adapters, self.places(unit.tensor), strict=True)]
+        height, width = self.model.layout[unit.tensor].matrix
+        off = []
+        for first, last in blocks(range(height), width, self.entries):
+            begin, end = first // judge.rows * judge.rows, min(-(-last // judge.rows) * judge.rows, height)
+            W = before(begin, end)
+            S = W.copy()
+            for weight, adder in zip(weights, adders, strict=True):
+                S += weight * adder.rows(W, begin, end).values
+            off.append(judge(S, 2 * UNIT * np.abs(S), begin, end)[0].ravel())
+        return float(np.concatenate(off).mean())
+
+    def other(self, unit: Unit, sample: Sample, place: Place, update: Any, transposed: bool, shift: int = 0) -> Delta:
+        """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; of rows that are
+        `shift` further on, where the first follow the last.
+        """
+        formula, height, width = Formula(update, transposed), len(unit.rows), sample.W.shape[1]
+        found = []
+        for part in sample.parts:
+            begin, end = part.start + shift, part.stop + shift
             cuts = [begin, *(at for at in (height, 2 * height) if begin < at < end), end]
             for one, other in pairwise(cuts):
                 own = slice(place.first + one % height, place.first + one % height + other - one)
                 found.append(formula.rows(own, np.zeros((other - one, width))))
         return _joined(found)
-
-    def few_rows(self, unit: Unit) -> int:
-        """How many neighbouring rows the sample of a unit begins with."""
-        first = self._parts(unit)[0]
-        return int(first.stop - first.start)
-
-    def _parts(self, unit: Unit) -> list[slice]:
-        """Runs of neighbouring rows that a sample is made of, as rows of the update."""
-        width = (unit.seen or self.model.layout[unit.tensor].matrix)[1]
-        parts = [unit.whole.within(*each) for each in blocks(unit.rows, width, self.entries)]
-        return [part[1] for part in parts if part is not None]
 
 
 def _rounded_factors(adapter: Adapter, dtype: str) -> Adapter:

@@ -14,7 +14,8 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.verification.diagnosis.conventions import CONVENTIONS, Convention, loosely
-from adapterops.verification.diagnosis.judging import Guess, Judge, Judged
+from adapterops.verification.diagnosis.judging import Guess, Judge, Judged, look
+from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import TILE, Subject, Unit
 from adapterops.verification.diagnosis.suspects import CODES, Finding, suspect
@@ -116,7 +117,8 @@ def recognised(
     units = list(local.run(lambda unit: _convention(judge, unit), subject.units, how=how))
     wrong = [unit for unit, name in zip(subject.units, units, strict=True) if name is None]
     findings = list(name_findings(subject, [doubts for _, doubts in pairs]))
-    findings += local.run(lambda unit: _why(judge, unit), wrong, how=how)
+    alike = Likeness(subject)
+    findings += local.run(lambda unit: _why(judge, alike, unit), wrong, how=how)
     others = local.run(
         lambda name: list(other_findings(subject, name, None, every=True)), sorted(model.layout), how=how
     )
@@ -141,10 +143,10 @@ def _follows(judge: Judge, convention: Convention, tile: Unit) -> bool:
     )
 
 
-def _why(judge: Judge, unit: Unit) -> Finding:
-    sample = judge.subject.sample(unit)
-    if sample is None or sample.dtype is None:
+def _why(judge: Judge, alike: Likeness, unit: Unit) -> Finding:
+    found, sample = look(judge.subject, unit), judge.subject.sample(unit)
+    if found is None or sample is None or sample.dtype is None:
         return Finding(CODES, unit.module, "is in codes: how the program rounds to them is not known here")
     if not loosely(sample, judge.guess.weights).any():
         return Finding("rounding", unit.module, "is W + ΔW, rounded otherwise than the program does")
-    return suspect(judge.subject, Judged(unit, 1, 1, True, sample.unchanged, None), judge.guess, None, 0.0)
+    return suspect(alike, Judged(found, 1, 1, True, None), judge.guess, None, 0.0)

@@ -34,8 +34,13 @@ def verdict_of(
     findings: Sequence[Finding],
     under: str,
     weights: Mapping[str, tuple[float, float]],
+    in_codes: str | None = None,
 ) -> tuple[str, str, int]:
-    """The verdict in a word, in a sentence, and the exit code."""
+    """The verdict in a word, in a sentence, and the exit code.
+
+    Args:
+        in_codes: what is known of a model in codes that holds little of the update: `LOST`, or `ELSE`.
+    """
     right = sum(each.right for each in judged)
     seen = any(each.seen and each.right for each in judged)
     if all(each.unchanged for each in found):
@@ -44,7 +49,7 @@ def verdict_of(
         more = {each.kind for each in findings} - {MISSING}
         what = "no update is in it, and other tensors differ" if more else "no update is in it"
         return BASE, f"this is {UNDER[under]}: {what}", SICK
-    if not right or not seen:
+    if in_codes == ELSE or not right or not seen:
         units = [each.unit for each in judged]
         own = {each.module for each in units} | {each.tensor.removesuffix(".weight") for each in units}
         others = any(each.kind == OTHER and each.place not in own for each in findings)
@@ -52,7 +57,7 @@ def verdict_of(
         kinds = {each.kind for each in findings if each.place in own or each.kind in ALIKE}
         alike = f": {ALIKE[kinds.pop()]}" if len(kinds) == 1 and kinds <= ALIKE.keys() else ""
         return ELSE, f"this is not {UNDER[under]} and a weighted sum of these adapters{alike}{further}", SICK
-    if _lost(found, weights):
+    if in_codes == LOST:
         ((name, (weight, _)),) = weights.items()
         return LOST, f"this is {UNDER[under]}: {max(weight, 0):.0%} of {name} is left in its codes", SICK
     sum_ = _sum_of(guess, weights, found, UNDER[under])
@@ -72,11 +77,6 @@ def verdict_of(
     if under in THROUGH:
         return ADAPTED, f"this is {sum_}", SICK
     return ADAPTED, f"this is {sum_}, complete", HEALTHY
-
-
-def _lost(found: Sequence[Look], weights: Mapping[str, tuple[float, float]]) -> bool:
-    """Whether rounding to codes left less than half of the one update."""
-    return all(each.coded for each in found) and len(weights) == 1 and next(iter(weights.values()))[0] < HALF
 
 
 def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Sequence[Look], under: str) -> str:

@@ -19,6 +19,8 @@ from adapterops.cli.usage import MEANT, explained, listed
         ("-w 0.7 -w 0.3", "-w 0.7 -w 0.3"),
         ("-w", "-w"),
         ("a 0.5 --rank 8", "a 0.5 --rank 8"),
+        ("-o=x -- -q=x -w 0.5 0.3", "-o x -- -q=x -w 0.5 0.3"),
+        ("-w 0.5 -- 0.3", "-w 0.5 -- 0.3"),
     ],
 )
 def test_numbers_after_a_weight_are_weights(given: str, meant: str) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from adapterops.errors import UnsupportedError
 from adapterops.quant.header import Header
-from adapterops.quant.said import block_size, compressed_weights, gptq_section
+from adapterops.quant.said import auto_round_section, block_size, compressed_weights, gptq_section
 
 FOUR, EIGHT = {"num_bits": 4}, {"num_bits": 8}
 NAME = "model.layers.0.mlp.down_proj.weight"
@@ -53,6 +54,32 @@ def test_gptq_has_rules_for_some_modules() -> None:
     assert gptq_section(header(bits=4, dynamic=rules), NAME)["bits"] == 8
     assert gptq_section(header(bits=4, dynamic={"+:down_proj": {"bits": 8}}), NAME)["bits"] == 4
     assert gptq_section(header(bits=4), NAME)["bits"] == 4
+
+
+AUTO = {"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq", "bits": 4, "group_size": 128}
+
+
+@pytest.mark.parametrize(
+    ("extra", "bits"),
+    [
+        ({}, 4),
+        ({NAME.removesuffix(".weight"): {"bits": 8}, r".*\.mlp\..*": {"bits": 2}}, 8),  # a name before a pattern
+        ({r".*\.mlp\..*": {"bits": 8}, r".*self_attn.*": {"bits": 2}}, 8),
+        ({r"down_proj$": {"bits": 8}, r"layers\.[0-3]\.mlp": {"bits": 8}}, 8),  # a pattern is found anywhere
+        ({"down_proj": {"bits": 8}}, 4),  # a name is all of one
+        ({"([": {"bits": 8}}, 4),
+        (None, 4),
+    ],
+)
+def test_auto_round_has_patterns(extra: Any, bits: int) -> None:
+    found = auto_round_section(header(**AUTO, extra_config=extra), NAME)
+    assert (found["quant_method"], found["bits"], found["group_size"]) == ("gptq", bits, 128)
+
+
+def test_auto_round_says_two_things() -> None:
+    extra = {".*mlp.*": {"bits": 8}, ".*down.*": {"bits": 2}}
+    with pytest.raises(UnsupportedError, match=r"several patterns for this module \(\.\*mlp\.\*, \.\*down\.\*\)"):
+        auto_round_section(header(**AUTO, extra_config=extra), NAME)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapterops.errors import OutputExistsError, ResourceError
+from adapterops.errors import DiskError, OutputExistsError, ResourceError
 from adapterops.storage.outputs import MANIFEST
 from adapterops.storage.staging import publish, staged, writing
 
@@ -34,8 +34,8 @@ def test_what_does_not_leaves_nothing(tmp_path: Path, error: BaseException) -> N
 
 def test_a_full_disk_is_one_of_the_output(tmp_path: Path) -> None:
     """What finds it inside knows a hidden folder alone, which nobody has to know."""
-    with pytest.raises(ResourceError) as caught, staged(tmp_path / "out"):
-        raise ResourceError("cannot reserve 5 bytes")
+    with pytest.raises(DiskError) as caught, staged(tmp_path / "out"):
+        raise DiskError("cannot reserve 5 bytes")
     assert caught.value.path == str(tmp_path / "out")
 
 
@@ -72,5 +72,10 @@ def test_a_failure_of_the_disk_is_one_of_the_output(tmp_path: Path) -> None:
     with full as caught, writing(tmp_path, left, "go on"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.hint == "something is left: free some space, go on"
+    full, memory = (kind("needs more") for kind in (DiskError, ResourceError))
+    for error, path in ((full, str(tmp_path)), (memory, None)):  # which of the two is the output's
+        with pytest.raises(ResourceError, match="needs more"), writing(tmp_path, left):
+            raise error
+        assert error.path == path
     with pytest.raises(OSError, match="Bad"), writing(tmp_path, ""):
         raise OSError(errno.EBADF, "Bad file descriptor")

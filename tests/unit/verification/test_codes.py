@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,14 @@ from torch import Tensor
 
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.quant.fourbit import FourBit
+from adapterops.quant.ggml import Ggml
+from adapterops.quant.ggml_blocks import KINDS, Fields, join
+from adapterops.quant.ggml_grid import nearest
+from adapterops.quant.ggml_new import NEW, new
 from adapterops.quant.int8 import Int8
 from adapterops.storage.safetensors import SafetensorsFile
-from adapterops.storage.tensors import Stored
-from adapterops.verification.codes import JUDGES, aligned
+from adapterops.storage.tensors import Spec, Stored
+from adapterops.verification.codes import JUDGES, aligned, as_new_blocks, off_grid
 
 SHAPE = (6, 96)
 W = normal(0, *SHAPE)
@@ -67,3 +73,57 @@ def test_a_scale_that_is_no_number_is_never_right(name: str, role: str, chance: 
     scales = parts[role].clone()
     scales.view(-1)[1] = torch.nan
     assert wrong(tmp_path, SCHEMES[name], {**parts, role: scales}, W, chance) > 0
+
+
+@dataclass
+class Held:
+    """A file in memory."""
+
+    data: Any
+
+    def read(self, name: str, begin: int, end: int) -> bytes:
+        found: bytes = self.data.reshape(-1)[begin:end].tobytes()
+        return found
+
+
+def blocks_of(name: str, fields: Fields, rows: int) -> StoredTensor:
+    """A tensor in memory, of so many rows."""
+    data = join(KINDS[name], fields).reshape(rows, -1)
+    spec = Spec("U8", data.shape)
+    part: Any = SimpleNamespace(file=Held(data), name="", spec=spec)
+    return StoredTensor({"": part}, (rows, 256), Ggml(name))
+
+
+NUMBERS = np.random.default_rng(0).standard_normal((16, 256)).astype(np.float32)
+NUMBERS[3], NUMBERS[4], NUMBERS[5] = 0, np.abs(NUMBERS[4]), NUMBERS[5] + 3
+NUMBERS[6, :32] *= 50
+NUMBERS[7] *= 1e-4
+
+
+def judged(name: str, fields: Fields, chance: bool = False) -> float:
+    stored = blocks_of(name, fields, len(NUMBERS))
+    S = NUMBERS.astype(np.float64)
+    off = JUDGES[name](stored, stored.scheme, S, 0, chance) & ~as_new_blocks(stored, stored.scheme, S, 0)
+    return float((off | off_grid(stored, stored.scheme, S, 0, chance)).mean())
+
+
+@pytest.mark.parametrize("reaching", [False, True])
+@pytest.mark.parametrize("name", NEW)
+def test_new_blocks_are_right_and_those_with_another_scale_are_not(name: str, reaching: bool) -> None:
+    kind = KINDS[name]
+    values = NUMBERS.reshape(-1, kind.groups, 256 // kind.groups if kind.scales else 32)
+    fields = new(name, values, reaching=reaching)
+    assert judged(name, fields, reaching) == 0
+    for by in (0.5, 2.0):  # with the codes that are nearest on that grid, which nothing else shows
+        other = fields._replace(d=(fields.d.astype(np.float32) * by).astype(np.float16))
+        step, below = other.steps()
+        with np.errstate(all="ignore"):
+            codes = nearest(kind, np.where(step == 0, 0, (values + below) / step)).astype(np.int16)
+        assert judged(name, other._replace(codes=codes), reaching) > 0.6, by
+    if fields.dmin is not None:
+        for by in (0.5, 2.0):
+            other = fields._replace(dmin=(fields.dmin.astype(np.float32) * by).astype(np.float16))
+            step, below = other.steps()
+            with np.errstate(all="ignore"):
+                codes = nearest(kind, np.where(step == 0, 0, (values + below) / step)).astype(np.int16)
+            assert judged(name, other._replace(codes=codes), reaching) > 0.6, by

@@ -7,6 +7,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+import transformers
 from gguf_models import LLAMA3, MODELS, frequencies, model, write
 
 from adapterops.checkpoints.opening import open_checkpoint
@@ -50,3 +51,24 @@ def test_what_is_not_known_is_not_guessed(tmp_path: Path) -> None:
         file = GgufFile(write(tmp_path / f"{number}.gguf", alter=alter))
         with pytest.raises(UnsupportedError, match=message):
             complete(config_of("llama", [file]), [file])
+
+
+@pytest.mark.parametrize(
+    ("gating", "bias", "model_type"),
+    [(2, False, "deepseek_v3"), (None, True, "deepseek_v3"), (1, False, "deepseek_v2"), (None, False, "deepseek_v2")],
+)
+def test_deepseek_is_the_second_or_the_third(gating: int | None, bias: bool, model_type: str, tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(str(tmp_path / "a.gguf"), "deepseek2")
+    writer.add_type("model")
+    if gating is not None:
+        writer.add_uint32("deepseek2.expert_gating_func", gating)
+    writer.add_tensor("token_embd.weight", np.zeros((8, 32), np.float32))
+    if bias:
+        writer.add_tensor("blk.1.exp_probs_b.bias", np.zeros(4, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    config = config_of("deepseek2", [GgufFile(tmp_path / "a.gguf")])
+    assert config["model_type"] == model_type
+    assert getattr(transformers, config["architectures"][0]).config_class.model_type == model_type

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from merged_models import CONVENTIONS, Merge, base, lora, write
 
@@ -65,6 +66,28 @@ def test_an_update_that_is_lost_in_codes(tmp_path: Path) -> None:
         adapterops.save_checkpoint(fused, tmp_path / how, accept_loss=True)
         found = adapterops.diagnose(open_checkpoint(tmp_path / how), opened, mine)
         assert (found.code, found.verdict) == (code, verdict), found.sentence
+
+
+@pytest.mark.parametrize("scheme", ["int8", "nf4"])
+def test_what_codes_hold_instead_of_an_update(scheme: str, tmp_path: Path) -> None:
+    """Another adapter, of which they show enough, is not called the base; less of the adapter is not called lost in codes."""
+    before = open_checkpoint(write(tmp_path / "plain", base(1, torch.bfloat16)))
+    mine, other = (open_adapter(lora(seed, size=0.5).save(tmp_path / f"a{seed}")) for seed in (1, 2))
+    cases = {
+        "other": (other, "something-else"),
+        "less": (0.3 * mine, "base-plus-adapters"),
+        "none": (None, "lost-in-codes"),
+    }
+    for name, (added, verdict) in cases.items():
+        fused = before if added is None else adapterops.fuse(before, added)
+        adapterops.save_checkpoint(adapterops.quantize(fused, scheme), tmp_path / name)
+        found = adapterops.diagnose(open_checkpoint(tmp_path / name), before, {"mine": mine})
+        assert (found.code, found.verdict) == (8, verdict), found.sentence
+    assert adapterops.diagnose(open_checkpoint(tmp_path / "less"), before, {"mine": mine}).weights["mine"][
+        0
+    ] == pytest.approx(0.3, abs=0.02)
+    none = open_checkpoint(tmp_path / "none")
+    assert adapterops.diagnose(none, none, {"mine": mine}).sentence == "this is the base: no update is in it"
 
 
 def test_a_base_that_was_only_quantized(tmp_path: Path) -> None:

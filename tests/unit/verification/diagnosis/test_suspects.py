@@ -11,7 +11,8 @@ from merged_models import CONVENTIONS, FAULTS, Merge, base, lora, write
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.verification.diagnosis.judging import Guess, Judged
+from adapterops.verification.diagnosis.judging import Guess, Judged, look
+from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.samples import Subject
 from adapterops.verification.diagnosis.suspects import suspect
 from adapterops.verification.witness import witness
@@ -35,7 +36,7 @@ def test_its_kind(fault: str, kind: str, tmp_path: Path) -> None:
     model, opened = (open_checkpoint(write(tmp_path / name, t)) for name, t in (("m", tensors), ("b", before)))
     subject = Subject(model, [witness(model, opened, open_adapter(adapter.save(tmp_path / "a")))[0]])
     unit = next(each for each in subject.units if each.module == Q)
-    sample = subject.sample(unit)
-    assert sample is not None
-    judged = Judged(unit, 1, 1, True, sample.unchanged, None)
-    assert suspect(subject, judged, Guess(np.ones(1)), None, 0.0).kind == kind
+    found = look(subject, unit)
+    assert found is not None
+    judged = Judged(found, 1, 1, True, None)
+    assert suspect(Likeness(subject), judged, Guess(np.ones(1)), None, 0.0).kind == kind

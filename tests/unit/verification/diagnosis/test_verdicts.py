@@ -15,7 +15,7 @@ from adapterops.verification.diagnosis.verdicts import verdict_of
 
 UNIT = Unit("m", "m.weight", range(4), slice(0, 4))
 LOOK = Look(UNIT, Fit(np.ones(1), np.eye(1)), False, True, [Scaled(0.7, 9)], (0.0, 1.0), False)
-RIGHT = Judged(UNIT, 0, 16, True, False, None)
+RIGHT = Judged(LOOK, 0, 16, True, None)
 ONE = Guess(np.ones(1))
 
 
