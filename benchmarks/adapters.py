@@ -12,24 +12,37 @@ from shapes import LLAMA, QWEN, modules
 CHECK_TORCH = "import sys; from adapterops.cli.main import run; code = run(sys.argv[1:]); sys.exit(code or int('torch' in sys.modules))"
 
 
-COPY = "import shutil, sys, time; begin = time.perf_counter(); shutil.copytree(*sys.argv[1:]); print(f'{time.perf_counter() - begin:f}')"
+COPY = """
+import os, shutil, sys, time
+begin = time.perf_counter()
+shutil.copytree(*sys.argv[1:3])
+if sys.argv[3] == "synced":
+    for place in (*(os.path.join(sys.argv[2], name) for name in os.listdir(sys.argv[2])), sys.argv[2]):
+        os.fsync(os.open(place, os.O_RDONLY))
+print(f"{time.perf_counter() - begin:f}")
+"""
 
 
 def converting(bench: Bench, adapter: Path) -> None:
-    """What writes every update anew, against copying the files; what any command takes to start is left out."""
-    commands = ["normalize", adapter, "-o", "OUT"], ["convert", adapter, "--to", "mlx", "-o", "OUT"]
-    for command in commands:
+    """What writes every update anew, against copying the files: as they are, and until the disk has them, which is when our
+    commands end. What the command takes for a small adapter is left out: its start.
+    """
+    small = bench.folder / "small"
+    measure(sys.executable, HERE / "shapes.py", small, "small", 64, "bfloat16", 0)
+    ways = ["normalize", "OF", "-o", "OUT"], ["convert", "OF", "--to", "mlx", "-o", "OUT"]
+    commands = [[of if part == "OF" else part for part in way] for of in (small, adapter) for way in ways]
+    for command in commands[2:]:
         place = bench.out()
         measure(sys.executable, "-c", CHECK_TORCH, *(place if part == "OUT" else part for part in command))
-    copy, start, *both = bench.runs(
-        [sys.executable, "-c", COPY, adapter, "OUT"],
-        [*OURS, "show", adapter],
+    copy, synced, *runs = bench.runs(
+        *([sys.executable, "-c", COPY, adapter, "OUT", how] for how in ("cached", "synced")),
         *([*OURS, *command] for command in commands),
     )
-    for (name, *_), ours in zip(commands, both, strict=True):
+    for (name, *_), start, ours in zip(ways, runs[:2], runs[2:], strict=True):
         what = f"{name} r 64, 8B, 224 modules"
-        ratio = (middle(ours) - middle(start)) / middle(copy, "inner")
-        bench.note(f"{what}: less the start / copying the files", ratio, "x", 2, ours=ours, peer=copy)
+        for peer, to in ((synced, "copying and syncing the files"), (copy, "copying the files")):
+            ratio = (middle(ours) - middle(start)) / middle(peer, "inner")
+            bench.note(f"{what}: less the start / {to}", ratio, "x", 2, ours=ours, peer=peer, start=start)
         bench.note(f"{what}: whole command, without torch", middle(ours), "s", bytes=2 * tensor_bytes(adapter))
         bench.note(f"{what}: peak memory", middle(ours, "mb"), "MB", 100)
 

@@ -1,6 +1,6 @@
 """Adapters and models of real shapes with random numbers.
 
-`shapes.py FOLDER qwen-third|qwen|qwen2|qwen4|llama RANK DTYPE SEED` writes an adapter as PEFT does,
+`shapes.py FOLDER qwen-third|qwen|qwen2|qwen4|llama|small RANK DTYPE SEED` writes an adapter as PEFT does,
 `shapes.py FOLDER model|tuned LAYERS DTYPE SEED` a sharded checkpoint.
 """
 
@@ -17,6 +17,9 @@ VOCABULARY = 151936
 
 LLAMA = {"layers": 32, "hidden": 4096, "kv": 1024, "intermediate": 14336}
 """Llama 8B"""
+
+SMALL = {"layers": 1, "hidden": 64, "kv": 64, "intermediate": 64}
+"""What takes no time but that of a start."""
 
 
 def modules(layers: int, hidden: int, kv: int, intermediate: int) -> dict[str, tuple[int, int]]:
@@ -124,8 +127,9 @@ def main(folder: Path, kind: str, number: int, dtype: str, seed: int) -> None:
     if kind in ("model", "tuned"):
         write_model(folder, number, dtype, seed, kind == "tuned")
     else:
+        of_kind = {"llama": LLAMA, "small": SMALL}
         layers = {"qwen-third": 8, "qwen": 24, "qwen2": 48, "qwen4": 96}
-        shape = LLAMA if kind == "llama" else {**QWEN, "layers": layers[kind]}
+        shape = of_kind.get(kind) or {**QWEN, "layers": layers[kind]}
         write_adapter(folder, modules(**shape), number, dtype, seed)
 
 

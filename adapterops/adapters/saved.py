@@ -14,6 +14,7 @@ from adapterops.adapters.proof import Exact, Image
 from adapterops.errors import AdapterOpsError, count
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
+from adapterops.updates.layout import without_biases
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
@@ -118,7 +119,7 @@ def copied_whole(saved: Saved, adapter: Adapter, again: Adapter) -> Saved:
     if len(set(hashes)) > 1:
         raise AdapterOpsError("is not what was read, though nothing was done to it", path=saved.path)
     kinds = sorted({each.kind for each in adapter.layout.values()})
-    modules = {module: Kept(each.rank, None, 1.0) for module, each in adapter.layout.items()}
+    modules = {module: Kept(each.rank, None, 1.0) for module, each in without_biases(adapter.layout).items()}
     return replace(
         saved, modules=modules, kinds=(*kinds, *([count(len(adapter.full), "full tensor")] * bool(adapter.full)))
     )

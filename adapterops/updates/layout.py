@@ -89,3 +89,18 @@ def widest(dtypes: list[str]) -> str:
 def magnitudes_of(layout: Mapping[str, Layout]) -> dict[str, str]:
     """The modules that are magnitude vectors of DoRA → the module that each belongs to."""
     return {name: name.rpartition(".")[0] for name, each in layout.items() if each.kind == MAGNITUDE}
+
+
+def without_biases(layout: Mapping[str, Layout]) -> dict[str, Layout]:
+    """Without the biases that the vector of their layer multiplies, too, as in (IA)³: nothing is stored for them.
+
+    >>> vector = Layout((4, 0), 1, "F32", kind="(IA)³", reads="entries")
+    >>> list(without_biases({"q": vector, "q.bias": vector, "v.bias": vector}))
+    ['q', 'v.bias']
+    """
+
+    def repeats(module: str, each: Layout) -> bool:
+        owner = layout.get(module.removesuffix(".bias"))
+        return module.endswith(".bias") and each.needs_base and owner is not None and owner.kind == each.kind
+
+    return {module: each for module, each in layout.items() if not repeats(module, each)}

@@ -20,6 +20,7 @@ from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import format_of, read_adapter
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.storage.place import Place
+from adapterops.updates.layout import Layout, without_biases
 
 if TYPE_CHECKING:
     from adapterops.adapters.adapter import Adapter
@@ -103,7 +104,7 @@ def inspect(
     place = replace(Place.of(source), allow_pickle=allow_pickle)
     files, scaled = _read(place, alpha)
     here = files.file.path not in place.missing()
-    layouts = {module: files.layout(module) for module in files.modules}
+    layouts = without_biases({module: files.layout(module) for module in files.modules})
     return Inspection(
         place,
         format_of(place),
@@ -111,7 +112,7 @@ def inspect(
         files.config.base_model,
         files.config.revision,
         files.file.identity.size,
-        _groups(files, scaled),
+        _groups(files, layouts, scaled),
         len(layouts),
         sum(map(files.parameters, layouts)),
         sum(layout.entries for layout in layouts.values()) if all(each.entries for each in layouts.values()) else 0,
@@ -135,11 +136,11 @@ def _read(place: Place, alpha: float | None) -> tuple[AdapterFiles, bool]:
             raise error from None
 
 
-def _groups(files: AdapterFiles, scaled: bool) -> tuple[Group, ...]:
+def _groups(files: AdapterFiles, layouts: Mapping[str, Layout], scaled: bool) -> tuple[Group, ...]:
     found: dict[tuple[Any, ...], list[str]] = {}
-    named = kinds(files.modules)
-    for module in files.modules:
-        layout, scaling = files.layout(module), files.scalings[module]
+    named = kinds(layouts)
+    for module, layout in layouts.items():
+        scaling = files.scalings[module]
         size = files.parameters(module)
         key = (
             named[module],

@@ -255,6 +255,16 @@ def test_what_is_no_lora_is_kept_where_nothing_is_to_be_computed(
     assert set(PEFT) <= manifest["outputs"].keys()
 
 
+def test_a_bias_that_a_vector_multiplies_too_is_no_module_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library.get_peft_model(_tiny(), OTHERS["(IA)³"]()).save_pretrained(tmp_path / "a")
+    assert run(["show", str(tmp_path / "a")]) == 0
+    assert "2 modules, 32 parameters" in capsys.readouterr().out
+    assert run(["convert", str(tmp_path / "a"), "--to", "peft", "-o", str(tmp_path / "out")]) == 0
+    assert "2 modules, (IA)³" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("kind", ["(IA)³", "OFT", "BOFT"])
 def test_what_is_no_lora_is_refused_where_something_is_to_be_computed(tmp_path: Path, kind: str) -> None:
     source = tmp_path / "a"
