@@ -67,9 +67,9 @@ def amount(number: float, unit: str = "") -> str:
     return f"{number:.0f} {unit}".strip()
 
 
-def line(text: str = "", end: str = "\n") -> None:
+def line(text: str = "") -> None:
     """A line of a result. Names in it come from files: what a terminal would obey is shown as \ufffd."""
-    print(printable(text), end=end)
+    print(printable(text))
 
 
 def text(lines: str) -> None:

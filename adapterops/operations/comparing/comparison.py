@@ -22,6 +22,7 @@ from adapterops.operations.comparing.analysis import ENERGY, LITTLE, ModuleSpect
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.operations.comparing.magnitudes import changes, dora, without_magnitudes
 from adapterops.operations.comparing.pairs import Pair, Shared
+from adapterops.operations.replication import replicated
 from adapterops.operations.targets.parts import by_part
 from adapterops.operations.targets.table import resolve, together
 from adapterops.operations.targets.target import Target
@@ -137,14 +138,14 @@ def compare(
 
     Raises:
         ShapeError: adapters have different shapes for one module.
-        IncompatibleError: a module is not in the base.
+        IncompatibleError: a module is not in the base, which has the layers that adapters are for, replicated ones, too.
 
     One adapter may be DoRA: it is measured without its magnitudes, and with a base also what it changes with them.
 
     Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it.
     """
     given, dora_modules = adapters, [dora(each) for each in adapters]
-    adapters, layout, targets = plan(adapters, base)
+    adapters, base, layout, targets = plan(adapters, base)
 
     def one(module: str) -> _Module:
         with at(tensor=module):
@@ -208,9 +209,9 @@ def _pair(i: int, j: int, profiles: Sequence[Profile], modules: Mapping[str, _Mo
 
 def plan(
     adapters: Sequence[Adapter], base: Checkpoint | None = None
-) -> tuple[list[Adapter], dict[str, Layout], dict[str, tuple[str, Target]]]:
-    """The adapters with a module for each target in the base, the layout of their sum, and the tensor and target of
-    each module.
+) -> tuple[list[Adapter], Checkpoint | None, dict[str, Layout], dict[str, tuple[str, Target]]]:
+    """The adapters with a module for each target in the base, that with the layers that they are for, the layout of their
+    sum, and the tensor and target of each module.
 
     Raises what `compare` would, before any work.
     """
@@ -223,11 +224,12 @@ def plan(
     if base is None:
         check_named(adapters)
     else:
+        base = replicated(base, adapters)
         adapters = united(adapters, base)
     tables = [resolve(each, base, updates_alone=True) for each in adapters] if base else []
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
-    return found, layout, together(tables)
+    return found, base, layout, together(tables)
 
 
 @dataclass

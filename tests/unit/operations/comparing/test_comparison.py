@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from corpus import write_adapter
+from corpus import config, factors, write_adapter
 from hypothesis import given
 from hypothesis import strategies as st
+from mergekit_models import tensors, write
 from safetensors.torch import save_file
 from strategies import MODULES, adapters, dense, entries, low_rank
 
@@ -201,3 +202,13 @@ def test_experts_are_compared_as_the_base_has_them(tmp_path: Path):
     assert found.weights[f"{path}.1.up_proj"] == pytest.approx(
         float(base.tensors[f"{path}.1.up_proj.weight"].norm()), rel=1e-6
     )
+
+
+def test_weights_are_those_of_the_layers_that_an_adapter_is_for(tmp_path: Path) -> None:
+    """The second layer of this adapter is the third of its base."""
+    module = "model.layers.1.self_attn.q_proj"
+    fields = config(2, layer_replication=[[0, 1], [2, 3]])
+    adapter = ao.open_adapter(write_adapter(tmp_path / "a", factors([module], rank=2, out=16, into=16), fields))
+    base = ao.open_checkpoint(write(tmp_path / "base", "chat"))
+    weight = torch.from_numpy(tensors("chat")[module.replace(".1.", ".2.") + ".weight"])
+    assert compare([adapter], base=base).weights == pytest.approx({module: float(weight.double().norm())})
