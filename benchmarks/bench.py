@@ -23,7 +23,9 @@ OURS = [sys.executable, "-m", "adapterops"]
 
 
 def measure(*command: object, code: int = 0) -> dict[str, float]:
-    """Seconds, peak memory in MB and, where it prints one, the last number of one process, which ends with an exit code."""
+    """Seconds, those of the processor, the peak of memory in MB and, where it prints one, the last number of one process, which ends
+    with an exit code.
+    """
     print("  ...", *(str(part).rpartition("/")[2] for part in command[1:]), file=sys.stderr)
     begin = time.perf_counter()
     process = subprocess.Popen(
@@ -37,6 +39,7 @@ def measure(*command: object, code: int = 0) -> dict[str, float]:
     last = printed.split()[-1] if printed.split() else ""
     return {
         "seconds": seconds,
+        "cpu": usage.ru_utime + usage.ru_stime,
         "mb": usage.ru_maxrss * 1024 / 1e6,
         **({"inner": float(last)} if last.replace(".", "").isdigit() else {}),
     }

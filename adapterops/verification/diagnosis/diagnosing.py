@@ -21,7 +21,7 @@ from adapterops.verification.diagnosis.grounds import THROUGH, of_checkpoint, ro
 from adapterops.verification.diagnosis.judging import Look, best, judge, look, looks
 from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed
-from adapterops.verification.diagnosis.samples import Ground, Subject
+from adapterops.verification.diagnosis.samples import Ground, Subject, Unit
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
 from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding, suspect
 from adapterops.verification.diagnosis.verdicts import (
@@ -172,10 +172,20 @@ def _ground(
     left = sum(each.left[0] for each in few)
     for name, ground in others.items():
         loose = THROUGH[name].loose if name in THROUGH else 0.0
-        again = [look(subject, each.unit, ground, loose) for each in few]
-        if all(again) and sum(each.left[0] for each in again if each) < left / 10:
+        if _explains_more(subject, [each.unit for each in few], ground, loose, left / 10):
             return name, ground, looks(subject, how, ground, loose)
     return "base", None, found
+
+
+def _explains_more(subject: Subject, units: Sequence[Unit], ground: Ground, loose: float, most: float) -> bool:
+    """Whether what a ground leaves unexplained of some units is less than `most`."""
+    left = 0.0
+    for unit in units:
+        again = look(subject, unit, ground, loose)
+        left += again.left[0] if again else most
+        if left >= most:
+            return False
+    return True
 
 
 def _judged(

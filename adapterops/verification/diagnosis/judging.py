@@ -191,6 +191,8 @@ class Judge:
     def __call__(self, look: Look) -> Judged:
         sample = self.subject.sample(look.unit, self.ground)
         assert sample is not None  # it was looked at
+        if sample.dtype is not None and not np.isfinite(sample.M).all():
+            return Judged(look, sample.M.size, sample.M.size, True, None)
         weights = self.guess.of(sample.scaled)
         step = sample.sum(weights) - sample.W
         kept = float((sample.D * step).sum()), float(np.square(step).sum())
@@ -201,7 +203,7 @@ class Judge:
         wrong = loosely(sample, weights, self.loose)
         convention = self._convention(look.unit, sample, wrong)
         off = 0 if convention or few_enough(wrong, self.loose) else int(np.count_nonzero(wrong))
-        if not convention and not (agrees(look, self.guess, NEAR) and np.isfinite(sample.M).all()):
+        if not convention and not agrees(look, self.guess, NEAR):
             off = sample.M.size
         return Judged(look, off, sample.M.size, seen, convention, kept)
 

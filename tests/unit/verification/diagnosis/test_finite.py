@@ -51,3 +51,18 @@ def test_rows_that_are_not_looked_at(tmp_path: Path) -> None:
         found = diagnose(open_checkpoint(write(tmp_path / f"m{row}", broken)), there, opened)
         assert found.code == 8
         assert [each.what for each in found.findings] == ["is NaN in 1 of 393216 entries"]
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_computed_with_them(value: float, tmp_path: Path) -> None:
+    from merged_models import CONVENTIONS, Merge, lora
+
+    from adapterops.adapters.opening import open_adapter
+
+    before, adapter = base(1, torch.bfloat16), lora(1)
+    model = Merge(before, [adapter], CONVENTIONS["once"]).made()
+    model[NAME].view(-1)[[1, 70]] = torch.tensor([value, -value], dtype=torch.bfloat16)
+    models = [open_checkpoint(write(tmp_path / name, tensors)) for name, tensors in (("m", model), ("b", before))]
+    found = diagnose(*models, {"a": open_adapter(adapter.save(tmp_path / "a"))})
+    assert [each.place for each in found.findings] == [NAME.removesuffix(".weight")]
