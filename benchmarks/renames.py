@@ -35,7 +35,8 @@ def named(transform: Any) -> list[str]:
         if transform.scope_prefix is not None:
             base = "model" if transform.base_model_prefix == "model" else ""
             parts = (base, transform.scope_prefix)
-            scope = "in " + "".join(f"{part}." for part in parts if part) + ": "
+            inside = "".join(f"{part}." for part in parts if part)
+            scope = f"in {inside}: " if inside else ""
         target = target.replace("\\.", ".")
         found.append(f"{scope}{pattern} => {target}")
     return found
@@ -203,7 +204,9 @@ def main() -> None:
             renames[own].add(name)  # which other classes of this type have not
             continue
         renames[lines].discard(model_type)
-        renames[lines + tuple(line for line in own if line not in lines and not line.startswith("in "))].add(model_type)
+        renames[lines + tuple(line for line in own if line not in lines and not line.startswith(("^", "in ")))].add(
+            model_type
+        )
     inner = backbones(set().union(*renames.values()), passed)
     for lines, types in inner["own"].items():
         renames[lines] |= types

@@ -100,6 +100,7 @@ DETECTORS = [
     "RTDetrForObjectDetection",
     "TableTransformerForObjectDetection",
     "UperNetForSemanticSegmentation",
+    "ViTMSNForImageClassification",
 ]
 
 
