@@ -177,6 +177,15 @@ def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> 
     )
 
 
+def named_twice(times: float) -> Layout:
+    """By kohya's name of a module, and by ComfyUI's."""
+    first = pair(K)
+    A, B = (each.clone() for each in first.values())
+    tensors = {**first, f"diffusion_model.{Q}.{PEFT_DOWN}": A, f"diffusion_model.{Q}.{PEFT_UP}": times * B}
+    said = "two names" if times != 1 else ""
+    return Layout(tensors, {f"{Q}.weight": LINEAR}, {f"{Q}.weight": product(first)}, said)
+
+
 def biased(key: str, up: str, scale: float) -> Layout:
     """LoRA with a bias, which has the scale of its module."""
     module, bias = "transformer_blocks.0.attn.to_q", random(16)
@@ -753,6 +762,8 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
         tuple(f"lora_prior_unet_down_blocks_1_5_attention_to_{each}" for each in "qkv"),
         8,
     ),
+    "one update by the names of two programs": lambda: named_twice(1.0),
+    "two updates by the names of two programs": lambda: named_twice(2.0),
     "lora_B.bias, a bias of LoRA": lambda: biased("transformer.transformer_blocks.0.attn.to_q", "lora_B", 1.0),
     "lora_B.bias next to an alpha": lambda: biased("diffusion_model.transformer_blocks.0.attn.to_q", "lora_B", 0.5),
     "lora_up.bias": lambda: biased("lora_unet_transformer_blocks_0_attn_to_q", "lora_up", 0.5),

@@ -1,4 +1,6 @@
-"""Updates that a file has twice: of a joined weight, and once more of its parts. Each counts once."""
+"""Updates that a file has twice: of a joined weight, and once more of its parts; or under the names of two programs. Each
+counts once.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ CLOSE = 1e-3
 
 
 def without_doubles(adapter: Adapter) -> Adapter:
-    """The adapter without the parts of joined modules that add nothing, or what the joined one adds already.
+    """The adapter without the parts of joined modules that add nothing, or what the joined one adds already, and with one of
+    two names of the same update.
 
-    Parts that add something else stay, and are refused where the adapter is used. Cost: no tensor is read unless a module
-    is there whole and in parts.
+    What adds something else stays, and is refused where the adapter is used. Cost: no tensor is read unless a module
+    is there whole and in parts, or twice.
 
     Source: SimpleTuner's files of attention that was joined in training have parts that are zero; Z-Image files of some
     trainers hold each update in both ways.
@@ -36,6 +39,7 @@ def without_doubles(adapter: Adapter) -> Adapter:
         if _nothing(adapter, parts) or _same(adapter.updates[whole], [adapter.updates[part] for part in parts])
         for part in parts
     }
+    doubled |= {other for first, other in _twice(adapter) if _same(adapter.updates[first], [adapter.updates[other]])}
     if not doubled:
         return adapter
     layout = {module: each for module, each in adapter.layout.items() if module not in doubled}
@@ -55,6 +59,14 @@ def _groups(adapter: Adapter) -> Iterator[tuple[str, list[str]]]:
             parts = [there.get(Flat(part.replace("#", number), name.part)) for part in joined.parts]
             if len(parts) > 1 and all(parts):
                 yield module, [part for part in parts if part]
+
+
+def _twice(adapter: Adapter) -> Iterator[tuple[str, str]]:
+    """Modules that are one by two names, the first of them and each other one."""
+    first: dict[Flat, str] = {}
+    for module in adapter.layout:
+        if (name := first.setdefault(flat(module), module)) != module:
+            yield name, module
 
 
 def _nothing(adapter: Adapter, parts: Sequence[str]) -> bool:

@@ -77,7 +77,7 @@ SPELLINGS = (
     "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner of 2024", "XLabs",
     "B-LoRA of 2024", "a wrapper of training before blocks", "DiffSynth's Flux",
     "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "Z-Image: each update twice", "down and up in Comfy's names",
-    "lora_B.bias next to an alpha", "lora_up.bias",
+    "lora_B.bias next to an alpha", "lora_up.bias", "one update by",
 )  # fmt: skip
 """Names and scales that are read, and written otherwise."""
 
