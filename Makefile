@@ -14,7 +14,7 @@
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
-INSTALL := $(BIN)/pip install -q -c constraints.txt -e .
+INSTALL := $(BIN)/pip install -q --no-compile -c constraints.txt -e .
 # Some containers set it, and each of hundreds of processes compiles what it imports, then.
 export PYTHONDONTWRITEBYTECODE =
 # Tests write a hundred thousand small files: in memory, where 4 GB of it are free for files that may be programs;
@@ -76,9 +76,11 @@ $(VENV)/.pip:
 	$(BIN)/pip install -q 'pip>=25.1'
 	touch $@
 
+# pip compiles what it installs on one processor, half a minute; this takes all of them. Some templates are no Python.
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: $(VENV)/.%: $(VENV)/.pip pyproject.toml constraints.txt
 	@echo "make $*: installing torch and more into $(VENV), over 1 GB, silently; two minutes, or longer with a slow network"
 	$(INSTALL) --group $*
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 clean:

@@ -29,8 +29,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 MISTAKES = {
-    "convert kohya.safetensors": (2, "one of kohya, comfy, diffusers"),
-    "convert kohya.safetensors --to safetensors": (2, "did you mean peft? There are kohya, comfy, diffusers"),
+    "convert kohya.safetensors": (2, "one of comfy, diffusers, gguf, kohya"),
+    "convert kohya.safetensors --to safetensors": (2, "did you mean peft? There are comfy, diffusers, gguf, kohya"),
     "convert kohya.safetensors --to peft -o out": (4, "--base"),
     "normalize kohya.safetensors -o out": (4, "--base"),
     "convert model.safetensors --to peft -o out": (3, "is a model, where an adapter is expected"),
