@@ -32,6 +32,7 @@ EXAMPLES = {
     "verify": "verify model",
     "diagnose": "diagnose model --base base --adapter style",
     "methods": "methods",
+    "formats": "formats",
 }
 NOT_RUN = {
     "gram": "gram base-nf4 lines.txt --adapter my-adapter -o grams.safetensors",

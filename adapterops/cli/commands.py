@@ -37,6 +37,7 @@ COMMANDS = {
     "card": "The card of an adapter or a model, as push writes it.",
     "push": "An adapter or a model to the Hub.",
     "methods": "The methods of merge.",
+    "formats": "The formats that are read and written.",
 }
 
 

@@ -1,0 +1,50 @@
+"""`adapterops formats`"""
+
+from __future__ import annotations
+
+import inspect
+
+import click
+
+from adapterops.cli import options, output
+from adapterops.cli.sections import Sectioned
+from adapterops.formats.registry import FORMATS, Format, dtypes_of, written
+from adapterops.quant.registry import SCHEMES
+
+
+@click.command("formats", cls=Sectioned)
+@options.as_json
+def command(as_json: bool) -> None:
+    """The formats of adapters and of quantized weights: which are read, and which are written.
+
+    \b
+    adapterops formats
+    adapterops formats --json
+    """
+    writable = written()
+    formats = {
+        name: {"summary": _summary(each), "written": name in writable, "dtypes": list(dtypes_of(name))}
+        for name, each in FORMATS.items()
+    }
+    schemes = {
+        name: {"made": each.make is not None, "kept": each.keeps}
+        for name, each in SCHEMES.items()
+        if each.make or each.keeps
+    }
+    if as_json:
+        output.print_json("formats", {"formats": formats, "schemes": schemes})
+        return
+    output.line("adapters:")
+    for name, found in formats.items():
+        output.line(f"  {name}: read{' and written' if found['written'] else ''}")
+        output.line(f"    {found['summary']}")
+    output.line("weights in 2 to 8 bits:")
+    made = [name for name in schemes if schemes[name]["made"]]
+    kept = [name for name in schemes if not schemes[name]["made"]]
+    output.line(f"  {', '.join(made)}: read, written where the base is in them, and made of 16 and 32 bits")
+    output.line(f"  {', '.join(kept)}: read, and written where the base is in them")
+
+
+def _summary(format: Format) -> str:
+    """The first sentence about a format."""
+    return (inspect.getdoc(type(format)) or "").partition("\n")[0]
