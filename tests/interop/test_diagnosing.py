@@ -75,7 +75,7 @@ def test_peft_merges(
         assert run(["verify", *arguments, "--made-by", "unsloth"]) == 0, capsys.readouterr()
 
 
-@pytest.mark.parametrize(("stored", "trained"), product(DTYPES, DTYPES))
+@pytest.mark.parametrize(("stored", "trained"), list(product(DTYPES, DTYPES)))
 def test_axolotl_merges(places: Path, tmp_path: Path, stored: str, trained: str) -> None:
     """Its own loop over tensors: what PEFT's layers give as ΔW, added in float32."""
     base, adapter = places / f"base-{stored}", places / f"all-{trained}"

@@ -128,6 +128,10 @@ def eights(scales: Tensor) -> dict[str, Tensor]:
     return {"weight": torch.randn(256, 512, generator=chance).to(torch.float8_e4m3fn), "weight_scale_inv": scales}
 
 
+def some(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(2))
+
+
 POWERS = torch.randint(118, 126, (256, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 
 
@@ -137,12 +141,12 @@ POWERS = torch.randint(118, 126, (256, 16), generator=torch.Generator().manual_s
         ({"quant_method": "mxfp8"}, POWERS),
         ({"quant_method": "mxfp8", "weight_block_size": [1, 32]}, POWERS),
         ({"quant_method": "fp8", "weight_block_size": [1, 32]}, POWERS),
-        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, torch.rand(2, 4)),
-        ({"quant_method": "fp8", "weight_block_size": None}, torch.rand(256, 1)),
-        ({"quant_method": "fp8"}, torch.rand(())),
-        ({"quant_method": "fbgemm_fp8"}, torch.rand(256, 1)),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, some(2, 4)),
+        ({"quant_method": "fp8", "weight_block_size": None}, some(256, 1)),
+        ({"quant_method": "fp8"}, some()),
+        ({"quant_method": "fbgemm_fp8"}, some(256, 1)),
     ],
-    ids=str,
+    ids=lambda each: str(tuple(each.shape)) if isinstance(each, Tensor) else str(each),
 )
 def test_eight_bits_are_what_transformers_makes_of_them(
     section: dict[str, Any], scales: Tensor, tmp_path: Path
