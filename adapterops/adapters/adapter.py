@@ -12,6 +12,7 @@ from adapterops.adapters.means import mean
 from adapterops.adapters.pairs import warn_of_pairs
 from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count
 from adapterops.formats.experts import check_alike
+from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.combining import combine
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.scaling import Scaling
@@ -254,8 +255,9 @@ def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[
     trained = {tensor for tensor, (adapter, _) in found.items() if tensor not in _under_updates(adapter)}
     for adapter in adapters:
         for tensor in sorted(trained - adapter.full.keys()):
-            without = "" if adapter.config.settled else NOT_TRAINED
-            raise _unlike(f"and {name(adapter)} has the base's", tensor, found[tensor][0], without)
+            raise _unlike(
+                f"and {name(adapter)} has the base's", tensor, found[tensor][0], if_not_trained(tensor, adapter)
+            )
     if not means:
         return {tensor: stored for tensor, (_, stored) in found.items()}
     by_weight = [(adapter.full, weight) for adapter, weight in zip(adapters, means, strict=True)]
@@ -266,8 +268,11 @@ def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[
 MEAN = "--full mean of merge and fuse takes their weighted mean; or "
 """What goes on where all adapters have a full tensor."""
 
-NOT_TRAINED = "--base leaves out what is the base's own and was only saved; or "
-"""What goes on where PEFT saved an embedding that it did not train."""
+
+def if_not_trained(tensor: str, adapter: Adapter) -> str:
+    """What goes on where PEFT saved an embedding that it did not train, which the base can show."""
+    own = is_end(tensor) and not adapter.config.settled
+    return "--base leaves out what is the base's own and was only saved; or " if own else ""
 
 
 def _unlike(fact: str, tensor: str, adapter: Adapter, hint: str = "") -> UnsupportedError:

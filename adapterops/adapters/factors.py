@@ -45,7 +45,9 @@ def as_stored(adapter: Adapter, arranged: Arrangement, norms: bool = True) -> Ca
                 return anew(module)
             seen = image(update)
             norm = update.norm() if norms or not seen.size else None
-            return Factors(module, update.A, update.B, norm, 0.0, 0.0, seen)
+            B, A = update.as_in_file() or (None, None)
+            stored = (A.stored, B.stored) if A and B else (update.A, update.B)
+            return Factors(module, *stored, norm, 0.0, 0.0, seen)
 
     return factors
 

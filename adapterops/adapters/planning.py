@@ -132,6 +132,7 @@ def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: st
     Factors are computed with in float64, entries in float32: those of the sum, of the result, and of what each is made
         from.
     """
+    adapter = with_magnitudes(adapter)
     largest = max((layout.entries for layout in adapter.layout.values()), default=0)
     kept = max(stored_sizes(adapter, arrangement(adapter, dtype, format)).values(), default=0)
     read = sum(
@@ -148,7 +149,9 @@ def stored_sizes(adapter: Adapter, arranged: Arrangement) -> dict[str, int]:
     """The bytes of A and B of each module, as they are stored; of a dense one at most."""
 
     def size(module: str, dtypes: tuple[str, str]) -> int:
-        layout = adapter.layout[module]
+        layout = adapter.layout.get(module)
+        if layout is None:  # copied: it is no factor
+            return 0
         of = zip(dtypes, (layout.shape[1], layout.shape[0]), strict=True)
         return int(layout.rank * sum(bits(dtype) * length for dtype, length in of) / 8)
 

@@ -20,6 +20,7 @@ RETRIES = 5
 """How often a job is done again whose worker or machine was lost; what kills a worker each time is not tried for ever."""
 
 LOCAL = "local"
+START = "start one with `ray start --head`; without --address one is started on this machine"
 STORE = 100 << 20
 """Bytes for objects on this machine; no tensor is one."""
 
@@ -115,19 +116,23 @@ def _connect(address: str, how: Execution) -> Any:
     try:
         _reach(address)
         ray.init(address, log_to_driver=False, logging_level="ERROR", **(own if address == LOCAL else {}))
-    except (ConnectionError, TimeoutError, socket.gaierror) as error:
-        raise NotFoundError(
-            f"there is no cluster of Ray at {address}",
-            hint="start one with `ray start --head`; without --address one is started on this machine",
-        ) from error
+    except ConnectionError as error:
+        raise NotFoundError(f"there is no cluster of Ray at {address}", hint=START) from error
     return ray
 
 
 def _reach(address: str) -> None:
-    """Raise OSError where nobody listens at HOST:PORT; other addresses are looked up by Ray itself."""
+    """Raise NotFoundError where nobody answers at HOST:PORT; other addresses are looked up by Ray itself."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
+    if not host or not port.isdecimal():
+        return
+    try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
+    except (ConnectionError, socket.gaierror) as error:
+        raise NotFoundError(f"there is no cluster of Ray at {address}: {error.strerror}", hint=START) from error
+    except (OSError, OverflowError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise NotFoundError(f"{address} did not answer: {said}", hint=START) from error
 
 
 def _done(ray: Any, waiting: list[Any]) -> tuple[list[str], list[Any]]:

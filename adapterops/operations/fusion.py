@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,24 +226,35 @@ def _trained(base: Checkpoint, tensor: str, stored: Stored) -> Rows:
     return trained
 
 
-def without_copies(adapter: Adapter, base: Checkpoint) -> Adapter:
-    """The adapter without those of its full tensors that are the base's, byte for byte.
+def without_copies(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
+    """The adapters without those of their full tensors that are the base's, byte for byte; what one of them trained stays in
+    all, so that it has a mean.
 
     PEFT saves the weight of an embedding with its factors; where it was not trained, the adapter can be scaled
     and added like any other. A module that the config names is kept whole, or left out whole, as PEFT loads it.
     """
-    if not adapter.full:
-        return adapter
-    adapter = without_holder(adapter, base)
-    found = counterparts(adapter, base.layout, base.config)
+    adapters = [without_holder(each, base) if each.full else each for each in adapters]
+    places = [
+        {full: tensor for full, (_, tensor) in counterparts(each, base.layout, base.config).items()}
+        if each.full
+        else {}
+        for each in adapters
+    ]
 
-    def copied(full: str, stored: Stored) -> bool:
-        _, before = found.get(full, (full, None))
-        return before is not None and StoredTensor({"": stored}, stored.spec.shape).same_bytes(base.stored[before])
+    def copied(stored: Stored, tensor: str | None) -> bool:
+        return tensor is not None and StoredTensor({"": stored}, stored.spec.shape).same_bytes(base.stored[tensor])
 
-    modules = {full: adapter.config.replaced(full) or full for full in adapter.full}
-    changed = {modules[full] for full, stored in adapter.full.items() if not copied(full, stored)}
-    return replace(adapter, full={full: each for full, each in adapter.full.items() if modules[full] in changed})
+    changed = [
+        {full for full, stored in each.full.items() if not copied(stored, place.get(full))}
+        for each, place in zip(adapters, places, strict=True)
+    ]
+    trained = {place.get(full) for place, those in zip(places, changed, strict=True) for full in those} - {None}
+    found = []
+    for each, place, those in zip(adapters, places, changed, strict=True):
+        modules = {full: each.config.replaced(full) or full for full in each.full}
+        kept = {modules[full] for full in each.full if full in those or place.get(full) in trained}
+        found.append(replace(each, full={full: stored for full, stored in each.full.items() if modules[full] in kept}))
+    return found
 
 
 def _reads_all(adapter: Adapter, target: Target) -> bool:

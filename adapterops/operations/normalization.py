@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapterops.adapters.adapter import NOT_TRAINED, Adapter, check_needs_no_base, name
+from adapterops.adapters.adapter import Adapter, check_needs_no_base, if_not_trained, name
 from adapterops.adapters.planning import FUSE
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.diffusion.written import of_no_layer
@@ -40,11 +40,12 @@ def normalize(adapter: Adapter) -> Adapter:
             hint=FUSE,
         )
     if adapter.full:
+        tensor = next(iter(adapter.full))
         raise UnsupportedError(
             "is a full tensor (of modules_to_save, a bias, or an embedding), which LoRA cannot hold",
             path=name(adapter),
-            tensor=next(iter(adapter.full)),
-            hint=FUSE if adapter.config.settled else NOT_TRAINED + FUSE,
+            tensor=tensor,
+            hint=if_not_trained(tensor, adapter) + FUSE,
         )
     for module, what in of_no_layer(adapter.layout).items():
         raise UnsupportedError(

@@ -74,7 +74,10 @@ class Compressed:
         if header.section.get("quant_method") != "compressed-tensors" or (packed and packed.dtype == "U8"):
             return None
         arguments = _arguments(header, tensor)
-        if (layout := header.section.get("format")) in OTHERS:
+        groups = header.section.get("config_groups")  # with mixed precision each has its own format
+        sections = [header.section, *(groups.values() if isinstance(groups, dict) else ())]
+        layouts = [each.get("format") for each in sections if isinstance(each, dict)]
+        if layout := next((each for each in layouts if each in OTHERS), None):
             raise foreign(f"compressed-tensors in the format {layout}", tensor)
         name, lengths = key(tensor, "weight_shape"), header.part(tensor, "weight_shape")
         if lengths is None or lengths.dtype not in LENGTHS or lengths.shape != (2,):

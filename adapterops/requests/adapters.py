@@ -33,7 +33,7 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
 
         base, inputs = opened.models["base"], request.inputs
         adapters = [in_components(each, base, inputs[name].component) for name, each in opened.adapters.items()]
-        alike = named_alike([without_copies(each, base) for each in adapters], base)
+        alike = named_alike(without_copies(adapters, base), base)
         return dict(zip(opened.adapters, alike, strict=True))
     check_named(list(opened.adapters.values()))
     return opened.adapters

@@ -73,7 +73,7 @@ def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkp
         return adapters
     adapters = {name: in_components(each, base, request.inputs[name].component) for name, each in adapters.items()}
     if request.kind == FUSE:
-        adapters = {name: without_copies(each, base) for name, each in adapters.items()}
+        adapters = dict(zip(adapters, without_copies(list(adapters.values()), base), strict=True))
     settle = on_base if request.kind == FUSE else fitted
     adapters = {name: settle(each, base) for name, each in adapters.items()}
     if request.kind == UNFUSE:

@@ -101,12 +101,14 @@ def spread(
     place = parts.begin(out, document(asked, work, out, command), sync=how.sync)
     known = set(_whole(place, _noted(place, work, work.plan.jobs), how))
     noted = {name: place.plan[name] for name in ("request", "proves")}
-    shared = {**noted, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync}
+    shared = {**noted, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync, "machine": _machine()}
     texts = [json_text({**shared, "file": job.file}).decode() for job in work.plan.jobs if job.file not in known]
     within = how.within(lambda workers: workers * work.memory)
     with place.keeping(), closing(engine(do, texts, memory=work.memory, address=address, how=within)) as results:
         for done, name in enumerate(results, 1):
-            known.add(name)  # it was hashed as it was written: what one process writes is not read once more, either
+            known.add(
+                name
+            )  # it was hashed as it was written, here: what one process writes is not read once more, either
             if how.progress:
                 how.progress(done, len(texts))
     with place.exclusive(), writing(out, LEFT, AGAIN):
@@ -116,7 +118,8 @@ def spread(
 
 
 def do(text: str) -> str:
-    """A job: make one file, of what its text says, in one thread. The name of the file is returned.
+    """A job: make one file, of what its text says, in one thread. The name of the file is returned where it was written on the
+    machine that asked for it; nothing of another one, whose disk has yet to show it there.
 
     Raises:
         NotFoundError: the folder of the parts is not on this machine.
@@ -129,7 +132,15 @@ def do(text: str) -> str:
         raise IncompatibleError("is not what it was when the work was divided", path=job["out"], code="E-PARTS")
     wanted = [each for each in work.plan.jobs if each.file == job["file"]]
     _write(asked, work, place, wanted, Execution(workers=1, sync=job["sync"]))
-    return str(job["file"])
+    return str(job["file"]) if job["machine"] == _machine() != "" else ""
+
+
+def _machine() -> str:
+    """What tells this machine, as long as it runs; nothing where that is not known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 @lru_cache(1)
@@ -211,7 +222,7 @@ def _finished(
     files: Files | None,
     how: Execution,
 ) -> Outcome:
-    """The output of all parts. `known`: files that are what was noted of them, by this process' own knowledge."""
+    """The output of all parts. `known`: files that were read or written on this machine, and are what was noted of them."""
     _check_finished(place, work, known, how)
     for source in asked.inputs:
         source.fetch()

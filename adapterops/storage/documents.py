@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from adapterops.errors import OptionError, OutputExistsError, ResourceError
+from adapterops.errors import DiskError, OptionError, OutputExistsError
 from adapterops.storage.hidden import hidden
 from adapterops.storage.outputs import check_parent
 from adapterops.storage.staging import ELSEWHERE, room
@@ -75,7 +75,7 @@ def write_documents(documents: Mapping[Path, bytes], force: bool = False) -> Non
 
     Raises:
         OutputExistsError: somebody else put something there meanwhile.
-        ResourceError: the disk failed or is full; what was there before is there still.
+        DiskError: the disk failed or is full; what was there before is there still.
     """
     _recover(list(documents))
     last = hidden(list(documents)[-1])
@@ -99,7 +99,7 @@ def write_documents(documents: Mapping[Path, bytes], force: bool = False) -> Non
             with suppress(OSError):
                 out.unlink()
         if isinstance(error, OSError):
-            raise ResourceError(
+            raise DiskError(
                 f"writing failed: {error.strerror}",
                 path=out,
                 hint=f"{room(error)}, {ELSEWHERE}",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peft_folders import adapter
+from peft_models import make
 
-from adapterops import Execution, merge, open_adapter
+from adapterops import Execution, merge, open_adapter, save_adapter
 from adapterops.adapters.planning import plan_adapter, working_memory
 from adapterops.errors import OptionError, ResourceError
 
@@ -34,3 +36,12 @@ def test_what_cannot_be_done(tmp_path: Path) -> None:
         plan_adapter(opened, format="other")
     with pytest.raises(ResourceError):
         plan_adapter(opened, how=Execution(memory=1))
+
+
+@pytest.mark.parametrize("config", [{"use_dora": True}, {"lora_bias": True}, {"bias": "all"}, {}])
+def test_every_kind_is_planned_before_it_is_saved(config: dict[str, Any], tmp_path: Path) -> None:
+    opened = open_adapter(make(tmp_path / "a", 1, **config))
+    plan = plan_adapter(opened)
+    assert plan.memory > 0
+    save_adapter(opened, tmp_path / "out", how=Execution(memory=1 << 30))
+    assert (tmp_path / "out/adapter_model.safetensors").exists()

@@ -146,3 +146,12 @@ def test_a_fingerprint_is_of_every_bit_and_of_its_place(shape: tuple[int, int]) 
         found.add(fingerprint(np.roll(stored.reshape(-1), 1).reshape(shape)))
     places = len(range(0, stored.size, max(1, stored.size // 50)))
     assert len(found) == 1 + 2 * places + (stored.size > 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_fingerprint_is_of_every_sign(dtype: type[np.floating]) -> None:
+    """Negated numbers differ in the highest bit of each word, and nowhere else."""
+    stored = np.random.default_rng(0).standard_normal((8, 64)).astype(dtype)
+    few = stored.copy()
+    few[0, :4] *= -1
+    assert len({fingerprint(each) for each in (stored, few, -stored)}) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from types import SimpleNamespace
@@ -36,6 +37,26 @@ def test_an_address_where_nobody_listens_is_told_at_once(address: str, monkeypat
     with pytest.raises(NotFoundError, match="there is no cluster of Ray at") as caught:
         list(ray.run(str.upper, ["a"], memory=1, address=address))
     assert "ray start --head" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "did not answer: No route to host"),
+        (TimeoutError("timed out"), "did not answer: timed out"),
+        (OverflowError("port must be 0-65535."), "did not answer: port must be 0-65535"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "there is no cluster of Ray at"),
+    ],
+)
+def test_an_address_that_does_not_answer_is_not_found(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ray.socket, "create_connection", connect)
+    with pytest.raises(NotFoundError, match=said):
+        ray._reach("10.0.0.1:6379")
 
 
 @pytest.mark.parametrize("address", ["auto", "local", "session_latest"])

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from corpus import MODULES, config, factors, write_adapter
+from safetensors.torch import load_file, save_file
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
 from adapterops.errors import IncompatibleError
-from adapterops.operations.fusion import fuse, unfuse
+from adapterops.operations.fusion import fuse, unfuse, without_copies
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -57,3 +58,20 @@ def test_a_module_that_the_base_lacks_is_named(place: Path) -> None:
     write_base(place / "small", layers=1)
     with pytest.raises(IncompatibleError, match="layers"):
         fuse(ao.open_checkpoint(place / "small"), ao.open_adapter(place / "a"))
+
+
+def test_a_copy_of_the_base_stays_where_another_adapter_trained_it(tmp_path: Path) -> None:
+    """It has a mean with the trained one; where none trained it, all leave it out."""
+    own, trained = torch.ones(6, 8), torch.full((6, 8), 2.0)
+    (tmp_path / "base").mkdir()
+    weights = {f"{module}.weight": torch.zeros(12, 8) for module in MODULES}
+    save_file({**weights, "embed_tokens.weight": own}, tmp_path / "base/model.safetensors")
+    adapters = []
+    for name, full in (("a", trained), ("b", own)):
+        tensors = {**factors(), "base_model.model.embed_tokens.weight": full}
+        folder = write_adapter(tmp_path / name, tensors, config(2, modules_to_save=["embed_tokens"]))
+        adapters.append(ao.open_adapter(folder))
+    base = ao.open_checkpoint(tmp_path / "base")
+    assert [list(each.full) for each in without_copies(adapters, base)] == 2 * [["embed_tokens.weight"]]
+    assert [list(each.full) for each in without_copies(adapters[1:], base)] == [[]]
+    assert [list(each.full) for each in without_copies(adapters[:1], base)] == [["embed_tokens.weight"]]

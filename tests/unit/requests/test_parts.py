@@ -252,6 +252,22 @@ def test_what_an_engine_made_is_not_read_again_and_what_was_there_is(
     assert compared == ["model-00001-of-00004.safetensors"]
 
 
+def test_what_other_machines_made_is_read_here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(function, items, **options):  # type: ignore[no-untyped-def]
+        for item in items:
+            monkeypatch.setattr(parts, "_machine", lambda: "another")
+            made = function(item)
+            monkeypatch.undo()
+            yield made
+        (file,) = place.glob(".out.parts-*/files/model-00002-*")
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+
+    with pytest.raises(InputError, match="changed since it was written"):
+        spread(fused(), Path("out"), elsewhere)
+
+
 def test_what_an_engine_made_and_is_cut_by_the_end_is_found(place: Path) -> None:
     def cutting(function, items, **options):  # type: ignore[no-untyped-def]
         yield from engine(function, items, **options)
