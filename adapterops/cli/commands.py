@@ -65,7 +65,6 @@ WORDS = {
     "--help": "help",
     "--version": "version",
     "--install-completion": "completion completions",
-    "convert --help": "formats",
     "quantize --help": "schemes",
 }
 """What other tools, and people, call our commands."""

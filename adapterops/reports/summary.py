@@ -153,9 +153,9 @@ def _next(comparison: Comparison, findings: Sequence[Finding]) -> tuple[list[str
 
 def _apart(comparison: Comparison, trained: Sequence[Profile]) -> bool:
     """Whether an adapter shares no module with the others, not even through one of them: `merge` refuses that without a base."""
-    first, *others = (place for place, profile in enumerate(comparison.profiles) if profile in trained)
+    here = {place for place, profile in enumerate(comparison.profiles) if profile in trained}
     common = {(pair.first, pair.second) for pair in comparison.pairs if pair.modules}
-    known, left = {first}, set(others)
+    known, left = set(sorted(here)[:1]), set(sorted(here)[1:])
     while joined := {place for place in left if any({(place, each), (each, place)} & common for each in known)}:
         known, left = known | joined, left - joined
     return bool(left)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,7 @@ from mutations import (
 )
 
 import adapterops as ao
+from adapterops.formats.models.naming import canonical
 
 NORMS = ("input_layernorm", "post_attention_layernorm")
 FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
@@ -180,6 +181,14 @@ def test_without_a_fault_it_is_verified(case: Callable[[Path], Case], tmp_path: 
     assert found.ok, found.problems
     diagnosis = ao.diagnose(ao.open_checkpoint(tmp_path / "out"), made[0], {"a": made[1]})
     assert diagnosis.healthy, diagnosis
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    """What names were found to mean before a fault was planted, and with it."""
+    canonical.cache_clear()
+    yield
+    canonical.cache_clear()
 
 
 @pytest.mark.parametrize("name", FAULTS)
