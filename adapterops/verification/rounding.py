@@ -33,4 +33,5 @@ def rounded_to(x: Matrix, dtype: str) -> Matrix:
     nearest: Matrix = np.array(x, np.float64)
     np.divide(x, step, out=nearest, where=step > 0)
     np.rint(nearest, out=nearest, where=step > 0)
-    return np.multiply(nearest, step, out=nearest, where=step > 0)
+    np.multiply(nearest, step, out=nearest, where=step > 0)
+    return nearest
