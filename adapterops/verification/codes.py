@@ -115,7 +115,7 @@ def as_new_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int) -> M
     found = blocks(stored, scheme, begin, begin + len(S))
     away = np.abs(found.step * found.code - found.below - S)
     size = np.abs(found.step * found.code) + np.abs(found.below)
-    half = TINY / 4 * (np.abs(found.code) + 1)  # of float16's smallest numbers, for each scale
+    half = TINY / 4 * (np.abs(found.code) + 1.5)  # of float16's smallest numbers, for each scale and for half a step
     near: Matrix = away <= 0.5 * np.abs(found.step) * (1 + TOLERANCE) + HALF * size + half
     return near
 
