@@ -25,7 +25,13 @@ def half_step(x: Matrix, dtype: str) -> Matrix:
 
 
 def rounded_to(x: Matrix, dtype: str) -> Matrix:
-    """The numbers of a dtype that are nearest, ties to even, in float64. No number is too large for it."""
+    """The numbers of a dtype that are nearest, ties to even, in float64. No number is too large for it.
+
+    What float64 has no half step for, zero and its smallest numbers, is kept: they are numbers of F64.
+    """
     step = 2 * half_step(x, dtype)
-    nearest: Matrix = np.rint(x / step) * step
+    nearest: Matrix = np.array(x, np.float64)
+    np.divide(x, step, out=nearest, where=step > 0)
+    np.rint(nearest, out=nearest, where=step > 0)
+    np.multiply(nearest, step, out=nearest, where=step > 0)
     return nearest

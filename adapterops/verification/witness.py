@@ -264,11 +264,7 @@ class Judge:
     @property
     def rows(self) -> int:
         """That are judged together."""
-        if self.found.scheme is None:
-            return 1
-        if self._plain is not self.found.scheme:
-            return self.found.shape[0]
-        return aligned(self._plain, self.found.shape)
+        return together(self.found)
 
     def __call__(self, S: Matrix, slack: Matrix, begin: int, end: int) -> tuple[Matrix, Matrix]:
         """Which of the rows [begin, end) are not what S is rounded to, and what they stand for."""
@@ -283,6 +279,14 @@ class Judge:
             off &= ~as_new_blocks(self.found, self._plain, stored, begin)
             off |= off_grid(self.found, self._plain, stored, begin, self.chance)
         return (off.T if transposed else off), value
+
+
+def together(found: StoredTensor) -> int:
+    """Rows of a stored tensor that are judged together."""
+    scheme: Any = found.scheme
+    if scheme is None:
+        return 1
+    return found.shape[0] if hasattr(scheme, "scheme") else aligned(scheme, found.shape)
 
 
 def judge_of(found: StoredTensor, chance: bool = False, fresh: bool = False) -> Judge | None:

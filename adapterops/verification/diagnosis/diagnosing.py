@@ -237,19 +237,23 @@ def _judged(
 
 def _in_codes(subject: Subject, found: Sequence[Look], weights: Sequence[float]) -> str | None:
     """What became of the one update of which a model in codes holds less than half: it is lost where every code is one of
-    the two next to the base, and something else is there where it is not even next to what is left of the update.
+    the two next to the base, and something else is there where it is not even next to what is left of the update. `UNKNOWN` where no
+    formula says which codes are next.
     """
     if not all(each.coded for each in found) or len(weights) != 1 or weights[0] >= HALF:
         return None
     few = [each.unit for each in found[:: max(1, len(found) // TRIED)]][:TRIED]
 
-    def beyond(weight: float) -> bool:
+    def beyond(weight: float) -> float | None:
         parts = [part for unit in few if (part := subject.beyond_codes(unit, [weight])) is not None]
-        return bool(parts) and float(np.mean(parts)) > FAR
+        return float(np.mean(parts)) if parts else None
 
-    if not beyond(0.0):
+    far = beyond(0.0)
+    if far is None:
+        return UNKNOWN
+    if far <= FAR:
         return LOST
-    return ELSE if beyond(weights[0]) else None
+    return ELSE if (beyond(weights[0]) or 0.0) > FAR else None
 
 
 def _others(subject: Subject, tensor: str, under: str, ground: Ground | None) -> list[Finding]:

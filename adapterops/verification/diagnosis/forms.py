@@ -231,8 +231,10 @@ def _pairs(left: Sequence[Matrix], right: Sequence[Matrix], D: Matrix) -> Matrix
     """
     L, R = np.stack(left), np.stack(right)
     count = len(L)
-    among = np.einsum("inab,jmab->ijnm", np.einsum("ira,nrb->inab", L, L), np.einsum("jac,mbc->jmab", R, R))
-    with_D = np.einsum("iac,jac->ij", np.einsum("ira,rc->iac", L, D), R)
+    lefts = np.einsum("ira,nrb->inab", L, L, optimize=True).reshape(count**2, -1)
+    rights = np.einsum("jac,mbc->jmab", R, R, optimize=True).reshape(count**2, -1)
+    among = (lefts @ rights.T).reshape((count,) * 4).swapaxes(1, 2)
+    with_D = np.tensordot(L.transpose(0, 2, 1) @ D, R, ([1, 2], [1, 2]))
     found: Matrix = np.linalg.lstsq(among.reshape(count**2, -1), with_D.ravel(), rcond=1e-12)[0]
     return found.reshape(count, count)
 

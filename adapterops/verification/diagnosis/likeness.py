@@ -33,24 +33,39 @@ rounding is ten times as large as the update."""
 
 
 class Sketch(NamedTuple):
-    """Some entries of an update, or of a product the rows of its left and the columns of its right factor, without scale."""
+    """Some rows of what a place has of the left factor and some columns of the right one, without scale, each None where
+    it has another size; or some entries of an update that is no product.
+    """
 
-    left: Matrix
+    left: Matrix | None
     right: Matrix | None
+    entries: Matrix | None = None
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may be in a unit instead of its update: B of one module and A of another, or all of one, as at a place."""
+    """What may be in a unit instead of its update: what one place has of B and another of A, or all of one."""
 
     what: str
-    place: Place
-    B: str
-    A: str
+    B: Place
+    A: Place
     transposed: bool
 
+    @property
+    def turned(self) -> bool:
+        """Whether it is the update of one place, the other way round than it is there."""
+        return self.A == self.B and self.transposed != self.B.transposed
+
+    def begins(self, update: Any) -> Place:
+        """Where its rows begin in what `update` gives: factors are cut to their places there."""
+        return replace(self.B, first=0) if of_factors(update) else self.B
+
     def update(self, updates: Mapping[str, Any]) -> Any:
-        return updates[self.B] if self.A == self.B else replace(updates[self.B], A=updates[self.A].A)
+        """The whole update of a place without factors, else B and A, each cut to the part that its place has."""
+        update = updates[self.B.source]
+        if not of_factors(update):
+            return update
+        return replace(update, B=outputs(update, self.B), A=inputs(updates[self.A.source], self.A))
 
 
 @dataclass(frozen=True)
@@ -69,32 +84,49 @@ class Likeness:
         across = spread(difference.shape[1], min(COLUMNS, ENTRIES // len(down)))
         few, at = difference[np.ix_(down, across)], (tuple(rows[down].tolist()), tuple(across.tolist()))
         for each in self._candidates(unit, number):
-            found = self._entries(number, each, *at)
+            found = self._entries(number, each, (len(unit.rows), difference.shape[1]), *at)
             if found is not None and resembles(few, found):
                 yield each
 
     def _candidates(self, unit: Unit, number: int) -> Iterator[Candidate]:
-        own = next(
-            (each for each in self._places[number] if each.source == unit.module and each.rows == unit.rows), None
-        )
+        own = self._own(unit, number)
         if own and len(unit.rows) == unit.columns.stop - unit.columns.start:
-            yield Candidate("holds its update transposed", own, own.source, own.source, not own.transposed)
+            yield Candidate("holds its update transposed", own, own, not own.transposed)
         for place in self.nearest(unit, number):
-            name = place.source
-            yield Candidate(f"holds the update of {name}", place, name, name, place.transposed)
-            if own:
-                yield Candidate(f"holds its B and the A of {name}", own, own.source, name, own.transposed)
-                yield Candidate(f"holds its A and the B of {name}", place, name, own.source, place.transposed)
+            name, inside = place.source, own is not None and place.source == own.source
+            part = (
+                f"{'columns' if place.transposed else 'rows'} {place.first} to {place.first + len(place.rows) - 1} of "
+            )
+            yield Candidate(f"holds {part if inside else ''}the update of {name}", place, place, place.transposed)
+            if own and not inside:
+                yield Candidate(f"holds its B and the A of {name}", own, place, own.transposed)
+                yield Candidate(f"holds its A and the B of {name}", place, own, place.transposed)
 
-    def _entries(self, number: int, each: Candidate, rows: tuple[int, ...], columns: tuple[int, ...]) -> Matrix | None:
-        """Of a candidate, but for a factor; None where its parts are no factors of one rank."""
-        B, A = (
-            self._sketch(number, name, each.place.first, each.transposed, rows, columns) for name in (each.B, each.A)
+    def _own(self, unit: Unit, number: int) -> Place | None:
+        """Where an adapter adds to a unit; None where it does not, or where what it adds depends on the weight."""
+        layout = self.subject.adapters[number].layout
+        places = self.subject.places(unit.tensor)[number]
+        return next(
+            (
+                each
+                for each in places
+                if (each.rows, each.columns) == (unit.rows, unit.columns) and not layout[each.source].needs_base
+            ),
+            None,
         )
+
+    def _entries(
+        self, number: int, each: Candidate, shape: tuple[int, int], rows: tuple[int, ...], columns: tuple[int, ...]
+    ) -> Matrix | None:
+        """Of a candidate, but for a factor; None where its parts are no factors of one rank, or have not this shape."""
+        B, A = (self._sketch(number, place, each.transposed, shape, rows, columns) for place in (each.B, each.A))
+        if each.A == each.B and B.entries is not None:
+            return B.entries
         left, right = (A.left, B.right) if each.transposed else (B.left, A.right)
-        if right is None:
-            return left if each.A == each.B else None
-        return left @ right if B.right is not None and left.shape[1] == len(right) else None
+        if left is None or right is None or left.shape[1] != len(right):
+            return None
+        found: Matrix = left @ right
+        return found
 
     @cached_property
     def _sketch(self) -> Callable[..., Sketch]:
@@ -102,18 +134,37 @@ class Likeness:
 
         @lru_cache(maxsize=max(2, KEPT // (4 * (ROWS + COLUMNS) * max(ROWS, *ranks))))
         def sketch(
-            number: int, source: str, first: int, transposed: bool, rows: tuple[int, ...], columns: tuple[int, ...]
+            number: int,
+            source: str,
+            first: int,
+            length: int,
+            turned: bool,
+            transposed: bool,
+            shape: tuple[int, int],
+            rows: tuple[int, ...],
+            columns: tuple[int, ...],
         ) -> Sketch:
             update: Any = self.subject.adapters[number].updates[source]
-            down, across = first + np.array(rows), np.array(columns)
+            place = Place(source, range(length), slice(None), first, turned)
+            down, across = np.array(rows), np.array(columns)
             if of_factors(update):
-                left, right = (update.A.T, update.B.T) if transposed else (update.B, update.A)
-                return Sketch(left[down].astype(np.float32), right[:, across].astype(np.float32))
-            formula, W = Formula(update, transposed), np.zeros((1, update.shape[0 if transposed else 1]))
-            found = [formula.rows(slice(row, row + 1), W).values[:, across] for row in down]
-            return Sketch(np.concatenate(found), None)
+                B, A = outputs(update, place), inputs(update, place)
+                left, right = (A.T, B.T) if transposed else (B, A)
+                return Sketch(
+                    left[down].astype(np.float32) if len(left) == shape[0] else None,
+                    right[:, across].astype(np.float32) if right.shape[1] == shape[1] else None,
+                )
+            height, width = update.shape[::-1] if transposed else update.shape
+            if width != shape[1] or first + shape[0] > height:
+                return Sketch(None, None)
+            formula, W = Formula(update, transposed), np.zeros((1, width))
+            found = [formula.rows(slice(row, row + 1), W).values[:, across] for row in first + down]
+            return Sketch(None, None, np.concatenate(found))
 
-        return sketch
+        def of(number: int, place: Place, *rest: Any) -> Sketch:
+            return sketch(number, place.source, place.first, len(place.rows), place.transposed, *rest)
+
+        return of
 
     def nearest(self, unit: Unit, number: int) -> list[Place]:
         """At most `MOST` other places of an adapter that have the shape of a unit: those in the same part of the model first,
@@ -121,11 +172,12 @@ class Likeness:
         """
         shape, (above, _, last) = (len(unit.rows), unit.columns.stop - unit.columns.start), unit.module.rpartition(".")
         near = [self._groups[number][key] for key in ((shape, above, None), (shape, None, last), (shape, None, None))]
+        own = self._own(unit, number)
         found = {
             (place.source, place.first): place
             for places in near
             for place in around(places, unit.module, MOST)
-            if (place.source, place.rows) != (unit.module, unit.rows)
+            if own is None or (place.source, place.first) != (own.source, own.first)
         }
         return list(found.values())[:MOST]
 
@@ -159,6 +211,16 @@ class Likeness:
 
 def _shape(place: Place) -> tuple[int, int]:
     return len(place.rows), place.columns.stop - place.columns.start
+
+
+def outputs(update: Any, place: Place) -> Any:
+    """B of an update, in the rows of it that go to a place."""
+    return update.B if place.transposed else update.B[place.first : place.first + len(place.rows)]
+
+
+def inputs(update: Any, place: Place) -> Any:
+    """A of an update, in the columns of it that go to a place where it is transposed."""
+    return update.A[:, place.first : place.first + len(place.rows)] if place.transposed else update.A
 
 
 def natural(name: str) -> list[tuple[int, str]]:

@@ -21,7 +21,7 @@ from adapterops.verification.deltas import UNIT, Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
-from adapterops.verification.witness import Witness, judge_of
+from adapterops.verification.witness import Witness, judge_of, together
 
 ENTRIES = 1 << 16
 """Looked at of one weight."""
@@ -204,7 +204,21 @@ class Subject:
         reading = any(layout.reads in ("rows", "columns") for each in layouts for layout in each.values())
         looked = max((each.entries if reading else min(self.entries, each.entries) for each in self.units), default=0)
         factors = sum(max((layout.held for layout in each.values()), default=0) for each in layouts)
-        return KEPT + workers * ((ARRAYS + FURTHER * len(layouts)) * 8 * looked + 4 * factors + 2 * CHUNK)
+        arrays = (ARRAYS + FURTHER * len(layouts)) * 8
+        each = arrays * looked + 4 * factors + 2 * CHUNK
+        return KEPT + max(workers * each, arrays * self._in_codes(reading) + 4 * factors + 2 * CHUNK)
+
+    def _in_codes(self, reading: bool) -> int:
+        """Most entries that `beyond_codes` looks at at once, which one worker does alone."""
+        most = 0
+        for tensor in {each.tensor for each in self.units}:
+            found = self.model.stored[tensor]
+            if found.scheme is not None:
+                height, width = self.model.layout[tensor].matrix
+                looked = [(0, height)] if reading else blocks(range(height), width, self.entries)
+                runs = widened(looked, together(found), height)
+                most = max(most, *((end - begin) * width for begin, end in runs))
+        return most
 
     def below(self, tensor: str) -> Decoder | None:
         """Rows of the base."""
@@ -254,6 +268,9 @@ class Subject:
     def beyond_codes(self, unit: Unit, weights: Sequence[float]) -> float | None:
         """Which part of the entries looked at of a tensor in codes has another code than the two next to W and weighted
         updates; None where no formula says.
+
+        Cost: whole groups of the rows that are judged together are read once each, which is all of a tensor whose words
+        hold codes of several rows; all rows where an update needs them.
         """
         found = self.model.stored[unit.tensor]
         judge, before = judge_of(found, chance=True), self.below(unit.tensor)
@@ -261,9 +278,10 @@ class Subject:
             return None
         adders = [_Adder.of(*each) for each in zip(self.adapters, self.places(unit.tensor), strict=True)]
         height, width = self.model.layout[unit.tensor].matrix
+        entire = any(formula.entire for adder in adders for _, formula in adder.formulas)
+        looked = [(0, height)] if entire else blocks(range(height), width, self.entries)
         off = []
-        for first, last in blocks(range(height), width, self.entries):
-            begin, end = first // judge.rows * judge.rows, min(-(-last // judge.rows) * judge.rows, height)
+        for begin, end in widened(looked, judge.rows, height):
             W = before(begin, end)
             S = W.copy()
             for weight, adder in zip(weights, adders, strict=True):
@@ -352,3 +370,18 @@ def blocks(rows: range, width: int, entries: int) -> list[tuple[int, int]]:
     each = wanted // number
     starts = [rows.start + i * (height - each) // max(1, number - 1) for i in range(number)]
     return [(start, start + each) for start in starts]
+
+
+def widened(runs: list[tuple[int, int]], together: int, height: int) -> list[tuple[int, int]]:
+    """Runs of rows in their order as whole groups of so many, none of which is in two of them.
+
+    >>> widened([(0, 2), (14, 16), (98, 99)], 8, 99), widened([(0, 2), (98, 99)], 99, 99)
+    ([(0, 16), (96, 99)], [(0, 99)])
+    """
+    found: list[tuple[int, int]] = []
+    for first, last in runs:
+        begin, end = first // together * together, min(-(-last // together) * together, height)
+        if found and begin <= found[-1][1]:
+            begin, end = found[-1][0], max(end, found.pop()[1])
+        found.append((begin, end))
+    return found

@@ -94,6 +94,10 @@ def _others(alike: Likeness, unit: Unit, sample: Sample, guess: Guess) -> Iterat
     for k, adapter in enumerate(subject.adapters):
         rest = sample.sum(np.where(np.arange(len(weights)) == k, 0, weights))
         for each in alike.candidates(unit, k, sample.rows, sample.M - rest):
-            delta = subject.other(unit, sample, each.place, each.update(adapter.updates), each.transposed)
-            kind = TRANSPOSED if each.place.source == unit.module and each.A == each.B else SWAPPED
-            yield kind, each.what, replace(sample, W=rest, deltas=[delta], scaled=[sample.scaled[k]])
+            update = each.update(adapter.updates)
+            delta = subject.other(unit, sample, each.begins(update), update, each.transposed)
+            yield (
+                TRANSPOSED if each.turned else SWAPPED,
+                each.what,
+                replace(sample, W=rest, deltas=[delta], scaled=[sample.scaled[k]]),
+            )

@@ -106,8 +106,8 @@ def recognised(
 ) -> Recognition:
     """Whether every entry of `model` is what a program of `TOOLS` makes of the base and adapters, each with weight 1.
 
-    Cost: both checkpoints are read once and ΔW is formed, in float64, tile by tile; again for each convention that a
-        program may have followed and did not.
+    Cost: both checkpoints are read once and ΔW is formed, in float64, tile by tile; once more with rounded
+        factors, where a convention rounds them.
     """
     model = renamed(model, base)
     pairs = [witness(model, base, adapter) for adapter in adapters]
@@ -127,20 +127,19 @@ def recognised(
 
 
 def _convention(judge: Judge, unit: Unit) -> str | None:
-    """The first convention that all tiles of a unit follow."""
-    for convention in judge.conventions:
-        if all(_follows(judge, convention, tile) for tile in unit.tiles()):
-            return convention.name
-    return None
+    """The first convention that all tiles of a unit follow.
 
-
-def _follows(judge: Judge, convention: Convention, tile: Unit) -> bool:
-    sample = judge.subject.sample(tile)
-    return (
-        sample is not None
-        and sample.dtype is not None
-        and judge.explains(convention, tile, sample, judge.rounded(tile))
-    )
+    Cost: every tile is read once, and once more with rounded factors, until no convention is left.
+    """
+    left = list(judge.conventions)
+    for tile in unit.tiles():
+        sample, rounded = judge.subject.sample(tile), judge.rounded(tile)
+        if sample is None or sample.dtype is None:
+            return None
+        left = [each for each in left if judge.explains(each, tile, sample, rounded)]
+        if not left:
+            return None
+    return left[0].name if left else None
 
 
 def _why(judge: Judge, alike: Likeness, unit: Unit) -> Finding:

@@ -39,7 +39,7 @@ def verdict_of(
     """The verdict in a word, in a sentence, and the exit code.
 
     Args:
-        in_codes: what is known of a model in codes that holds little of the update: `LOST`, or `ELSE`.
+        in_codes: what is known of a model in codes that holds little of the update: `LOST`, `ELSE`, or `UNKNOWN`.
     """
     right = sum(each.right for each in judged)
     seen = any(each.seen and each.right for each in judged)
@@ -49,6 +49,14 @@ def verdict_of(
         more = {each.kind for each in findings} - {MISSING}
         what = "no update is in it, and other tensors differ" if more else "no update is in it"
         return BASE, f"this is {UNDER[under]}: {what}", SICK
+    if in_codes == UNKNOWN:
+        ((name, (weight, _)),) = weights.items()
+        return (
+            UNKNOWN,
+            f"{max(weight, 0):.0%} of {name} is in the model; whether rounding to codes lost the rest cannot be told:"
+            " which codes are next to the base is not known for these",
+            UNJUDGED,
+        )
     if in_codes == ELSE or not right or not seen:
         units = [each.unit for each in judged]
         own = {each.module for each in units} | {each.tensor.removesuffix(".weight") for each in units}

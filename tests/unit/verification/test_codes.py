@@ -127,3 +127,27 @@ def test_new_blocks_are_right_and_those_with_another_scale_are_not(name: str, re
             with np.errstate(all="ignore"):
                 codes = nearest(kind, np.where(step == 0, 0, (values + below) / step)).astype(np.int16)
             assert judged(name, other._replace(codes=codes), reaching) > 0.6, by
+
+
+@pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
+def test_new_blocks_of_tiny_numbers_are_right(name: str) -> None:
+    """Whose scales are among the smallest numbers of float16, so that half a step was another, too."""
+    numbers = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32) * np.float32(1e-6)
+    stored = blocks_of(name, new(name, numbers.reshape(-1, 1, 32)), len(numbers))
+    S = numbers.astype(np.float64)
+    off = JUDGES[name](stored, stored.scheme, S, 0, False) & ~as_new_blocks(stored, stored.scheme, S, 0)
+    assert not (off | off_grid(stored, stored.scheme, S, 0, False)).any()
+
+
+@pytest.mark.parametrize(("name", "by"), [("Q6_K", 0.975), ("Q5_K", 31 / 32), ("Q4_0", 0.92), ("Q5_0", 0.92)])
+def test_steps_as_small_as_llama_cpp_tries_are_right(name: str, by: float) -> None:
+    """A step that cuts off a little of the largest numbers, with the codes nearest on it."""
+    kind = KINDS[name]
+    numbers = np.random.default_rng(0).standard_normal((64, 256)).astype(np.float32)
+    values = numbers.reshape(-1, kind.groups, 256 // kind.groups if kind.scales else 32)
+    fields = new(name, values)
+    fields = fields._replace(d=(fields.d.astype(np.float32) * by).astype(np.float16))
+    step, below = fields.steps()
+    codes = nearest(kind, np.where(step == 0, 0, (values + below) / step)).astype(np.int16)
+    stored = blocks_of(name, fields._replace(codes=codes), len(numbers))
+    assert not off_grid(stored, stored.scheme, numbers.astype(np.float64), 0, False).any()

@@ -38,3 +38,8 @@ def test_next_to_zero_is_the_smallest_number_of_all(dtype: str) -> None:
 def test_infinity_stays_what_it_is() -> None:
     assert np.array_equal(rounded_to(np.array([np.inf, -np.inf]), "F32"), [np.inf, -np.inf])
     assert np.isnan(rounded_to(np.array([np.nan]), "F32")).all()
+
+
+def test_zero_and_the_smallest_numbers_of_all_are_kept() -> None:
+    x = np.array([0.0, -0.0, 5e-324, -1e-310, 2.0**-1022, 1.0])
+    assert np.array_equal(rounded_to(x, "F64"), x)

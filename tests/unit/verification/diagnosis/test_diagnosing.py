@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from merged_models import CONVENTIONS, Merge, base, lora, write
 import adapterops
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.verification.deltas import Formula
+from adapterops.verification.diagnosis import samples
+from adapterops.verification.witness import witness
 
 
 def test_its_numbers(tmp_path: Path) -> None:
@@ -103,3 +107,42 @@ def test_a_base_that_was_only_quantized(tmp_path: Path) -> None:
     found = adapterops.diagnose(open_checkpoint(tmp_path / "tuned"), before)
     assert (found.verdict, len(found.spectra)) == ("different", 1)
     assert found.sentence.endswith("that includes what rounding to codes changed; 13 weights only rounded to nf4")
+
+
+def test_what_codes_without_a_judge_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing says which codes are next to the base, the update is not called lost in them."""
+    before = open_checkpoint(write(tmp_path / "plain", base(1, torch.bfloat16)))
+    mine = open_adapter(lora(1, size=0.5).save(tmp_path / "a"))
+    adapterops.save_checkpoint(adapterops.quantize(adapterops.fuse(before, 0.3 * mine), "nf4"), tmp_path / "m")
+    monkeypatch.setattr(samples, "judge_of", lambda *_, **__: None)
+    found = adapterops.diagnose(open_checkpoint(tmp_path / "m"), before, {"mine": mine})
+    assert (found.code, found.verdict) == (9, "unknown"), found.sentence
+    assert "cannot be told" in found.sentence
+
+
+def test_codes_of_all_rows_are_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are judged together are in one run, and it is counted in what is held at once."""
+    before = open_checkpoint(write(tmp_path / "plain", base(1, torch.bfloat16)))
+    mine = open_adapter(lora(1, size=0.5).save(tmp_path / "a"))
+    adapterops.save_checkpoint(adapterops.quantize(before, "nf4"), tmp_path / "m")
+    of = samples.Subject(open_checkpoint(tmp_path / "m"), [witness(before, before, mine)[0]], 512)
+    unit, plain = of.units[0], of.working_memory(1)
+    monkeypatch.setattr(samples, "together", lambda found: found.shape[0])
+    assert of.working_memory(1) > plain
+    runs: list[tuple[int, int]] = []
+
+    class Whole:
+        rows = 64
+
+        def __call__(self, S: Any, slack: Any, begin: int, end: int) -> Any:
+            runs.append((begin, end))
+            return S != S, S
+
+    monkeypatch.setattr(samples, "judge_of", lambda *_, **__: Whole())
+    assert of.beyond_codes(unit, [1.0]) == 0
+    assert runs == [(0, 64)]
+    runs.clear()
+    monkeypatch.setattr(Whole, "rows", 1)
+    monkeypatch.setattr(Formula, "entire", True)
+    assert of.beyond_codes(unit, [1.0]) == 0
+    assert runs == [(0, 64)]

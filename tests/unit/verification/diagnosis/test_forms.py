@@ -11,7 +11,7 @@ from merged_models import CONVENTIONS, FAULTS, Merge, base, lora, write
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.verification.diagnosis.forms import form, in_lines
+from adapterops.verification.diagnosis.forms import _pairs, form, in_lines
 from adapterops.verification.diagnosis.samples import Subject
 from adapterops.verification.witness import witness
 
@@ -54,3 +54,12 @@ def test_lines() -> None:
     assert in_lines(~changed, changed)
     assert in_lines(~changed.T, changed.T)
     assert not in_lines(np.eye(4, 5, dtype=bool), changed)
+
+
+def test_products_in_pairs_are_found_without_loops_over_all() -> None:
+    """The weight of every product of two adapters."""
+    random = np.random.default_rng(1)
+    left, right = random.standard_normal((2, 3, 40, 2)), random.standard_normal((3, 2, 30))
+    wanted = random.standard_normal((3, 3))
+    D = sum(wanted[i, j] * left[0][i] @ right[j] for i in range(3) for j in range(3))
+    np.testing.assert_allclose(_pairs(list(left[0]), list(right), D), wanted, atol=1e-9)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from merged_models import CONVENTIONS, FAULTS, LoRA, Merge, base, lora, write
@@ -13,7 +15,10 @@ from torch import Tensor
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.diagnosis.conventions import CONVENTIONS as NAMES
-from adapterops.verification.diagnosis.tools import TOOLS, Recognition, recognised
+from adapterops.verification.diagnosis.judging import Guess, Judge
+from adapterops.verification.diagnosis.samples import Subject
+from adapterops.verification.diagnosis.tools import TOOLS, Recognition, _convention, recognised
+from adapterops.verification.witness import witness
 
 BEFORE, ADAPTER = base(1, torch.bfloat16), lora(1, rank=8, alpha=5, dtype=torch.float16)
 
@@ -48,6 +53,24 @@ def test_no_fault_passes(fault: str, tmp_path: Path) -> None:
     result = found(tmp_path, tensors, "peft", adapters)
     assert not result.ok
     assert not result.as_json()["verified"]
+
+
+def test_every_tile_is_read_once_and_once_with_rounded_factors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many conventions a program may follow."""
+    before, adapter = base(1, torch.bfloat16), lora(1, 8, size=0.05)
+    model, opened = (open_checkpoint(write(tmp_path / name, before)) for name in "mb")
+    of = Subject(model, [witness(model, opened, open_adapter(adapter.save(tmp_path / "a")))[0]])
+    judge, read = Judge(of, Guess(np.ones(1)), None, 0.0, NAMES), Subject.sample
+    reads: list[Any] = []
+    monkeypatch.setattr(Judge, "explains", lambda self, each, unit, sample, rounded: bool(rounded()))
+
+    def counted(self: Subject, unit: Any, ground: Any = None) -> Any:
+        reads.append(unit)
+        return read(self, unit, ground)
+
+    monkeypatch.setattr(Subject, "sample", counted)
+    assert _convention(judge, of.units[0]) == NAMES[0].name
+    assert len(reads) == 2
 
 
 def test_every_name_is_a_convention() -> None:
