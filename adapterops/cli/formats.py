@@ -38,7 +38,7 @@ def command(as_json: bool) -> None:
     for name, found in formats.items():
         output.line(f"  {name}: read{' and written' if found['written'] else ''}")
         output.line(f"    {found['summary']}")
-    output.line("weights in 2 to 8 bits:")
+    output.line("quantized weights:")
     made = [name for name in schemes if schemes[name]["made"]]
     kept = [name for name in schemes if not schemes[name]["made"]]
     output.line(f"  {', '.join(made)}: read, written where the base is in them, and made of 16 and 32 bits")

@@ -69,7 +69,7 @@ def matching(
     norm, bound = result.norm(), borne * result.shape[0] ** 0.5
     if order == 4 and norm:
         bound *= norm / _fourth(result)
-    mean = (summed or total(inputs)).norm() / len(inputs) if norm > bound else 0.0
+    mean = (total(inputs) if summed is None else summed).norm() / len(inputs) if norm > bound else 0.0
     if order == 4:
         return min(norm, max(bound, mean)) / norm if norm else 1.0
     return automatic(norm, [each.norm() for each in inputs], mean, bound)

@@ -293,7 +293,8 @@ def _check_overlap(adapters: Sequence[Adapter]) -> None:
         raise IncompatibleError(
             f"0 of {len(adapter.layout)} modules overlap with those of {name(first)}: {mine!r} here, {other!r} there",
             path=name(adapter),
-            hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...; or name it with --base',
+            hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...; '
+            "or name the model with --base",
             code="E-OVERLAP",
         )
 

@@ -15,13 +15,13 @@ from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.bare import inner_prefix, with_prefix
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
-from adapterops.formats.models.vocabulary import TOKEN_ROWS
+from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.written import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.based import on_base
-from adapterops.operations.targets.full_tensors import counterparts, one_weight, replacements, resized
+from adapterops.operations.targets.full_tensors import counterparts, one_weight
 from adapterops.operations.targets.parts import placed, rows_of, together
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
@@ -62,7 +62,7 @@ def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
 def named_alike(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
     """All by the names of a base, and experts in one parameter if any of them has them so."""
     stacked = any(map(_has_stacks, adapters))
-    return [_settled(named_as(each, base, stacked=stacked)) for each in adapters]
+    return [named_as(each, base, stacked=stacked) for each in adapters]
 
 
 def _settled(adapter: Adapter) -> Adapter:
@@ -114,7 +114,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
     for tensor, (whole, _) in rows_of_experts(adapter, base.layout, base.config).items():
         full[f"{names.of(tensor).partition(EXPERTS)[0]}{EXPERTS}{last(whole)}"] = adapter.full[whole]
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
-    config = replace(config, experts={**config.experts, **stacks}, model=base.config)
+    config = replace(config, experts={**config.experts, **stacks}, model=base.config, settled=True)
     linear = [name for name in layout if expert(name) is None]  # target_parameters are for the others
     moved = any(name.endswith(f".{module}") for module, name in renamed.items())  # into a model with other parts, maybe
     named = same and not stacks and not moved and not uncovered(config.targets or (), linear)
@@ -129,11 +129,11 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
 
 
 def _with_words(adapter: Adapter, base: Checkpoint) -> Checkpoint:
-    """The base with the vocabulary of the adapter, where that has another; its header alone."""
-    found = replacements(adapter, base.layout, base.config)
-    if not resized(adapter, found, base.layout):
-        return base
-    shapes = {tensor: adapter.full[full].spec.shape for tensor, (_, full) in found.items()}
+    """The base with the vocabulary of the adapter, where that has another; its header alone. Whether the adapter can be fused
+    is not asked.
+    """
+    places = counterparts(adapter, base.layout, base.config)
+    shapes = {tensor: adapter.full[full].spec.shape for full, (tensor, _) in places.items() if is_end(tensor)}
     layout = {name: spec._replace(shape=shapes.get(name, spec.shape)) for name, spec in base.layout.items()}
     return replace(base, layout=layout)
 

@@ -10,6 +10,7 @@ import peft
 import pytest
 import torch
 from resized_models import MODELS, MORE, WORDS, logits, make, trained
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -210,3 +211,15 @@ def test_a_resized_vocabulary_of_two_is_refused(tmp_path: Path, capsys: pytest.C
     (base / "config.json").write_text(json.dumps({**config, "share_encoder_decoder_embeddings": False}))
     assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
     assert "encoder and decoder of the base have one each" in capsys.readouterr().err
+
+
+def test_names_of_a_base_are_taken_of_what_cannot_be_fused_into_it(tmp_path: Path) -> None:
+    """A full tensor of one end of tied embeddings: nothing is fused where an adapter is cut."""
+    base = make("llama, tied", tmp_path / "base")
+    trained("llama, tied", base, tmp_path / "a", words=WORDS, save=False, target=["q_proj"])
+    file = tmp_path / "a/adapter_model.safetensors"
+    end = torch.ones(WORDS, load_file(base / "model.safetensors")["model.embed_tokens.weight"].shape[1])
+    save_file({**load_file(file), "base_model.model.lm_head.weight": end}, file, {"format": "pt"})
+    assert run(["truncate", str(tmp_path / "a"), "--rank", "1", "--base", str(base), "-o", str(tmp_path / "out")]) == 0
+    written = load_file(tmp_path / "out/adapter_model.safetensors")
+    assert [each.shape for name, each in written.items() if "lora_" not in name] == [end.shape]

@@ -169,9 +169,11 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
             hint="--to peft, mlx and gguf are for language models",
         )
     single = {module for module, each in layout.items() if each.dense and each.shape[0] == 1}
+    alone = {each for each in layout if layout[each].kind == LORA_BIAS and each.removesuffix(".bias") not in layout}
     vectors = sorted(each for each in single - magnitudes_of(layout).keys() if layout[each].kind != LORA_BIAS)
     differences = {**dict.fromkeys(vectors, "a vector"), **of_no_layer(layout)} if name == "diffusers" else {}
     cannot = {
+        **(dict.fromkeys(alone, "a bias of LoRA without its module") if name == "diffusers" else {}),
         **{module: f"a difference of {what}" for module, what in differences.items()},
         **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
