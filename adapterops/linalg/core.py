@@ -83,7 +83,12 @@ def _extended(basis: Array, values: Array, columns: Array) -> tuple[Array, Array
     basis and its singular values, the old basis in it, and the new columns in it.
     """
     inside = basis.T @ columns
-    Q, R = orthonormal(columns - basis @ inside)
+    rest = columns - basis @ inside
+    again = basis.T @ rest  # of columns that are nearly in the basis the rest is mostly rounding
+    Q, R = orthonormal(rest - basis @ again)
+    inside += again
+    Q, more = orthonormal(Q - basis @ (basis.T @ Q))
+    R = more @ R
     corner = np.zeros((len(R), len(values)))
     added = np.concatenate([inside, R])
     u, s, _ = svd(check_core(np.concatenate([np.concatenate([np.diag(values), corner]), added], axis=1)))

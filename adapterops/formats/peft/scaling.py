@@ -68,6 +68,10 @@ def scalings(
     """
     field = alpha_field(fields)
     if field is None:
+        if all(kind.peft_type != fields.get("peft_type", "LORA") for kind in KINDS.values()):
+            raise InputError(
+                f"peft_type {fields['peft_type']!r} is not known, and neither is its scale", code="E-CONFIG"
+            )
         return dict.fromkeys(ranks, Scaling(1, 1))
     if fields.get("peft_type") == "ADALORA":
         return _of_adalora(fields, ranks)

@@ -70,3 +70,14 @@ def test_one_update_more_is_the_core_of_all(shape: tuple[int, int], ranks: tuple
         np.testing.assert_allclose(ours, theirs, rtol=1e-9)
     for matrix, update in zip(grown.matrices, updates, strict=True):
         np.testing.assert_allclose(grown.back(matrix).dense(), update.dense(), atol=1e-10)
+
+
+@pytest.mark.parametrize("distance", [1e-12, 1e-10, 1e-8, 1e-6])
+def test_a_core_with_one_that_is_nearly_there_has_orthonormal_sides(distance: float) -> None:
+    random = np.random.default_rng(0)
+    B, A = random.standard_normal((256, 8)), random.standard_normal((8, 200))
+    near = LowRank(B + distance * random.standard_normal(B.shape), A)
+    found = JointCore.of([LowRank(B, A)]).with_another(near)
+    for side in (found.left, found.right):
+        np.testing.assert_allclose(side.T @ side, np.eye(side.shape[1]), atol=1e-13)
+    np.testing.assert_allclose(found.back(found.matrices[1]).dense(), near.dense(), atol=1e-10)

@@ -55,3 +55,8 @@ def test_what_is_not_one_number(tmp_path: Path, value: np.ndarray, message: str)
 def test_one_number_of_any_dtype(tmp_path: Path, dtype: type) -> None:
     save_file({"alpha": np.asarray([16], dtype)}, tmp_path / "a.safetensors")
     assert number(SafetensorsFile(tmp_path / "a.safetensors"), "alpha") == 16
+
+
+def test_a_type_that_is_not_known_has_no_scale() -> None:
+    with pytest.raises(InputError, match="peft_type 'lora' is not known"):
+        scalings({"peft_type": "lora", "r": 4, "lora_alpha": 16}, {"q": 4})
