@@ -25,8 +25,8 @@ class Registry(Mapping[str, Member], Generic[Member]):
     """Members by name. A name that is taken is an error.
 
     A member registers itself when its module is imported. The modules are found, and imported when the first member is
-    asked for: all of a package of ours, then what other packages name in entry points of the group. Whatever was imported
-    before, ours come first, in the order of their names.
+    asked for: all of a package of ours, then what other packages name in entry points of the group. Ours, and
+    what was imported before them, are in the order of their names; the others follow.
 
     Args:
         what: the kind of thing, for messages.

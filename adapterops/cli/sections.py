@@ -85,10 +85,14 @@ def _check_apart(command: str, options: Sequence[click.Parameter]) -> None:
     if taken:
         from adapterops.methods import METHODS
 
-        name, method = next((name, each) for name, each in METHODS.items() if taken & {name, *each.parameters})
-        both = " and ".join(sorted(taken & {name, *method.parameters}))
+        outside = [each for each in METHODS.values() if not each.kernel.__module__.startswith("adapterops.")]
+        named = [each for each in outside if taken & {each.name, *each.parameters}]
+        if not named:
+            raise ValueError(f"adapterops {command} has two options for each of {', '.join(sorted(taken))}")
+        both = " and ".join(sorted(taken & {each for method in named for each in (method.name, *method.parameters)}))
+        whose = " and ".join(f"{each.name} in {each.kernel.__module__}" for each in named)
         raise UnsupportedError(
-            f"{both} is the name of an option of adapterops {command}, and one of the method {name} in {method.kernel.__module__}",
+            f"{both} is the name of an option of adapterops {command}, and one of the method {whose}",
             hint="update the package of that method, or uninstall it",
             code="E-PLUGIN",
         )

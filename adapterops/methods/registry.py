@@ -171,6 +171,8 @@ MATRICES = ("core", "delta")
 
 SPACES_OF = {"matrices": MATRICES, "products": (*MATRICES, "weights"), "inputs": ("delta",)}
 
+ACTS = ("updates", "products", "matrices", "inputs", "entries")
+
 METHODS: Registry[Method] = Registry("method", "adapterops.methods.families", "adapterops.methods")
 
 
@@ -204,8 +206,8 @@ def method(
     >>> METHODS.remove("half")
 
     Raises:
-        ValueError: the name is taken, an argument has no `Parameter`, a name that every method has, or a `Parameter` that
-            is another one in another method.
+        ValueError: the name is taken, `acts` is none of `ACTS`, an argument has no `Parameter`, a name that every method has,
+            or a `Parameter` that is another one in another method.
     """
 
     def register(kernel: K) -> K:
@@ -213,6 +215,8 @@ def method(
         entry = Method(
             name, kernel, source, acts, where, parameters, capped, rank, sized, borne, order, adds, check, whole_model
         )
+        if acts not in ACTS:
+            raise ValueError(f"method {name!r} acts on {acts!r}: expected one of {', '.join(ACTS)}")
         if name in FUNCTIONS:
             raise ValueError(f"method {name!r} has the name of another function of expressions: take another name")
         if taken := RESERVED & entry.defaults.keys():

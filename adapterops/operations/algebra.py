@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
 from adapterops.errors import IncompatibleError, OptionError, at
-from adapterops.formats.spelling import in_other_parts
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import FEW, Multipliers, Scale, fixed, matching
 from adapterops.methods.settings import settings, usual
 from adapterops.methods.spaces import SPACES, Block, Space, factored
 from adapterops.operations.grams import file_of, matched
+from adapterops.operations.strangers import strangers
 from adapterops.provenance.history import Step, key
 from adapterops.storage.lazy import Lazy
 from adapterops.updates.layout import Layout
@@ -276,20 +276,14 @@ class _Merging:
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:
-    """Adapters that share no module, not even through others, are added, and not merged: whoever merges them probably means
-    others, unless they are of two models of a pipeline, or a base shows that it has the modules of each.
+    """Adapters that share no module are added, and not merged: whoever merges them probably means others, unless a base
+    shows that it has the modules of each.
     """
     if all(adapter.config.settled for adapter in adapters):
         return
-    first, *left = [each for each in adapters if each.layout] or adapters
-    known = set(first.layout)
-    while joined := [each for each in left if known & each.layout.keys()]:
-        left = [each for each in left if not known & each.layout.keys()]
-        known = known.union(*(each.layout for each in joined))
-    for adapter in left if known else ():
+    for place in strangers([adapter.layout for adapter in adapters]):
+        adapter, first = adapters[place], next(each for each in adapters if each.layout)
         mine, other = next(iter(adapter.layout)), next(iter(first.layout))
-        if in_other_parts(mine, other):
-            continue
         raise IncompatibleError(
             f"0 of {len(adapter.layout)} modules overlap with those of {name(first)}: {mine!r} here, {other!r} there",
             path=name(adapter),

@@ -11,6 +11,7 @@ from adapterops.methods.settings import usual
 from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy, rank_of
 from adapterops.operations.comparing.comparison import Comparison, Profile
 from adapterops.operations.comparing.sizes import cut, sizes
+from adapterops.operations.strangers import strangers
 from adapterops.reports.figures import brief, percent, signed, size
 from adapterops.reports.findings import Finding, shares, span
 
@@ -139,7 +140,7 @@ def _next(comparison: Comparison, findings: Sequence[Finding]) -> tuple[list[str
         return _stopped(stop, sources)
     if len(trained) == 1:
         return _alone(comparison, trained[0], sources[0], any(finding.rule == "empty-tail" for finding in findings))
-    if _apart(comparison, trained):
+    if strangers([profile.layout for profile in trained]):  # which `merge` refuses without a base
         terms = "abcdefgh"[: len(sources)] if len(sources) <= 8 else [f"a{place + 1}" for place in range(len(sources))]
         given = [f"{term}={source}" for term, source in zip(terms, sources, strict=True)]
         why = "If they are for one model, add them, for they share no module:"
@@ -149,16 +150,6 @@ def _next(comparison: Comparison, findings: Sequence[Finding]) -> tuple[list[str
     smaller = ["--rank", str(rank)] if added and rank < most else []
     why = "Try a merge, and measure it on every task next to the single adapters:"
     return ["adapterops", "merge", *sources, *smaller, "-o", "merged"], why
-
-
-def _apart(comparison: Comparison, trained: Sequence[Profile]) -> bool:
-    """Whether an adapter shares no module with the others, not even through one of them: `merge` refuses that without a base."""
-    here = {place for place, profile in enumerate(comparison.profiles) if profile in trained}
-    common = {(pair.first, pair.second) for pair in comparison.pairs if pair.modules}
-    known, left = set(sorted(here)[:1]), set(sorted(here)[1:])
-    while joined := {place for place in left if any({(place, each), (each, place)} & common for each in known)}:
-        known, left = known | joined, left - joined
-    return bool(left)
 
 
 def _stopped(stop: Finding, sources: Sequence[str]) -> tuple[list[str], str]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from corpus import MODULES, write_adapter
 from safetensors.torch import load_file, save_file
@@ -220,17 +221,18 @@ CLASH = """
 from adapterops.methods import Parameter, method
 
 
-@method("toy", source="an example", acts="updates", workers=Parameter("What merge has.", low=0, high=10))
-def toy(updates, weights, *, workers=1.0):
+@method("toy", source="an example", acts="updates", NAME=Parameter("What merge has.", low=0, high=10))
+def toy(updates, weights, *, NAME=1.0):
     return updates[0]
 """
 
 
-def test_a_parameter_that_is_called_as_an_option(tmp_path: Path) -> None:
-    """It would be taken for the number of workers."""
-    python = Python(tmp_path, "adapterops.methods", CLASH)
+@pytest.mark.parametrize("taken", ["workers", "ties"])
+def test_a_parameter_that_is_called_as_an_option(taken: str, tmp_path: Path) -> None:
+    """It would be taken for the number of workers, and for the method."""
+    python = Python(tmp_path, "adapterops.methods", CLASH.replace("NAME", taken))
     error = python.adapterops("merge", "a", "--workers", "2", "-o", "out", code=4)
-    assert "workers is the name of an option of adapterops merge, and one of the method toy in toy_package" in error
+    assert f"{taken} is the name of an option of adapterops merge, and one of the method toy in toy_package" in error
     assert "uninstall it" in error
 
 

@@ -35,13 +35,14 @@ def rows_of_experts(adapter: Adapter, layout: Layout, config: Mapping[str, Any] 
         UnsupportedError: it is not known that a model of this type has its experts in one parameter.
     """
     found: dict[str, Rows] = {}
-    for full, stored in adapter.full.items():
-        shape, (above, _, leaf) = stored.spec.shape, full.rpartition(".")
-        if len(shape) != 3 or above.rpartition(".")[2] != EXPERTS:
-            continue
-        parts = SPLIT.get(leaf, (leaf,))
-        modules = {f"{above}.{number}.{part}": shape[1:] for number in range(shape[0]) for part in parts}
-        names = Names(layout, config, modules)
+    stacks = {
+        full: _modules(full, stored.spec.shape) for full, stored in adapter.full.items() if _is_stack(full, stored.spec)
+    }
+    if not stacks:
+        return found
+    names = Names(layout, config, {module: shape for modules in stacks.values() for module, shape in modules.items()})
+    for full, modules in stacks.items():
+        shape = adapter.full[full].spec.shape
         if names.of(names.name(full)) or not (count := names.experts(_moved(full, names, modules))):
             continue
         if not loading(config).stacked:
@@ -66,6 +67,17 @@ def rows_of_experts(adapter: Adapter, layout: Layout, config: Mapping[str, Any] 
             )
         found |= dict(places)
     return found
+
+
+def _is_stack(full: str, spec: Spec) -> bool:
+    """Whether a full tensor is the parameter of all experts of a layer."""
+    return len(spec.shape) == 3 and full.rpartition(".")[0].rpartition(".")[2] == EXPERTS
+
+
+def _modules(full: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The modules that it has the weights of, expert by expert, and the shape of each or of all parts of an expert."""
+    above, _, leaf = full.rpartition(".")
+    return {f"{above}.{number}.{part}": shape[1:] for number in range(shape[0]) for part in SPLIT.get(leaf, (leaf,))}
 
 
 def _moved(full: str, names: Names, modules: Mapping[str, object]) -> str:

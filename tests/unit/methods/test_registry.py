@@ -103,3 +103,9 @@ def test_what_a_number_may_be_names_no_bound_that_there_is_not(parameter: Parame
     with pytest.raises(OptionError) as raised:
         parameter.check("x", wrong)
     assert f"x must be {span}, got" in str(raised.value)
+
+
+def test_what_a_method_acts_on_is_known() -> None:
+    with pytest.raises(ValueError, match="'new' acts on 'rows': expected one of updates, products"):
+        method("new", source="-", acts="rows")(lambda deltas, weights: None)
+    assert "new" not in METHODS

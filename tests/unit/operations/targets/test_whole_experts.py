@@ -40,6 +40,17 @@ def test_each_expert_has_its_rows(path: str) -> None:
     assert [first for _, first in down.values()] == [0, 4]
 
 
+def test_layers_are_found_together() -> None:
+    paths = [f"model.layers.{layer}.mlp.experts" for layer in range(3)]
+    joined = Adapter(
+        {}, {}, full={name: each for path in paths for name, each in adapter(2, 6, 4, path=path).full.items()}
+    )
+    layout = {name: spec for path in paths for name, spec in base(path=path).items()}
+    found = rows_of_experts(joined, layout, CONFIG)
+    assert len(found) == 12
+    assert all(each.full.startswith(tensor.partition(".experts")[0]) for tensor, each in found.items())
+
+
 def test_what_a_base_has_in_one_parameter_too_is_in_no_rows() -> None:
     assert rows_of_experts(adapter(2, 6, 4), {f"{PATH}.gate_up_proj": Spec("F32", (2, 6, 4))}, CONFIG) == {}
     assert rows_of_experts(adapter(2, 6, 4), {}, CONFIG) == {}
