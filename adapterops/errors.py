@@ -18,6 +18,7 @@ Inner functions raise the fact; whoever knows the file or the tensor adds it wit
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -125,6 +126,28 @@ class UnjudgedError(AdapterOpsError):
 
 class AdapterWarning(UserWarning):
     """Something a person should know that does not make the result wrong; an error under ``--strict``."""
+
+
+LEAST = 1e-30
+"""The least number above 0: its inverse is one of float32."""
+
+
+def factor(value: Any, name: str, above: bool = False) -> float:
+    """A number that something is multiplied by, and may be divided by.
+
+    Raises:
+        OptionError: it is not finite, or between 0 and `LEAST`.
+
+    >>> factor(2, "the weight")
+    2.0
+    """
+    number = float(value)
+    if not abs(number) <= sys.float_info.max:
+        raise OptionError(f"{name} must be a finite number, at most {sys.float_info.max:g}, got {number:g}")
+    if 0 < abs(number) < LEAST:
+        least = f"{'' if above else '0, or '}{LEAST:g} and more"
+        raise OptionError(f"{name} is {number:g}, too small to divide by: expected {least}")
+    return number
 
 
 def count(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from adapterops.adapters.chains import on_first_base
 from adapterops.adapters.grams import Grams
 from adapterops.adapters.means import mean
 from adapterops.adapters.pairs import warn_of_pairs
-from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count
+from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count, factor
 from adapterops.formats.experts import check_alike
 from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.combining import combine
@@ -82,16 +82,25 @@ class Adapter:
 
     def __add__(self, other: Adapter) -> Adapter:
         """The sum of the updates; ranks add up."""
+        if not isinstance(other, Adapter):
+            return NotImplemented
         return combined([self, other], Step("add", {}, (self.history, other.history)), sum_of)
 
-    def __mul__(self, factor: float) -> Adapter:
-        factor = float(factor)
-        if factor != 1:
+    def __radd__(self, nothing: int) -> Adapter:
+        """0 + self, with which `sum` begins."""
+        return self if nothing == 0 else NotImplemented
+
+    def __mul__(self, by: float) -> Adapter:
+        by = factor(by, "the factor of an adapter")
+        if by != 1:
             check_linear(self, "scaled")
-        step = Step("scale", {"by": factor}, (self.history,))
-        return self.map(step, self.layout, lambda _, update: factor * update)
+        step = Step("scale", {"by": by}, (self.history,))
+        return self.map(step, self.layout, lambda _, update: by * update)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, by: float) -> Adapter:
+        return self * (1 / factor(by, "the divisor of an adapter"))
 
     def __neg__(self) -> Adapter:
         return -1.0 * self

@@ -8,6 +8,7 @@ import resource
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 from adapterops.errors import OptionError, ResourceError, count
 
@@ -39,6 +40,8 @@ class Execution:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise OptionError(f"--workers must be at least 1, got {self.workers}")
+        if self.memory is not None and not isinstance(self.memory, Integral):
+            raise OptionError(f"memory must be a whole number of bytes, got {self.memory!r}")
         if self.device not in DEVICES:
             raise OptionError(f"--device must be one of {', '.join(DEVICES)}, got {self.device!r}")
 

@@ -14,13 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cached_property
+from numbers import Integral, Real
 from typing import Any, TypeAlias, TypeVar
 
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, factor
 from adapterops.registry import Registry
-
-LEAST = 1e-30
-"""The least number above 0: its inverse is one of float32."""
 
 BORNE = 0.08
 """What most methods bear: see `Method.borne`."""
@@ -51,23 +49,19 @@ class Parameter:
             if value not in self.choices:
                 raise OptionError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
             return value
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or (self.whole and not isinstance(value, int))
-        ):
+        expected: Any = Integral if self.whole else Real  # those of numpy, too
+        if isinstance(value, bool) or not isinstance(value, expected):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
+        value = int(value) if self.whole else value
         bounded = (self.low, self.high) != (-math.inf, math.inf)
         if bounded and not (self.low <= value <= self.high and not (self.above and value == self.low)):
             hint = f"{value:g} % is {value / 100:g}" if self.high == 1 and 2 <= value <= 100 else None
             raise OptionError(f"{name} must be {self._span()}, got {_shown(value)}", hint=hint)
-        most = sys.maxsize if self.whole else sys.float_info.max
-        if not abs(value) <= most:
-            raise OptionError(f"{name} must be a finite number, at most {most:g}, got {_shown(value)}")
-        if 0 < abs(value) < LEAST:
-            least = f"{'' if self.above else '0, or '}{LEAST:g} and more"
-            raise OptionError(f"{name} is {value:g}, too small to divide by: expected {least}")
-        return value if self.whole else float(value)
+        if self.whole:
+            if abs(value) > sys.maxsize:
+                raise OptionError(f"{name} must be a finite number, at most {sys.maxsize:g}, got {_shown(value)}")
+            return value
+        return factor(value, name, self.above)
 
     def _span(self) -> str:
         """What a number may be, where not every one may."""

@@ -13,8 +13,7 @@ from math import isfinite, sqrt
 from statistics import median
 from typing import TypeAlias
 
-from adapterops.errors import OptionError
-from adapterops.methods.registry import Parameter
+from adapterops.errors import OptionError, factor
 from adapterops.updates.protocol import Linear
 from adapterops.updates.sums import total
 
@@ -48,8 +47,7 @@ def check_scale(scale: Scale) -> Scale:
         raise OptionError(
             fact, hint=f"{SUM} is 1 times the weighted sum, {MEAN} that over the number of adapters, 0.5 half of it"
         )
-    checked: float = Parameter("").check("scale", number)
-    return checked
+    return factor(number, "scale")
 
 
 def fixed(scale: Scale, count: int) -> float | None:

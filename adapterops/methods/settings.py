@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, factor
 from adapterops.errors import count as counted
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, MEAN, SUM, Scale, check_scale
@@ -80,12 +79,10 @@ def check_full(full: Any) -> None:
 def _weights(count: int, weights: Sequence[float] | None) -> list[float]:
     if not count:
         raise OptionError("there is nothing to merge", hint="name at least one adapter")
-    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    given = [1.0] * count if weights is None else [factor(weight, "a weight") for weight in weights]
     if len(given) != count:
         raise OptionError(
             f"{counted(len(given), 'weight')} for {counted(count, 'adapter')}",
             hint="give one -w for each adapter, or none",
         )
-    if not all(map(isfinite, given)):
-        raise OptionError(f"the weights must be finite, got {given}")
     return given

@@ -71,6 +71,7 @@ def merge(
         OptionError: a parameter is impossible, the number of weights is wrong, or an adapter lacks Gram matrices.
         IncompatibleError: the adapters share no module, or differ in base or shapes; or Gram matrices do not fit them.
     """
+    adapters = tuple(adapters)
     if method is None:
         vectors = all(adapter.task_vector for adapter in adapters)
         method = usual(len(adapters), vectors, weights, scale, space, *parameters.values())

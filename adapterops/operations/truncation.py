@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base
@@ -53,8 +54,8 @@ def truncate(
     if rank is not None:
         return _to_ranks(
             adapter,
-            Step("truncate", {"rank": rank, "exact": exact}, (adapter.history,)),
-            dict.fromkeys(adapter.layout, rank),
+            Step("truncate", {"rank": int(rank), "exact": exact}, (adapter.history,)),
+            dict.fromkeys(adapter.layout, int(rank)),
             exact,
         )
     if energy is not None:
@@ -73,7 +74,7 @@ def check_cut(
             f"exactly one of rank, energy and budget says how much is kept{both}",
             hint="for example --rank 8",
         )
-    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
+    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, Integral) or rank < 1):
         raise OptionError(f"the rank must be a whole number of at least 1, got {rank!r}")
     if energy is not None:
         from adapterops.linalg.ranks import check_energy

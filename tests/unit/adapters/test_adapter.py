@@ -10,7 +10,7 @@ from corpus import MODULES, config, write_adapter
 
 from adapterops.adapters.adapter import Adapter, check_named, joint, name
 from adapterops.adapters.opening import open_adapter
-from adapterops.errors import IncompatibleError, ShapeError
+from adapterops.errors import IncompatibleError, OptionError, ShapeError
 
 
 def opened(folder: Path, **shape: object) -> Adapter:
@@ -32,6 +32,22 @@ def test_arithmetic_is_that_of_the_entries(pair: tuple[Adapter, Adapter]) -> Non
     assert joint([a, b], MODULES[0]).rank == 5
     assert repr(a) == "<Adapter of 3 modules on some/base>"
     assert name(a).endswith("/a")
+
+
+def test_sum_and_division(pair: tuple[Adapter, Adapter]) -> None:
+    a, b = pair
+    for module in MODULES:
+        x, y = a.updates[module].dense(), b.updates[module].dense()
+        np.testing.assert_allclose(sum([a, b]).updates[module].dense(), x + y, atol=1e-6)
+        np.testing.assert_allclose((a / np.float32(4)).updates[module].dense(), x / 4, atol=1e-6)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        a + 1  # type: ignore[operator]  # as a person may write
+
+
+@pytest.mark.parametrize("by", [float("nan"), float("inf"), 1e-46, -1e-320])
+def test_a_factor_that_leaves_nothing_is_refused(by: float, pair: tuple[Adapter, Adapter]) -> None:
+    with pytest.raises(OptionError, match=r"the factor of an adapter"):
+        by * pair[0]
 
 
 def test_nothing_is_read_before_it_is_asked_for(pair: tuple[Adapter, Adapter], monkeypatch: pytest.MonkeyPatch) -> None:

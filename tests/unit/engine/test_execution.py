@@ -16,6 +16,11 @@ def test_what_makes_no_sense(workers: int, device: str) -> None:
         Execution(workers, device)
 
 
+def test_memory_is_a_number_of_bytes() -> None:
+    with pytest.raises(OptionError, match="memory must be a whole number of bytes, got '4GB'"):
+        Execution(memory="4GB")  # type: ignore[arg-type]  # as on the command line
+
+
 def test_as_many_workers_as_memory_allows() -> None:
     how = Execution(8, memory=100)
     assert how.within(lambda workers: 30 * workers).threads == 3

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from adapterops.errors import OptionError
@@ -109,3 +110,10 @@ def test_what_a_method_acts_on_is_known() -> None:
     with pytest.raises(ValueError, match="'new' acts on 'rows': expected one of updates, products"):
         method("new", source="-", acts="rows")(lambda deltas, weights: None)
     assert "new" not in METHODS
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    complete = METHODS["dare_ties"].complete({"seed": np.int64(3), "density": np.float32(0.5)})
+    assert complete["seed"] == 3
+    assert complete["density"] == 0.5
+    assert {type(complete["seed"]), type(complete["density"])} == {int, float}  # as they stand in a manifest

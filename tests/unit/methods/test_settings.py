@@ -15,7 +15,7 @@ from adapterops.methods.settings import settings, usual
     ("given", "message"),
     [
         ({"weights": [1.0]}, "1 weight for 2 adapters"),
-        ({"weights": [1.0, float("nan")]}, "must be finite"),
+        ({"weights": [1.0, float("nan")]}, "a weight must be a finite number"),
         ({"space": "moon"}, "space"),
         ({"density": 0.5}, "no parameter density"),
     ],

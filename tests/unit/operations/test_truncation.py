@@ -67,3 +67,9 @@ def test_a_budget_in_words(text: str | None, found: tuple[int | None, str]) -> N
             budget(wrong)
     with pytest.raises(OptionError, match="is a number of 19 digits times 1000"):
         whole("9" * 19, 1000, "--budget")
+
+
+def test_a_rank_of_numpy_is_a_rank(tmp_path: Path) -> None:
+    adapter = truncate(open_adapter(write_adapter(tmp_path / "a")), np.int64(1))
+    assert all(type(layout.rank) is int and layout.rank == 1 for layout in adapter.layout.values())
+    assert type(adapter.history.parameters["rank"]) is int
