@@ -19,7 +19,7 @@ from adapterops.engine.execution import Progress
 from adapterops.errors import IncompatibleError, NotFoundError, OptionError, ResourceError, count
 from adapterops.formats.stacks import GATE_UP, WRAPPED
 from adapterops.live.experts import experts_of, taken_in, widths
-from adapterops.live.logits import NOT_RUN, model_class
+from adapterops.live.logits import NOT_RUN, model_class, reason
 
 AT_ONCE = 8
 """Texts that are run together."""
@@ -222,7 +222,6 @@ def _path(model: Checkpoint) -> Path:
 
 
 def _not_run(error: Exception, path: Path) -> OptionError:
-    said = str(error).strip().partition("\n")[0]
     return OptionError(
-        f"transformers cannot run it: {said}", path=path, hint="is the folder complete, with its tokenizer?"
+        f"transformers cannot run it: {reason(error)}", path=path, hint="is the folder complete, with its tokenizer?"
     )

@@ -13,15 +13,30 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saving import save_adapter
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import NotFoundError, OptionError, UnjudgedError, VerificationError
+from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, UnjudgedError, VerificationError
 from adapterops.formats.models.naming import classes
 
 TOKENS = 32
 SLACK = 8.0
 """How many times the rounding of one weight, times the square root of the number of layers, the logits may differ."""
 
-NOT_RUN = (ValueError, OSError, RuntimeError, TypeError, LookupError, AttributeError, ImportError, AssertionError)
-"""What a model raises that cannot be loaded, decoded or run with what is installed."""
+NOT_RUN = Exception
+"""What a model may raise that cannot be loaded, decoded or run with what is installed: libraries have classes of their own."""
+
+
+def reason(error: Exception) -> str:
+    """What a library said, in one line.
+
+    Raises:
+        MemoryError, AdapterOpsError: it was one.
+
+    >>> reason(ValueError("the config is wrong:\\n  hidden_size is 12\\nTraceback of the library"))
+    'the config is wrong: hidden_size is 12'
+    """
+    if isinstance(error, (MemoryError, AdapterOpsError)):
+        raise error
+    first, _, more = str(error).strip().partition("\n")
+    return f"{first} {more.strip().partition(chr(10))[0]}" if first.endswith(":") else first or type(error).__name__
 
 
 def check_comparable(model: Checkpoint, adapter: Adapter) -> None:
@@ -156,8 +171,7 @@ def _words(network: Any) -> int:
 
 
 def _not_run(error: Exception, path: Path, what: str = "transformers cannot run it") -> UnjudgedError:
-    said = str(error).strip().partition("\n")[0]
-    return UnjudgedError(f"{what} for --logits: {said}", path=path, hint="leave --logits out")
+    return UnjudgedError(f"{what} for --logits: {reason(error)}", path=path, hint="leave --logits out")
 
 
 def _answer(network: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from small_models import adapted, qwen
 from transformers import CLIPVisionConfig, Qwen2Config, T5Config, WhisperConfig
 
 import adapterops as ao
-from adapterops.errors import NotFoundError, OptionError, VerificationError
+from adapterops.errors import InputError, NotFoundError, OptionError, UnjudgedError, VerificationError
 from adapterops.live import logits
+from adapterops.live.grams import grams
 from adapterops.live.logits import check_comparable, compare, model_class
 
 
@@ -55,6 +58,26 @@ def test_what_keeps_it_from_being_done_is_said_before_any_work(place: Path, monk
     with pytest.raises(NotFoundError, match="--logits needs peft") as caught:
         check_comparable(model, adapter)
     assert caught.value.code == "E-NOT-INSTALLED"
+
+
+def test_a_model_that_transformers_refuses(place: Path, tmp_path: Path) -> None:
+    """Its errors have classes of their own."""
+    shutil.copytree(place / "fused", tmp_path / "odd")
+    config = json.loads((tmp_path / "odd/config.json").read_text()) | {"num_attention_heads": 7}
+    (tmp_path / "odd/config.json").write_text(json.dumps(config))
+    model = ao.open_checkpoint(tmp_path / "odd")
+    with pytest.raises(
+        UnjudgedError, match=r"transformers cannot run it .*validat.* multiple of the number of attention heads"
+    ):
+        compare(model, place / "base", ao.open_adapter(place / "a"), "F32")
+    with pytest.raises(OptionError, match=r"transformers cannot run it: .* multiple of the number of attention heads"):
+        grams(model, ["some text"])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), InputError("damaged")])
+def test_what_is_no_answer_of_a_library_stays_what_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        logits.reason(error)
 
 
 @pytest.mark.parametrize(
