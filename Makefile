@@ -30,7 +30,7 @@ test: $(VENV)/.dev
 	$(MAKE) --jobs=2 check tests
 
 tests: $(VENV)/.dev
-	$(BIN)/pytest -q -n 3 --dist loadfile $(addprefix --basetemp=,$(IN_MEMORY)) tests
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
 	rm -rf $(IN_MEMORY)
 
 test-gpu: $(VENV)/.dev
