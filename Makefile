@@ -29,8 +29,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(MAKE) --jobs=2 check tests
 
+# bitsandbytes has the compiler of torch imported, more than a second in each process, for kernels that a CPU does not take.
+tests: export TORCHDYNAMO_DISABLE = 1
 tests: $(VENV)/.dev
-	$(BIN)/pytest -q -n 3 --dist loadfile $(addprefix --basetemp=,$(IN_MEMORY)) tests
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
 	rm -rf $(IN_MEMORY)
 
 test-gpu: $(VENV)/.dev

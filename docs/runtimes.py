@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adapterops.formats.runtimes import FACTS, RUNTIMES, Runtime
+from adapterops.formats.runtimes.rules import FACTS, Runtime
+from adapterops.formats.runtimes.table import RUNTIMES
 
 INTRODUCTION = """# Runtimes
 

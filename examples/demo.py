@@ -59,7 +59,7 @@ def make_base() -> None:
     )
     model = LlamaForCausalLM(config)
     for first, _ in list(TASKS.values()) * 4:
-        fit(model, first, -1, 40, 3e-3)
+        fit(model, first, -1, 24, 4e-3)
     model.save_pretrained(FOLDER / "base")
 
 
@@ -71,7 +71,7 @@ def train(name: str, **config: object) -> None:
     """Train an adapter on one task and save it, all with PEFT."""
     torch.manual_seed(1)
     model = get_peft_model(base_model(), LoraConfig(task_type="CAUSAL_LM", **config))
-    fit(model, *TASKS[name], 250, 3e-3)
+    fit(model, *TASKS[name], 150, 4e-3)
     model.save_pretrained(FOLDER / name)
 
 

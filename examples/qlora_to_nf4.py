@@ -7,16 +7,18 @@ written to ./qlora.
 
 from __future__ import annotations
 
+import shlex
 import shutil
-import subprocess
-import sys
 import warnings
+from contextlib import chdir
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
+
+from adapterops.cli.main import run as adapterops
 
 warnings.simplefilter("ignore")
 logging.disable_progress_bar()
@@ -50,8 +52,10 @@ def load(name: str) -> torch.nn.Module:
 
 
 def run(*arguments: str) -> int:
-    print("$ adapterops " + " ".join(arguments), flush=True)
-    return subprocess.run([sys.executable, "-m", "adapterops", *arguments], cwd=FOLDER, check=False).returncode
+    """A command, in this process: most of them need torch, which is here."""
+    print("$ adapterops " + shlex.join(arguments), flush=True)
+    with chdir(FOLDER):
+        return adapterops(list(arguments))
 
 
 def main() -> None:

@@ -43,12 +43,18 @@ def required(names: list[str]) -> dict[str, Distribution]:
 def environment(place: Path, names: list[str], *, pip: bool = False) -> Path:
     """The scripts of a new environment with these distributions, and with pip or without."""
     place.mkdir(exist_ok=True)
-    done(sys.executable, "-m", "venv", *([] if pip else ["--without-pip"]), place, cwd=place)
+    done(sys.executable, "-m", "venv", "--without-pip", place, cwd=place)
     (site,) = place.glob("lib/python*/site-packages")
-    for each in required(names).values():
+    for each in required([*names, "pip"] if pip else names).values():
         for top in {file.parts[0] for file in each.files or () if file.parts[0] not in ("..", "__pycache__")}:
             if not (site / top).exists():
                 (site / top).symlink_to(each.locate_file(top))
+    if pip:
+        script = place / "bin/pip"
+        script.write_text(
+            f"#!{place}/bin/python\nfrom pip._internal.cli.main import main\n\nraise SystemExit(main())\n"
+        )
+        script.chmod(0o755)
     return place / "bin"
 
 

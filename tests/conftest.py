@@ -1,5 +1,7 @@
 import gc
 import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,37 @@ settings.load_profile("quick")
 torch.set_num_threads(1)  # models here are tiny, and workers of pytest share the processors
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands and examples that tests start
 os.fsync = written
+
+
+LONGEST = (
+    "cli/test_readme.py",
+    "fault/test_ray.py",
+    "fault/test_diagnosis.py",
+    "interop/test_through_the_wire.py",
+    "interop/test_experts.py",
+    "fault/test_hub_faults.py",
+    "interop/test_merges_people_have.py",
+    "interop/test_architectures.py",
+    "package/test_automation.py",
+    "fault/test_other_outputs.py",
+    "interop/test_fusing.py",
+    "interop/test_calibrating.py",
+    "interop/test_hub.py",
+    "interop/test_gguf_models.py",
+    "interop/test_vocabularies.py",
+    "interop/test_quantizing.py",
+    "package/test_wheel.py",
+    "fault/test_limits.py",
+)
+"""The files that take longest; between them those that mostly wait, for a cluster or a server, so that another one works."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, and then those of many tests: workers that get whole files end at about the same time."""
+    place = {Path(__file__).parent / name: index for index, name in enumerate(LONGEST)}
+    assert all(path.exists() for path in place), "a file was renamed"
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (place.get(item.path, len(place)), -tests[item.path]))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,7 +11,8 @@ from adapterops.cli import options, output, values
 from adapterops.cli.looking import sarif
 from adapterops.cli.sections import Sectioned
 from adapterops.errors import OptionError, VerificationError, count
-from adapterops.formats.runtimes import BAD, FACTS, FINE, RUNTIMES
+from adapterops.formats.runtimes.rules import BAD, FACTS, FINE
+from adapterops.formats.runtimes.table import RUNTIMES
 from adapterops.operations.output_files import Problem
 from adapterops.operations.serving import Finding, Verdict, check
 from adapterops.storage.place import Place

@@ -61,7 +61,7 @@ def config_of(place: Place, files: AdapterFiles) -> Mapping[str, Any]:
 def facts_of(
     place: Place, files: AdapterFiles, kind: str, base: Checkpoint | None = None, alpha: float | None = None
 ) -> Iterator[Fact]:
-    """The facts of an adapter in a format, and on a base where one is known; they are called as in `runtimes.FACTS`."""
+    """The facts of an adapter in a format, and on a base where one is known; they are called as in `runtimes/rules.py`."""
     config = config_of(place, files)
     yield Fact("format", kind)
     yield from _model(kind, files)

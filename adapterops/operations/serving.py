@@ -11,14 +11,13 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.scaling import Scaling, alpha_field
 from adapterops.formats.registry import FORMATS, format_of
-from adapterops.formats.runtimes import (
+from adapterops.formats.runtimes.rules import (
     BAD,
     ELSEWHERE,
     FINE,
     FUSE,
     NAMED_BY_BASE,
     REFUSED,
-    RUNTIMES,
     SEVERITIES,
     STOPS,
     UNKNOWN,
@@ -26,6 +25,7 @@ from adapterops.formats.runtimes import (
     Rule,
     Runtime,
 )
+from adapterops.formats.runtimes.table import RUNTIMES
 from adapterops.operations.facts import Fact, config_of, facts_of
 from adapterops.storage.place import Place
 

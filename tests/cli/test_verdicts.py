@@ -11,7 +11,8 @@ import torch
 from corpus import MODULES, PREFIX, config, factors, write_adapter
 from safetensors.torch import save_file
 
-from adapterops.formats.runtimes import FINE, IGNORED, REFUSED, RUNTIMES, UNKNOWN, WRONG
+from adapterops.formats.runtimes.rules import FINE, IGNORED, REFUSED, UNKNOWN, WRONG
+from adapterops.formats.runtimes.table import RUNTIMES
 from adapterops.operations.serving import check
 
 Tensors = dict[str, torch.Tensor]

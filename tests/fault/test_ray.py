@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tiny_models import write_base, write_tuned
 from adapterops.requests import parts
 from adapterops.testing import check_engine
 
-ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 SMALL = {"object_store_memory": 100 << 20}
 SOON = {
     "health_check_initial_delay_ms": 0,

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from adapterops.adapters.opening import open_adapter
 from adapterops.cli.main import run
 from adapterops.formats.registry import format_of
-from adapterops.formats.runtimes import BAD, ELSEWHERE
+from adapterops.formats.runtimes.rules import BAD, ELSEWHERE
 from adapterops.operations.serving import check
 from adapterops.storage.place import Place
 

@@ -73,6 +73,15 @@ def test_the_first_merge_of_readme(bare: Path, wheel: Path, tmp_path: Path) -> N
     assert "  verified" in printed
 
 
+@pytest.fixture(scope="module")
+def models(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the examples, with a model into which an adapter was fused."""
+    place = tmp_path_factory.mktemp("models")
+    make(place)
+    done(bare / "adapterops", "fuse", "base", "style", "-o", "tuned", cwd=place)
+    return place
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -85,10 +94,8 @@ def test_the_first_merge_of_readme(bare: Path, wheel: Path, tmp_path: Path) -> N
         "unfuse tuned style -o restored",
     ],
 )
-def test_nothing_but_quantized_models_and_pickles_needs_torch(bare: Path, command: str, tmp_path: Path) -> None:
-    make(tmp_path)
-    done(bare / "adapterops", "fuse", "base", "style", "-o", "tuned", cwd=tmp_path)
-    done(bare / "adapterops", *shlex.split(command), cwd=tmp_path)
+def test_nothing_but_quantized_models_and_pickles_needs_torch(bare: Path, command: str, models: Path) -> None:
+    done(bare / "adapterops", *shlex.split(command), cwd=models)
 
 
 def test_without_torch_what_needs_it_says_so(bare: Path, tmp_path: Path) -> None:

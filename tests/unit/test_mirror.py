@@ -19,11 +19,6 @@ def has_code(path: Path) -> bool:
     return any(not isinstance(each, ast.Import | ast.ImportFrom | ast.Expr | ast.Assign) for each in statements)
 
 
-MODULES = {
-    path.relative_to(PACKAGE).as_posix()
-    for path in PACKAGE.rglob("*.py")
-    if path.name not in ("__init__.py", "__main__.py") and has_code(path)
-}
 TESTS = {path.relative_to(UNIT).as_posix() for path in UNIT.rglob("test_*.py")} - OF_THE_PACKAGE
 
 
@@ -34,7 +29,13 @@ def mirrored(module: str) -> str:
 
 
 def test_every_module_has_its_tests() -> None:
-    missing = {module for module in MODULES if mirrored(module) not in TESTS}
+    modules = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py") and has_code(path)
+    }
+    assert len(modules) > 400
+    missing = {module for module in modules if mirrored(module) not in TESTS}
     assert not missing, "write tests/unit/<room>/test_<module>.py"
 
 

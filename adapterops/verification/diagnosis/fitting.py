@@ -64,10 +64,11 @@ def fit(sample: Sample) -> Fit:
     information: Matrix = weighted @ values.T
     inverse = _inverse(information)
     weights = inverse @ (weighted @ D)
+    lower, left, within = -half, np.empty_like(D), np.empty_like(D)
     for _ in range(ROUNDS if sample.dtype is not None else 0):
-        left = D - weights @ values
-        beyond = left - np.clip(left, -half, half)
-        step = inverse @ (weighted @ beyond)
+        np.subtract(D, np.matmul(weights, values, out=left), out=left)
+        np.minimum(np.maximum(left, lower, out=within), half, out=within)
+        step = inverse @ (weighted @ np.subtract(left, within, out=left))
         weights = weights + step
         if not np.any(np.abs(step) > 1e-7 * (np.abs(weights) + 1e-12)):
             break

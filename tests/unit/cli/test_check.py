@@ -11,7 +11,7 @@ from corpus import config, factors, write_adapter
 from safetensors.torch import save_file
 
 from adapterops.cli.main import run
-from adapterops.formats.runtimes import RUNTIMES
+from adapterops.formats.runtimes.table import RUNTIMES
 
 Capture = pytest.CaptureFixture[str]
 

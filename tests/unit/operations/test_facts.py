@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 import adapterops as ao
 from adapterops.formats.registry import FORMATS, format_of
-from adapterops.formats.runtimes import FACTS, RUNTIMES, WRONG
+from adapterops.formats.runtimes.rules import FACTS, WRONG
+from adapterops.formats.runtimes.table import RUNTIMES
 from adapterops.operations.facts import Fact, facts_of
 from adapterops.storage.place import Place
 

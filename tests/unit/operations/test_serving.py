@@ -11,7 +11,8 @@ import torch
 from corpus import MODULES, PREFIX, config, factors, write_adapter
 
 import adapterops as ao
-from adapterops.formats.runtimes import FINE, REFUSED, RUNTIMES, SEVERITIES, UNKNOWN, WRONG
+from adapterops.formats.runtimes.rules import FINE, REFUSED, SEVERITIES, UNKNOWN, WRONG
+from adapterops.formats.runtimes.table import RUNTIMES
 from adapterops.operations.serving import Finding, Verdict
 
 Q, V = "layers.0.q_proj", "layers.0.v_proj"

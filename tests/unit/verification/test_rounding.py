@@ -43,3 +43,12 @@ def test_infinity_stays_what_it_is() -> None:
 def test_zero_and_the_smallest_numbers_of_all_are_kept() -> None:
     x = np.array([0.0, -0.0, 5e-324, -1e-310, 2.0**-1022, 1.0])
     assert np.array_equal(rounded_to(x, "F64"), x)
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32"])
+def test_numbers_of_all_sizes_are_quotients_that_are_rounded(dtype: str) -> None:
+    """x / step to the nearest integer, ties to even, and back: with few bits, of which many are halfway."""
+    chance = np.random.default_rng(0)
+    x = np.ldexp(chance.integers(-(1 << 13), 1 << 13, 50000).astype(float), chance.integers(-190, 800, 50000))
+    step = 2 * half_step(x, dtype)
+    assert np.array_equal(rounded_to(x, dtype), np.rint(x / step) * step)

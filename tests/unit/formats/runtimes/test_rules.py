@@ -11,7 +11,8 @@ import pytest
 import adapterops
 from adapterops.cli.commands import COMMANDS
 from adapterops.formats.registry import FORMATS
-from adapterops.formats.runtimes import FACTS, FINE, RUNTIMES, SEVERITIES, STOPS, WRONG, Rule
+from adapterops.formats.runtimes.rules import FACTS, FINE, SEVERITIES, STOPS, WRONG, Rule
+from adapterops.formats.runtimes.table import RUNTIMES
 
 DOCS = Path(adapterops.__file__).parent.parent / "docs"
 RULES = [

@@ -1,0 +1,107 @@
+"""Programs that load adapters of image and video models: a table, and nothing else.
+
+From their source, unless a rule says measured.
+"""
+
+from __future__ import annotations
+
+from adapterops.formats.runtimes.rules import (
+    CUT_TO_PEFT,
+    FUSE,
+    OTHERS,
+    OTHERS_SHOWN,
+    OWN_BASE,
+    TO_COMFY,
+    TO_DIFFUSERS,
+    TO_KOHYA,
+    Runtime,
+    fine,
+    ignored,
+    refused,
+    unknown,
+    wrong,
+)
+
+IMAGES = {
+    "diffusers": Runtime(
+        "diffusers",
+        "0.42.1, run for conversions",
+        {
+            "kohya": fine("converted when it is loaded, for the models that it knows"),
+            "comfy": unknown(
+                "converted for most models that it knows; of Flux, lora_A under diffusion_model. is left out (measured)",
+                TO_DIFFUSERS,
+            ),
+            "diffusers": fine("what it reads"),
+            "peft": wrong(
+                "names that begin with base_model.model. are read for few models: Flux fails to load, for a UNet nothing is loaded,"
+                " with a line in the log (measured)",
+                TO_DIFFUSERS,
+            ),
+        },
+        TO_KOHYA,
+        {
+            "language": refused(
+                "is for image and video models: Flux fails to load, for others nothing is loaded, with a line in the log (measured)",
+                OTHERS_SHOWN,
+            ),
+            **OTHERS,
+            "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
+            "header_scale": fine("lora_adapter_metadata is read"),
+            "alpha_beside": unknown(
+                "depends on the model: FLUX.2 and Krea 2 fail to load, Qwen-Image is right since 0.42.1 (measured)",
+                TO_KOHYA,
+            ),
+            "rank_pattern": fine("ranks are those of the tensors"),
+            "dora": wrong(
+                "of kohya's Stable Diffusion 1.5 the magnitudes are dropped (OneTrainer #1563); of PEFT right", FUSE
+            ),
+            "dora_inputs": wrong(
+                "of Stable Diffusion the magnitudes are dropped, with a line in the log (measured)", FUSE
+            ),
+            "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_PEFT),
+            "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_PEFT),
+            "lokr": unknown(
+                "depends on the model: SDXL and Qwen-Image fail to load, Z-Image and FLUX.2 are right (measured)",
+                CUT_TO_PEFT,
+            ),
+            "difference": wrong("of Flux and Wan, norms and biases are filtered with a line in the log", FUSE),
+            "base": refused("what is left over is a ValueError", OWN_BASE),
+        },
+    ),
+    "comfyui": Runtime(
+        "ComfyUI",
+        "commit 17358c8",
+        {
+            "kohya": fine("what it reads"),
+            "comfy": fine("what it reads"),
+            "diffusers": fine("read for Flux, and for other models whose names of diffusers it knows"),
+            "peft": wrong(
+                'names that begin with base_model.model. are read for few models; for others "lora key not loaded" in the log',
+                TO_COMFY,
+            ),
+        },
+        TO_KOHYA,
+        {
+            "language": refused('is for image and video models: "lora key not loaded" in the log', OTHERS_SHOWN),
+            **OTHERS,
+            "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
+            "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
+            "dora": wrong(
+                "with a magnitude for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE
+            ),
+            "dora_inputs": fine(),
+            "dora_vector": wrong(
+                "is taken for a magnitude of each input: the module is left out with an error in the log where the weight is not"
+                " square; a square one is silently wrong (#12938, open)",
+                FUSE,
+            ),
+            "tucker": fine(),
+            "loha": fine(),
+            "lokr": fine(),
+            "difference": fine("diff and diff_b are keys of its own"),
+            "modulation": wrong('of modulations is left out: "lora key not loaded" in the log', FUSE),
+            "base": ignored('"lora key not loaded" in the log', OWN_BASE),
+        },
+    ),
+}
