@@ -13,6 +13,7 @@ from adapterops.arrays.dtypes import WIDE
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError, at
 from adapterops.formats.registry import Arrangement
+from adapterops.storage.writer import rows_of
 from adapterops.updates.layout import DIFFERENCE, Layout
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def factored(adapter: Adapter, arranged: Arrangement, exact: bool, norms: bool =
     """
     dtypes = arranged.of_modules()
     alone = {modules[0] for modules in arranged.groups.values() if len(modules) == 1}
+    laid = _by_columns if arranged.by_columns else rows_of
 
     def again(module: str) -> Image:
         """That of what was to be written, from what it is computed of."""
@@ -71,11 +73,17 @@ def factored(adapter: Adapter, arranged: Arrangement, exact: bool, norms: bool =
         with at(tensor=module):
             update, layout = adapter.updates[module], adapter.layout[module]
             if module in alone and not norms and (stored := _as_read(update, layout, dtypes[module])):
-                seen = Exact(bits(*stored, dtypes[module]), partial(again, module))
-                return Factors(module, *stored, None, 0.0, 0.0, seen)
-            return _factors(module, update, layout, dtypes[module], exact, norms)
+                A, B = map(laid, stored)
+                return Factors(module, A, B, None, 0.0, 0.0, Exact(bits(A, B, dtypes[module]), partial(again, module)))
+            found = _factors(module, update, layout, dtypes[module], exact, norms)
+            return found._replace(A=laid(found.A), B=laid(found.B))
 
     return factors
+
+
+def _by_columns(matrix: Array) -> Array:
+    """The same numbers, with its columns one after the other in memory."""
+    return rows_of(matrix.T).T
 
 
 def _factors(module: str, update: Linear, layout: Layout, dtypes: tuple[str, str], exact: bool, norms: bool) -> Factors:

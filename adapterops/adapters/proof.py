@@ -15,6 +15,7 @@ from adapterops.errors import AdapterOpsError
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.diffusion.written import of_clip
 from adapterops.linalg.factor import reduced
+from adapterops.storage.checksums import digest
 from adapterops.storage.writer import rows_of
 from adapterops.updates.lowrank import LowRank
 
@@ -68,50 +69,40 @@ class Exact(NamedTuple):
     image: Callable[[], Image]
 
 
-Bits = tuple[float, tuple[str, str], tuple[int, int], tuple[int, int]]
-"""Scale, dtypes, shape, and what tells the bits of A and of B."""
+class Bits(NamedTuple):
+    """What tells the bits of A and of B as they are stored: their hashes, of their rows or else of their columns, one after the
+    other, whichever is how they are in memory; next to the scale, the dtypes and the shape.
+    """
+
+    scale: float
+    dtypes: tuple[str, str]
+    shape: tuple[int, int]
+    by_columns: tuple[bool, bool]
+    hashes: tuple[str, str]
 
 
-def bits(A: Array, B: Array, dtypes: tuple[str, str], scale: float = 1.0) -> Bits:
+def bits(
+    A: Array, B: Array, dtypes: tuple[str, str], scale: float = 1.0, by_columns: tuple[bool, bool] | None = None
+) -> Bits:
     """Of factors as they are stored."""
-    return scale, dtypes, (len(B), A.shape[1]), (fingerprint(A), fingerprint(B))
+    first, second = by_columns or (not A.flags.c_contiguous, not B.flags.c_contiguous)
+    hashes = fingerprint(A.T if first else A), fingerprint(B.T if second else B)
+    return Bits(scale, dtypes, (len(B), A.shape[1]), (first, second), hashes)
 
 
-def _held(update: Any) -> Bits | None:
+def _held(update: Any, by_columns: tuple[bool, bool]) -> Bits | None:
     """The same of an update that was read, where it has its factors as the file has them."""
     if not isinstance(update, LowRank) or not (held := update.as_in_file()):
         return None
     B, A = held
-    return bits(A.stored, B.stored, (A.dtype, B.dtype), update.scale)
+    return bits(A.stored, B.stored, (A.dtype, B.dtype), update.scale, by_columns)
 
 
-def fingerprint(stored: Array) -> int:
-    """A number that tells bits: the sum of their words of 32 bits, each times a random number of 64 bits, modulo 2^64, chunk by
-    chunk as the digits of another. Two chunks that differ have the same with probability 2^-33 at most: a difference
-    of words has a factor of 2^31 at most.
-    """
+def fingerprint(stored: Array) -> str:
+    """BLAKE3 of numbers as they are stored, row by row: what no other numbers have."""
     import numpy as np
 
-    data = np.ascontiguousarray(rows_of(stored)).reshape(-1).view(np.uint8)
-    words, total = data[: len(data) - len(data) % 8].view(np.uint64), 0
-    low, high = _weights()
-    for begin in range(0, len(words), WORDS):
-        part = words[begin : begin + WORDS]
-        first, second = part & np.uint64(2**32 - 1), part >> np.uint64(32)
-        found = int(np.dot(first, low[: len(part)])) + int(np.dot(second, high[: len(part)]))
-        total = (total * FACTOR + found % 2**64) % PRIME
-    return (total * FACTOR + int.from_bytes(data[len(words) * 8 :].tobytes(), "little")) % PRIME
-
-
-WORDS, FACTOR, PRIME = 1 << 13, 0x9E3779B97F4A7C15, 2**89 - 1
-
-
-@lru_cache(1)
-def _weights() -> Array:
-    import numpy as np
-
-    found: Array = np.random.default_rng(1).integers(0, 2**64, (2, WORDS), np.uint64)
-    return found
+    return digest(np.ascontiguousarray(rows_of(stored)).reshape(-1).view(np.uint8).data)
 
 
 def image(update: LowRank, distance: float = 0.0) -> Image:
@@ -210,7 +201,7 @@ def _read(written: Adapter, name: str) -> LowRank:
 def _moved(written: Adapter, name: str, expected: Image | Exact, module: str) -> float:
     """‖ΔW x - ΔW' x‖ / ‖ΔW x‖ of one module, which the file calls `name`; 0 of numbers that are not finite."""
     if isinstance(expected, Exact):
-        if _held(written.updates[name]) == expected.bits:
+        if _held(written.updates[name], expected.bits.by_columns) == expected.bits:
             return 0.0
         expected = expected.image()
     ordered, found = name not in written.interleaved, _read(written, name)

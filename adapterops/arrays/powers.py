@@ -34,14 +34,14 @@ def multiplied(stored: Array, dtype: str, factor: float) -> Array | None:
     kind, step = bits.dtype.type, (exponent - 1) << FRACTION[dtype]
     sign = 1 << (8 * stored.itemsize - 1)
     endless, least = sign - (1 << FRACTION[dtype]), (1 << FRACTION[dtype]) + max(-step, 0)
-    sizes = np.bitwise_and(bits, kind(sign - 1))
-    if int(sizes.max()) + max(step, 0) >= endless or least >= endless:
+    smallest, largest = _sizes(bits, sign)
+    if largest + max(step, 0) >= endless or least >= endless:
         return None
     if factor == 1:
         return stored
     result = np.add(bits, kind(step % (2 * sign)))
-    if int(sizes.min()) < least:
-        small = np.flatnonzero(sizes < kind(least))
+    if smallest < least:
+        small = np.flatnonzero(np.bitwise_and(bits, kind(sign - 1)) < kind(least))
         if (products := _products(bits.reshape(-1)[small].view(STORED[dtype]), dtype, abs(factor))) is None:
             return None
         result.reshape(-1)[small] = products.view(bits.dtype)
@@ -49,6 +49,16 @@ def multiplied(stored: Array, dtype: str, factor: float) -> Array | None:
         np.bitwise_xor(result, kind(sign), out=result)
     product: Array = result.view(stored.dtype)
     return product
+
+
+def _sizes(bits: Array, sign: int) -> tuple[int, int]:
+    """The smallest and the largest of numbers without their signs, in their bits: as numbers with a sign those of either sign
+    come one after the other, and those without a sign at one end, and so nothing is computed of each.
+    """
+    signed = bits.view(f"i{bits.itemsize}")
+    low, high, least, most = int(bits.min()), int(bits.max()), int(signed.min()), int(signed.max())
+    small, large = [low] * (low < sign), [most] * (most >= 0)  # of what is not negative
+    return min([*small, *[least + sign] * (least < 0)]), max([*large, *[high - sign] * (high >= sign)])
 
 
 def _products(stored: Array, dtype: str, factor: float) -> Array | None:

@@ -26,11 +26,7 @@ def command(as_json: bool) -> None:
         name: {"summary": _summary(each), "written": name in writable, "dtypes": list(dtypes_of(name))}
         for name, each in FORMATS.items()
     }
-    schemes = {
-        name: {"made": each.make is not None, "kept": each.keeps}
-        for name, each in SCHEMES.items()
-        if each.make or each.keeps
-    }
+    schemes = {name: {"made": each.make is not None, "kept": each.keeps} for name, each in SCHEMES.items()}
     if as_json:
         output.print_json("formats", {"formats": formats, "schemes": schemes})
         return
@@ -39,12 +35,21 @@ def command(as_json: bool) -> None:
         output.line(f"  {name}: read{' and written' if found['written'] else ''}")
         output.line(f"    {found['summary']}")
     output.line("quantized weights:")
-    made = [name for name in schemes if schemes[name]["made"]]
-    kept = [name for name in schemes if not schemes[name]["made"]]
-    output.line(f"  {', '.join(made)}: read, written where the base is in them, and made of 16 and 32 bits")
-    output.line(f"  {', '.join(kept)}: read, and written where the base is in them")
+    for names, what in (
+        (
+            [name for name, each in schemes.items() if each["made"]],
+            ", written where the base is in them, and made of 16 and 32 bits",
+        ),
+        (
+            [name for name, each in schemes.items() if each["kept"] and not each["made"]],
+            ", and written where the base is in them",
+        ),
+        ([name for name, each in schemes.items() if not (each["kept"] or each["made"])], ""),
+    ):
+        if names:
+            output.line(f"  {', '.join(names)}: read{what}")
 
 
 def _summary(format: Format) -> str:
-    """The first sentence about a format."""
-    return (inspect.getdoc(type(format)) or "").partition("\n")[0]
+    """The first sentence about a format, or what it says of itself where several are of one class."""
+    return getattr(format, "summary", None) or (inspect.getdoc(type(format)) or "").partition("\n")[0]

@@ -24,6 +24,7 @@ def command(source: str, quantize: Quantize, out: Path | None, dtype: str | None
     """A model in 4 or 8 bits, as transformers loads it: every weight of a Linear layer, and config.json.
 
     Embeddings, the output head, routers and routed experts stay as they are: transformers does not quantize them.
+    `adapterops formats` lists all schemes, those too that are read and kept, and not made.
 
     \b
     adapterops quantize model --to nf4 --double-quant -o model-nf4

@@ -110,7 +110,8 @@ class Mlx:
                 }
             }
 
-        return Arrangement(WEIGHTS, {module: [module] for module in layout}, dtypes, tensors, {}, joined, documents)
+        groups = {module: [module] for module in layout}
+        return Arrangement(WEIGHTS, groups, dtypes, tensors, {}, joined, documents, by_columns=True)
 
 
 def _parameters(fields: Any) -> tuple[Kind, int, float]:

@@ -37,6 +37,7 @@ class Arrangement:
         groups: what is stored together → its modules.
         dtypes: group → dtype.
         up: group → dtype of B, where that is another one.
+        by_columns: whether that is how the file has A and B, which are turned where they are computed: several at a time.
         note: what is stored otherwise than it was asked for.
         tensors: name → the largest that it can get.
         full: name → a tensor that is copied.
@@ -59,6 +60,7 @@ class Arrangement:
     metadata: Callable[[Mapping[str, int], Tensors], Mapping[str, str]] | None = None
     room: int = 0
     up: Mapping[str, str] = field(default_factory=dict)
+    by_columns: bool = False
     note: str | None = None
 
     def of_modules(self) -> dict[str, tuple[str, str]]:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from adapterops.arrays.floats import Array
 
 
+SYNCED = 1 << 25
+"""Bytes of a file that is streamed after which the disk is given what there is."""
+
+
 class SafetensorsWriter:
     """A new file whose tensors are all known by name, dtype and shape. Their bytes may come in any order, from several
     threads.
@@ -119,7 +123,8 @@ def write_safetensors(
 
     Args:
         room: bytes that are reserved for entries of the header which are made of the tensors.
-        sync: called with the descriptor when all is written; by default what waits until the disk has it.
+        sync: called with the descriptor when all is written, and whenever `SYNCED` bytes more are, so that the disk is
+            not idle until then; by default what waits until the disk has all, once.
 
     Raises:
         ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
@@ -132,6 +137,7 @@ def write_safetensors(
     with os.fdopen(descriptor, "r+b") as file:
         preallocate(descriptor, needed, path)
         file.seek(8 + reserved)
+        synced = file.tell()
         for name, tensor in tensors:
             dtype, largest = layout[name]
             if tensor.ndim != len(largest) or any(
@@ -139,6 +145,10 @@ def write_safetensors(
             ):
                 raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
             file.write(rows_of(tensor).data)
+            if sync and file.tell() - synced >= SYNCED:
+                file.flush()
+                sync(descriptor)
+                synced = file.tell()
             written[name] = Spec(dtype, tuple(tensor.shape))
         file.truncate(file.tell())
         if callable(metadata):

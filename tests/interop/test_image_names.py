@@ -5,131 +5,15 @@ with them, and the other way round.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from image_models import CONVERTERS, HUNYUAN_DIT, H, M, by_diffusers
 from safetensors.torch import load_file, save_file
 
 from adapterops.cli.main import run
 
 pytest.importorskip("diffusers")
-H, M = 16, 32
-CONVERTERS = {
-    "flux2": {
-        "double_blocks.0.img_attn.qkv": (3 * H, H),
-        "double_blocks.0.txt_attn.qkv": (3 * H, H),
-        "double_blocks.0.img_attn.proj": (H, H),
-        "double_blocks.0.img_mlp.0": (2 * M, H),
-        "double_blocks.0.txt_mlp.2": (H, M),
-        "single_blocks.0.linear1": (3 * H + 2 * M, H),
-        "single_blocks.0.linear2": (H, H + M),
-        "single_stream_modulation.lin": (3 * H, H),
-        "time_in.in_layer": (H, 8),
-        "img_in": (H, 8),
-    },
-    "flux3": {
-        "single_blocks.0.q_proj": (H, H),
-        "single_blocks.0.attn_out": (H, H),
-        "single_blocks.0.mlp_in": (2 * M, H),
-        "content_mode_blocks.image.0.k_proj": (H, H),
-    },
-    "wan": {
-        **{f"blocks.0.self_attn.{each}": (H, H) for each in "qkvo"},
-        **{f"blocks.0.cross_attn.{each}": (H, H) for each in ("q", "k", "v", "o", "k_img", "v_img")},
-        "blocks.0.ffn.0": (M, H),
-        "blocks.0.ffn.2": (H, M),
-        "time_projection.1": (6 * H, H),
-        "text_embedding.0": (H, 24),
-        "text_embedding.2": (H, H),
-        "time_embedding.0": (H, 8),
-        "time_embedding.2": (H, H),
-        "img_emb.proj.1": (H, 12),
-        "img_emb.proj.3": (H, H),
-        "head.head": (12, H),
-    },
-    "ltx2": {
-        "patchify_proj": (H, 8),
-        "adaln_single.linear": (6 * H, H),
-        "adaln_single.emb.timestep_embedder.linear_1": (H, 8),
-        "audio_adaln_single.linear": (6 * H, H),
-        "av_ca_a2v_gate_adaln_single.linear": (H, H),
-        "av_ca_video_scale_shift_adaln_single.linear": (4 * H, H),
-        "audio_prompt_adaln_single.linear": (2 * H, H),
-        "transformer_blocks.0.audio_to_video_attn.to_k": (H, H),
-    },
-    "krea2": {
-        "blocks.0.attn.wq": (H, H),
-        "blocks.0.attn.wk": (8, H),
-        "blocks.0.attn.gate": (H, H),
-        "blocks.0.mlp.down": (H, M),
-        "first": (H, 8),
-        "last.linear": (8, H),
-        "tmlp.2": (H, H),
-        "tproj.1": (6 * H, H),
-        "txtmlp.1": (H, 8),
-        "txtfusion.refiner_blocks.0.attn.wo": (H, H),
-        "txtfusion.layerwise_blocks.0.mlp.up": (M, H),
-    },
-    "minimax_h3": {
-        "blocks.0.attn.qkv_proj": (3 * H, H),
-        "blocks.0.attn.out_proj": (H, H),
-        "blocks.0.mlp.fc1": (2 * M, H),
-        "blocks.0.mlp.fc2": (H, M),
-        "token_refiner.blocks.0.attn.qkv_proj": (3 * H, H),
-        "token_refiner.blocks.0.mlp.fc1": (2 * M, H),
-        "video_patch_proj": (H, 8),
-        "time_embedder.proj_in": (H, 8),
-        "final_layer.adaln_proj.linear": (2 * H, H),
-        "final_layer.video_out": (8, H),
-    },
-    "ideogram4": {
-        "layers.0.attention.qkv": (3 * H, H),
-        "layers.0.attention.o": (H, H),
-        "layers.0.feed_forward.w1": (M, H),
-    },
-    "anima": {
-        "blocks.0.adaln_modulation_self_attn.1": (H, H),
-        "blocks.0.self_attn.output_proj": (H, H),
-        "blocks.0.cross_attn.k_proj": (H, H),
-        "blocks.0.mlp.layer1": (M, H),
-        "final_layer.adaln_modulation.1": (H, H),
-        "final_layer.linear": (8, H),
-        "x_embedder.proj.1": (H, 8),
-    },
-    "hunyuan_video": {
-        "double_blocks.0.img_attn_qkv": (3 * H, H),
-        "double_blocks.0.txt_attn_qkv": (3 * H, H),
-        "double_blocks.0.img_attn_proj": (H, H),
-        "double_blocks.0.img_mlp.fc1": (M, H),
-        "double_blocks.0.txt_mlp.fc2": (H, M),
-        "double_blocks.0.img_mod.linear": (6 * H, H),
-        "single_blocks.0.linear2": (H, H + M),
-        "single_blocks.0.modulation.linear": (3 * H, H),
-        "final_layer.linear": (8, H),
-        "time_in.mlp.0": (H, 8),
-        "guidance_in.mlp.2": (H, H),
-        "vector_in.in_layer": (H, 8),
-        "txt_in.individual_token_refiner.blocks.0.self_attn_proj": (H, H),
-        "txt_in.individual_token_refiner.blocks.0.mlp.fc1": (M, H),
-        "txt_in.input_embedder": (H, 12),
-        "txt_in.c_embedder.linear_1": (H, 12),
-    },
-}
-
-
-def by_diffusers(model: str, tensors: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The update of every weight, as diffusers names it."""
-    from diffusers.loaders import lora_conversion_utils as converters
-
-    kind = "" if model == "hunyuan_video" else "non_diffusers_"
-    convert = getattr(converters, f"_convert_{kind}{model}_lora_to_diffusers")
-    found = convert({name: each.clone() for name, each in tensors.items()})
-    modules = {name.removesuffix(".lora_A.weight") for name in found if name.endswith(".lora_A.weight")}
-    return {
-        module.removeprefix("transformer."): found[f"{module}.lora_B.weight"] @ found[f"{module}.lora_A.weight"]
-        for module in modules
-    }
 
 
 def pair(name: str, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
@@ -228,30 +112,6 @@ def test_motion_modules(tmp_path: Path, layer: str) -> None:
         found = fused(tmp_path / str(number), {base: torch.randn(H, H), decoy: torch.randn(H, H)}, tensors)
         torch.testing.assert_close(found[base], up @ down, atol=1e-5, rtol=1e-5)
         assert not found[decoy].any()
-
-
-HUNYUAN_DIT = {
-    "blocks.0.attn1.Wqkv": ("blocks.0.attn1.to_q", "blocks.0.attn1.to_k", "blocks.0.attn1.to_v"),
-    "blocks.0.attn1.out_proj": ("blocks.0.attn1.to_out.0",),
-    "blocks.0.attn2.q_proj": ("blocks.0.attn2.to_q",),
-    "blocks.0.attn2.kv_proj": ("blocks.0.attn2.to_k", "blocks.0.attn2.to_v"),
-    "blocks.0.attn2.out_proj": ("blocks.0.attn2.to_out.0",),
-    "blocks.0.mlp.fc1": ("blocks.0.ff.net.0.proj",),
-    "blocks.0.mlp.fc2": ("blocks.0.ff.net.2",),
-    "blocks.0.default_modulation.1": ("blocks.0.norm1.linear",),
-    "blocks.21.skip_linear": ("blocks.21.skip_linear",),
-    "x_embedder.proj": ("pos_embed.proj",),
-    "t_embedder.mlp.0": ("time_extra_emb.timestep_embedder.linear_1",),
-    "t_embedder.mlp.2": ("time_extra_emb.timestep_embedder.linear_2",),
-    "extra_embedder.0": ("time_extra_emb.extra_embedder.linear_1",),
-    "extra_embedder.2": ("time_extra_emb.extra_embedder.linear_2",),
-    "mlp_t5.0": ("text_embedder.linear_1",),
-    "mlp_t5.2": ("text_embedder.linear_2",),
-    "pooler.q_proj": ("time_extra_emb.pooler.q_proj",),
-    "pooler.c_proj": ("time_extra_emb.pooler.c_proj",),
-    "final_layer.linear": ("proj_out",),
-}
-"""Names by the authors, and in diffusers: as the script of diffusers converts a checkpoint of theirs."""
 
 
 def test_hunyuan_dit(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ All names are flat (see `flat`), with `#` for a number in the tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from adapterops.formats.diffusion import unet
@@ -44,6 +44,43 @@ def by_authors(key: str) -> str | None:
 def weight_of_first_rows(key: str) -> str | None:
     """The weight of which a module is the first rows, where one is."""
     return next((FIRST_ROWS[name].replace("#", number) for name, number in forms(key) if name in FIRST_ROWS), None)
+
+
+EXCHANGED = {
+    model: {
+        whose: frozenset(
+            names.difference(*(set().union(*other.names.values()) for other in MODELS.values() if other != each))
+        )
+        for whose, names in each.names.items()
+    }
+    for model, each in MODELS.items()
+    if each.exchanged
+}
+"""Models with names that mean another weight in the one than in the other → the names by which each is known from all others."""
+
+
+def exchanged(key: str) -> Iterator[tuple[str, list[str]]]:
+    """The models in which a weight, or a bias, of this name is another one by their authors than in diffusers; and those that
+    have such names in its block.
+
+    >>> list(exchanged("blocks_3_norm2"))
+    [('HunyuanDiT', ['blocks_3_norm2', 'blocks_3_norm3'])]
+    """
+    for name, number in forms(key.removesuffix(BIAS)):
+        for model in EXCHANGED:
+            if name in (names := MODELS[model].exchanged):
+                yield model, [each.replace("#", number) for each in names]
+
+
+def whose(model: str, keys: Iterable[str], *, alone: bool = False) -> set[str]:
+    """Who has given names such as these to weights of a model: its authors, diffusers, both or neither.
+
+    Args:
+        alone: by those that no other model has.
+    """
+    found = {name for key in keys for name, _ in forms(key.removesuffix(BIAS))}
+    names = EXCHANGED[model] if alone else MODELS[model].names
+    return {each for each, known in names.items() if not found.isdisjoint(known)}
 
 
 OTHERS = unet.either_way(RENAMED)

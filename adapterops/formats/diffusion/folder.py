@@ -55,9 +55,11 @@ class Diffusion:
     Attributes:
         name: `kohya` has underscores for dots; `diffusers` the component of a pipeline first, and no alpha, in the
             factors that it calls `lora_A` and `lora_B`; all else is `comfy`.
+        summary: whose files these are, for people.
     """
 
     name: str
+    summary: str
 
     def claims(self, place: Place) -> bool:
         try:
@@ -285,5 +287,11 @@ def _warn_of_no_scale(file: TensorFile, modules: Mapping[str, Parts], alpha: flo
         )
 
 
+SUMMARIES = {
+    "kohya": "What kohya, LyCORIS, musubi-tuner and OneTrainer save for image and video models: names with underscores for dots.",
+    "comfy": "What ai-toolkit, diffusion-pipe and DiffSynth save for image and video models, and ComfyUI loads: names with dots.",
+    "diffusers": "What diffusers, SimpleTuner and OneTrainer save for image and video models: a part of a pipeline, and names with dots.",
+}
+
 for name in OF_IMAGES:
-    FORMATS.add(name, Diffusion(name))
+    FORMATS.add(name, Diffusion(name, SUMMARIES[name]))

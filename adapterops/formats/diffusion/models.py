@@ -142,6 +142,7 @@ MODELS = {
             parts("blocks_#_attn1_Wqkv", "blocks_#_attn1_"),
             Joined("blocks_#_attn2_kv_proj", ("blocks_#_attn2_to_k", "blocks_#_attn2_to_v"), (0, 1)),
         ],
+        exchanged=("blocks_#_norm2", "blocks_#_norm3"),
     ),
     "PixArt, Sana": Model(
         {

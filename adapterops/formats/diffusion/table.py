@@ -28,13 +28,26 @@ class Joined(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The name by the authors → the one in diffusers, what is joined in one of the two, and names of blocks that both have
-    and the authors of other models alone.
+    """The name by the authors → the one in diffusers, what is joined in one of the two, names of blocks that both have
+    and the authors of other models alone, and names that both have, each for what the other calls by another of them.
     """
 
     renamed: Mapping[str, str]
     joined: Sequence[Joined] = ()
     kept: Collection[str] = ()
+    exchanged: Collection[str] = ()
+
+    @property
+    def names(self) -> dict[str, set[str]]:
+        """Those that only its authors have, and those that only diffusers has."""
+        return {
+            AUTHORS: {*self.renamed, *(each.whole for each in self.joined)},
+            DIFFUSERS: {*self.renamed.values(), *(part for each in self.joined for part in each.parts)},
+        }
+
+
+AUTHORS, DIFFUSERS = "its authors", "diffusers"
+"""Who gave the names of a model."""
 
 
 QKV = ("to_q", "to_k", "to_v")

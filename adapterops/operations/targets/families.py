@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from adapterops.errors import IncompatibleError
@@ -10,10 +10,12 @@ from adapterops.formats.diffusion.families import (
     BIAS,
     by_authors,
     divided,
+    exchanged,
     first_rows,
     renamed,
     weight_of_first_rows,
     wholes,
+    whose,
 )
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.diffusion.table import Joined
@@ -69,6 +71,29 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
         if all(len(each) == 1 for each in parts):
             return _apart(module, column, joined, number, [each[0] for each in parts], names)
     return []
+
+
+def check_exchanged(modules: Iterable[str], names: Names) -> None:
+    """Raise IncompatibleError for a module whose name means another weight by the authors of the model than in diffusers, where
+    adapter and base are not both in the names of the one.
+    """
+    keys = {module: flat(module) for module in modules}
+    for module, key in keys.items():
+        for model, others in exchanged(key.key):
+            if not all(names.flattened(Flat(other, key.part)) for other in others):
+                continue
+            base = whose(model, (flat(tensor).key for tensor in names.base), alone=True)
+            mine = whose(model, (each.key for each in keys.values()))
+            if base and not (mine == base and len(base) == 1):
+                has = f"the base has those of {' and '.join(sorted(base))}"
+                raise IncompatibleError(
+                    f"is another weight in the names of {model} by its authors than in those of diffusers, which have "
+                    f"{' and '.join(others)} the other way round: {has}, and the adapter "
+                    + (f"those of {' and '.join(sorted(mine))}" if mine else "does not show whose it has"),
+                    tensor=module,
+                    hint="give the base in the names that the adapter was trained with, or leave these tensors out",
+                    code="E-NAMES",
+                )
 
 
 def _leading(tensors: Sequence[str], height: int, names: Names) -> Sequence[str]:

@@ -11,7 +11,7 @@ from adapterops.formats.models.architectures import INTERLEAVED, SPLIT
 from adapterops.formats.models.divisions import divided, joined, whole_of
 from adapterops.formats.models.naming import Names, expert
 from adapterops.formats.stacks import parameter_of
-from adapterops.operations.targets.families import elsewhere
+from adapterops.operations.targets.families import check_exchanged, elsewhere
 from adapterops.operations.targets.misfits import MERGE
 from adapterops.operations.targets.target import Share
 
@@ -26,6 +26,7 @@ def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterat
     `architectures.SPLIT`), and where parts find their rows in a joined one of the base; those of experts are found by
     `Names.candidates`.
     """
+    check_exchanged(modules, names)
     rows = {names.name(module): shape[0] for module, shape in modules.items()}
     flat_rows = {flat(module).key: shape[0] for module, shape in modules.items()}
     for module, shape in modules.items():

@@ -10,6 +10,7 @@ import pytest
 
 import adapterops as ao
 from adapterops.adapters import factors
+from adapterops.adapters.planning import arrangement
 from adapterops.adapters.proof import Exact, bits, fingerprint, image, norms, prove
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.registry import written
@@ -155,3 +156,28 @@ def test_a_fingerprint_is_of_every_sign(dtype: type[np.floating]) -> None:
     few = stored.copy()
     few[0, :4] *= -1
     assert len({fingerprint(each) for each in (stored, few, -stored)}) == 3
+
+
+def test_bits_are_told_by_rows_or_by_columns() -> None:
+    """MLX's files have factors by their columns: one wrong bit of what is read is found there, too, and no factor is turned."""
+    random = np.random.default_rng(0)
+    A, B = (random.integers(1, 1 << 14, shape).astype(np.uint16) for shape in ((3, 7), (5, 3)))
+    rows, columns = bits(A, B, ("BF16", "BF16")), bits(np.asfortranarray(A), np.asfortranarray(B), ("BF16", "BF16"))
+    assert (rows.by_columns, columns.by_columns) == ((False, False), (True, True))
+    assert rows.hashes == (fingerprint(A), fingerprint(B))
+    assert columns.hashes == (fingerprint(A.T), fingerprint(B.T))
+    assert bits(A, B, ("BF16", "BF16"), by_columns=(True, True)) == columns
+    other = A.copy()
+    other[2, 1] ^= 1
+    assert bits(other, B, ("BF16", "BF16"), by_columns=(True, True)) != columns
+
+
+def test_a_format_by_columns_gets_its_factors_turned(tmp_path: Path) -> None:
+    """Where they are computed, by all threads: what is written then is copied as it is in memory."""
+    ao.save_adapter(ao.Adapter.of(UPDATES), tmp_path / "peft", dtype="BF16")
+    opened = ao.open_adapter(tmp_path / "peft")
+    arranged = arrangement(opened, None, "mlx")
+    for measured in (False, True):
+        found = factors.factored(opened, arranged, exact=False, norms=measured)("layers.0.q_proj")
+        assert found.A.T.flags.c_contiguous
+        assert found.B.T.flags.c_contiguous

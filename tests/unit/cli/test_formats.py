@@ -24,9 +24,18 @@ def test_all_of_them_for_people_and_for_scripts(capsys: pytest.CaptureFixture[st
         assert each["dtypes"]
 
 
-def test_a_scheme_is_made_or_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_format_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of image and video models are of one class, and differ in what their names look like."""
+    assert run(["formats", "--json"]) == 0
+    summaries = [each["summary"] for each in json.loads(capsys.readouterr().out)["formats"].values()]
+    assert len(set(summaries)) == len(summaries)
+
+
+def test_a_scheme_is_made_or_kept_or_only_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["formats", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["schemes"]
     assert {name for name, each in listed.items() if each["made"]} == {"nf4", "fp4", "int8"}
-    assert all(each["kept"] for each in listed.values())
-    assert {"gptq", "awq", "mxfp4", "Q4_K"} <= listed.keys() <= SCHEMES.keys()
+    assert {name for name, each in listed.items() if not each["kept"]} == {"one-added"}
+    assert {"gptq", "awq", "mxfp4", "Q4_K"} <= listed.keys() == SCHEMES.keys()
+    assert run(["formats"]) == 0
+    assert "  one-added: read\n" in capsys.readouterr().out

@@ -5,6 +5,7 @@ what is wrong in it leaves no output.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -148,3 +149,20 @@ def test_the_command_says_whose_mistake_it_is(
     assert "adapter_model.safetensors: " in said
     assert "this is a bug in adapterops" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_long_file_is_given_to_the_disk_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time with all that is written by then: the disk works meanwhile, and has little left to do at the end."""
+    monkeypatch.setattr(writer, "SYNCED", 4096)
+    layout = {f"t{number}": Spec("F32", (1024,)) for number in range(4)}
+    tensors = ((name, np.ones(1024, np.float32)) for name in layout)
+    there: list[int] = []
+    one = struct.pack("<f", 1.0)
+    write_safetensors(
+        tmp_path / "x.safetensors",
+        layout,
+        tensors,
+        {},
+        sync=lambda descriptor: there.append(os.pread(descriptor, 1 << 20, 0).count(one)),
+    )
+    assert there == [1024, 2048, 3072, 4096, 4096]

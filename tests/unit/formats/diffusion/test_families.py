@@ -9,11 +9,13 @@ from adapterops.formats.diffusion.families import (
     RENAMED,
     by_authors,
     divided,
+    exchanged,
     first_rows,
     forms,
     renamed,
     weight_of_first_rows,
     wholes,
+    whose,
 )
 from adapterops.formats.diffusion.table import Joined
 
@@ -69,3 +71,16 @@ def test_grouped_keys_and_values() -> None:
     assert first_rows(qkv, {0: 16}, 24, 16) == [0, 16, 20, 24]
     assert first_rows(qkv, {2: 4}, 24, 16) == [0, 16, 20, 24]
     assert first_rows(qkv, {}, 24, 16) is None or first_rows(qkv, {}, 24, 16) == [0, 8, 16, 24]
+
+
+def test_whose_names_are_known_where_two_weights_are_exchanged() -> None:
+    assert list(exchanged("blocks_3_norm2_bias")) == [("HunyuanDiT", ["blocks_3_norm2", "blocks_3_norm3"])]
+    assert list(exchanged("blocks_3_norm1")) == []
+    for alone in (False, True):
+        assert whose("HunyuanDiT", ["blocks_3_attn1_Wqkv"], alone=alone) == {"its authors"}
+        assert whose("HunyuanDiT", ["time_extra_emb_pooler_q_proj", "mlp_t5_0"], alone=alone) == {
+            "diffusers",
+            "its authors",
+        }
+    assert whose("HunyuanDiT", ["blocks_3_attn1_to_q_bias"]) == {"diffusers"}
+    assert whose("HunyuanDiT", ["blocks_3_attn1_to_q"], alone=True) == set()  # Wan has these, too

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 import adapterops as ao
 from adapterops.cli.main import run
 from adapterops.errors import AdapterOpsError, UnsupportedError
-from adapterops.formats.diffusion.folder import Diffusion
 from adapterops.formats.diffusion.spellings import OF_IMAGES
+from adapterops.formats.registry import FORMATS
 from adapterops.storage.place import Place
 
 KOHYA, DOTTED = "lora_unet_blocks_0_attn_q", "diffusion_model.blocks.0.attn.q"
@@ -194,6 +194,6 @@ def test_a_folder_is_claimed_by_the_name_of_its_file(tmp_path: Path, name: str) 
         save_file(tensors, tmp_path / folder / file)
     (tmp_path / "b" / "adapter_config.json").write_text("{}")
     claimed = [
-        [form for form in OF_IMAGES if Diffusion(form).claims(Place(tmp_path / folder))] for folder in ("a", "b", "c")
+        [form for form in OF_IMAGES if FORMATS[form].claims(Place(tmp_path / folder))] for folder in ("a", "b", "c")
     ]
     assert claimed == [["comfy"], [], []]

@@ -170,3 +170,44 @@ def test_a_unet_both_ways(tmp_path: Path, authors: str, other: str) -> None:
         folder.mkdir()
         found = changed(folder, {base: 12}, {f"lora_unet_{adapter}": 12}, "")
         torch.testing.assert_close(found[weight(base)], delta(0, 12))
+
+
+HUNYUAN = {
+    "authors": ("blocks.0.attn1.Wqkv", "mlp_t5.0"),
+    "diffusers": ("blocks.0.attn1.to_out.0", "time_extra_emb.extra_embedder.linear_1"),
+}
+NORMS = ("blocks.0.norm2", "blocks.0.norm3")
+
+
+@pytest.mark.parametrize("spelled", ["{}", "diffusion_model.{}", "lora_unet_{}"])
+@pytest.mark.parametrize("mine", ["authors", "diffusers", ""])
+@pytest.mark.parametrize("its", HUNYUAN)
+def test_norms_that_two_namings_exchange(tmp_path: Path, its: str, mine: str, spelled: str) -> None:
+    """HunyuanDiT's norm2 is diffusers' norm3: a difference of one is that of the base's where both are in the same names, and
+    is refused where they are not, or where nothing in the adapter shows it."""
+    (tmp_path / "base").mkdir()
+    tensors = {f"{name}.weight": torch.zeros(WIDTH, WIDTH) for name in HUNYUAN[its]}
+    tensors |= {f"{name}.{end}": torch.zeros(WIDTH) for name in NORMS for end in ("weight", "bias")}
+    save_file(tensors, tmp_path / "base/model.safetensors")
+    stored = {f"{name}.{end}": torch.rand(WIDTH) for name in NORMS for end in ("w_norm", "b_norm")}
+    if mine:
+        stored |= {f"{HUNYUAN[mine][0]}.{role}.weight": each for role, each in factors(0, WIDTH).items()}
+    key = spelled.startswith("lora_unet")
+    named_so = {
+        spelled.format(module.replace(".", "_") if key else module) + f".{end}": each
+        for name, each in stored.items()
+        for module, end in [name.split(".lora_") if ".lora_" in name else name.rsplit(".", 1)]
+        for end in [f"lora_{end}" if ".lora_" in name else end]
+    }
+    save_file(named_so, tmp_path / "a.safetensors")
+    opened = ao.open_checkpoint(tmp_path / "base"), ao.open_adapter(tmp_path / "a.safetensors")
+    if mine != its:
+        with pytest.raises(IncompatibleError, match="in the names of HunyuanDiT by its authors"):
+            ao.fuse(*opened)
+        return
+    ao.save_checkpoint(ao.fuse(*opened), tmp_path / "out")
+    assert verify(ao.open_checkpoint(tmp_path / "out"), *opened).problems == []
+    found = load_file(tmp_path / "out/model.safetensors")
+    for name in NORMS:
+        assert torch.equal(found[f"{name}.weight"], stored[f"{name}.w_norm"])
+        assert torch.equal(found[f"{name}.bias"], stored[f"{name}.b_norm"])
