@@ -60,6 +60,7 @@ _HOMES = {
     "run_recipe": "recipes.running",
     "save_adapter": "adapters.saving",
     "save_checkpoint": "checkpoints.saving",
+    "drop": "operations.selection",
     "scale": "operations.selection",
     "select": "operations.selection",
     "spectra": "operations.comparing.analysis",
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
     from adapterops.operations.quantization import quantize as quantize
     from adapterops.operations.quantization import rounding as rounding
     from adapterops.operations.quantization import viewed as viewed
+    from adapterops.operations.selection import drop as drop
     from adapterops.operations.selection import scale as scale
     from adapterops.operations.selection import select as select
     from adapterops.operations.serving import check as check

@@ -137,6 +137,9 @@ def core(bench: Bench) -> None:
     raw = {"peer_seconds": {str(list(shape)): each for shape, each in seconds.items()}}
     what = "eight adapters r 16, 8B: one dense SVD of each ΔW (3 of 1792) / the slowest method"
     bench.note(what, len(several) * peer / slowest, "x", 500, True, **raw)
+    (alone,) = bench.runs([sys.executable, HERE / "own_ties.py", *several[:2]])
+    what = "TIES of two, 8B, the entries of a layer, trim included: a core's millions of entries a second"
+    bench.note(what, 1 / middle(alone, "inner"), "M/s", 40, True, ours=alone)
     for adapter in several:
         shutil.rmtree(adapter)
 

@@ -32,7 +32,7 @@ def command(
     expression: str, inputs: tuple[str, ...], allow_base_mismatch: bool, cut: Output, out: Path, making: Making
 ) -> None:
     """An expression of adapters: names, numbers, + - * / and parentheses, every method of `adapterops methods`,
-    truncate, select by pattern, and scale with a factor for each pattern; what none matches stays as it is.
+    truncate, select and drop by pattern, and scale with a factor for each pattern; what none matches stays as it is.
 
     \b
     adapterops calc "0.7*a - 0.3*b" a=runs/a b=runs/b -o out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import click
 
@@ -24,6 +25,9 @@ from adapterops.provenance.history import Step
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.place import Place
 
+Against: TypeAlias = dict[str, dict[int, float]]
+"""Of each module that a merge opposes adapters in, what it has of these, by their places."""
+
 
 @click.command("compare", cls=Sectioned)
 @click.argument("sources", nargs=-1, required=True, type=values.SOURCE)
@@ -37,8 +41,21 @@ from adapterops.storage.place import Place
     metavar="FILE",
     help="Write the merge as a recipe to edit, with the factor of every module; adapterops run makes it.",
 )
+@click.option(
+    "--drop-opposed",
+    is_flag=True,
+    help="Leave modules out of the plan in which the merge is against an adapter: ⟨M, ΔWᵢ⟩ < 0. Updates alone are looked at, "
+    "and no task.",
+)
 @looking
-def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: Path | None, looking: Looking) -> None:
+def command(
+    sources: tuple[Place, ...],
+    base: Place | None,
+    advise: bool,
+    plan: Path | None,
+    drop_opposed: bool,
+    looking: Looking,
+) -> None:
     """How adapters relate: cosine, sign conflict, overlap of their subspaces, shared initialisation; and what it means.
 
     Overlaps are ‖Q1ᵀQ2‖² / min(r1, r2) of the columns and rows of ΔW. The sign conflict is that of sampled rows, ± its
@@ -48,12 +65,15 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
     adapterops compare a b c
     adapterops compare a b --json
     adapterops compare a b c --advise --plan plan.yaml
+    adapterops compare a b c --plan plan.yaml --drop-opposed
     """
     if len(sources) < 2:
         raise OptionError(
             "there is one adapter, and nothing to compare it with",
             hint="name another, or use adapterops report for one",
         )
+    if drop_opposed and plan is None:
+        raise OptionError("--drop-opposed leaves modules out of a plan, and none is asked for", hint="add --plan FILE")
     if plan is not None:
         check_documents({plan: b""}, [source.path for source in sources], None, "--plan")
     if base is None:
@@ -66,7 +86,7 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
     from adapterops.operations.comparing.outlook import outlooks
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
-    from adapterops.reports.outlook import outlook_numbers, outlook_rows, outlook_sentences
+    from adapterops.reports.outlook import opposed_sentences, outlook_numbers, outlook_rows, outlook_sentences
     from adapterops.reports.rows import module_rows, pair_rows, summary_rows
     from adapterops.reports.summary import summary
 
@@ -74,16 +94,20 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
     short = summary(found, findings)
     merges = outlooks(found) if advise or plan else []
 
-    def write() -> dict[str, str]:
+    def write() -> Against:
         if plan is None:
             return {}
         with output.progress("planning") as progress:
-            _write_plan(plan, sources, adapters, base, looking.alpha, looking.how(progress))
-        return {"plan": str(plan)}
+            return _write_plan(plan, sources, adapters, base, looking.alpha, drop_opposed, looking.how(progress))
+
+    def planned(against: Against) -> dict[str, Any]:
+        opposing = {module: [kept.get(place) for place in range(len(adapters))] for module, kept in against.items()}
+        dropped = list(against) if drop_opposed else []
+        return {} if plan is None else {"plan": str(plan), "opposed": opposing, "dropped": dropped}
 
     if looking.as_json:
         advice = {"outlook": outlook_numbers(found, merges)} if merges else {}
-        output.print_json("comparison", {**numbers(found, short, findings), **advice, **write()})
+        output.print_json("comparison", {**numbers(found, short, findings), **advice, **planned(write())})
         return
     output.print_table(*summary_rows(found))
     output.line()
@@ -100,7 +124,10 @@ def command(sources: tuple[Place, ...], base: Place | None, advise: bool, plan: 
         output.line()
     output.print_findings(findings)
     output.print_command(short)
-    if write():
+    against = write()
+    if plan is not None:
+        for sentence in opposed_sentences(against, [each.name for each in found.profiles], drop_opposed):
+            output.line(sentence)
         output.line(f"wrote {plan}; edit it, and make it: adapterops run {plan} -o merged")
 
 
@@ -110,14 +137,19 @@ def _write_plan(
     adapters: Sequence[Adapter],
     base: Place | None,
     alpha: float | None,
+    drop_opposed: bool,
     how: Execution,
-) -> None:
-    """The merge as a recipe, with paths as they are from its folder."""
+) -> Against:
+    """The merge as a recipe, with paths as they are from its folder; and for each module that is against adapters what it
+    has of these, by their places.
+    """
     from adapterops.engine.local import run
     from adapterops.expressions.expression import parse
     from adapterops.methods.settings import usual
     from adapterops.operations.algebra import merge
+    from adapterops.operations.comparing.opposed import opposed
     from adapterops.recipes.plan import plan as recipe
+    from adapterops.reports.outlook import reason
     from adapterops.requests.places import Opened, seen_from
     from adapterops.requests.request import Model, Output, Request
 
@@ -125,8 +157,22 @@ def _write_plan(
     there = Model(str(base)) if base else None
     request = Request(inputs, parse(" + ".join(inputs), inputs), base=there, output=Output(adapter=base is not None))
     seen = seen_from(plan.parent, request, Path(), Opened(dict(zip(inputs, adapters, strict=True)), {}))
-    merged = merge(adapters, scale=AUTO, allow_base_mismatch=True).history
-    assert isinstance(merged, Step)
-    assert merged.multipliers
-    method, factors = usual(len(adapters), False), merged.multipliers.all(partial(run, how=how))
-    write_documents({plan: recipe(seen, method, factors).encode()})
+    merged = merge(adapters, scale=AUTO, allow_base_mismatch=True)
+
+    def against(module: str) -> dict[int, float]:
+        return opposed(merged.updates[module], adapters, module)
+
+    each = dict(zip(merged.layout, run(against, merged.layout, how=how), strict=True))
+    opposing = {module: kept for module, kept in each.items() if kept}
+    step = merged.history
+    assert isinstance(step, Step)
+    assert step.multipliers
+    method, factors = usual(len(adapters), False), step.multipliers.all(partial(run, how=how))
+    reasons = {module: reason(kept, list(inputs)) for module, kept in opposing.items()} if drop_opposed else {}
+    if reasons and len(reasons) == len(factors):
+        raise OptionError(
+            "every module of the merge is against an adapter, and --drop-opposed would leave none",
+            hint="leave --drop-opposed out, or merge adapters that do not oppose each other",
+        )
+    write_documents({plan: recipe(seen, method, factors, reasons).encode()})
+    return opposing

@@ -63,6 +63,8 @@ def compute(
             return truncate(of[0], **node.parameters)
         if node.function == "select":
             return selection.select(of[0], *node.parameters["patterns"])
+        if node.function == "drop":
+            return selection.drop(of[0], node.parameters["reasons"])
         if node.function == "scale":
             return selection.scale(of[0], node.parameters["by"])
         return algebra.merge(of, node.function, allow_base_mismatch=allow_base_mismatch, **node.parameters)

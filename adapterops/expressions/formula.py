@@ -47,7 +47,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Call:
-    """A function of adapters, with all its parameters; those of `select` and `scale` have no names in the text.
+    """A function of adapters, with all its parameters; those of `select`, `drop` and `scale` have no names in the text.
     `index` is None where nobody wrote a text.
     """
 
@@ -60,6 +60,8 @@ class Call:
         named = {name: value for name, value in self.parameters.items() if value is not None}
         if self.function == "select":
             given = [_literal(pattern) for pattern in named["patterns"]]
+        elif self.function == "drop":
+            given = [_literal(named["reasons"])]
         elif self.function == "scale":
             given = [_literal(named["by"])]
         else:

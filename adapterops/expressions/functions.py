@@ -1,4 +1,4 @@
-"""What the functions of an expression take: every registered method, `truncate`, `select`, `scale`."""
+"""What the functions of an expression take: every registered method, `truncate`, `select`, `drop`, `scale`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from adapterops.operations.truncation import check_cut
 EXAMPLES = {
     "truncate": "truncate(a, rank=8)",
     "select": 'select(a, "*.mlp.*")',
+    "drop": 'drop(a, {"layers.0-11": "why"})',
     "scale": 'scale(a, {"layers.0-11": 0.3})',
 }
 
@@ -69,7 +70,7 @@ def call(function: str, arguments: Sequence[Argument], index: int) -> Node:
     if function not in known():
         hint = A_METHOD if function in MERGES else nearest(function, known())
         raise ExpressionError(index, f"there is no function {function!r}", hint)
-    meaning = {"truncate": _truncate, "select": _select, "scale": _scale}.get(function, _method)
+    meaning = {"truncate": _truncate, "select": _select, "drop": _drop, "scale": _scale}.get(function, _method)
     try:
         return meaning(_Call(function, list(arguments), index))
     except OptionError as error:
@@ -190,6 +191,19 @@ def _select(call: _Call) -> Node:
     if not patterns:
         call.wrong("select needs a pattern")
     return Call("select", adapters, {"patterns": [argument.value for argument in patterns]}, call.index)
+
+
+def _drop(call: _Call) -> Node:
+    call.values({})
+    (of,) = call.adapters(1)
+    given = [argument.value for argument in call.unnamed[1:]]
+    if (
+        len(given) != 1
+        or not isinstance(given[0], dict)
+        or not all(isinstance(each, str) for each in given[0].values())
+    ):
+        call.wrong("drop needs an adapter, and a reason for each pattern")
+    return Call("drop", (of,), {"reasons": given[0]}, call.index)
 
 
 def _scale(call: _Call) -> Node:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from adapterops.linalg.factor import balanced
-from adapterops.linalg.qr import check_core, orthonormal
+from adapterops.linalg.qr import check_core, halves, orthonormal
 from adapterops.linalg.singular import svd
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
@@ -44,8 +44,8 @@ class JointCore:
         Cost: O((out + in) R² + R³) time, O((out + in) R) memory, in float64.
         """
         canonical = [balanced(update) for update in updates]
-        left, outputs, Rb = _principal(np.concatenate([update.B for update in canonical], axis=1))
-        right, inputs, Ra = _principal(np.concatenate([update.A for update in canonical]).T)
+        left, outputs, Rb = principal(np.concatenate([update.B for update in canonical], axis=1))
+        right, inputs, Ra = principal(np.concatenate([update.A for update in canonical]).T)
         ends = np.cumsum([0, *(update.rank for update in canonical)])
         blocks = [slice(begin, end) for begin, end in pairwise(ends)]
         matrices = [without_noise(check_core(Rb[:, block] @ Ra[:, block].T)) for block in blocks]
@@ -70,16 +70,17 @@ class JointCore:
         return LowRank(self.left @ matrix, self.right.T)
 
 
-def _principal(matrix: Array) -> tuple[Array, Array, Array]:
+def principal(matrix: Array) -> tuple[Array, Array, Array]:
     """The left singular vectors of a matrix that are no rounding, their singular values, and the matrix in them."""
-    Q, R = orthonormal(matrix)
+    near, last, R = halves(matrix)
     u, s, vt = svd(check_core(R))
     kept = _real(s, max(matrix.shape))
-    return Q @ u[:, :kept], s[:kept], s[:kept, None] * vt[:kept]
+    small = u[:, :kept] if last is None else last @ u[:, :kept]
+    return near @ small, s[:kept], s[:kept, None] * vt[:kept]
 
 
 def _extended(basis: Array, values: Array, columns: Array) -> tuple[Array, Array, Array, Array]:
-    """As `_principal` of a matrix with more columns, of which the others have this basis and these singular values: the new
+    """As `principal` of a matrix with more columns, of which the others have this basis and these singular values: the new
     basis and its singular values, the old basis in it, and the new columns in it.
     """
     inside = basis.T @ columns

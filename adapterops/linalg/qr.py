@@ -35,14 +35,22 @@ def triangle(matrix: Array) -> Array:
 
 def orthonormal(matrix: Array) -> tuple[Array, Array]:
     """Q and R of a tall matrix, in float64, to rounding: as `triangle`, always twice or Householder's."""
+    near, last, R = halves(matrix)
+    return (near if last is None else near @ last), R
+
+
+def halves(matrix: Array) -> tuple[Array, Array | None, Array]:
+    """Q of `orthonormal` as the product of a tall matrix and a small one, None for 1, and R: who multiplies Q with another
+    small matrix has one product as large as the matrix less.
+    """
     with np.errstate(all="ignore"):
         first = _cholesky(matrix)
         near = None if first is None else matrix @ first[1]
         second = None if near is None else _cholesky(near)
     if first is None or near is None or second is None:
         Q, R = np.linalg.qr(matrix)
-        return Q, R
-    return near @ second[1], second[0] @ first[0]
+        return Q, None, R
+    return near, second[1], second[0] @ first[0]
 
 
 def _cholesky(matrix: Array) -> tuple[Array, Array, float] | None:

@@ -24,6 +24,12 @@ LARGE = 1 << 25
 """Numbers of which a bracket is not collected, but counted."""
 BINS = 1 << 20
 
+FAR = 400
+"""The exponent of a number that is none next to 1: no product of two in float32 is as small."""
+
+ELSEWHERE, SQUARED = (600, 950, -600), 1e-200
+"""Powers of two that numbers are multiplied by whose squares float64 does not hold, or holds as less than this."""
+
 Numbers = NDArray[np.floating]
 
 
@@ -126,7 +132,16 @@ def tile_height(shape: tuple[int, int]) -> int:
 
 
 def inner_products(updates: Sequence[Linear]) -> Array:
-    """⟨ΔWᵢ, ΔWⱼ⟩ in float64, tile by tile."""
+    """⟨ΔWᵢ, ΔWⱼ⟩ in float64, tile by tile; times one power of two where they are too small or too large for that."""
+    for exponent in (0, *ELSEWHERE):
+        found = _products(updates, exponent)
+        if found.diagonal().max() > SQUARED and np.isfinite(found).all():
+            break
+    return found
+
+
+def _products(updates: Sequence[Linear], exponent: int) -> Array:
+    """⟨cΔWᵢ, cΔWⱼ⟩, c = 2^exponent."""
     (height, width), step = updates[0].shape, tile_height(updates[0].shape)
     found, memory = np.zeros((len(updates), len(updates))), np.empty((len(updates), min(step, height), width))
     for first in range(0, height, step):
@@ -134,9 +149,27 @@ def inner_products(updates: Sequence[Linear]) -> Array:
         tiles = memory[:, : part[0].stop - first]
         for update, tile in zip(updates, tiles, strict=True):
             np.copyto(tile, update.rows(part, tile))
-        flat = tiles.reshape(len(updates), -1)
-        found += flat @ flat.T
+        flat = (np.ldexp(tiles, exponent, out=tiles) if exponent else tiles).reshape(len(updates), -1)
+        with np.errstate(over="ignore", under="ignore"):
+            found += flat @ flat.T
     return found
+
+
+def ordinary(matrices: Sequence[Array]) -> tuple[Sequence[Array], int]:
+    """Matrices whose squares and fourth powers float64 holds, and the power of two that they are to be multiplied by: 0
+    as a rule. What is less than 2^-FAR of the largest is zero next to it.
+    """
+    peaks = [float(np.abs(each).max(initial=0.0)) for each in matrices]
+    exponent = math.frexp(max(peaks))[1] if math.isfinite(max(peaks)) else 0
+    if abs(exponent) > FAR // 4:
+        matrices = [np.ldexp(each, -exponent) for each in matrices]
+        peaks = [math.ldexp(peak, -exponent) for peak in peaks]
+    else:
+        exponent = 0
+    least = math.ldexp(max(peaks), -FAR)
+    return [
+        each if peak >= least else np.zeros_like(each) for each, peak in zip(matrices, peaks, strict=True)
+    ], exponent
 
 
 def near(updates: Sequence[Linear], weights: Sequence[float]) -> LowRank | None:

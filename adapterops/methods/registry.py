@@ -156,7 +156,7 @@ class Method:
 RESERVED = {"method", "weights", "scale", "space", "full", *(each.name for each in fields(Method))}
 """What `merge` takes for every method, and `method` declares of each: no parameters of one."""
 
-FUNCTIONS = {"truncate", "select", "scale"}
+FUNCTIONS = {"truncate", "select", "drop", "scale"}
 """What expressions have besides methods: no names of methods."""
 
 ANYWHERE = ("delta", "core", "knots", "factors")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from math import isfinite, sqrt
+from math import hypot, inf, isfinite, sqrt
 from statistics import median
 from typing import TypeAlias
 
@@ -66,39 +66,44 @@ def matching(
     """
     norm, bound = result.norm(), borne * result.shape[0] ** 0.5
     if order == 4 and norm:
-        bound *= norm / _fourth(result)
-    mean = (total(inputs) if summed is None else summed).norm() / len(inputs) if norm > bound else 0.0
-    if order == 4:
-        return min(norm, max(bound, mean)) / norm if norm else 1.0
-    return automatic(norm, [each.norm() for each in inputs], mean, bound)
+        bound /= _fourth(result, norm)
+    whole = (total(inputs) if summed is None else summed).norm() if norm > bound else 0.0
+    if order == 4 and norm <= bound:
+        return 1.0
+    return automatic(norm, [each.norm() for each in inputs], whole, bound, GROWN if order == 2 else inf)
 
 
-def _fourth(update: Linear) -> float:
-    """(Σ σ⁴)^(1/4) of the singular values: with M = B A, Σ σ⁴ = tr((Bᵀ B A Aᵀ)²)."""
+def _fourth(update: Linear, norm: float) -> float:
+    """(Σ σ⁴)^(1/4) / norm of the singular values: with M = B A, Σ σ⁴ = tr((Bᵀ B A Aᵀ)²)."""
     factors = update.lowrank()
     if factors is None:
-        dense = update.dense().astype(float)
+        dense = update.dense().astype(float) / norm
         gram = dense.T @ dense
     else:
-        B, A = factors.scale * factors.B.astype(float), factors.A.astype(float)
+        B, A = factors.scale / norm * factors.B.astype(float), factors.A.astype(float)
         gram = (B.T @ B) @ (A @ A.T)
     fourth: float = (gram * gram.T).sum()
     return sqrt(sqrt(fourth))
 
 
-def automatic(norm: float, inputs: Sequence[float], mean: float, borne: float) -> float:
-    """What a module of a norm is multiplied by: 1, or what makes it √2 sqrt(mean ‖ΔWᵢ‖²), or `borne`, whichever is least; for
-    `borne` no less than what makes it the norm of the mean.
+def automatic(norm: float, inputs: Sequence[float], summed: float, borne: float, grown: float = GROWN) -> float:
+    """What a module of a norm is multiplied by: 1, or what makes it `grown` sqrt(mean ‖ΔWᵢ‖²), or `borne`, whichever is least;
+    for `borne` no less than what makes it the norm of the mean. Means are those of the inputs that are not zero.
 
-    >>> automatic(2.0, [1.0, 1.0, 1.0, 1.0], 0.5, 10.0), automatic(2.0, [1.0, 1.0, 1.0, 1.0], 0.5, 0.8)
+    Args:
+        inputs: ‖ΔWᵢ‖.
+        summed: ‖Σ ΔWᵢ‖.
+
+    >>> automatic(2.0, [1.0, 1.0, 1.0, 1.0], 2.0, 10.0), automatic(2.0, [1.0, 1.0, 1.0, 1.0, 0.0], 2.0, 0.8)
     (0.7071067811865476, 0.4)
-    >>> automatic(4.0, [1.0, 1.0, 1.0, 1.0], 1.0, 0.8), automatic(0.0, [1.0, 1.0], 0.0, 0.8)
+    >>> automatic(4.0, [1.0, 1.0, 1.0, 1.0], 4.0, 0.8), automatic(0.0, [1.0, 1.0], 0.0, 0.8)
     (0.25, 1.0)
     """
-    if not norm:
+    there = [each for each in inputs if each]
+    if not norm or not there:
         return 1.0
-    usual = sqrt(sum(each**2 for each in inputs) / len(inputs))
-    return min(norm, GROWN * usual, max(borne, mean)) / norm
+    usual = hypot(*there) / sqrt(len(there))
+    return min(norm, grown * usual, max(borne, summed / len(there))) / norm
 
 
 def others(scale: Scale, count: int) -> dict[str, float | None]:

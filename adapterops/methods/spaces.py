@@ -87,17 +87,26 @@ def _core(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Blo
 
 
 def _knots(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
-    """With U S [V₁ …]ᵀ the SVD of [ΔW₁ …]: S Vᵢᵀ = Uᵀ ΔWᵢ for each update, and U back."""
-    from adapterops.linalg.core import without_noise
-    from adapterops.linalg.singular import svd
+    """With U S [V₁ …]ᵀ the SVD of [ΔW₁ …]: S Vᵢᵀ = Uᵀ ΔWᵢ for each update, and U back.
+
+    In canonical form Bᵢ = Pᵢ √Σᵢ and Aᵢ = √Σᵢ Qᵢᵀ, so that U and S are those of [P₁ Σ₁ …], and S Vᵢᵀ = (Uᵀ Pᵢ Σᵢ) Qᵢᵀ has the
+    rank of the update.
+    """
+    from adapterops.linalg.core import principal, without_noise
+    from adapterops.linalg.factor import balanced
     from adapterops.updates.lowrank import LowRank
 
-    joint = _joint(updates)
-    u = svd(np.concatenate(joint.matrices, axis=1))[0]
+    canonical = [balanced(update) for update in factored(updates)]
+    roots = [np.linalg.norm(update.A, axis=1) for update in canonical]
+    columns = [update.B * root for update, root in zip(canonical, roots, strict=True)]
+    U, _, inside = principal(np.concatenate(columns, axis=1))
+    parts = np.split(inside, np.cumsum([len(root) for root in roots])[:-1], axis=1)
     dtype = np.result_type(np.float32, *(update.dtype for update in updates))  # of entries in any space
-    right = joint.right.T.astype(dtype)
-    aligned = [LowRank(without_noise(u.T @ matrix).astype(dtype), right) for matrix in joint.matrices]
-    return [Block(aligned, weights)], lambda results: LowRank(joint.left @ u, results[0].dense())
+    aligned = [
+        LowRank(without_noise(part).astype(dtype), (update.A / np.where(root > 0, root, 1.0)[:, None]).astype(dtype))
+        for part, update, root in zip(parts, canonical, roots, strict=True)
+    ]
+    return [Block(aligned, weights)], lambda results: LowRank(U, results[0].dense())
 
 
 def _joint(updates: Sequence[Linear]) -> JointCore:

@@ -28,7 +28,8 @@ CONVENTION = Parameter(
 )
 DISJOINT = Parameter("The mean, or the sum, of the entries that agree with the elected sign.", choices=("mean", "sum"))
 RIDGE = Parameter(
-    "How much the simple answer counts (the sum in wudi, the mean in ace), relative to the strongest direction of the inputs.",
+    "How much the plain sum or mean counts, whichever is the method's answer where no input decides, relative to the strongest "
+    "direction of the inputs.",
     low=1e-6,
 )
 SEED = Parameter("Seed of the random masks.", low=0, high=2**63 - 1, whole=True)

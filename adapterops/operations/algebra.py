@@ -220,7 +220,7 @@ class _Merging:
     def _block(self, method: Method, module: str, present: Sequence[int], block: Block) -> Linear:
         import numpy as np
 
-        from adapterops.methods.entries import inner_products, near, tile_height
+        from adapterops.methods.entries import inner_products, near, ordinary, tile_height
         from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling
 
@@ -238,8 +238,8 @@ class _Merging:
             combined: Linear = sum_of([factor * each for factor, each in zip(factors, whole.updates, strict=True)])
             return combined
         if method.acts == "matrices":
-            matrices = [each.dense().astype(np.float64, copy=False) for each in whole.updates]
-            return Dense(method.kernel(matrices, whole.weights, **self._parameters))
+            matrices, exponent = ordinary([each.dense().astype(np.float64, copy=False) for each in whole.updates])
+            return Dense(np.ldexp(method.kernel(matrices, whole.weights, **self._parameters), exponent))
         entries = self._entries(module, whole)
         tiling = Tiling(tile_height(entries.shape), lambda: method.kernel(entries, whole.weights, **self._parameters))
         return Merged(entries.shape, entries.dtype, tiling, near(block.updates, block.weights))

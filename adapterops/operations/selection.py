@@ -103,6 +103,26 @@ def select(adapter: Adapter, *patterns: str) -> Adapter:
     return replace(selected, full=kept, config=replace(adapter.config, targets=None, target_parameters=None))
 
 
+def drop(adapter: Adapter, reasons: Mapping[str, str]) -> Adapter:
+    """All modules but those whose names a pattern matches, which become zero: the base stays as it is there.
+
+    Args:
+        reasons: pattern, as in `matching`, → why its modules are left out, which the manifest keeps.
+
+    Raises:
+        OptionError: there is no pattern, or one that matches nothing; or no module is left.
+    """
+    if not reasons:
+        raise OptionError("drop needs at least one pattern", hint='such as drop(a, {"layers.0-11": "why"})')
+    out = {module for pattern in reasons for module in matching(pattern, adapter.layout)}
+    layout = {module: each for module, each in adapter.layout.items() if module not in out}
+    if not layout:
+        raise OptionError(f"drop leaves none of {count(len(out), 'module')}", hint="take patterns of fewer modules")
+    step = Step("drop", {"reasons": dict(reasons)}, (adapter.history,))
+    rest = adapter.map(step, layout, lambda _, update: update)
+    return replace(rest, config=replace(adapter.config, targets=None, target_parameters=None))
+
+
 def _owner(tensor: str) -> str:
     return tensor.removesuffix(TOKEN_ROWS) if tensor.endswith(TOKEN_ROWS) else tensor.rpartition(".")[0]
 

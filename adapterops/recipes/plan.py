@@ -9,8 +9,9 @@ from adapterops.recipes.schema import VERSION, blocks
 from adapterops.requests.request import Request
 
 
-def plan(request: Request, method: str, factors: Mapping[str, float]) -> str:
-    """The recipe of the request's inputs, merged by a method, times the factor of each module.
+def plan(request: Request, method: str, factors: Mapping[str, float], reasons: Mapping[str, str] | None = None) -> str:
+    """The recipe of the request's inputs, merged by a method, times the factor of each module, without those that are left
+    out for reasons.
 
     The factors are written with all their digits: followed as it is, the recipe makes the merge they come from.
 
@@ -39,13 +40,15 @@ def plan(request: Request, method: str, factors: Mapping[str, float]) -> str:
     names = ", ".join(request.inputs)
     weights = ", ".join(["1"] * len(request.inputs))
     lines = [f'    "{module}": {float(factor)!r},' for module, factor in factors.items()]
+    left_out = [f'    "{module}": "{reason}",' for module, reason in (reasons or {}).items()]
+    before, after = ("drop(", ["  }), {", *left_out, "  })"]) if left_out else ("", ["  })"])
     return "\n".join(
         [
             "# Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT",
             blocks({"adapterops": VERSION, **head}) + "result: |",
-            f'  scale({method}({names}, weights=[{weights}], scale="sum"), {{',
+            f'  {before}scale({method}({names}, weights=[{weights}], scale="sum"), {{',
             *lines,
-            "  })",
+            *after,
             "",
         ]
     )

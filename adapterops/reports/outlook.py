@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from adapterops.errors import count
 from adapterops.methods.settings import usual
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.outlook import Outlook, condition
@@ -48,6 +49,27 @@ def outlook_sentences(comparison: Comparison, merges: Sequence[Outlook]) -> list
         f"condition number of their cosines: {apart} (1: all are orthogonal)",
         EVEN if _method(comparison) == "even" else f"advice: --scale {chosen.scale}, {reason}",
     ]
+
+
+def reason(kept: Mapping[int, float], names: Sequence[str]) -> str:
+    """What a merge has of the adapters that it is against in a module, by their places.
+
+    >>> reason({1: -0.12, 2: -0.5}, "abc")
+    'the merge has -12% of b and -50% of c'
+    """
+    return f"the merge has {' and '.join(f'{percent(part)} of {names[place]}' for place, part in kept.items())}"
+
+
+def opposed_sentences(opposed: Mapping[str, Mapping[int, float]], names: Sequence[str], dropped: bool) -> list[str]:
+    """Which modules of a plan are against adapters, and what became of them."""
+    each = [f"{module}: {reason(kept, names)}" for module, kept in opposed.items()]
+    if not dropped:
+        more = f", and {count(len(each) - 1, 'other')}" if len(each) > 1 else ""
+        return [f"against an adapter is {each[0]}{more}; --drop-opposed leaves such out of the plan"] if each else []
+    if not each:
+        return ["no module of the merge is against an adapter"]
+    facts = "by the inner products of updates alone; what a module is worth to a task was not measured"
+    return [*(f"left out {line}" for line in each), facts]
 
 
 def _method(comparison: Comparison) -> str:

@@ -8,6 +8,7 @@ lost nothing, at 82 % of its energy where rank 7 keeps 99 %; two that began with
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import threading
@@ -19,7 +20,7 @@ import pytest
 from known_spectra import SLOW, adapter, rules
 from tiny_models import write_base, write_tuned
 
-from adapterops import open_adapter, save_adapter
+from adapterops import open_adapter, save_adapter, scale, select
 from adapterops.cli.main import run
 from adapterops.operations import algebra
 
@@ -135,6 +136,63 @@ def test_a_plan_is_edited(tmp_path: Path) -> None:
     expected = 0.5 * open_adapter(sources[0]).updates[module].dense()
     found = open_adapter(tmp_path / "planned").updates[module].dense()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def opposing(folder: Path) -> list[str]:
+    """Three adapters of which the last is against the first in one module."""
+    first, second, third = FOUR[:3]
+    module = next(iter(first.layout))
+    third = third + scale(select(first, module), -2.0)
+    for name, each in zip("abc", (first, second, third), strict=True):
+        save_adapter(each, folder / name)
+    return [str(folder / name) for name in "abc"]
+
+
+def test_modules_in_which_the_merge_is_against_an_adapter_are_left_out_when_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources, module = opposing(tmp_path), next(iter(FOUR[0].layout))
+    plans = [str(tmp_path / f"{name}.yaml") for name in ("all", "some", "json")]
+    assert run(["compare", *sources, "--plan", plans[0]]) == 0
+    assert f"against an adapter is {module}: the merge has -" in capsys.readouterr().out
+    assert run(["compare", *sources, "--plan", plans[1], "--drop-opposed"]) == 0
+    shown = capsys.readouterr().out
+    assert f"left out {module}: the merge has -" in shown
+    assert "not measured" in shown
+    made = [tmp_path / "all-made", tmp_path / "some-made"]
+    for plan, out in zip(plans, made, strict=False):
+        assert run(["run", plan, "-o", str(out)]) == 0
+    every, some = map(open_adapter, made)
+    assert set(every.layout) - set(some.layout) == {module}
+    for each in some.layout:
+        np.testing.assert_array_equal(some.updates[each].dense(), every.updates[each].dense())
+    assert "the merge has -" in (made[1] / "adapterops.json").read_text()
+    capsys.readouterr()
+    assert run(["compare", *sources, "--plan", plans[2], "--drop-opposed", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["dropped"] == [module]
+    kept, *others = told["opposed"][module]
+    assert kept < 0
+    assert others == [None, None]
+
+
+def test_nothing_is_left_out_of_no_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = saved(tmp_path)
+    assert run(["compare", *sources, "--drop-opposed"]) == 2
+    assert "--plan FILE" in capsys.readouterr().err
+    assert run(["compare", *sources, "--plan", str(tmp_path / "plan.yaml"), "--drop-opposed"]) == 0
+    assert "no module of the merge is against an adapter" in capsys.readouterr().out
+    assert "drop(" not in (tmp_path / "plan.yaml").read_text()
+
+
+def test_a_plan_of_no_module_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = FOUR[0]
+    for name, each in zip("ab", (first, -2.0 * first), strict=True):
+        save_adapter(each, tmp_path / name)
+    plan = tmp_path / "plan.yaml"
+    assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--plan", str(plan), "--drop-opposed"]) == 2
+    assert "every module of the merge is against an adapter" in capsys.readouterr().err
+    assert not plan.exists()
 
 
 def test_a_plan_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,8 +46,9 @@ def knots_ties(
 
     With U S [V₁ᵀ V₂ᵀ …] the SVD of [ΔW₁ ΔW₂ …]: U · TIES(S V₁ᵀ, S V₂ᵀ, …).
 
-    Cost: one singular value decomposition of an R x n R matrix for n updates, R = Σ rᵢ, and TIES on matrices of R x in.
-    Differs: the SVD is that of the joint core. The paper keeps singular values above 1e-5 whatever the size of the updates;
+    Cost: the QR of the stacked B's, O(out R²), and one singular value decomposition of an R x R matrix, R = Σ rᵢ; TIES on
+        matrices of R x in.
+    Differs: the SVD is that of the factors. The paper keeps singular values above 1e-5 whatever the size of the updates;
         here what is no rounding.
     """
     return ties(deltas, weights, density=density, majority=majority)

@@ -19,9 +19,6 @@ BETA = Parameter(
     "How much the norm of an update counts for the bases: 0 all count the same, 1 as they are.", low=0, high=1
 )
 TURNS, CONVERGED = 200, 1e-6
-EXACT = 6
-"""Turns that take all singular vectors anew: which of several maxima is found is decided in the first few."""
-
 ROUNDING = 1e-6
 """What a singular value is above, relative to the largest, if it is none of rounding to float32."""
 
@@ -56,10 +53,11 @@ def ctm(
     largest of the inputs' ranks, and never above that of all side by side: more directions would hold nothing. TIES keeps
     at least one entry: at rank 1 there is one.
 
-    Cost: n + 2 singular value decompositions and some ten eigendecompositions of R x R matrices, and some tens of products
-        of such with U and V.
-    Differs: the paper takes all singular vectors anew in every turn, here the first six do, and later ones are one step of
-        orthogonal iteration each. Both end where a turn raises what is held by at most 1e-6 of itself, here or after 200.
+    Cost: n + 6 eigendecompositions and two singular value decompositions of R x R matrices, and some tens of products of
+        such with U and V.
+    Differs: the paper takes all singular vectors anew in every turn; here the first turn does, and later ones are one step of
+        orthogonal iteration each, from where the last two turns point. Both end where a turn raises what is held by at most
+        1e-6 of itself, here or after 200.
     """
     from adapterops.linalg.core import without_noise
     from adapterops.methods.entries import Entries
@@ -71,7 +69,7 @@ def ctm(
     norms = [float(np.linalg.norm(each)) for each, _ in updates]
     mean = sum(norms) / len(norms)
     evened = [(beta + (1 - beta) * mean / norm) * each for (each, _), norm in zip(updates, norms, strict=True)]
-    rank = dimensions or max(int(np.linalg.matrix_rank(each, rtol=ROUNDING)) for each, _ in updates)
+    rank = dimensions or max(_count(np.linalg.eigvalsh(each @ each.T)) for each, _ in updates)
     U, V = _shared(evened, rank)
     small = Entries([Dense(without_noise(U.T @ each @ V)) for each, _ in updates])
     density = max(density, 1 / small.size)
@@ -81,26 +79,36 @@ def ctm(
     return back
 
 
+def _count(energies: Array) -> int:
+    """How many squares of singular values are above rounding."""
+    return int(np.count_nonzero(energies > ROUNDING**2 * energies.max()))
+
+
 def _shared(matrices: Sequence[Array], rank: int) -> tuple[Array, Array]:
     """Orthonormal U and V that hold nearly the most of Σ ‖Uᵀ Mᵢ V‖²: of `rank` columns, or of as many as hold anything.
 
     Each in turn becomes the strongest left singular vectors of [M₁ V …], or of [M₁ᵀ U …], and later on takes one step of
-    orthogonal iteration towards them; neither lowers what is held.
+    orthogonal iteration towards them. The steps of V that follow go on in the direction of the last two, the further the more
+    of them there were, and anew after one that holds less (Nesterov's momentum with restarts): a third of the turns.
     """
     from adapterops.linalg.singular import svd
 
     turned = [each.T for each in matrices]
     grams = [sum(each @ each.T for each in side) for side in (matrices, turned)]
-    some = min(rank, *(int(np.linalg.matrix_rank(gram, rtol=ROUNDING**2, hermitian=True)) for gram in grams))
-    V = np.linalg.eigh(grams[1])[1][:, -some:]
-    U, held = _strongest(_across(matrices, V), V)[0], 0.0
-    for turn in range(TURNS):
-        nearer = _strongest if turn < EXACT else _step
-        V, now = nearer(_across(turned, U), V)
-        if now - held <= CONVERGED * now:
+    others, V = np.linalg.eigh(grams[1])
+    some = min(rank, _count(np.linalg.eigvalsh(grams[0])), _count(others))
+    U = _strongest(_across(matrices, V[:, -some:]), some)
+    V = _strongest(_across(turned, U), some)
+    ahead, steps, held = V, 0, 0.0
+    for _ in range(TURNS):
+        U = _step(_across(matrices, ahead), U)
+        across = _across(turned, U)
+        before, V = V, _step(across, V)
+        now = float(np.square(across.T @ V).sum())
+        if held <= now <= held + CONVERGED * now:
             break
-        held = now
-        U = nearer(_across(matrices, V), U)[0]
+        steps = steps + 1 if now > held else 0
+        ahead, held = _orthonormal(V + steps / (steps + 3) * (V - before)) if steps else V, now
     U = svd(_across(matrices, V))[0][:, :some]
     return U, svd(_across(turned, U))[0][:, :some]
 
@@ -110,13 +118,17 @@ def _across(matrices: Sequence[Array], V: Array) -> Array:
     return np.concatenate([each @ V for each in matrices], axis=1)
 
 
-def _strongest(stacked: Array, U: Array) -> tuple[Array, float]:
-    """As many left singular vectors as U has columns, and the energy that they hold."""
-    energies, vectors = np.linalg.eigh(stacked @ stacked.T)
-    return vectors[:, -U.shape[1] :], float(energies[-U.shape[1] :].sum())
+def _strongest(stacked: Array, count: int) -> Array:
+    """The first left singular vectors."""
+    return np.linalg.eigh(stacked @ stacked.T)[1][:, -count:]
 
 
-def _step(stacked: Array, U: Array) -> tuple[Array, float]:
-    """U after one step of orthogonal iteration, and the energy that it holds."""
-    better = np.linalg.qr(stacked @ (stacked.T @ U))[0]
-    return better, float(np.square(stacked.T @ better).sum())
+def _step(stacked: Array, U: Array) -> Array:
+    """U after one step of orthogonal iteration."""
+    return _orthonormal(stacked @ (stacked.T @ U))
+
+
+def _orthonormal(columns: Array) -> Array:
+    """Q of the QR with a positive diagonal, which moves no further than the columns do."""
+    Q, R = np.linalg.qr(columns)
+    return Q * np.where(np.diag(R) < 0, -1.0, 1.0)

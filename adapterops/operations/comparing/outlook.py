@@ -89,7 +89,7 @@ def _outlook(comparison: Comparison, grams: Mapping[str, Array], scale: str) -> 
             norms = [math.sqrt(found[index, index]) for index in present]
             rows = comparison.sum_layout[module].shape[0]
             norm = math.sqrt(max(0.0, found.sum()))
-            factor = automatic(norm, norms, norm / len(present), BORNE * rows**0.5)
+            factor = automatic(norm, norms, norm, BORNE * rows**0.5)
         factors[module] = factor
     products = sum((factors[module] * found.sum(axis=1) for module, found in grams.items()), np.zeros(count))
     total = sum(factors[module] ** 2 * max(0.0, float(found.sum())) for module, found in grams.items())

@@ -14,7 +14,7 @@ from adapterops.methods.scaling import Multipliers, check_scale, describe, fixed
 from adapterops.methods.settings import settings
 from adapterops.provenance.history import Step
 from adapterops.updates import lowrank
-from adapterops.updates.lowrank import gram
+from adapterops.updates.lowrank import LowRank, gram
 
 A, B, C = (
     with_inputs(
@@ -165,3 +165,41 @@ def test_what_takes_long_is_not_computed_for_its_multipliers_alone(
 
 def test_a_scale_that_is_a_number_has_no_multipliers() -> None:
     assert multipliers(merge([A, B], scale="mean")).all() == {}
+
+
+@pytest.mark.parametrize("method", ["linear", "even"])
+@pytest.mark.parametrize("size", [0.05, 1.0])
+def test_an_update_that_is_zero_counts_as_one_that_is_not_there(method: str, size: float) -> None:
+    inputs, nothing = [size * each for each in (A, B, C)], 0.0 * A
+    found = merge([*inputs, nothing], method, scale="auto")
+    np.testing.assert_allclose(entries(found), entries(merge(inputs, method, scale="auto")), rtol=1e-9)
+
+
+SMALL = [
+    name for name, method in METHODS.items() if method.acts in ("updates", "products", "matrices") and name != "slerp"
+]
+
+
+@pytest.mark.parametrize("method", SMALL)
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e100])
+def test_squares_that_float64_does_not_hold_change_nothing(method: str, size: float) -> None:
+    """f(c x) = c f(x), also where squares underflow."""
+    updates = [low_rank(seed, 7, 5, 2) for seed in (1, 2, 3)]
+    if method == "model_stock":  # of updates that agree, or little is left
+        updates = [updates[0] + 0.1 * each for each in updates]
+
+    def made(factor: float) -> np.ndarray:
+        inputs = [Adapter.of({"q": LowRank(factor * each.B, each.scale * each.A)}) for each in updates]
+        return entries(merge(inputs, method, scale="sum"))
+
+    np.testing.assert_allclose(made(size) / size, made(1.0), rtol=1e-9, atol=1e-12)
+    assert made(size).any()
+
+
+@pytest.mark.parametrize("method", ["ace", "wudi", "ctm", "even", "svc"])
+def test_what_is_nothing_next_to_the_others_is_zero(method: str) -> None:
+    one, other = low_rank(1, 7, 5, 2), low_rank(2, 7, 5, 2)
+    inputs = [Adapter.of({"q": LowRank(factor * each.B, each.A)}) for factor, each in ((1.0, one), (1e-300, other))]
+    found = entries(merge(inputs, method, scale="sum"))
+    nothing = Adapter.of({"q": 0.0 * other})
+    np.testing.assert_allclose(found, entries(merge([inputs[0], nothing], method, scale="sum")), rtol=1e-9)

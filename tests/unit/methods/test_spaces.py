@@ -27,6 +27,23 @@ def test_a_sum_there_is_the_sum(name: str) -> None:
     np.testing.assert_allclose(back(results).dense(), EXPECTED, atol=1e-6)
 
 
+def test_aligned_updates_are_those_of_the_definition() -> None:
+    """U S [V₁ …]ᵀ the SVD of [ΔW₁ …]: S Vᵢᵀ, up to the sign of each row, at the rank of the update."""
+    deltas = [update.dense() for update in UPDATES]
+    _, S, Vt = np.linalg.svd(np.concatenate(deltas, axis=1), full_matrices=False)
+    (block,), _ = SPACES["knots"].open(UPDATES, WEIGHTS)
+    for aligned, update, part in zip(block.updates, UPDATES, np.split(S[:3, None] * Vt[:3], 2, axis=1), strict=True):
+        np.testing.assert_allclose(np.abs(aligned.dense()), np.abs(part), atol=1e-12)
+        assert aligned.rank == update.rank
+
+
+def test_inputs_that_no_update_reads_have_no_entries_in_aligned_updates() -> None:
+    A, B = np.eye(2, 7), RANDOM.standard_normal((9, 2))
+    (block,), _ = SPACES["knots"].open([LowRank(B, A), LowRank(B, np.roll(A, 3, axis=1))], [1, 1])
+    for aligned, columns in zip(block.updates, ([0, 1], [3, 4]), strict=True):
+        assert np.flatnonzero(aligned.dense().any(axis=0)).tolist() == columns
+
+
 def test_small_matrices_have_the_joint_rank() -> None:
     (block,), _ = SPACES["core"].open(UPDATES, WEIGHTS)
     assert {update.shape for update in block.updates} == {(3, 3)}

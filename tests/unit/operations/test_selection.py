@@ -70,6 +70,15 @@ def test_select_keeps_what_is_named() -> None:
         ao.select(adapter())
 
 
+def test_drop_leaves_out_what_is_named_and_keeps_the_reason() -> None:
+    rest = ao.drop(adapter(), {"*.mlp.*": "too large", "layers.0": "early"})
+    assert list(rest.layout) == [name for name in sorted(MODULES) if "mlp" not in name and ".0." not in name]
+    assert rest.history.parameters == {"reasons": {"*.mlp.*": "too large", "layers.0": "early"}}
+    for reasons, said in (({}, "at least one pattern"), ({"*": "all"}, "leaves none"), ({"x": "no"}, "matches none")):
+        with pytest.raises(OptionError, match=said):
+            ao.drop(adapter(), reasons)
+
+
 def test_the_first_pattern_wins() -> None:
     scaled = ao.scale(adapter(), {"layers.0-5": 0.5, "*.mlp.*": 2, "*": 1})
     for name, update in scaled.updates.items():

@@ -22,6 +22,16 @@ def test_a_plan_is_read_as_the_request_it_is(tmp_path: Path) -> None:
     assert "sum" in text
 
 
+def test_what_is_left_out_has_its_reason(tmp_path: Path) -> None:
+    inputs, reasons = {"a": Input("a"), "b": Input("b")}, {"layers.2.v_proj": "the merge has -12% of b"}
+    text = plan(Request(inputs, parse("a + b", inputs)), "linear", FACTORS, reasons)
+    (tmp_path / "plan.yaml").write_text(text)
+    result = read_recipe(tmp_path / "plan.yaml").request.result
+    assert str(result).startswith("drop(scale(linear(")
+    assert '{"layers.2.v_proj": "the merge has -12% of b"}' in str(result)
+    assert parse(str(result), inputs).tree == result.tree
+
+
 def test_a_base_names_the_modules_and_takes_nothing_in(tmp_path: Path) -> None:
     inputs = {"a": Input("a"), "b": Input("b")}
     request = Request(inputs, parse("a + b", inputs), base=Model("models/base"), output=Output(adapter=True))

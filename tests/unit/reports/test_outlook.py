@@ -6,7 +6,7 @@ from known_spectra import SLOW, adapter
 
 from adapterops.operations.comparing.comparison import compare
 from adapterops.operations.comparing.outlook import outlooks
-from adapterops.reports.outlook import EVEN, outlook_numbers, outlook_rows, outlook_sentences
+from adapterops.reports.outlook import EVEN, opposed_sentences, outlook_numbers, outlook_rows, outlook_sentences
 
 FOUND = compare([adapter(seed, SLOW) for seed in (1, 2, 3)])
 MERGES = outlooks(FOUND)
@@ -43,3 +43,15 @@ def test_json_has_the_factor_of_every_module() -> None:
     found = outlook_numbers(FOUND, MERGES)
     assert [each["scale"] for each in found["merges"]] == ["auto", "sum", "mean"]
     assert found["merges"][0]["factors"].keys() == FOUND.sum_layout.keys()
+
+
+def test_modules_that_are_left_out_have_a_reason_and_what_was_not_measured() -> None:
+    opposed = {"layers.0.q": {1: -0.12}, "layers.1.q": {0: -0.5, 2: -0.2}}
+    text = "\n".join(opposed_sentences(opposed, "abc", True))
+    assert "left out layers.0.q: the merge has -12% of b" in text
+    assert "left out layers.1.q: the merge has -50% of a and -20% of c" in text
+    assert "not measured" in text
+    (kept,) = opposed_sentences(opposed, "abc", False)
+    assert "and 1 other; --drop-opposed" in kept
+    assert opposed_sentences({}, "abc", False) == []
+    assert "no module" in opposed_sentences({}, "abc", True)[0]
