@@ -20,6 +20,7 @@ from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.written import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.stacks import parameter_of
+from adapterops.operations.targets.added_biases import with_biases
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
 from adapterops.operations.targets.parts import placed, rows_of, together
@@ -87,7 +88,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
     adapter = on_base(adapter, base)
-    base = _with_words(adapter, base)
+    base = with_biases(adapter, _with_words(adapter, base))
     names = _Names(base, adapter, stacked)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}

@@ -31,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import gguf_files
+import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import write_base, write_tuned
 
 from adapterops.adapters.opening import open_adapter
@@ -41,6 +42,7 @@ from adapterops.cli.main import run
 from adapterops.formats.models.model_files import holds_model
 from adapterops.provenance.manifest import seal
 from adapterops.provenance.reader import read_manifest
+from adapterops.storage.grams import grams_file
 from adapterops.storage.outputs import MANIFEST
 
 PATIENCE = 30
@@ -122,6 +124,11 @@ ADAPTER_COMMANDS = [
     ["normalize", "x", "-o", "out"],
     ["check", "x"],
     ["check", "x", "--for", "lorax", "--base", "base"],
+    ["report", "x", "a", "-o", "page.html"],
+    ["compress", "x", "a", "-o", "out"],
+    ["card", "x"],
+    ["diagnose", "fused", "--base", "base", "--adapter", "x"],
+    ["unfuse", "fused", "x", "-o", "out"],
 ]
 MODEL_COMMANDS = [
     ["show", "x"],
@@ -131,21 +138,65 @@ MODEL_COMMANDS = [
     ["extract", "x", "--base", "base", "--rank", "1", "-o", "out"],
     ["verify", "x", "--base", "base", "--adapter", "a"],
     ["push", "x", "me/x", "--dry-run"],
+    ["diagnose", "x", "--base", "base", "--adapter", "a"],
+    ["diagnose", "fused", "--base", "x"],
+    ["unfuse", "x", "a", "-o", "out"],
+    ["split", "x", "-o", "out"],
+    ["card", "x"],
+    ["gram", "x", "a/adapter_config.json", "-o", "grams.out"],
+]
+COLLECTION_COMMANDS = [
+    ["show", "x"],
+    ["show", "x#a"],
+    ["fuse", "base", "x#a", "-o", "out"],
+    ["convert", "x#b", "--to", "peft", "-o", "out"],
+    ["merge", "x#a", "b", "-o", "out"],
+    ["card", "x"],
+    ["push", "x", "me/x", "--dry-run"],
 ]
 
 
 def headers(chance: Random) -> Command:
-    """Of the safetensors files of adapters and models."""
+    """Of the safetensors files of adapters, models and models with LoRA layers in them."""
     model = chance.random() < 0.5
-    shutil.copytree("base" if model else "a", "x")
-    path = chance.choice(sorted(Path("x").glob("*.safetensors")))
+    shutil.copytree(chance.choice(("base", "unmerged")) if model else "a", "x")
+    damage(chance.choice(sorted(Path("x").glob("*.safetensors"))), chance)
+    return chance.choice(MODEL_COMMANDS if model else ADAPTER_COMMANDS)
+
+
+def collections(chance: Random) -> Command:
+    """Headers and bytes of a collection."""
+    shutil.copytree("collection", "x")
+    damage(Path("x/collection.safetensors"), chance)
+    return chance.choice(COLLECTION_COMMANDS)
+
+
+def grams(chance: Random) -> Command:
+    """Of the inputs of the modules, for calibrated rounding."""
+    shutil.copyfile("grams.safetensors", "x.safetensors")
+    damage(Path("x.safetensors"), chance)
+    return [
+        "fuse",
+        "quantized",
+        "a",
+        "--rounding",
+        "calibrated",
+        "--grams",
+        "x.safetensors",
+        "--accept-loss",
+        "-o",
+        "out",
+    ]
+
+
+def damage(path: Path, chance: Random) -> None:
+    """Changes in the header of a safetensors file, and bytes that are missing."""
     data = path.read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
     header = text_of(several(json.loads(data[8 : 8 + length]), chance), chance)
     stated = len(header) if chance.random() < 0.9 else chance.choice((0, 1, 2**32, 2**64 - 1, len(header) + 1))
     rest = data[8 + length :]
     path.write_bytes(struct.pack("<Q", stated) + header + rest[: chance.choice((len(rest), len(rest) // 2))])
-    return chance.choice(MODEL_COMMANDS if model else ADAPTER_COMMANDS)
 
 
 def ggufs(chance: Random) -> Command:
@@ -294,7 +345,8 @@ def arguments(chance: Random) -> Command:
 
 
 TARGETS: dict[str, Callable[[Random], Command]] = {
-    each.__name__: each for each in (headers, ggufs, configs, manifests, journals, pickles, recipes, arguments)
+    each.__name__: each
+    for each in (headers, collections, grams, ggufs, configs, manifests, journals, pickles, recipes, arguments)
 }
 
 
@@ -309,10 +361,14 @@ def prepare() -> None:
         ["fuse", "base", "a", "-o", "fused"],
         ["merge", "a", "b", "--ties", "-o", "merged"],
         ["quantize", "base", "--to", "int8", "-o", "quantized"],
+        ["compress", "a", "b", "-o", "collection"],
     ):
         assert run(line) == 0
     stopped()
     pickled()
+    unmerged()
+    names = [f"model.layers.{layer}.{name}" for layer in range(2) for name in ("q_proj", "v_proj")]
+    Path("grams.safetensors").write_bytes(grams_file({name: np.eye(8) for name in names}, 8))
 
 
 def pickled() -> None:
@@ -321,6 +377,22 @@ def pickled() -> None:
         name: tensor for path in sorted(Path("base").glob("*.safetensors")) for name, tensor in load_file(path).items()
     }
     torch.save(tensors, "pickled/pytorch_model.bin")
+
+
+def unmerged() -> None:
+    """A model that was saved with the layers of its adapter in it."""
+    Path("unmerged").mkdir()
+    shutil.copyfile("base/config.json", "unmerged/config.json")
+    tensors = {
+        key: each for path in sorted(Path("base").glob("*.safetensors")) for key, each in load_file(path).items()
+    }
+    for key, each in load_file("a/adapter_model.safetensors").items():
+        own = key.removeprefix("base_model.model.")
+        module = own.partition(".lora_")[0]
+        tensors[own.replace(".weight", ".default.weight")] = each
+        if f"{module}.weight" in tensors:
+            tensors[f"{module}.base_layer.weight"] = tensors.pop(f"{module}.weight")
+    save_file(tensors, "unmerged/model.safetensors", {"format": "pt"})
 
 
 def stopped() -> None:
@@ -381,7 +453,10 @@ def tried(target: str, seed: int, number: int) -> str | None:
         signal.alarm(0)
 
 
-KEPT = {"base", "a", "b", "a.gguf", "llama", "pickled", "fused", "merged", "quantized", "stopped"}
+KEPT = {
+    "base", "a", "b", "a.gguf", "llama", "pickled", "fused", "merged", "quantized", "stopped", "collection", "unmerged",
+    "grams.safetensors",
+}  # fmt: skip
 
 
 def main() -> int:

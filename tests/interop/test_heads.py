@@ -200,6 +200,28 @@ def test_a_head_that_both_ends_of_an_encoder_and_decoder_share(tmp_path: Path, c
     assert "is tied to other tensors of the base" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("end", ["lm_head", "shared"])
+def test_lora_on_an_end_that_no_file_can_untie_is_written_by_the_names_of_the_base(tmp_path: Path, end: str) -> None:
+    """PEFT loads it; what cannot be fused can be cut and merged."""
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=96, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, decoder_start_token_id=0)
+    base = save(T5ForConditionalGeneration(config), tmp_path / "base")
+    model = peft.get_peft_model(
+        T5ForConditionalGeneration.from_pretrained(base),
+        peft.LoraConfig(r=2, target_modules=["q", end], init_lora_weights=False),
+    )
+    model.save_pretrained(tmp_path / "a", save_embedding_layers=False)
+
+    def answers(adapter: str) -> torch.Tensor:
+        loaded = peft.PeftModel.from_pretrained(T5ForConditionalGeneration.from_pretrained(base), tmp_path / adapter)
+        with torch.no_grad():
+            return loaded.eval()(input_ids=TOKENS, decoder_input_ids=TOKENS).logits
+
+    given = [str(tmp_path / "a"), "--base", str(base)]
+    assert run(["truncate", *given, "--rank", "2", "-o", str(tmp_path / "out")]) == 0
+    torch.testing.assert_close(answers("out"), answers("a"), rtol=1e-4, atol=1e-5)
+
+
 def test_ends_that_are_stored_and_said_to_be_tied_are_untied(tmp_path: Path) -> None:
     base = qwen(tmp_path / "base", tied=True)
     names = json.loads((base / "model.safetensors.index.json").read_text())["weight_map"]

@@ -23,6 +23,7 @@ from adapterops.operations.comparing.kinds import kinds
 from adapterops.operations.comparing.magnitudes import changes, dora, without_magnitudes
 from adapterops.operations.comparing.pairs import Pair, Shared
 from adapterops.operations.replication import replicated
+from adapterops.operations.targets.added_biases import with_biases
 from adapterops.operations.targets.parts import by_part
 from adapterops.operations.targets.table import resolve, together
 from adapterops.operations.targets.target import Target
@@ -153,6 +154,8 @@ def compare(
         if base is None:
             return found
         tensor, target = targets[module]
+        if tensor not in base.layout:  # a bias that LoRA adds to a layer without one
+            return found
         with at(path=base.files.path if base.files else None, tensor=tensor):
             found.weight = weight_norm(base, tensor, target)
         return found
@@ -226,7 +229,7 @@ def plan(
     else:
         base = replicated(base, adapters)
         adapters = united(adapters, base)
-    tables = [resolve(each, base, updates_alone=True) for each in adapters] if base else []
+    tables = [resolve(each, with_biases(each, base), updates_alone=True) for each in adapters] if base else []
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
     return found, base, layout, together(tables)

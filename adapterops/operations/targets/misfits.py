@@ -77,7 +77,7 @@ def _cause(known: str, missing: Sequence[str], names: Names) -> tuple[str, str] 
     if all(module.endswith(BIAS) and names.candidates(module.removesuffix(BIAS)) for module in missing):
         return (
             "They are biases that were trained with LoRA (lora_bias), and the base has no biases there",
-            "run it with PEFT, next to its base, whose files have no place for them; merge and truncate take it without --base",
+            "run it with PEFT, next to its base, whose files have no place for them; merge and truncate take it",
         )
     again = next((module for module in missing if not SHARED_LAYERS.isdisjoint(module.split("."))), None)
     if again:

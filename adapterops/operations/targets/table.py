@@ -32,7 +32,8 @@ def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) 
     """The table of what an adapter does to a base. No tensor is read.
 
     Args:
-        updates_alone: the full tensors of the adapter are left out of the table.
+        updates_alone: where names alone are asked for, and no model is written: the full tensors of the adapter are left out
+            of the table, and so are ends that an update would make tensors of their own.
 
     Raises:
         IncompatibleError: a module or a full tensor has no counterpart, or several, or another shape; all modules that
@@ -70,7 +71,7 @@ def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) 
         edits[tensor] = replace(edits.get(tensor, Edit(start)), rows=rows)
         check_in_no_scheme(base, [tensor])
     apart = {name: there[edit.start] for name, edit in edits.items() if edit.start and (edit.targets or not joint)}
-    for end, source in kept_ends(apart, base.layout, base.config).items():
+    for end, source in ({} if updates_alone else kept_ends(apart, base.layout, base.config)).items():
         if end not in edits:
             below = edits[source].full if source in edits else None
             edits[end] = Edit(source, below if below in adapter.config.unannounced else None)
