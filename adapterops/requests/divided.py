@@ -28,7 +28,7 @@ from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
-from adapterops.requests.request import Output, Request
+from adapterops.requests.request import Output
 from adapterops.requests.running import Made
 from adapterops.storage.parts import Parts
 from adapterops.storage.staging import publish, staged, sync_folder, sync_folders
@@ -106,15 +106,6 @@ def with_base(asked: Asked, base_model: str | None) -> Asked:
     if not isinstance(asked, Made) or not isinstance(asked.result, Adapter):
         return asked
     return replace(asked, result=replace(asked.result, config=replace(asked.result.config, base_model=base_model)))
-
-
-def check_divisible(request: Request) -> None:
-    """Raise UnsupportedError for what has to compute every module before the first is known."""
-    if request.output.budget is not None:
-        raise UnsupportedError(
-            "a budget is spent where singular values are largest, so every part would compute all modules",
-            hint="cut with --rank or --energy, or leave --part and --engine out",
-        )
 
 
 @dataclass(frozen=True)
