@@ -161,6 +161,13 @@ def once(measure: Callable[[], Any], step: Step, *details: Any, how: Execution) 
     return measure() if how.once is None else how.once(hashed(step, *details), measure)
 
 
+def share(history: Step | Source, how: Execution) -> None:
+    """Let one process measure for all what merges look at over the whole model."""
+    for step in steps(history):
+        if step.model is not None:
+            step.model.once = lambda name, measure, step=step: once(measure, step, name, how=how)  # type: ignore[misc]
+
+
 def identity(source: Source) -> dict[str, Any]:
     """What tells an input from any other: its commit on the Hub, or its files here, the small ones by their content.
     It is the same on all machines that share the disk.

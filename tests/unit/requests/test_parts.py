@@ -22,6 +22,7 @@ from adapterops.engine.execution import Execution, Share
 from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.expressions.expression import parse
 from adapterops.linalg import ranks
+from adapterops.methods.entries import Model as EntriesOfModel
 from adapterops.operations import extraction
 from adapterops.recipes.running import stored
 from adapterops.requests import parts
@@ -218,6 +219,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any
         (["merge", "a", "b", "--budget", "2k"], ranks, "by_budget"),
         (["merge", "a", "b", "--ties", "--density", "0.5", "--budget", "3kB"], ranks, "by_budget"),
         (["truncate", "a", "--budget", "1k", "--dtype", "F16"], ranks, "by_budget"),
+        (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], EntriesOfModel, "_cut"),
+        (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], EntriesOfModel, "_balance"),
+        (["merge", "a", "b", "--ties", "--convention", "paper", "--rank", "3"], EntriesOfModel, "_balance"),
         (["extract", "tuned", "--base", "base", "--rank", "4"], extraction, "_differs"),
         (["extract", "tuned", "--base", "base", "--budget", "1k"], ranks, "by_budget"),
     ],
