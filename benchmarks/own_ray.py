@@ -27,7 +27,8 @@ def started(connect, *arguments):  # type: ignore[no-untyped-def]
     global starting
     begin = time.perf_counter()
     found = connect(*arguments)
-    found.get([found.remote(num_cpus=1)(time.sleep).remote(1) for _ in range(workers)])
+    wait = found.remote(num_cpus=1)(lambda: time.sleep(1))
+    found.get([wait.remote() for _ in range(workers)])
     starting += time.perf_counter() - begin
     return found
 

@@ -27,6 +27,7 @@ from adapterops.provenance.history import sources
 from adapterops.requests.places import HERE
 from adapterops.requests.request import Request
 from adapterops.requests.running import Files, Made, make, plan, save
+from adapterops.storage.measured import Measured
 
 if TYPE_CHECKING:
     from adapterops.requests.parts import Part
@@ -57,7 +58,8 @@ def write(
     push = running.spread.push
     saved: Written
     with progress("working") as report:
-        how = replace(running.how, progress=report)
+        shared = running.spread.part or running.spread.engine
+        how = replace(running.how, progress=report, once=Measured(out, running.how.sync) if shared else None)
         made = make(
             request,
             None if push else out,

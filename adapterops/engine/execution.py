@@ -9,11 +9,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import Any
 
 from adapterops.errors import OptionError, ResourceError, count
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each item."""
+
+Once = Callable[[str, Callable[[], Any]], Any]
+"""Called with the key of a value of JSON and what measures it; returns it, whoever measured it."""
 
 DEVICES = ("cpu", "cuda")
 
@@ -29,6 +33,7 @@ class Execution:
             are, because rounding depends on them; fewer workers hold fewer of them.
         progress: called after each item.
         sync: wait until the disk has everything. Without, a power failure can leave a damaged output.
+        once: where several processes work on one output, what lets one of them measure for all; see `engine.plan.once`.
     """
 
     workers: int | None = None
@@ -36,6 +41,7 @@ class Execution:
     memory: int | None = None
     progress: Progress | None = None
     sync: bool = True
+    once: Once | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterops.engine.execution import Execution
 from adapterops.errors import DiskError, at
 from adapterops.methods import METHODS
 from adapterops.provenance.history import Source, Step, sources
@@ -149,6 +150,22 @@ def hashed(history: Step | Source, *details: Any) -> str:
     operation = history.as_json(inputs) if isinstance(history, Step) else {}
     text = json.dumps([list(map(identity, inputs)), operation, *details])
     return digest(text.encode())
+
+
+def once(measure: Callable[[], Any], step: Step, *details: Any, how: Execution) -> Any:
+    """What `measure` finds, a value of JSON, over all inputs of a step: by one process for all that work on one output.
+
+    Args:
+        details: what else it depends on.
+    """
+    return measure() if how.once is None else how.once(hashed(step, *details), measure)
+
+
+def share(history: Step | Source, how: Execution) -> None:
+    """Let one process measure for all what merges look at over the whole model."""
+    for step in steps(history):
+        if step.model is not None:
+            step.model.once = lambda name, measure, step=step: once(measure, step, name, how=how)  # type: ignore[misc]
 
 
 def identity(source: Source) -> dict[str, Any]:

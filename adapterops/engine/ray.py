@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -107,11 +108,13 @@ def _connect(address: str, how: Execution) -> Any:
     """Ray, connected."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a command sends nothing that it was not asked to
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    hook = sys.excepthook
     try:
         import ray
     except ModuleNotFoundError as error:
         hint = "pip install 'adapterops[ray]'"
         raise NotFoundError("this needs Ray, which is not installed", hint=hint, code="E-NOT-INSTALLED") from error
+    sys.excepthook = hook  # Ray's tells a cluster of what nobody caught, first; if that is gone, it tries for a minute
     own = {"num_cpus": how.threads, "object_store_memory": STORE, "include_dashboard": False}
     try:
         _reach(address)

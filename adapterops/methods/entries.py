@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,10 +184,15 @@ def near(updates: Sequence[Linear], weights: Sequence[float]) -> LowRank | None:
 
 
 class Model:
-    """The entries of all modules together. What is asked of it is computed once, by whoever asks first."""
+    """The entries of all modules together. What is asked of it is computed once, by whoever asks first.
+
+    Attributes:
+        once: called with a name and what computes a value of JSON; it may know the value from another process.
+    """
 
     def __init__(self, modules: Sequence[Callable[[], Entries]]) -> None:
         self._modules = modules
+        self.once: Callable[[str, Callable[[], Any]], Any] = lambda name, compute: compute()
         self._known: dict[tuple[object, ...], object] = {}
         self._lock = threading.Lock()
 
@@ -201,28 +207,33 @@ class Model:
             key = ("majority", density, majority)
             if key not in self._known:
                 cuts = self._cuts(density)
-                balance = sum(
-                    float(np.sign(total(trim(tile, cuts), majority)).sum())
-                    for module in self._modules
-                    for tile in module().tiles()
-                )
-                self._known[key] = -1.0 if balance < 0 else 1.0
+                self._known[key] = self.once(f"majority {density!r} {majority}", lambda: self._balance(cuts, majority))
             return self._known[key]  # type: ignore[return-value]  # one dictionary for two kinds of answer
+
+    def _balance(self, cuts: Sequence[Cut], majority: str) -> float:
+        balance = sum(
+            float(np.sign(total(trim(tile, cuts), majority)).sum())
+            for module in self._modules
+            for tile in module().tiles()
+        )
+        return -1.0 if balance < 0 else 1.0
 
     def _cuts(self, density: float) -> list[Cut]:
         key = ("cuts", density)
         if key not in self._known:
             size = sum(module().size for module in self._modules)
             keep = min(int(density * size) + 1, size)  # the paper's ">=" keeps one more than it counts
-            self._known[key] = [self._cut(index, size, keep) for index in range(len(self._modules[0]()))]
+            count = len(self._modules[0]())
+            values = self.once(f"cuts {density!r}", lambda: [self._cut(index, size, keep) for index in range(count)])
+            self._known[key] = list(map(Cut, values))
         return self._known[key]  # type: ignore[return-value]
 
-    def _cut(self, index: int, size: int, keep: int) -> Cut:
+    def _cut(self, index: int, size: int, keep: int) -> float:
         sample = np.concatenate([module().sample(index, SAMPLE / size) for module in self._modules])
         value, _ = threshold(
             lambda: (part for module in self._modules for part in module().magnitudes(index)), sample, size, keep
         )
-        return Cut(value)
+        return value
 
 
 def threshold(

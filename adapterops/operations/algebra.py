@@ -104,7 +104,10 @@ def merge(
             return merging.update(module)
 
     return replace(
-        total, updates=Lazy(layout, compute), layout=layout, history=replace(step, multipliers=merging.multipliers)
+        total,
+        updates=Lazy(layout, compute),
+        layout=layout,
+        history=replace(step, multipliers=merging.multipliers, model=merging.model),
     )
 
 
@@ -179,7 +182,7 @@ class _Merging:
         self._method, self._space, self._parameters = method, SPACES[space], parameters
         self._masked = "seed" in parameters
         self._names = cache(lambda: _mask_names(adapters, weights))
-        self._model = self._whole() if method.whole_model(parameters) else None
+        self.model = self._whole() if method.whole_model(parameters) else None
         self.multipliers = self._multipliers(layout if fixed(scale, len(adapters)) is None else {})
 
     def _multipliers(self, layout: Mapping[str, Layout]) -> Multipliers:
@@ -258,7 +261,7 @@ class _Merging:
         from adapterops.methods.entries import Entries
 
         names = [f"{each}{module}{block.role}" for each in self._names()] if self._masked else ()
-        return Entries(block.updates, names, self._model)
+        return Entries(block.updates, names, self.model)
 
     def _whole(self) -> Model:
         """The entries of all modules, for thresholds over the whole model."""

@@ -12,6 +12,7 @@ from adapterops.arrays.finite import check_all_finite
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.plan import once
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count, listed
 from adapterops.formats.models.architectures import SHARED_LAYERS
 from adapterops.formats.models.loading import Loading, loading
@@ -97,7 +98,8 @@ def difference(
         with at(tensor=name):
             return name if _differs(tuned, name, base, pairs[name]) else None
 
-    changed = [name for name in local.run(differs, pairs, how=how) if name]
+    step = Step("extract", {}, (tuned.history, base.history))
+    changed = once(lambda: [name for name in local.run(differs, pairs, how=how) if name], step, how=how)
     if not changed:
         raise IncompatibleError(
             "the two models hold the same numbers: there is nothing to extract",

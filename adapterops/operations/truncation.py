@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.adapter import Adapter, check_needs_no_base
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.plan import once
 from adapterops.errors import OptionError, at
 from adapterops.formats.stacks import stacks
 from adapterops.provenance.history import Step
@@ -148,14 +149,18 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
             update = adapter.updates[module]
             return spectrum(reduced(update, adapter.layout[module].rank, exact))
 
-    found = dict(zip(adapter.layout, local.run(values, adapter.layout, how=how), strict=True))
-    spectra = {stack: _joint([found[module] for module in group]) for stack, group in groups.items()}
-    ranks = by_budget(spectra, cost, budget)
-    if not any(ranks.values()):  # an adapter that is zero stays one
-        ranks[min(cost, key=cost.__getitem__)] = 1
-    ranks = {module: ranks[stack] for stack, group in groups.items() for module in group}
+    def affordable() -> dict[str, int]:
+        found = dict(zip(adapter.layout, local.run(values, adapter.layout, how=how), strict=True))
+        spectra = {stack: _joint([found[module] for module in group]) for stack, group in groups.items()}
+        ranks = by_budget(spectra, cost, budget)
+        if not any(ranks.values()):  # an adapter that is zero stays one
+            ranks[min(cost, key=cost.__getitem__)] = 1
+        return ranks
+
+    step = Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,))
+    ranks = once(affordable, step, cost, how=how)
     return _to_ranks(
-        adapter, Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,)), ranks, exact
+        adapter, step, {module: ranks[stack] for stack, group in groups.items() for module in group}, exact
     )
 
 

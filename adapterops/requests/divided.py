@@ -22,13 +22,13 @@ from adapterops.checkpoints.rounding import check_views
 from adapterops.checkpoints.saving import SavedCheckpoint, check_kept, complete, plan_checkpoint
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import Execution
-from adapterops.engine.plan import Job, Plan
+from adapterops.engine.plan import Job, Plan, share
 from adapterops.engine.records import Noted, Records, note_hashes, noted
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
-from adapterops.requests.request import Output, Request
+from adapterops.requests.request import Output
 from adapterops.requests.running import Made
 from adapterops.storage.parts import Parts
 from adapterops.storage.staging import publish, staged, sync_folder, sync_folders
@@ -83,6 +83,7 @@ def divided(asked: Asked, out: Path, how: Execution) -> Divided:
 
         return DividedProof(asked, out, how)
     check_no_file(asked, out)
+    share(asked.result.history, how)
     if isinstance(asked.result, Checkpoint):
         return DividedModel(asked.result, plan_checkpoint(asked.result, how))
     return DividedAdapter(asked.result, asked.request.output, out, how)
@@ -106,15 +107,6 @@ def with_base(asked: Asked, base_model: str | None) -> Asked:
     if not isinstance(asked, Made) or not isinstance(asked.result, Adapter):
         return asked
     return replace(asked, result=replace(asked.result, config=replace(asked.result.config, base_model=base_model)))
-
-
-def check_divisible(request: Request) -> None:
-    """Raise UnsupportedError for what has to compute every module before the first is known."""
-    if request.output.budget is not None:
-        raise UnsupportedError(
-            "a budget is spent where singular values are largest, so every part would compute all modules",
-            hint="cut with --rank or --energy, or leave --part and --engine out",
-        )
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,12 @@ from adapterops.engine.registry import Engine
 from adapterops.errors import IncompatibleError, InputError, NotFoundError, count, listed
 from adapterops.provenance.manifest import Origin, versions
 from adapterops.provenance.reader import read_manifest
-from adapterops.requests.divided import Asked, Divided, Outcome, base_of, check_divisible, divided, with_base
+from adapterops.requests.divided import Asked, Divided, Outcome, base_of, divided, with_base
 from adapterops.requests.places import anonymous
 from adapterops.requests.reading import stated_request
 from adapterops.requests.running import RECIPE_COMMAND, Files, Made, make
 from adapterops.storage import parts
+from adapterops.storage.measured import Measured
 from adapterops.storage.parts import AGAIN, LEFT, Parts
 from adapterops.storage.staging import writing
 from adapterops.storage.strict import json_text, parse_json
@@ -48,7 +49,7 @@ def write_part(asked: Asked, out: Path, share: Share, *, command: Sequence[str] 
     finished already is kept, after its bytes are compared with what was noted of them.
 
     Raises:
-        UnsupportedError: every part would have to compute all.
+        UnsupportedError: nothing is computed: the files of an adapter are copied.
         IncompatibleError: parts of another plan are being made; or as saving does.
         InputError, ResourceError: as saving does.
     """
@@ -148,7 +149,7 @@ def _joined(text: str, out: Path, sync: bool) -> tuple[Asked, Divided, Parts]:
     """What jobs that follow one another in a process are of, opened once, and measured once where the whole model has to
     be. A file that changed since is noticed when it is read.
     """
-    how = Execution(workers=1)
+    how = Execution(workers=1, once=Measured(out, sync))
     asked = _reopened(parse_json(text.encode()), out, force=True, how=how)
     work = divided(asked, out, how)
     return asked, work, parts.begin(out, document(asked, work, out), create=False, sync=sync)
@@ -202,7 +203,7 @@ def finalize(
         if place.committed():
             place.remove()
             return None
-        accept_loss = accept_loss or place.plan["accept_loss"]
+        accept_loss, how = accept_loss or place.plan["accept_loss"], replace(how, once=Measured(out, how.sync))
         asked = _reopened(place.plan, place.out, force=force, how=how, accept_loss=accept_loss)
         asked = with_base(asked, place.plan["base_model"])
         work = divided(asked, out, how)
@@ -276,7 +277,6 @@ def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str
 
 def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
     """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end."""
-    check_divisible(asked.request)
     request = replace(asked.seen_from(out), accept_loss=False)
     return {
         "schema": SCHEMA,

@@ -40,6 +40,7 @@ from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.differences import differences, shown
 from adapterops.storage.hidden import create_locked, remove, remove_if_dead
 from adapterops.storage.journal import checked, line
+from adapterops.storage.measured import forget
 from adapterops.storage.outputs import MANIFEST
 from adapterops.storage.staging import writing
 from adapterops.storage.strict import read_all
@@ -138,6 +139,7 @@ class Parts:
 
     def remove(self) -> None:
         """All of it, once it is of no use; half of it would be taken for parts that are damaged."""
+        forget(self.out)
         with suppress(OSError):
             os.rename(self.folder, self.folder.with_name(self.folder.name + DONE))
         _clear(self.out)

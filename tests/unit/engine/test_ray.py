@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,18 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFoundError, match="not installed") as caught:
         list(ray.run(str.upper, ["a"], memory=1))
     assert "adapterops[ray]" in str(caught.value)
+
+
+def test_what_nobody_caught_is_not_told_to_ray_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hook is set when it is imported; where the cluster is gone, it would try for a minute, and the error not be seen."""
+    (tmp_path / "ray.py").write_text("import sys\nsys.excepthook = None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    hook = sys.excepthook
+    with pytest.raises(NotFoundError, match="there is no cluster"):
+        list(ray.run(str.upper, ["a"], memory=1, address="127.0.0.1:1"))
+    monkeypatch.delitem(sys.modules, "ray")
+    assert sys.excepthook is hook
 
 
 def test_nothing_to_do_needs_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,12 @@ import pytest
 from tiny_models import write_base, write_tuned
 
 from adapterops.engine.execution import Execution
-from adapterops.errors import OptionError, UnsupportedError
+from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.requests.divided import (
     DividedAdapter,
     DividedModel,
     base_of,
-    check_divisible,
     check_no_file,
     divided,
     with_base,
@@ -53,12 +52,6 @@ def test_parts_need_a_folder(place: Path) -> None:
         divided(adapter, place / "out.gguf", Execution())
     divided(model, place / "out.safetensors", Execution())
     check_no_file(adapter, place / "out")
-
-
-def test_a_budget_is_not_divided(place: Path) -> None:
-    check_divisible(asked(place, False).request)
-    with pytest.raises(UnsupportedError, match="every part"):
-        check_divisible(asked(place, False, budget="100").request)
 
 
 def test_what_an_adapter_calls_its_base(place: Path) -> None:

@@ -21,6 +21,9 @@ from adapterops.cli.main import run
 from adapterops.engine.execution import Execution, Share
 from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.expressions.expression import parse
+from adapterops.linalg import ranks
+from adapterops.methods.entries import Model as EntriesOfModel
+from adapterops.operations import extraction
 from adapterops.recipes.running import stored
 from adapterops.requests import parts
 from adapterops.requests.parts import do, finalize, spread, write_part
@@ -198,12 +201,53 @@ def test_modules_of_rank_0_and_numbers_that_are_not_finite(place: Path, monkeypa
     same_in_parts(monkeypatch, ["extract", "tuned", "--base", "base", "--energy", "0.5"])
 
 
-def test_what_needs_every_module_first_is_not_made_in_parts(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
+    """What a function is called with from now on."""
+    real, calls = getattr(module, name), []
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, name, call)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "name"),
+    [
+        (["merge", "a", "b", "--budget", "2k"], ranks, "by_budget"),
+        (["merge", "a", "b", "--ties", "--density", "0.5", "--budget", "3kB"], ranks, "by_budget"),
+        (["truncate", "a", "--budget", "1k", "--dtype", "F16"], ranks, "by_budget"),
+        (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], EntriesOfModel, "_cut"),
+        (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], EntriesOfModel, "_balance"),
+        (["merge", "a", "b", "--ties", "--convention", "paper", "--rank", "3"], EntriesOfModel, "_balance"),
+        (["extract", "tuned", "--base", "base", "--rank", "4"], extraction, "_differs"),
+        (["extract", "tuned", "--base", "base", "--budget", "1k"], ranks, "by_budget"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_what_needs_every_module_first_is_measured_once_for_all_parts(
+    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], module: Any, name: str
 ) -> None:
-    assert command(monkeypatch, "merge", "a", "b", "--budget", "2k", "--part", "1/2") == 4
-    assert "every part would compute all modules" in capsys.readouterr().err
+    assert run(["fuse", "base", "a", "-o", "tuned"]) == 0
+    calls = counted(monkeypatch, module, name)
+    assert command(monkeypatch, *arguments, "-o", "whole") == 0
+    once = len(calls)
+    assert once
+    for number in (2, 1, 3):
+        assert command(monkeypatch, *arguments, "-o", "out", "--part", f"{number}/3") == 0
+    assert command(monkeypatch, "finalize", "out") == 0
+    assert len(calls) == 2 * once
+    assert tree(Path("out")) == tree(Path("whole"))
     assert not list(place.glob(".out*"))
+
+
+def test_another_budget_is_measured_anew(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command(monkeypatch, "truncate", "a", "--budget", "1k", "-o", "out", "--part", "1/2") == 0
+    (parts_of,) = place.glob(".out.parts-*")
+    shutil.rmtree(parts_of)
+    same_in_parts(monkeypatch, ["truncate", "a", "--budget", "500"])
 
 
 def merged() -> Made:

@@ -1,0 +1,60 @@
+"""What is measured once for all processes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from adapterops.storage.measured import Measured, folder_of, forget
+
+
+def refused() -> None:
+    raise AssertionError("measured again")
+
+
+@pytest.mark.parametrize("value", [["a", "b"], {"m": 3}, [], None])
+def test_once_for_all(tmp_path: Path, value: object) -> None:
+    out = tmp_path / "out"
+    assert Measured(out)("key", lambda: value) == value
+    assert Measured(out, sync=False)("key", refused) == value
+    assert Measured(out)("other", lambda: 1) == 1
+    assert Measured(tmp_path / "another")("key", lambda: 2) == 2
+    forget(out)
+    assert not folder_of(out).exists()
+    assert Measured(out)("key", lambda: 3) == 3
+
+
+def test_a_damaged_value_is_measured_again(tmp_path: Path) -> None:
+    measured = Measured(tmp_path / "out")
+    measured("key", lambda: 12)
+    path = folder_of(tmp_path / "out") / "key.json"
+    for damaged in (path.read_bytes().replace(b"12", b"13"), b"", b"{}"):
+        path.write_bytes(damaged)
+        assert measured("key", lambda: 12) == 12
+        assert measured("key", refused) == 12
+
+
+def test_what_fails_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        Measured(tmp_path / "out")("key", refused)
+    assert Measured(tmp_path / "out")("key", lambda: 1) == 1
+
+
+def test_others_wait_for_who_came_first(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def slow() -> int:
+        calls.append(1)
+        time.sleep(0.05)
+        return len(calls)
+
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(Measured(tmp_path / "out")("key", slow))) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert found == [1] * 4
