@@ -80,7 +80,7 @@ class Entries:
     def largest(self, count: int) -> list[Cut]:
         """For each update the cut that keeps exactly `count` entries; equal magnitudes: the lower index wins."""
         return [
-            self._cut(lambda index=index: self.magnitudes(index), self.sample(index), count)  # type: ignore[misc]
+            self._cut(lambda index=index: self.magnitudes(index), self.sample(index), count)  # type: ignore[misc]  # no type is inferred for a default
             for index in range(len(self))
         ]
 
@@ -182,7 +182,7 @@ class Model:
             size = sum(module().size for module in self._modules)
             keep = min(int(density * size) + 1, size)  # the paper's ">=" keeps one more than it counts
             self._known[key] = [self._cut(index, size, keep) for index in range(len(self._modules[0]()))]
-        return self._known[key]  # type: ignore[return-value]
+        return self._known[key]  # type: ignore[return-value]  # as above
 
     def _cut(self, index: int, size: int, keep: int) -> Cut:
         sample = np.concatenate([module().sample(index, SAMPLE / size) for module in self._modules])
