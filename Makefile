@@ -21,6 +21,8 @@ export PYTHONDONTWRITEBYTECODE =
 # what tests that failed left there stays until they are run again.
 IN_MEMORY := $(shell grep -qs ' /dev/shm .*noexec' /proc/mounts || \
   df -Pk /dev/shm 2>/dev/null | awk -v own="$$(pwd | cksum | cut -d' ' -f1)" 'NR == 2 && $$4 > 4000000 { print "/dev/shm/tests-" own }')
+# One more than two processors have work for: some tests wait for processes or a cluster.
+WORKERS ?= 3
 .PHONY: demo test tests test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
 
 demo: $(VENV)/.demo
@@ -32,7 +34,7 @@ test: $(VENV)/.dev
 # bitsandbytes has the compiler of torch imported, more than a second in each process, for kernels that a CPU does not take.
 tests: export TORCHDYNAMO_DISABLE = 1
 tests: $(VENV)/.dev
-	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
 	rm -rf $(IN_MEMORY)
 
 test-gpu: $(VENV)/.dev

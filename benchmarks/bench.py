@@ -31,7 +31,7 @@ def measure(*command: object, code: int = 0) -> dict[str, float]:
     process = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    printed, errors = process.stdout.read(), process.stderr.read()  # type: ignore[union-attr]  # both are pipes
+    printed, errors = process.stdout.read(), process.stderr.read()  # both are pipes
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
     if os.waitstatus_to_exitcode(status) != code:

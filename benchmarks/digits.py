@@ -39,10 +39,10 @@ def views(seed: int) -> dict[str, object]:
 
 def forward(weights: dict[str, Tensor], linear: object, x: Tensor) -> Tensor:
     """x (tasks, n, 64) → logits (tasks, n, 10)."""
-    h = linear("embed", x)  # type: ignore[operator]
+    h = linear("embed", x)
     for block in range(BLOCKS):
-        inside = functional.gelu(linear(f"block{block}.up", functional.layer_norm(h, (WIDTH,))))  # type: ignore[operator]
-        h = h + linear(f"block{block}.down", inside)  # type: ignore[operator]
+        inside = functional.gelu(linear(f"block{block}.up", functional.layer_norm(h, (WIDTH,))))
+        h = h + linear(f"block{block}.down", inside)
     return functional.layer_norm(h, (WIDTH,)) @ weights["head"].T
 
 
@@ -55,7 +55,7 @@ def digits(seed: int, shared: bool = False) -> Suite:
     tasks = list(views(seed).values())
 
     def seen(chosen: Tensor, own: list[object] = tasks) -> Tensor:
-        return torch.stack([view(images[chosen]).flatten(1) for view in own])  # type: ignore[operator]
+        return torch.stack([view(images[chosen]).flatten(1) for view in own])
 
     few = train[:40]
     every = seen(few, [*tasks, lambda x: x]).reshape(1, -1, 64)

@@ -9,7 +9,7 @@ from collections import namedtuple
 from adapterops.cli.main import run
 
 Usage = namedtuple("Usage", "total used free")
-shutil.disk_usage = lambda path: Usage(1 << 50, 0, 1 << 50)  # type: ignore[assignment,misc,return-value]
+shutil.disk_usage = lambda path: Usage(1 << 50, 0, 1 << 50)
 code = run(["fuse", *sys.argv[1:], "--dry-run", "-o", f"{sys.argv[1]}-fused"])
 assert "torch" not in sys.modules
 sys.exit(code)

@@ -22,7 +22,7 @@ request = Request({"a": Input(str(adapter))}, parse("a", ["a"]), base=Model(str(
 how, starting = Execution(workers=workers, sync=False), 0.0
 
 
-def started(connect, *arguments):  # type: ignore[no-untyped-def]
+def started(connect, *arguments):
     """Ray's start, which is not counted: it is over when all its processes are at work at once."""
     global starting
     begin = time.perf_counter()

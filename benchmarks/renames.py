@@ -196,7 +196,7 @@ def main() -> None:
     for _, model_type, name in architectures.heads():
         try:
             own = rules(architectures.build(name))["renames"]
-        except Exception as error:
+        except Exception as error:  # of a class that cannot be built; it is named
             print(f"{name} is left out: {str(error)[:80]}", file=sys.stderr)
             continue
         lines = next((each for each, types in renames.items() if model_type in types), ())

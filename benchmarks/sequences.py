@@ -58,7 +58,7 @@ def sequences(seed: int) -> Suite:
         return torch.cat([names, digits], -1), wanted
 
     x, labels = drawn(1000)
-    model: Forward = forward  # type: ignore[assignment]  # its weights are read alone
+    model: Forward = forward  # its weights are read alone
     return trained(
         "sequences",
         seed,

@@ -23,7 +23,7 @@ def write_file(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
     header, position = {"__metadata__": {"format": "pt"}}, 0
     for name, shape in shapes.items():
         end = position + 2 * math.prod(shape)
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [position, end]}  # type: ignore[dict-item]
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [position, end]}
         position = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

@@ -152,5 +152,5 @@ def _child(
     os.fsync = written
     exec(setup, {"pause": pause})
     for fault in faults:
-        setattr(os, fault.function, faulty(fault, lambda action=fault.action: act(action)))  # type: ignore[misc]  # the type of a default is not inferred
+        setattr(os, fault.function, faulty(fault, lambda action=fault.action: act(action)))
     main()

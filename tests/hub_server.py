@@ -214,6 +214,8 @@ def running() -> Iterator[Hub]:
 class Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    """An answer is sent at once: its body would wait for the client to confirm its head, 40 ms each time."""
 
     def log_message(self, format: str, *args: Any) -> None:
         return

@@ -72,12 +72,10 @@ def open_adapter(
         parts, scale = files.modules[module], files.scalings[module].scale
         if parts.experts == 1 or parts.rows:
             place = {role: (name, parts.rows.get(role), bool(parts.kernel)) for role, name in parts.tensors.items()}
-            if parts.kind is KINDS["LoRA"]:
-                from adapterops.updates.lowrank import LowRank
-
-                A, B = stored(*place["lora_A"]), stored(*place["lora_B"])
-                return LowRank.held(A.T, B.T, scale) if parts.transposed else LowRank.held(B, A, scale)
-            arrays = {role: read(*each) for role, each in place.items()}
+            get: Any = (
+                stored if parts.kind is KINDS["LoRA"] else read
+            )  # its numbers are widened when they are asked for
+            arrays = {role: get(*each) for role, each in place.items()}
         else:
             rank = files.scalings[module].rank
             rows = parts.expert * rank, (parts.expert + 1) * rank

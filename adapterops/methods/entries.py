@@ -87,7 +87,7 @@ class Entries:
     def largest(self, count: int) -> list[Cut]:
         """For each update the cut that keeps exactly `count` entries; equal magnitudes: the lower index wins."""
         return [
-            self._cut(lambda index=index: self.magnitudes(index), self.sample(index), count)  # type: ignore[misc]
+            self._cut(lambda index=index: self.magnitudes(index), self.sample(index), count)  # type: ignore[misc]  # no type is inferred for a default
             for index in range(len(self))
         ]
 
@@ -226,7 +226,7 @@ class Model:
             count = len(self._modules[0]())
             values = self.once(f"cuts {density!r}", lambda: [self._cut(index, size, keep) for index in range(count)])
             self._known[key] = list(map(Cut, values))
-        return self._known[key]  # type: ignore[return-value]
+        return self._known[key]  # type: ignore[return-value]  # as above
 
     def _cut(self, index: int, size: int, keep: int) -> float:
         sample = np.concatenate([module().sample(index, SAMPLE / size) for module in self._modules])

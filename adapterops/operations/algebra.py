@@ -276,7 +276,7 @@ class _Merging:
             )
             return self._entries(module, self._completed(present, blocks[0]))
 
-        return Model([lambda module=module: entries(module) for module in modules])  # type: ignore[misc]
+        return Model([lambda module=module: entries(module) for module in modules])  # type: ignore[misc]  # no type is inferred for a default
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:

@@ -47,7 +47,7 @@ def carried(comparison: Comparison) -> list[Figure]:
 def errors(comparison: Comparison) -> list[Figure]:
     """What is lost at a lower rank, and at fewer bytes."""
     found: list[tuple[str, int, list[Cut]]] = [
-        (profile.name, style, _cuts(profile.rank, lambda rank, p=profile: cut(p.layout, p.spectra, rank)))  # type: ignore[misc]
+        (profile.name, style, _cuts(profile.rank, lambda rank, p=profile: cut(p.layout, p.spectra, rank)))  # type: ignore[misc]  # no type is inferred for a default
         for style, profile in enumerate(comparison.profiles)
         if profile.norm
     ]

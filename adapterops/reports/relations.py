@@ -67,7 +67,7 @@ def _maps(cells: Cells, of: str) -> Iterator[Figure]:
     text = f"Fraction of entries with opposite signs, of {of}."
     yield grid("conflict", "Sign conflict", text, opposed, (0.5 - most, 0.5 + most), percent, signed=True)
     for side, name in enumerate(("columns", "rows")):
-        shared = measured(lambda pair, name=name: getattr(pair, name))  # type: ignore[misc]
+        shared = measured(lambda pair, name=name: getattr(pair, name))  # type: ignore[misc]  # no type is inferred for a default
         random = max((pair.chance[side] for pair in cells.values() if pair and pair.chance), default=0.0)
         text = f"Of {of}; random spaces share up to {percent(random)}."
         yield grid(f"overlap-{name}", f"Overlap of {name}", text, shared, (0.0, _reach(shared.values(), 0.0)), percent)

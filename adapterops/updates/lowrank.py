@@ -91,13 +91,6 @@ class LowRank:
         if len(B) != 2 or len(A) != 2 or B[1] != A[0]:
             raise ShapeError(f"B {B} and A {A} do not share a rank")
 
-    @classmethod
-    def held(cls, B: AsStored, A: AsStored, scale: float) -> LowRank:
-        """The same of what a file has, which is widened when numbers are asked for."""
-        up: Any = B
-        down: Any = A
-        return cls(up, down, scale)
-
     def __getattr__(self, role: str) -> Any:
         """A factor that is not widened yet."""
         held = self.__dict__.get("_stored", {}).get(role)

@@ -228,7 +228,7 @@ def _expanded(side: str) -> list[str]:
     >>> _expanded("blocks_N_{a,b}_c")
     ['blocks_(\\\\d+)_a_c', 'blocks_(\\\\d+)_b_c']
     """
-    before, braced, after = re.fullmatch(r"(.*?)(?:\{(.*)\})?([^{}]*)", side).groups()  # type: ignore[union-attr]
+    before, braced, after = re.fullmatch(r"(.*?)(?:\{(.*)\})?([^{}]*)", side).groups()  # type: ignore[union-attr]  # every side is one
     return [_signs(f"{before}{each}{after}") for each in (braced or "").split(",")]
 
 

@@ -106,8 +106,8 @@ def test_every_command_is_described_as_its_help_does() -> None:
     exec((DOCS / "commands.py").read_text(encoding="utf-8"), described)
     text = (DOCS / "commands.md").read_text(encoding="utf-8")
     without_outputs = re.sub(r"(?m)(^\$ adapterops .*\n)(?:(?!```|\$ ).*\n)+", r"\1?\n", text)
-    assert without_outputs == described["commands"](), "python docs/pages.py"  # type: ignore[operator]  # a function
-    assert {*described["EXAMPLES"], *described["NOT_RUN"]} == set(COMMANDS)  # type: ignore[misc]  # dictionaries
+    assert without_outputs == described["commands"](), "python docs/pages.py"
+    assert {*described["EXAMPLES"], *described["NOT_RUN"]} == set(COMMANDS)
 
 
 def test_every_public_name_is_in_the_reference() -> None:

@@ -390,7 +390,7 @@ def test_a_terminal_without_utf8_has_bars_too(place: Path, monkeypatch: pytest.M
     monkeypatch.setattr("sys.stdout", screen)
     assert run(["show", "tuned", "--spectrum"]) == 0
     screen.flush()
-    shown = screen.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    shown = screen.buffer.getvalue().decode("ascii")
     assert "\\u" not in shown
     assert "@" in shown
 

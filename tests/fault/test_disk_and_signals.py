@@ -111,7 +111,7 @@ def test_killed_at_any_time(place: Path) -> None:
     chance, before = random.Random(0), tree(place / "a")
     for _ in range(12):
         process = start(*COMMAND, seconds=0.05)
-        process.stderr.readline()  # type: ignore[union-attr]  # it works now, or has failed
+        process.stderr.readline()  # it works now, or has failed
         time.sleep(chance.random() * 0.25)
         process.kill()
         process.communicate()
@@ -127,7 +127,7 @@ def test_killed_at_any_time(place: Path) -> None:
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)])
 def test_signals(place: Path, number: signal.Signals, times: int) -> None:
     process = start(*COMMAND)
-    process.stderr.readline()  # type: ignore[union-attr]
+    process.stderr.readline()
     for _ in range(times):
         process.send_signal(number)
         time.sleep(0.02)

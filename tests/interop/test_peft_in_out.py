@@ -55,7 +55,7 @@ def merged(adapters: list[ao.Adapter], name: str) -> ao.Adapter:
 
 
 RESULTS: dict[str, Callable[[list[ao.Adapter]], ao.Adapter]] = {
-    **{name: lambda adapters, name=name: merged(adapters, name) for name in ao.METHODS},  # type: ignore[misc]
+    **{name: lambda adapters, name=name: merged(adapters, name) for name in ao.METHODS},
     "rank": lambda adapters: ao.truncate(adapters[1], 3),
     "energy": lambda adapters: ao.truncate(adapters[1], energy=0.7),
     "budget": lambda adapters: ao.truncate(adapters[1], budget=1500),

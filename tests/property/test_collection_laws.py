@@ -70,7 +70,7 @@ def test_other_factors_of_the_same_updates_change_nothing(updates: list[LowRank]
 @given(related(), ERRORS, st.randoms(use_true_random=False))
 def test_the_order_changes_no_error(updates: list[LowRank], error: float, random: object) -> None:
     order = [*range(len(updates))]
-    random.shuffle(order)  # type: ignore[attr-defined]  # a random.Random
+    random.shuffle(order)
     found = code([updates[at] for at in order], error)
     for place, at in enumerate(order):
         norm = np.linalg.norm(updates[at].scale * (updates[at].B @ updates[at].A))

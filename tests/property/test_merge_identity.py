@@ -50,7 +50,7 @@ def conv1d(random: Callable[..., Tensor]) -> Kind:
     return Kind(
         {f"transformer.{name}.weight": random(*shape) for name, shape in shapes.items()},
         {"model_type": "gpt2"},
-        {f"transformer.{name}": lambda t, name=name: t[f"transformer.{name}.weight"].T for name in shapes},  # type: ignore[misc]  # a lambda with a default
+        {f"transformer.{name}": lambda t, name=name: t[f"transformer.{name}.weight"].T for name in shapes},
     )
 
 
@@ -82,7 +82,7 @@ def experts(random: Callable[..., Tensor]) -> Kind:
     return Kind(
         {f"{name}.weight": random(*shape) for name, shape in names.items()},
         {"model_type": "mixtral"},
-        {name: lambda t, name=name: t[f"{name}.weight"] for name in names},  # type: ignore[misc]  # a lambda with a default
+        {name: lambda t, name=name: t[f"{name}.weight"] for name in names},
     )
 
 

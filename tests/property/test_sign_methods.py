@@ -80,7 +80,7 @@ def whole_numbers(seed: int, shape: tuple[int, int]) -> LowRank:
     density=st.sampled_from([0.2, 0.5, 1.0]),
     weights=st.lists(st.sampled_from([-0.5, 0.25, 1.0, 2.0]), min_size=3, max_size=3),
 )
-def test_ties(convention, formula, majority, make, seed, density, weights) -> None:  # type: ignore[no-untyped-def]  # parametrised
+def test_ties(convention, formula, majority, make, seed, density, weights) -> None:
     updates = [make(seed + index) for index in range(3)]
     merged = merge(
         [Adapter.of({"m": update}) for update in updates],

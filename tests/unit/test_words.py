@@ -66,7 +66,11 @@ def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_messages(path: Path) -> None:
-    assert not odd(messages(path))
+    """In plain words, and no cause is named that was not established; `errors.count` writes "1 file" and "2 files"."""
+    said = messages(path)
+    assert not odd(said)
+    assert not ESTABLISHED.search(said)
+    assert not counted(path)
 
 
 REPORTS = sorted([*PACKAGE.glob("reports/*.py"), *PACKAGE.glob("*/templates/*.j2")])
@@ -95,11 +99,6 @@ def test_what_reports_and_cards_say(path: Path) -> None:
     assert not CLUMSY.findall(shown(path))
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_no_cause_is_named_that_was_not_established(path: Path) -> None:
-    assert not ESTABLISHED.search(messages(path))
-
-
 def counted(path: Path) -> list[str]:
     """What is printed of the length of something, and is wrong for one: "1 files"."""
     return [
@@ -113,12 +112,6 @@ def counted(path: Path) -> list[str]:
         and isinstance(text, ast.Constant)
         and re.match(rf" ({NOUNS})s\b", str(text.value))
     ]
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_one_is_no_plural(path: Path) -> None:
-    """`errors.count` writes "1 file" and "2 files"."""
-    assert not counted(path)
 
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]

@@ -98,7 +98,7 @@ def test_an_update_of_zeros_is_carried(tmp_path: Path) -> None:
 )
 def test_what_is_not_possible_is_refused(tmp_path: Path, options: dict[str, float], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        ao.compress({"a": ao.open_adapter(adapters(tmp_path, 1)["task0"])}, tmp_path / "coll", **options)  # type: ignore[arg-type]  # rank or error
+        ao.compress({"a": ao.open_adapter(adapters(tmp_path, 1)["task0"])}, tmp_path / "coll", **options)
     assert not (tmp_path / "coll").exists()
 
 

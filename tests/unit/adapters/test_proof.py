@@ -101,7 +101,7 @@ def in_file(seed: int = 0, scale: float = 1.0, columns: bool = False) -> ao.LowR
     """What a file in float16 has."""
     random = np.random.default_rng(seed)
     B, A = (random.standard_normal(shape).astype(np.float16) for shape in ((5, 3), (3, 6)))
-    return ao.LowRank.held(AsStored(np.asfortranarray(B) if columns else B, "F16"), AsStored(A, "F16"), scale)
+    return ao.LowRank(AsStored(np.asfortranarray(B) if columns else B, "F16"), AsStored(A, "F16"), scale)
 
 
 def exactly(update: ao.LowRank, asked: list[str]) -> Exact:
@@ -111,7 +111,7 @@ def exactly(update: ao.LowRank, asked: list[str]) -> Exact:
         asked.append("image")
         return image(update)
 
-    return Exact(bits(A.stored, B.stored, ("F16", "F16")), other)  # type: ignore[arg-type]
+    return Exact(bits(A.stored, B.stored, ("F16", "F16")), other)
 
 
 @pytest.mark.parametrize("columns", [False, True])

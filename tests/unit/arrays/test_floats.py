@@ -112,7 +112,7 @@ def test_what_is_stored_already_is_taken_as_it_is(dtype: str) -> None:
 def test_a_torch_that_is_only_half_imported_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     half = ModuleType("torch")
     half.__spec__ = ModuleSpec("torch", None)
-    half.__spec__._initializing = True  # type: ignore[attr-defined]  # as the import system marks it
+    half.__spec__._initializing = True  # as the import system marks it
     monkeypatch.setitem(sys.modules, "torch", half)
     assert (narrowed(np.ones(3, np.float32), "BF16", Scratch()) == 0x3F80).all()
 

@@ -92,7 +92,9 @@ def test_draws_are_those_of_the_block_the_tensor_and_the_seed(base: Checkpoint) 
 def test_a_pipeline_is_not_one_model(base: Checkpoint) -> None:
     base.check_one("quantized")
     assert base.files is not None
-    pipeline = replace(base, files=replace(base.files, components={"unet": None, "vae": None}))  # type: ignore[dict-item]  # their names are what counts
+    pipeline = replace(
+        base, files=replace(base.files, components={"unet": None, "vae": None})
+    )  # their names are what counts
     with pytest.raises(UnsupportedError, match="is a pipeline of unet, vae, and only one of them can be quantized"):
         pipeline.check_one("quantized")
 

@@ -26,7 +26,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
 @pytest.mark.parametrize("value", [None, 3.5, "x", [1], {"a": 1}])
 def test_a_record_that_is_none_does_not_count(field: str, value: Any) -> None:
     good = {"file": "a", **SHARD.as_json()}
-    job = Job("a", {}, (None,))  # type: ignore[arg-type]  # how many there are is what counts
+    job = Job("a", {}, (None,))  # how many there are is what counts
     assert noted([good], [job], read) == {"a": SHARD}
     assert noted([good], [Job("b", {})], read) == {}
     assert noted([good], [Job("a", {})], read) == {}, "of a plan that hashes other files"

@@ -245,7 +245,7 @@ def test_with_lanes_the_first_failure_is_raised_when_what_was_begun_is_done(work
 def test_a_torch_that_another_thread_is_importing_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     half = ModuleType("torch")  # it has no threads to set yet
     half.__spec__ = ModuleSpec("torch", None)
-    half.__spec__._initializing = True  # type: ignore[attr-defined]  # as the import system marks it
+    half.__spec__._initializing = True  # as the import system marks it
     monkeypatch.setitem(sys.modules, "torch", half)
     assert list(local.run(lambda item: item + 1, [1, 2, 3], how=Execution(2))) == [2, 3, 4]
 

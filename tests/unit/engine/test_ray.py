@@ -46,7 +46,7 @@ def test_an_address_where_nobody_listens_is_told_at_once(address: str, monkeypat
     def init(*arguments: Any, **options: Any) -> None:
         raise AssertionError("Ray was asked")
 
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))  # type: ignore[arg-type]  # as a module has it
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
     with pytest.raises(NotFoundError, match="there is no cluster of Ray at") as caught:
         list(ray.run(str.upper, ["a"], memory=1, address=address))
     assert "ray start --head" in str(caught.value.hint)

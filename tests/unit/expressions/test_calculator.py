@@ -48,5 +48,5 @@ def test_a_mistake_of_a_function_has_its_column(given: dict[str, Adapter]) -> No
 
 def test_a_path_is_no_adapter() -> None:
     with pytest.raises(OptionError, match="a is a str, expected an adapter") as caught:
-        evaluate("a", a="runs/a")  # type: ignore[arg-type]  # that is the mistake
+        evaluate("a", a="runs/a")  # that is the mistake
     assert caught.value.hint == "open it first: open_adapter(path)"

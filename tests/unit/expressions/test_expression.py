@@ -327,7 +327,7 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
 
 def test_history_tells_all_parameters() -> None:
     result = ao.evaluate('scale(select(a, "m*"), {"m": 0.5}) + truncate(a, rank=1)', a=one())
-    told = result.history.as_json([])  # type: ignore[union-attr]
+    told = result.history.as_json([])
     scaled, cut = told["inputs"]
     assert scaled["by"] == {"m": 0.5}
     assert scaled["inputs"][0]["patterns"] == ["m*"]
@@ -336,7 +336,7 @@ def test_history_tells_all_parameters() -> None:
 
 def test_what_is_no_adapter() -> None:
     with pytest.raises(OptionError, match="a is a str, expected an adapter"):
-        ao.evaluate("a", a="runs/a")  # type: ignore[arg-type]
+        ao.evaluate("a", a="runs/a")
     with pytest.raises(OptionError, match="cannot be the name"):
         ao.evaluate("a", **{"1": one()})
 

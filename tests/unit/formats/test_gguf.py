@@ -30,8 +30,8 @@ def test_it_is_read_as_it_is_applied(alpha: float | None, scale: float, tmp_path
 
 def test_ranks_may_differ(tmp_path: Path) -> None:
     def more(writer: object) -> None:
-        writer.add_tensor("blk.0.ffn_up.weight.lora_a", np.ones((2, 64), np.float32))  # type: ignore[attr-defined]
-        writer.add_tensor("blk.0.ffn_up.weight.lora_b", np.ones((112, 2), np.float32))  # type: ignore[attr-defined]
+        writer.add_tensor("blk.0.ffn_up.weight.lora_a", np.ones((2, 64), np.float32))
+        writer.add_tensor("blk.0.ffn_up.weight.lora_b", np.ones((112, 2), np.float32))
 
     adapter = ao.open_adapter(write(tmp_path / "a.gguf", alpha=8.0, alter=more))
     assert adapter.scalings["model.layers.0.mlp.up_proj"].scale == 4
@@ -47,8 +47,8 @@ def test_other_architectures_have_rows_in_order(tmp_path: Path) -> None:
 def test_phi3_has_joined_projections(tmp_path: Path) -> None:
     def joined(writer: object) -> None:
         for name, out in (("attn_qkv", 96), ("ffn_up", 224)):
-            writer.add_tensor(f"blk.0.{name}.weight.lora_a", np.ones((2, 64), np.float32))  # type: ignore[attr-defined]
-            writer.add_tensor(f"blk.0.{name}.weight.lora_b", np.ones((out, 2), np.float32))  # type: ignore[attr-defined]
+            writer.add_tensor(f"blk.0.{name}.weight.lora_a", np.ones((2, 64), np.float32))
+            writer.add_tensor(f"blk.0.{name}.weight.lora_b", np.ones((out, 2), np.float32))
 
     path = write(tmp_path / "a.gguf", architecture="phi3", tensors={}, alter=joined)
     adapter = ao.open_adapter(path)
@@ -85,13 +85,13 @@ REFUSED = {
 def test_what_is_not_handled_is_refused_by_name(case: str, tmp_path: Path) -> None:
     options, message = REFUSED[case]
     with pytest.raises(UnsupportedError, match=message) as raised:
-        ao.open_adapter(write(tmp_path / "a.gguf", **options))  # type: ignore[arg-type]
+        ao.open_adapter(write(tmp_path / "a.gguf", **options))
     assert raised.value.path == str(tmp_path / "a.gguf")
 
 
 def test_half_a_module_is_refused(tmp_path: Path) -> None:
     def half(writer: object) -> None:
-        writer.add_tensor("blk.0.ffn_up.weight.lora_a", np.ones((2, 64), np.float32))  # type: ignore[attr-defined]
+        writer.add_tensor("blk.0.ffn_up.weight.lora_a", np.ones((2, 64), np.float32))
 
     with pytest.raises(InputError, match="no lora_B"):
         ao.open_adapter(write(tmp_path / "a.gguf", alter=half))

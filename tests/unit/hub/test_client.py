@@ -23,8 +23,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def answered(status: int, **headers: str) -> Exception:
     """An error that has an answer, as those of the client do."""
     error = RuntimeError(f"answer {status}")
-    error.response = SimpleNamespace(status_code=status, headers=headers)  # type: ignore[attr-defined]  # as httpx's have
-    error.server_message = None  # type: ignore[attr-defined]
+    error.response = SimpleNamespace(status_code=status, headers=headers)  # as httpx's have
+    error.server_message = None
     return error
 
 

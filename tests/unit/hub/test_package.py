@@ -119,7 +119,7 @@ def test_adapters_of_image_models_are_what_diffusers_loads(tmp_path: Path, form:
 
 
 def test_the_base_of_an_image_adapter_is_named_in_its_card(tmp_path: Path) -> None:
-    base = Place(tmp_path / "base", remote=FakeRemote())  # type: ignore[arg-type]  # what it is asked for
+    base = Place(tmp_path / "base", remote=FakeRemote())  # what it is asked for
     contents = {"a.safetensors": Content.of(lone(tmp_path / "a.safetensors"))}
     text = render(made(tmp_path / "a.safetensors", "me/style", contents, base))
     assert "base_model: owner/flux" in text

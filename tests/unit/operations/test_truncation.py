@@ -56,7 +56,7 @@ def test_a_budget_is_spent_where_it_keeps_most(adapter: Adapter) -> None:
 )
 def test_one_way_of_cutting_that_is_possible(cut: dict[str, object]) -> None:
     with pytest.raises(OptionError):
-        check_cut(**cut)  # type: ignore[arg-type]  # that is the mistake
+        check_cut(**cut)  # that is the mistake
 
 
 @pytest.mark.parametrize(("text", "found"), [(None, (None, "parameters")), ("8 MB", (8_000_000, "bytes"))])

@@ -13,7 +13,7 @@ MAPS = ("cosine", "conflict", "overlap-columns", "overlap-rows")
 
 
 def drawn(comparison: Comparison) -> dict[str, Heatmap | Lines]:
-    return {figure.name: figure for figure in relations(comparison)}  # type: ignore[misc]
+    return {figure.name: figure for figure in relations(comparison)}
 
 
 def test_one_adapter_has_none() -> None:

@@ -24,7 +24,7 @@ from adapterops.requests.running import Made, make
 
 def asked(place: Path, base: bool, **output: str) -> Made:
     model = Model(str(place / "base")) if base else None
-    request = Request({"a": Input(str(place / "a"))}, parse("2*a", ["a"]), base=model, output=Output(**output))  # type: ignore[arg-type]  # text
+    request = Request({"a": Input(str(place / "a"))}, parse("2*a", ["a"]), base=model, output=Output(**output))
     return make(request, place / "out")
 
 

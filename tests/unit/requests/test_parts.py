@@ -262,7 +262,7 @@ def test_jobs_are_text(place: Path) -> None:
     """What an engine is given has paths and names, and no number of any tensor; each text alone makes its file."""
     texts: list[str] = []
 
-    def engine(function, items, *, memory, address, how):  # type: ignore[no-untyped-def]
+    def engine(function, items, *, memory, address, how):
         assert function is do
         assert memory > 0
         texts.extend(items)
@@ -279,7 +279,7 @@ def test_jobs_are_text(place: Path) -> None:
     assert saved.tensors == 12
 
 
-def engine(function, items, *, memory, address, how):  # type: ignore[no-untyped-def]
+def engine(function, items, *, memory, address, how):
     """One that does the jobs here."""
     yield from map(function, items)
 
@@ -297,7 +297,7 @@ def test_what_an_engine_made_is_not_read_again_and_what_was_there_is(
 
 
 def test_what_other_machines_made_is_read_here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def elsewhere(function, items, **options):  # type: ignore[no-untyped-def]
+    def elsewhere(function, items, **options):
         for item in items:
             monkeypatch.setattr(parts, "_machine", lambda: "another")
             made = function(item)
@@ -313,7 +313,7 @@ def test_what_other_machines_made_is_read_here(place: Path, monkeypatch: pytest.
 
 
 def test_what_an_engine_made_and_is_cut_by_the_end_is_found(place: Path) -> None:
-    def cutting(function, items, **options):  # type: ignore[no-untyped-def]
+    def cutting(function, items, **options):
         yield from engine(function, items, **options)
         (file,) = place.glob(".out.parts-*/files/model-00002-*")
         os.truncate(file, 100)
@@ -326,7 +326,7 @@ def test_what_an_engine_made_and_is_cut_by_the_end_is_found(place: Path) -> None
 def test_as_many_processes_at_once_as_memory_allows(place: Path) -> None:
     seen: list[tuple[int, int]] = []
 
-    def watched(function, items, *, memory, address, how):  # type: ignore[no-untyped-def]
+    def watched(function, items, *, memory, address, how):
         seen.append((memory, how.threads))
         yield from map(function, items)
 
@@ -349,7 +349,7 @@ def test_a_job_reads_the_record_of_its_own_file_alone(place: Path, monkeypatch: 
         asked.append(names)
         return entries(self, names)
 
-    def watched(function, items, **options):  # type: ignore[no-untyped-def]
+    def watched(function, items, **options):
         monkeypatch.setattr(parts.Parts, "entries", counted)
         yield from engine(function, items, **options)
         monkeypatch.setattr(parts.Parts, "entries", entries)

@@ -88,11 +88,11 @@ def test_an_engine(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert record
     asked = proof_of(record, Path("fused"))
 
-    def engine(function, items, *, memory, address, how):  # type: ignore[no-untyped-def]
+    def engine(function, items, *, memory, address, how):
         yield from map(do, items)
 
     found = spread(asked, Path("fused"), engine)
-    assert found.as_json() == asked.verification(Execution(1)).as_json()  # type: ignore[union-attr]
+    assert found.as_json() == asked.verification(Execution(1)).as_json()
 
 
 def test_parts_that_are_missing_and_inputs_that_change(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

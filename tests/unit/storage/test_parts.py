@@ -102,7 +102,7 @@ def test_a_folder_that_is_new_is_not_taken_for_that_of_a_process_that_died(tmp_p
         for count in range(40):
             try:
                 written(parts, f"{number}-{count}", b"1", "h")
-            except Exception as error:
+            except Exception as error:  # whatever a thread ends with is looked at below
                 failures.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

@@ -27,7 +27,7 @@ def difference(after: Array, before: Array, group: int = 1) -> Difference:
 
         return read
 
-    return Difference(after.shape, after.dtype, reader(after), reader(before), group)  # type: ignore[arg-type]
+    return Difference(after.shape, after.dtype, reader(after), reader(before), group)
 
 
 @pytest.mark.parametrize("group", [1, 4])

@@ -148,7 +148,7 @@ def test_what_was_read_of_a_file_is_known_by_the_very_array() -> None:
 
 def test_what_a_file_has_is_widened_when_numbers_are_asked_for() -> None:
     B, A = np.ones((3, 2), np.float16), np.full((2, 4), 2.0, np.float16)
-    update = LowRank.held(AsStored(B, "F16"), AsStored(A, "F16"), 0.5)
+    update = LowRank(AsStored(B, "F16"), AsStored(A, "F16"), 0.5)
     assert (update.shape, update.rank) == ((3, 4), 2)
     assert update.stored("B", "F16") is B
     assert not {"A", "B"} & vars(update).keys()
@@ -158,6 +158,6 @@ def test_what_a_file_has_is_widened_when_numbers_are_asked_for() -> None:
     np.testing.assert_array_equal(half.dense(), np.ones((3, 4)))
     np.testing.assert_array_equal(update.T.dense(), 2 * np.ones((4, 3)))
     with pytest.raises(ShapeError, match="do not share a rank"):
-        LowRank.held(AsStored(B, "F16"), AsStored(A.T, "F16"), 1.0)
+        LowRank(AsStored(B, "F16"), AsStored(A.T, "F16"), 1.0)
     with pytest.raises(AttributeError):
-        _ = update.C  # type: ignore[attr-defined]
+        _ = update.C

@@ -77,7 +77,7 @@ def test_two_that_differ_are_refused_and_two_alike_are_not(tmp_path: Path) -> No
         {"alphas": {}, "header": {"lora_alpha": "16"}, "alpha": 8.0},
     ):
         with pytest.raises(InputError, match="stated more than once") as caught:
-            scales(tmp_path, **given)  # type: ignore[arg-type]
+            scales(tmp_path, **given)
         assert caught.value.code == "E-ALPHA"
     assert scales(tmp_path, {Q: torch.tensor(16.0)}, {"lora_alpha": "16"}, alpha=16.0) == [4.0, 4.0]
 

@@ -26,7 +26,7 @@ A, B = (np.random.default_rng(0).standard_normal(shape).astype(np.float32) for s
 
 
 def arranged(layout: dict[str, Layout], dtype: str | None = None, **config: object) -> Arrangement:
-    return Peft().arranged(layout, AdapterConfig(**config), {}, dtype)  # type: ignore[arg-type]  # each has its own type
+    return Peft().arranged(layout, AdapterConfig(**config), {}, dtype)
 
 
 def claims(path: Path) -> bool:

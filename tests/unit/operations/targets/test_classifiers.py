@@ -24,7 +24,7 @@ def base(*names: str, model_type: str = "llama") -> Checkpoint:
     specs = {name: Spec("BF16", (6, 4)) for name in names}
     return Checkpoint(
         specs, {"1": names[:1], "2": names[1:]}, dict.fromkeys(names, None), config={"model_type": model_type}
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_a_head_that_the_base_lacks_makes_it_a_classifier() -> None:
