@@ -12,7 +12,7 @@ from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.registry import DEFAULT, FORMATS, Arrangement, format_of
 from adapterops.provenance.history import Source
 from adapterops.storage.place import PICKLES, Place
-from adapterops.storage.tensors import Header
+from adapterops.storage.tensors import Header, TensorFile
 from adapterops.updates.layout import Layout
 
 ALPHA = ".alpha"
@@ -61,9 +61,10 @@ def _own(adapter: Adapter, format: str) -> AdapterFiles | None:
     source = adapter.history
     if not isinstance(source, Source) or len(source.tensors) != 1 or source.alpha is not None or source.member:
         return None
-    place = Place(source.path, source.remote)
     if source.tensors[0].path.suffix in PICKLES:
         return None
+    stored: TensorFile = getattr(source.tensors[0], "raw", source.tensors[0])
+    place = Place(source.path, source.remote, opened={stored.path: stored})
     return FORMATS[format].read(place, None) if format_of(place) == format else None
 
 
