@@ -12,7 +12,7 @@ from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.registry import DEFAULT, FORMATS, Arrangement, format_of
 from adapterops.provenance.history import Source
 from adapterops.storage.place import PICKLES, Place
-from adapterops.storage.tensors import Header, TensorFile
+from adapterops.storage.tensors import Header
 from adapterops.updates.layout import Layout
 
 ALPHA = ".alpha"
@@ -63,8 +63,8 @@ def _own(adapter: Adapter, format: str) -> AdapterFiles | None:
         return None
     if source.tensors[0].path.suffix in PICKLES:
         return None
-    stored: TensorFile = getattr(source.tensors[0], "raw", source.tensors[0])
-    place = Place(source.path, source.remote, opened={stored.path: stored})
+    file = source.tensors[0]
+    place = Place(source.path, source.remote, opened={file.path: file})
     return FORMATS[format].read(place, None) if format_of(place) == format else None
 
 

@@ -70,7 +70,7 @@ class Place:
     remote: Remote | None = None
     allow_pickle: bool = False
     member: str = ""
-    opened: dict[Path, TensorFile] | None = field(default=None, compare=False, repr=False)
+    opened: dict[Path, TensorFile] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, source: str | os.PathLike[str]) -> Place:

@@ -72,4 +72,3 @@ def test_a_file_is_opened_once_where_that_is_asked_for(tmp_path: Path) -> None:
     once = place.once()
     assert once.once() is once
     assert once.open(tmp_path / "a.safetensors") is once.open(tmp_path / "a.safetensors")
-    assert place == once
