@@ -61,9 +61,10 @@ def _own(adapter: Adapter, format: str) -> AdapterFiles | None:
     source = adapter.history
     if not isinstance(source, Source) or len(source.tensors) != 1 or source.alpha is not None or source.member:
         return None
-    place = Place(source.path, source.remote)
     if source.tensors[0].path.suffix in PICKLES:
         return None
+    file = source.tensors[0]
+    place = Place(source.path, source.remote, opened={file.path: file})
     return FORMATS[format].read(place, None) if format_of(place) == format else None
 
 

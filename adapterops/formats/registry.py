@@ -119,6 +119,7 @@ def format_of(place: Place) -> str:
     Raises:
         InputError: several formats claim it.
     """
+    place = place.once()
     claimed = [name for name, each in FORMATS.items() if place.exists and each.claims(place)]
     if len(claimed) > 1:
         raise InputError(
@@ -137,4 +138,5 @@ def read_adapter(place: Place, alpha: float | None = None) -> AdapterFiles:
         NotFoundError, InputError, UnsupportedError: as `format_of` and `Format.read` do.
     """
     check_whole(place)
+    place = place.once()
     return FORMATS[format_of(place)].read(place, alpha)

@@ -266,8 +266,11 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
         if by_outputs and divided:
             return replace(each, shape=shape)
         if each.needs_base:
+            there = sum(piece.height for piece in pieces)
+            some = f"has {there} of the {shape[0]} rows that the base has in one weight, and nothing for the others"
+            other = "the base divides it differently from the adapter"
             raise UnsupportedError(
-                f"is {each.kind}, and the base divides it differently from the adapter",
+                f"is {each.kind}, and {some if by_outputs and there < shape[0] else other}",
                 tensor=name,
                 hint="fuse it into its base by itself",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -59,7 +59,8 @@ class Remote(Protocol):
 @dataclass(frozen=True, eq=False)
 class Place:
     """A path, and where its files come from that are not here yet. Pickles are opened where that is allowed. `member` is
-    the name of one adapter, where the path is that of a collection.
+    the name of one adapter, where the path is that of a collection. `opened` are files that are open
+    already; where it is there, what is opened from now on is added.
 
     >>> Place.of("runs/a").sibling("-r8").as_posix()
     'runs/a-r8'
@@ -69,6 +70,7 @@ class Place:
     remote: Remote | None = None
     allow_pickle: bool = False
     member: str = ""
+    opened: dict[Path, TensorFile] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, source: str | os.PathLike[str]) -> Place:
@@ -124,11 +126,19 @@ class Place:
         Raises:
             InputError: it is damaged, or a pickle, and these are not allowed.
         """
+        if self.opened is not None:
+            if path not in self.opened:
+                self.opened[path] = replace(self, opened=None).open(path)
+            return self.opened[path]
         if path.suffix in PICKLES:
             return self._pickle(path)
         if path.suffix == SUFFIX:
             return GgufFile(self.here(path))
         return SafetensorsFile(path) if self.remote is None else self.remote.open(path)
+
+    def once(self) -> Place:
+        """The same, for a while in which no file is opened twice."""
+        return self if self.opened is not None else replace(self, opened={})
 
     def _pickle(self, path: Path) -> TensorFile:
         if not self.allow_pickle:

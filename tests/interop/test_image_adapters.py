@@ -466,7 +466,9 @@ def loaded(model: Any, tensors: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("form", ["comfy", "kohya", "peft"])
-def test_dora_of_parts_is_written_for_the_joined_weight(tmp_path: Path, form: str) -> None:
+def test_dora_of_parts_is_written_for_the_joined_weight(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """By outputs each row has a length of its own, so the lengths of the parts are those of the whole; some parts alone say
     nothing of the rows of the others.
     """
@@ -485,6 +487,7 @@ def test_dora_of_parts_is_written_for_the_joined_weight(tmp_path: Path, form: st
     save_file({name: each for name, each in tensors.items() if "to_k" not in name}, tmp_path / "two.safetensors")
     base, out = str(tmp_path / "base.safetensors"), str(tmp_path / "out")
     assert run(["convert", str(tmp_path / "two.safetensors"), "--base", base, "--to", form, "-o", out]) == 4
+    assert "is DoRA, and has 16 of the 24 rows that the base has in one weight" in capsys.readouterr().err
     assert run(["convert", str(tmp_path / "a.safetensors"), "--base", base, "--to", form, "-o", out]) == 0
     assert len(ao.open_adapter(out).layout) == 1
     assert run(["fuse", base, out, "--dtype", "float32", "--precision", "float64", "-o", f"{out}-fused"]) == 0

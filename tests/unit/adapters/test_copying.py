@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import adapterops as ao
 from adapterops.cli.main import run
+from adapterops.storage.content import OnDisk
 
 PEFT = ("adapter_model.safetensors", "adapter_config.json")
 HEADER = {"ss_network_dim": "2", "sshs_model_hash": "0" * 64, "modelspec.title": "mine"}
@@ -316,3 +317,23 @@ def test_experts_of_mlx_are_kept(tmp_path: Path) -> None:
     assert run(["convert", str(tmp_path / "a"), "--to", "mlx", "-o", str(tmp_path / "out")]) == 0
     for name in ("adapters.safetensors", "adapter_config.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", [*FILES, *OTHERS])
+@pytest.mark.filterwarnings("ignore")
+def test_the_file_is_opened_once_and_its_copy_once(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is copied is the file that was read, and no other that has taken its name since."""
+    source = lone(tmp_path / "a.safetensors", *FILES[kind]) if kind in FILES else tmp_path / "a"
+    if kind not in FILES:
+        library.get_peft_model(_tiny(), OTHERS[kind]()).save_pretrained(source)
+    opened: list[str] = []
+    init = OnDisk.__init__
+
+    def noted(self: OnDisk, path: Path) -> None:
+        opened.append(path.name)
+        init(self, path)
+
+    monkeypatch.setattr(OnDisk, "__init__", noted)
+    form = kind.split()[0] if kind in FILES else "peft"
+    assert run(["convert", str(source), "--to", form, "-o", str(tmp_path / "out")]) == 0
+    assert len([name for name in opened if name.endswith(".safetensors")]) == 2

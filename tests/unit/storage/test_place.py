@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from adapterops.errors import InputError
 from adapterops.storage.place import COLLECTION, Place, check_inside
@@ -61,3 +63,12 @@ def test_a_link_stays_in_its_folder_or_in_the_blobs_of_the_cache(tmp_path: Path)
     check_inside(snapshot / "blob")
     with pytest.raises(InputError, match="leads out of its folder"):
         check_inside(snapshot / "out")
+
+
+def test_a_file_is_opened_once_where_that_is_asked_for(tmp_path: Path) -> None:
+    save_file({"a": np.zeros(3, np.float32)}, tmp_path / "a.safetensors")
+    place = Place(tmp_path)
+    assert place.open(tmp_path / "a.safetensors") is not place.open(tmp_path / "a.safetensors")
+    once = place.once()
+    assert once.once() is once
+    assert once.open(tmp_path / "a.safetensors") is once.open(tmp_path / "a.safetensors")
