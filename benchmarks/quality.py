@@ -38,9 +38,6 @@ METHODS = (
     "linear", "ties", "dare_ties", "della", "breadcrumbs", "consensus", "sce", "core_ties", "knots_ties", "tsv",
     "iso_c", "iso_cts", "even", "ctm", "svc", "pico", "karcher", "wudi", "ace", "pcb", "regmean",
 )  # fmt: skip
-FEW = {"encoder": ("linear", "ties", "tsv", "iso_c", "even", "wudi", "ace", "pcb", "regmean")}
-"""Of a suite that takes long, the methods that are measured."""
-
 PEFT = "PEFT "
 THEIRS = (f"{PEFT}linear", f"{PEFT}ties")
 
@@ -128,7 +125,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in chosen.suites:
         known = results[name] if chosen.methods and name in results else [{} for _ in range(chosen.seeds)]
-        methods = chosen.methods.split(",") if chosen.methods else (*FEW.get(name, METHODS), *THEIRS)
+        methods = chosen.methods.split(",") if chosen.methods else (*METHODS, *THEIRS)
         results[name] = known
         for seed in range(chosen.seeds):
             found = known[seed] | measured(SUITES[name](seed), methods)
