@@ -38,6 +38,10 @@ def fusing(bench: Bench, base: Path, a: Path) -> None:
         **floor,
     )
     bench.note("fuse into 0.5B bf16: peak memory", middle(ours, "mb"), "MB", 200)
+    axolotl = [sys.executable, HERE / "peers/axolotl_shards.py", base, a, "OUT"]
+    ours, peer = bench.runs([*fuse, "--no-sync"], axolotl)
+    what = "fuse into 0.5B bf16: axolotl's route / ours, whole process, no fsync"
+    bench.note(what, middle(peer) / middle(ours), "x", ours=ours, peer=peer, **floor)
     ours, peer = bench.runs(fuse, [*peft, "--sync"])
     bench.note(
         "fuse into 0.5B bf16: PEFT / ours, whole process, both synced",

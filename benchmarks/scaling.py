@@ -81,6 +81,18 @@ def workers(bench: Bench, a: Path) -> None:
     bench.note(what, 2 * one / middle(twice), "x")
 
 
+def large_workers(bench: Bench) -> None:
+    """The same of all shapes of 8B, twenty times the work: once, for it takes minutes."""
+    pair = [bench.folder / f"large-{seed}" for seed in (0, 1)]
+    for seed, adapter in enumerate(pair):
+        measure(sys.executable, HERE / "shapes.py", adapter, "llama", 16, "bfloat16", seed)
+    command = [*OURS, "merge", *pair, "--ties", "--density", "0.2", "--scale", "sum", "--rank", "16", "-o"]
+    one, two = (measure(*command, bench.out(), "--workers", str(workers))["seconds"] for workers in WORKERS)
+    bench.note("TIES to rank 16 of 8B shapes: one worker / two, whole process, once", one / two, "x", 1.8, True)
+    for adapter in pair:
+        shutil.rmtree(adapter)
+
+
 def scaling(bench: Bench) -> None:
     base, a = bench.folder / "base", bench.folder / "a"
     measure(sys.executable, HERE / "shapes.py", base, "model", LAYERS, "bfloat16", 0)
@@ -89,3 +101,4 @@ def scaling(bench: Bench) -> None:
     adapters(bench)
     ranks(bench)
     workers(bench, a)
+    large_workers(bench)
