@@ -1,14 +1,17 @@
 """How much of an update is left after rounding: `python benchmarks/gains.py [WORK]`.
 
 An adapter of rank 8 is fused into one matrix of normal numbers: into bfloat16 and float16, to nearest and at random, and at
-1 % into every type of GGUF that takes updates. Gain ⟨W' - W, ΔW⟩ / ‖ΔW‖², and the error ‖(W' - W - ΔW) Q‖ / ‖ΔW‖ in the
-directions Q that the adapter reads; means of the seeds, and their standard errors. Everything is read from the files that
-are written. Writes benchmarks/results/gains.json; about a minute on one quiet core.
+1 % into every type of GGUF, and every other scheme, that takes updates on its grid. Gain ⟨W' - W, ΔW⟩ / ‖ΔW‖², and the
+error ‖(W' - W - ΔW) Q‖ / ‖ΔW‖ in the directions Q that the adapter reads; means of the seeds, and their standard errors.
+16 bits and GGUF are read from the files that are written. Other schemes are decoded from their parts, of the shapes of
+tests/kept_grids.py, and have no error in directions, but whether an update of zeros changes a byte. Writes
+benchmarks/results/gains.json; three minutes on one quiet core.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -23,14 +26,18 @@ from gguf import GGMLQuantizationType as Type
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/property"))
+from codes import normal as numbers
+from codes import raw, reader
 from gguf_models import CODED, coded
+from test_scheme_laws import CASES
 
 import adapterops
 
 RESULTS = Path(__file__).parent / "results/gains.json"
 MODULE, TENSOR = "model.layers.0.mlp.down_proj", "blk.0.ffn_down.weight"
 SIXTEEN = [("bfloat16", size) for size in (0.01, 0.003, 0.001, 0.0003)] + [("float16", 0.001), ("float16", 0.0003)]
-SEEDS, SEEDS_OF_GGUF = 5, 10
+SEEDS, SEEDS_OF_GGUF, DRAWS = 5, 10, 4000
 
 
 def adapter(folder: Path, shape: tuple[int, int], size: float, seed: int) -> tuple[Path, torch.Tensor, torch.Tensor]:
@@ -88,6 +95,24 @@ def _data(path: Path) -> np.ndarray:
     return np.asarray(tensor.data)
 
 
+def of_scheme(case: str) -> dict[str, Any]:
+    """Of one matrix, an update of rank 8, and many draws."""
+    make, name = CASES[case]
+    scheme, shape, parts = make(name)
+    read, height = reader(parts), math.prod(shape[:-1])
+    W = scheme.decode(shape, read, 0, height).float().clone()
+    kept = scheme.on_grid(shape, read, "0").rows(W, 0)[0]
+    same = all(torch.equal(raw(each.contiguous()), raw(parts[role].contiguous())) for role, each in kept.items())
+    update = numbers(2, height, 8) @ numbers(3, 8, shape[-1])
+    update *= 0.01 * W.norm() / update.norm()
+    gains = []
+    for draw in range(DRAWS * 64 * 96 // W.numel()):
+        moved = scheme.on_grid(shape, read, str(draw)).rows(W + update, 0)[1]() - W
+        gains.append(float((moved * update).sum() / update.square().sum()))
+    spread = statistics.stdev(gains) / len(gains) ** 0.5
+    return {"gain": statistics.mean(gains), "standard error": spread, "zeros change no byte": same}
+
+
 def judged(moved: torch.Tensor, delta: torch.Tensor, Q: torch.Tensor) -> tuple[float, float]:
     gain = float((moved * delta).sum() / delta.square().sum())
     return gain, float(((moved - delta) @ Q).norm() / delta.norm())
@@ -115,6 +140,7 @@ def main() -> None:
     }
     for type_ in CODED:
         found[type_.name] = means(SEEDS_OF_GGUF, lambda place, seed, of=type_: of_gguf(place, of, seed), work)
+    found |= {case: of_scheme(case) for case in CASES if case not in {each.name for each in CODED}}
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

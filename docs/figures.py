@@ -17,6 +17,7 @@ MARKED = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re
 QUALITY = re.compile(r"(?<=<!-- quality -->\n).*?(?=<!-- end of quality -->)", re.DOTALL)
 COLLECTIONS = re.compile(r"(?<=<!-- collections -->\n).*?(?=<!-- end of collections -->)", re.DOTALL)
 ROUNDING = re.compile(r"(?<=<!-- rounding -->\n).*?(?=<!-- end of rounding -->)", re.DOTALL)
+GGUF = re.compile(r"(?<=<!-- gguf -->\n).*?(?=<!-- end of gguf -->)", re.DOTALL)
 
 ROWS = {
     "linear merge, 168 modules: PEFT cat / ours, whole process": ("sum of two adapters, 168 modules", "PEFT"),
@@ -46,7 +47,13 @@ def figures() -> str:
 
 def with_figures(page: str) -> str:
     """A page with the tables of now between its marks."""
-    for mark, table in ((QUALITY, quality), (MARKED, figures), (ROUNDING, rounding), (COLLECTIONS, collections)):
+    for mark, table in (
+        (QUALITY, quality),
+        (MARKED, figures),
+        (ROUNDING, rounding),
+        (COLLECTIONS, collections),
+        (GGUF, gguf),
+    ):
         if found := mark.search(page):
             page = page[: found.start()] + table() + page[found.end() :]
     return page
@@ -57,13 +64,31 @@ def rounding() -> str:
     results = json.loads((STORED / "rounding.json").read_text(encoding="utf-8"))
     models = list(results)
     lines = [f"| way | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
-    for way in [way for way, each in results[models[0]][0].items() if isinstance(each, dict) and "distance" in each]:
+    first = {way: each for rows in results.values() for way, each in rows[0].items()}
+    for way in [way for way, each in first.items() if isinstance(each, dict) and "distance" in each]:
         cells = []
         for rows in results.values():
+            if way not in rows[0]:
+                cells.append("")
+                continue
             found = [row[way]["distance"] for row in rows]
             nearer = sum(row[way]["distance"] < row["stochastic"]["distance"] for row in rows)
             beside = "" if way == "stochastic" else f", nearer in {nearer} of {len(rows)}"
             cells.append(f"{fmean(found):.4f} ± {stdev(found) / len(found) ** 0.5:.4f}{beside}")
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def gguf() -> str:
+    """What becomes of a GGUF model with a LoRA, by the strength of the LoRA and the way that it goes in."""
+    results = json.loads((STORED / "gguf.json").read_text(encoding="utf-8"))
+    heads = [f"{name} ({row['update']:.1%} of the weights): loss | KL" for name, row in results.items()]
+    lines = [f"| way | {' | '.join(heads)} |", f"|---|{'---|---|' * len(heads)}"]
+    for way in next(iter(results.values()))["figures"]:
+        cells = []
+        for row in results.values():
+            each = row["figures"].get(way)
+            cells += [f"{each['loss']:.3f}", f"{each['kl']:.4f} ± {each['error']:.4f}"] if each else ["", ""]
         lines.append(f"| {way} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from adapterops.arrays.dtypes import FLOATS
 from adapterops.cli import output, values
 from adapterops.cli.looking import Looking, looking, sarif
 from adapterops.cli.sections import Sectioned
@@ -81,7 +82,7 @@ def command(
         from adapterops.reports.sarif import write_sarif
 
         write_sarif(sarif, model.local(), _problems(found))
-    follows = _follows(found, model, base, sources, _rounding(merged, before))
+    follows = _follows(found, model, base, original, sources, _storage(merged, before))
     result = {"path": str(model), **found.as_json(), "command": follows}
     if not looking.as_json:
         _print(model, found)
@@ -102,19 +103,24 @@ def _problems(found: Diagnosis) -> list[Problem]:
     return [Problem(each.place, each.what) for each in found.findings] or [Problem("weights", found.sentence)]
 
 
-def _rounding(model: Checkpoint, base: Checkpoint) -> list[str]:
-    """The option with which codes keep an update: those of the model are chosen at random on the base's grid, or anew."""
+def _storage(model: Checkpoint, base: Checkpoint) -> list[str]:
+    """The option with which a base is fused into what the model is stored as: codes at random on the base's grid, or anew;
+    or the dtype of most of its tensors, where the base alone is in codes.
+    """
     schemes = {scheme.name for scheme in model.schemes.values()}
-    if base.schemes or not schemes:
+    if base.schemes and schemes:
         return ["--rounding", "stochastic"]
+    if base.schemes:
+        dtypes = Counter(FLOATS[spec.dtype] for spec in model.layout.values() if spec.dtype in FLOATS)
+        return ["--dtype", dtypes.most_common(1)[0][0]] if dtypes else []
     return ["--quantize", *schemes] if len(schemes) == 1 and schemes <= set(written()) else []
 
 
 def _follows(
-    found: Diagnosis, model: Place, base: Place, sources: tuple[Place, ...], rounding: list[str]
+    found: Diagnosis, model: Place, base: Place, original: Place | None, sources: tuple[Place, ...], storage: list[str]
 ) -> list[str] | None:
     """The command that may come next: what makes the model anew, takes the adapter out of it, or measures what is in it."""
-    from adapterops.verification.diagnosis.verdicts import ELSE, LOST
+    from adapterops.verification.diagnosis.verdicts import ELSE, ORIGINAL
 
     if not sources:
         return [*EXTRACT, str(model), "--base", str(base), "--rank", str(found.rank)] if found.rank else None
@@ -122,8 +128,9 @@ def _follows(
         return None
     if found.verdict == ELSE:
         return ["adapterops", "diagnose", str(model), "--base", str(base)]
-    options = rounding if found.verdict == LOST else []
-    return ["adapterops", "fuse", str(base), *map(str, sources), *options, "-o", "fused"]
+    if found.under == ORIGINAL and original is not None:
+        base, storage = original, []
+    return ["adapterops", "fuse", str(base), *map(str, sources), *storage, "-o", "fused"]
 
 
 def _print(model: Place, found: Diagnosis) -> None:

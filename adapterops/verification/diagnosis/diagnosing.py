@@ -20,7 +20,7 @@ from adapterops.verification.diagnosis.fitting import joint
 from adapterops.verification.diagnosis.grounds import THROUGH, of_checkpoint, rounded_alone, through
 from adapterops.verification.diagnosis.judging import Look, best, judge, look, looks
 from adapterops.verification.diagnosis.likeness import Likeness
-from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed
+from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed, unlike
 from adapterops.verification.diagnosis.samples import Ground, Subject, Unit
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
 from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding, suspect
@@ -32,6 +32,7 @@ from adapterops.verification.diagnosis.verdicts import (
     HALF,
     HEALTHY,
     LOST,
+    ORIGINAL,
     PARTLY,
     SICK,
     UNJUDGED,
@@ -166,7 +167,7 @@ def _ground(
     changed = [each for each in found if not each.unchanged and not each.coded]
     if not changed or sum(each.explained for each in changed) * 2 > len(changed):
         return "base", None, found
-    others = {} if original is None else {"original": of_checkpoint(original)}
+    others = {} if original is None else {ORIGINAL: of_checkpoint(original)}
     others |= {name: through(base, subject.below, name) for name in THROUGH}
     few = changed[:: max(1, len(changed) // TRIED)][:TRIED]
     left = sum(each.left[0] for each in few)
@@ -257,12 +258,14 @@ def _in_codes(subject: Subject, found: Sequence[Look], weights: Sequence[float])
 
 
 def _others(subject: Subject, tensor: str, under: str, ground: Ground | None) -> list[Finding]:
-    """What is wrong with a tensor where no update is added. Where updates were added to the base through codes, so may
-    the weights be that have none.
+    """What is wrong with a tensor where no update is added. Where updates were added to the original, or to the base
+    through codes, so may the weights be that have none.
     """
     found = list(other_findings(subject, tensor, ground))
     base = subject.witnesses[0].base
     changed = [each.kind for each in found] == [CHANGED] and tensor not in {unit.tensor for unit in subject.units}
+    if under == ORIGINAL and changed and ground and (start := ground(tensor)):
+        return list(unlike(subject, tensor, start))
     if under in THROUGH and changed and subject.model.layout[tensor].shape == base.layout[tensor].shape:
         return found if rounded_alone(subject.model, base, tensor) != under else []
     return found

@@ -125,6 +125,12 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, ever
     yield from Rest(tensor, found, start, CHANGED, every, seen=seen).findings([(a, b) for a, b in free if b > a])
 
 
+def unlike(subject: Subject, tensor: str, start: Decoder) -> Iterator[Finding]:
+    """What is wrong with a tensor without an update that should be what is decoded by `start`."""
+    height = subject.model.layout[tensor].matrix[0]
+    yield from Rest(tensor, subject.model.stored[tensor], start, CHANGED, False).findings([(0, height)])
+
+
 @dataclass(frozen=True)
 class Rest:
     """Rows of a tensor that should be what they were, in the dtype that they have now.

@@ -18,9 +18,10 @@ BASE, LOST, ADAPTED, PARTLY, ELSE, DIFFERENT, UNKNOWN = (
 )
 HEALTHY, SICK, UNJUDGED = 0, 8, 9
 
+ORIGINAL = "original"
 UNDER = {
     "base": "the base",
-    "original": "the original",
+    ORIGINAL: "the original",
     **{name: f"the base quantized to {codes.says} and back" for name, codes in THROUGH.items()},
 }
 HALF = 0.5

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from merged_models import CONVENTIONS, FAULTS, Merge, base, lora, write
+from safetensors.torch import load_file, save_file
 
 from adapterops.cli.main import run
 
@@ -67,3 +68,31 @@ def test_what_cannot_be_judged(place: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_an_adapter_twice(place: Path) -> None:
     assert run(["diagnose", "merged", "--base", "base", "--adapter", "mine", "--adapter", "mine"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("lacking", ["nf4", "mine", "--dtype", "bfloat16"]),
+        ("coded", ["nf4", "mine", "--rounding", "stochastic"]),
+        ("original", ["base", "mine"]),
+    ],
+)
+def test_the_command_that_is_next_works_on_a_base_in_codes(
+    model: str, options: list[str], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A 16-bit model that lacks a module, one in codes without the update, and one of the original that lacks a module."""
+    assert run(["quantize", "base", "--to", "nf4", "-o", "nf4"]) == 0
+    assert run(["quantize", "base", "--to", "nf4", "-o", "coded"]) == 0
+    assert run(["fuse", "nf4", "mine", "--dtype", "bfloat16", "-o", "whole"]) == 0
+    whole, weight = load_file("whole/model.safetensors"), f"{Q}.weight"
+    assert run(["dequantize", "nf4", "--dtype", "bfloat16", "-o", "sixteen"]) == 0
+    write(place / "original", load_file("lacking/model.safetensors"))
+    (place / "lacking/model.safetensors").unlink()
+    save_file(whole | {weight: load_file("sixteen/model.safetensors")[weight]}, "lacking/model.safetensors")
+    capsys.readouterr()
+    assert run(["diagnose", model, "--base", "nf4", "--original", "base", "--adapter", "mine", "--json"]) == 8
+    command = json.loads(capsys.readouterr().out)["error"]["details"]["command"]
+    assert command == ["adapterops", "fuse", *options, "-o", "fused"]
+    assert run([*command[1:], "--accept-loss"]) == 0
+    assert run(["diagnose", "fused", "--base", "nf4", "--original", "base", "--adapter", "mine"]) == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from merged_models import CONVENTIONS, Merge, base, lora, write
+from merged_models import CONVENTIONS, MODULES, Merge, base, lora, write
 
 import adapterops
 from adapterops.adapters.opening import open_adapter
@@ -57,6 +57,21 @@ def test_an_original_underneath(tmp_path: Path) -> None:
     adapterops.save_checkpoint(adapterops.fuse(adapterops.dequantize(opened), mine["mine"]), tmp_path / "d")
     found = adapterops.diagnose(open_checkpoint(tmp_path / "d"), opened, mine, original=original)
     assert (found.code, found.under) == (0, "base"), found.sentence
+
+
+def test_what_has_no_update_is_the_original_too(tmp_path: Path) -> None:
+    """Of a model that was merged into the 16-bit original, weights without an update are not those of the 4-bit base."""
+    before, adapter = base(1, torch.bfloat16), lora(1, modules=[name for name in MODULES if "q_proj" in name])
+    original = open_checkpoint(write(tmp_path / "original", before))
+    adapterops.save_checkpoint(adapterops.quantize(original, "nf4"), tmp_path / "b")
+    opened, mine = open_checkpoint(tmp_path / "b"), {"mine": open_adapter(adapter.save(tmp_path / "a"))}
+    made = Merge(before, [adapter], CONVENTIONS["once"]).made()
+    found = adapterops.diagnose(open_checkpoint(write(tmp_path / "m", made)), opened, mine, original=original)
+    assert (found.code, found.under, found.findings) == (0, "original", []), found.sentence
+    name = "model.layers.1.mlp.up_proj.weight"
+    model = open_checkpoint(write(tmp_path / "changed", made | {name: 1.1 * made[name]}))
+    found = adapterops.diagnose(model, opened, mine, original=original)
+    assert (found.code, [each.place for each in found.findings]) == (8, [name]), found.sentence
 
 
 def test_an_update_that_is_lost_in_codes(tmp_path: Path) -> None:
