@@ -17,7 +17,7 @@ from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, statistics
 from adapterops.engine.records import note_hashes, noted, whole
-from adapterops.errors import VerificationError, count
+from adapterops.errors import VerificationError, check_opened, count
 from adapterops.formats.models.weight_files import index_name, is_part
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, check_distinct, described, write_file, write_manifest
@@ -130,6 +130,7 @@ def save_checkpoint(
 
     Cost: memory for one tile per worker, and whatever the edits hold.
     """
+    check_opened(checkpoint, Checkpoint, "open_checkpoint")
     out, inputs, sync = Path(out), sources(checkpoint.history), how.sync
     check_rounding(checkpoint)
     checkpoint = called(checkpoint, out)
