@@ -150,6 +150,18 @@ def factor(value: Any, name: str, above: bool = False) -> float:
     return number
 
 
+def check_opened(value: object, kind: type, opener: str) -> None:
+    """Raise OptionError for an argument of the library that is not what `opener` returns, such as a path.
+
+    >>> check_opened(1, int, "open_adapter")
+    """
+    if not isinstance(value, kind):
+        raise OptionError(
+            f"expected what {opener} returns, got {printable(repr(value)[:80])}",
+            hint=f"open it first: ao.{opener}(PATH)",
+        )
+
+
 def count(number: int, noun: str) -> str:
     """
     >>> count(1, "file"), count(1200, "file")

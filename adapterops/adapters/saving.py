@@ -23,7 +23,7 @@ from adapterops.adapters.planning import arrangement, in_file, stored_sizes, wor
 from adapterops.adapters.saved import Found, Saved, copied_whole, kept
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, check_opened
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import (
@@ -88,6 +88,7 @@ def save_adapter(
 
     Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
     """
+    check_opened(adapter, Adapter, "open_adapter")
     out = Path(out)
     form = format or adapter.config.format
     arranged = in_file(arrangement(adapter, dtype, format), out, form)

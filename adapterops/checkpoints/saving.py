@@ -17,11 +17,12 @@ from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, statistics
 from adapterops.engine.records import note_hashes, noted, whole
-from adapterops.errors import VerificationError, count
+from adapterops.errors import VerificationError, check_opened, count
 from adapterops.formats.models.weight_files import index_name, is_part
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, check_distinct, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
+from adapterops.quant.scheme import STOCHASTIC
 from adapterops.storage.journal import Journal
 from adapterops.storage.outputs import check_output
 from adapterops.storage.staging import staged
@@ -129,6 +130,7 @@ def save_checkpoint(
 
     Cost: memory for one tile per worker, and whatever the edits hold.
     """
+    check_opened(checkpoint, Checkpoint, "open_checkpoint")
     out, inputs, sync = Path(out), sources(checkpoint.history), how.sync
     check_rounding(checkpoint)
     checkpoint = called(checkpoint, out)
@@ -141,7 +143,7 @@ def save_checkpoint(
     with staged(out, force=force, plan=plan.hash, resume=resume, single=single, sync=sync) as folder:
         journal = Journal(folder, plan.hash, sync)
         saved = write_checkpoint(checkpoint, plan, folder, journal, origin=origin, how=how)
-        check_kept(saved, out, accept_loss)
+        check_kept(saved, out, accept_loss, checkpoint.rounding)
     return replace(saved, path=out)
 
 
@@ -221,13 +223,13 @@ def describe(
     return SavedCheckpoint(folder, modules, quantized, len(checkpoint.layout), size)
 
 
-def check_kept(saved: SavedCheckpoint, out: Path, accept_loss: bool) -> None:
+def check_kept(saved: SavedCheckpoint, out: Path, accept_loss: bool, rounding: str | None) -> None:
     """Raise VerificationError where an update was to be applied, and no entry of any tensor changed; or, unless that is
     accepted, where too little of it survived in codes.
     """
     _check_changed(saved.modules, out)
     if not accept_loss:
-        _check_survival(saved.modules, out)
+        _check_survival(saved.modules, out, rounding)
 
 
 def _check_changed(modules: Facts, out: Path) -> None:
@@ -246,7 +248,7 @@ def _check_changed(modules: Facts, out: Path) -> None:
         )
 
 
-def _check_survival(modules: Facts, out: Path) -> None:
+def _check_survival(modules: Facts, out: Path, rounding: str | None = None) -> None:
     """Raise VerificationError where codes keep too little of an update, and more than chance would explain."""
     quantized = {module: each for module, each in modules.items() if each.codes}
     if not quantized:
@@ -256,12 +258,12 @@ def _check_survival(modules: Facts, out: Path) -> None:
     lost = [each for each in quantized.values() if _too_little(each)]
     if lost or _too_little(total):
         modules_ = count(len(quantized), "quantized module")
+        otherwise = "" if rounding == STOCHASTIC else "use --rounding stochastic, "
         raise VerificationError(
             f"{quantized[worst].for_inputs:.1%} of the update survives in {worst}, {total.for_inputs:.1%} in all {modules_}; "
             f"less than {LEAST_HEARD if total.said else LEAST_GAIN:.0%} in {len(lost)} of them",
             path=out,
-            hint="write 16 bits with --dtype bfloat16, use --rounding stochastic where this was not, or take the loss with "
-            "--accept-loss",
+            hint=f"write 16 bits with --dtype bfloat16, {otherwise}or take the loss with --accept-loss",
             code="E-LOST",
             details={"total": total.as_json(), "modules": {module: each.as_json() for module, each in modules.items()}},
         )

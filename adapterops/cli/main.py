@@ -31,7 +31,9 @@ SHORT = ResourceError(
     "there is not enough memory", hint="use fewer --workers: each holds one module; --memory 4GB chooses how many"
 )
 NO_TORCH = NotFoundError(
-    "this needs torch, which is not installed", hint="pip install 'adapterops[torch]'", code="E-NOT-INSTALLED"
+    "this needs torch, which is not installed; only quantized weights, pickles, logits and --device do",
+    hint="pip install 'adapterops[torch]'",
+    code="E-NOT-INSTALLED",
 )
 """Quantized weights, pickles and logits need torch; nothing else does."""
 

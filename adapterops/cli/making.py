@@ -31,7 +31,9 @@ _CUT = (
         "--energy", type=REAL, metavar="E", help="Per module the smallest rank that keeps this fraction of ‖ΔW‖²."
     ),
     click.option(
-        "--budget", metavar="N", help="Parameters over all modules, spent where they keep most: 2M, or bytes: 8MB."
+        "--budget",
+        metavar="N",
+        help="Parameters over all modules, spent where they keep most: 2M, or bytes of its tensors: 8MB.",
     ),
     click.option(
         "--exact", is_flag=True, help="Full SVD of dense updates; the default is randomized, its error measured."

@@ -141,8 +141,8 @@ merging = group(
         "--method",
         type=METHOD,
         metavar="NAME",
-        help=f"A method by its name: one of those below, or of another package.  [default: {DEFAULT}; "
-        f"even where merge and fuse get {SEVERAL[0]} to {SEVERAL[-1]} adapters and neither weights, a scale, a space nor "
+        help=f"A method by its name: one of those below, or of another package.  [default: --{DEFAULT}; "
+        f"--even, where merge and fuse get {SEVERAL[0]} to {SEVERAL[-1]} adapters and neither weights, a scale, a space nor "
         "parameters]",
     ),
     *(click.option(flag(name), name, is_flag=True, help=method.summary) for name, method in METHODS.items()),

@@ -15,7 +15,7 @@ from adapterops.cli.writing import write
 from adapterops.errors import AdapterWarning
 from adapterops.hub.references import SCHEME
 from adapterops.requests.request import Request
-from adapterops.requests.verifying import fusion_of, other_adapters, other_merge
+from adapterops.requests.verifying import changed_adapters, fusion_of, other_adapters, other_merge
 
 
 @click.command("unfuse", cls=Sectioned)
@@ -33,7 +33,11 @@ def command(out: Path, request: Request, modelling: Modelling) -> None:
     assert request.base is not None
     model = request.base.path
     record = fusion_of(model)
-    doubt = (other_adapters(record, request) or other_merge(record, request)) if record else None
+    doubt = None
+    if record:
+        doubt = (
+            other_adapters(record, request) or other_merge(record, request) or changed_adapters(Path(model), request)
+        )
     if record is None and not model.startswith(SCHEME):
         doubt = "no manifest says what was fused into it; adapterops diagnose shows whether the adapter is in it"
     if doubt:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from adapterops.cli.terminal import painted, quiet, verbose
 from adapterops.cli.writing import print_part
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, VerificationError, count, printable
+from adapterops.hub.references import SCHEME
 from adapterops.operations import verifying
 from adapterops.provenance.reader import read_manifest
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC
@@ -31,7 +34,7 @@ from adapterops.requests.parts import write_part
 from adapterops.requests.places import HERE, open_inputs
 from adapterops.requests.places import found as place
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
-from adapterops.requests.verifying import as_fused, check_there, contradiction, proof, recorded
+from adapterops.requests.verifying import as_fused, changed_adapters, check_there, contradiction, proof, recorded
 from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.tools import TOOLS
 
@@ -172,10 +175,24 @@ def tell(
         raise VerificationError(
             f"{worst.what} ({count(len(found.problems), 'problem')})",
             path=model,
-            tensor=worst.place,
-            hint=contradiction(record, request) or "fuse again, or look for what changed it",
+            tensor=worst.place if worst.place != str(model) else None,
+            hint=contradiction(record, request) or changed_adapters(Path(model), request) or _next(model, request),
             details=certificate,
         )
+
+
+def _next(model: Place | Path, request: Request) -> str:
+    """How to go on with a model that is not what it should be: `diagnose` finds sums of LoRAs."""
+    if request.kind != FUSE or request.base is None:
+        return "make it again, or look for what changed it"
+    named = [part for each in request.inputs.values() for part in ("--adapter", _here(each.path))]
+    command = shlex.join(["adapterops", "diagnose", str(model), "--base", _here(request.base.path), *named])
+    return f"fuse again, or look for what is in it: {command}"
+
+
+def _here(path: str) -> str:
+    """A path as a person would write it here."""
+    return path if path.startswith(SCHEME) else os.path.relpath(path)
 
 
 def _request(
@@ -302,8 +319,10 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
             f"  {exact} of {entries} entries are W + ΔW bit for bit"
             + (f", {near} within the rounding of float32" if near else "")
         )
+        apart = found.modules[worst].identity
+        times = f"{apart:.2g}" if apart < 100 else f"{apart:.0f}"
         output.line(
-            f"  (W + sBA) x = W x + s B (A x) up to {found.modules[worst].identity:.2g} of the bound, in {worst}"
+            f"  (W + sBA) x and W x + s B (A x) differ by at most {times} times what rounding allows, in {worst}"
         )
     if logits:
         output.line(f"  logits: relative error {logits['relative']:.2g}, bound {logits['bound']:.2g}")

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
-from adapterops.errors import IncompatibleError, OptionError, at
+from adapterops.errors import IncompatibleError, OptionError, at, check_opened
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import FEW, Multipliers, Scale, fixed, matching
 from adapterops.methods.settings import settings, usual
@@ -71,7 +71,11 @@ def merge(
         OptionError: a parameter is impossible, the number of weights is wrong, or an adapter lacks Gram matrices.
         IncompatibleError: the adapters share no module, or differ in base or shapes; or Gram matrices do not fit them.
     """
+    if isinstance(adapters, Adapter):
+        raise OptionError("merge takes a list of adapters, and got one adapter", hint='ao.merge([a, b], "ties")')
     adapters = tuple(adapters)
+    for adapter in adapters:
+        check_opened(adapter, Adapter, "open_adapter")
     if method is None:
         vectors = all(adapter.task_vector for adapter in adapters)
         method = usual(len(adapters), vectors, weights, scale, space, *parameters.values())

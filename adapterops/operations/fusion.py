@@ -13,7 +13,7 @@ from adapterops.arrays.finite import check_all_finite
 from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import IncompatibleError, OptionError, UnsupportedError
+from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, check_opened
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.ties import untied
 from adapterops.formats.models.vocabulary import with_vocabulary
@@ -63,6 +63,8 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
 
     Cost: lazy; one tile of a weight at a time, and the factors of its update, or all of an update that is dense.
     """
+    check_opened(base, Checkpoint, "open_checkpoint")
+    check_opened(adapter, Adapter, "open_adapter")
     if adapter.task_vector:
         return _fused(base, adapter, placed(adapter), {}, dtype, precision)
     base, adapter = replicated(base, [adapter]), of_its_layers(adapter)
@@ -282,6 +284,8 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
     Raises:
         UnsupportedError: the adapter has full tensors; what the base had in their place is not known.
     """
+    check_opened(fused, Checkpoint, "open_checkpoint")
+    check_opened(adapter, Adapter, "open_adapter")
     if adapter.config.replication:
         raise UnsupportedError(
             "is for replicated layers of its base, which was another model",

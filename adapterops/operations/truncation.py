@@ -14,7 +14,7 @@ from adapterops.adapters.adapter import Adapter, check_needs_no_base
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.plan import once
-from adapterops.errors import OptionError, at
+from adapterops.errors import OptionError, at, check_opened
 from adapterops.formats.stacks import stacks
 from adapterops.provenance.history import Step
 from adapterops.updates.layout import widest
@@ -50,6 +50,7 @@ def truncate(
 
     Cost: lazy, except for a budget, which needs the singular values of every module.
     """
+    check_opened(adapter, Adapter, "open_adapter")
     check_cut(rank, energy, budget, unit)
     check_needs_no_base(adapter, "cut to a rank")
     if rank is not None:

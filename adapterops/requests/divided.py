@@ -139,7 +139,7 @@ class DividedModel:
             if not path.is_dir() and path.relative_to(place.files).as_posix() not in files:
                 path.unlink()
         saved = complete(self.checkpoint, self.plan, place.files, files, origin, how)
-        check_kept(saved, place.out, accept_loss)
+        check_kept(saved, place.out, accept_loss, self.checkpoint.rounding)
         if how.sync:
             sync_folders(place.files)
         place.commit(place.files)

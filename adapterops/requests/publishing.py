@@ -111,7 +111,7 @@ def publish(
         files = model.noted(place.entries(), jobs)
         origin = Origin(command, anonymous(made.seen_from(place.out), place.out).as_json())
         saved = describe(checkpoint, model.plan, work.folder, files, origin, how)
-        check_kept(saved, out, made.request.accept_loss)
+        check_kept(saved, out, made.request.accept_loss, checkpoint.rounding)
         sha256 = {entry["file"]: entry[SHA256] for entry in place.entries() if SHA256 in entry}
         sent = {name: {"size": s.size, "blake3": s.blake3, SHA256: sha256[name]} for name, s in files.items()}
         pushed = sink.finish(work.folder, sent)

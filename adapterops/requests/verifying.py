@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
@@ -24,12 +25,14 @@ from adapterops.operations.quantization import viewed
 from adapterops.operations.verifying import Comparison, Verification
 from adapterops.provenance import reader
 from adapterops.provenance.history import Source, sources
+from adapterops.provenance.manifest import described
 from adapterops.quant.scheme import STOCHASTIC
 from adapterops.requests.adapters import adapter, measured
 from adapterops.requests.models import adapters_for, rounding_of
 from adapterops.requests.places import HERE, Opened, located, on_layers, open_inputs, seen_from, with_models
 from adapterops.requests.reading import stated_request
 from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request, grams_of
+from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.outputs import manifest_of
 from adapterops.storage.place import Place
 
@@ -136,6 +139,35 @@ def other_adapters(record: Request, request: Request) -> str | None:
     return None if _same(stated, given) else _other("adapter", stated, given)
 
 
+def changed_adapters(folder: Path, request: Request) -> str | None:
+    """The file of an adapter that is another one than an output was made from, by the hash in its manifest.
+
+    Inputs are found in the manifest by the name of their file or folder; what is on the Hub is pinned there, and not looked at.
+    Reads the files of local adapters whole.
+    """
+    content = read_manifest(folder)
+    if content is None or isinstance(content, Problem):
+        return None
+    for each in request.inputs.values():
+        name, place = Path(os.path.abspath(each.path)).name, Place.of(each.path).path
+        stated = [one.get("files", {}) for one in content["inputs"] if one["path"] == name]
+        others = [path for files in stated if (path := _changed(place, files))]
+        if others and len(others) == len(stated):
+            return (
+                f"{os.path.relpath(others[0])} is not the file that it was made from: the manifest has another BLAKE3"
+            )
+    return None
+
+
+def _changed(place: Path, files: Mapping[str, Mapping[str, Any]]) -> Path | None:
+    """The first file of an adapter whose content is not the one that is stated."""
+    for name, stated in files.items():
+        path = place if place.is_file() else place / name
+        if path.is_file() and BLAKE3 in stated and described(path)[BLAKE3] != stated[BLAKE3]:
+            return path
+    return None
+
+
 def as_fused(record: Request | None, inputs: Mapping[str, Input]) -> Expression | None:
     """How the manifest of a fused model says that its adapters were merged, where these are the same, under the same names."""
     if record is None or record.inputs.keys() != inputs.keys():
@@ -167,7 +199,8 @@ def _other(what: str, stated: Sequence[str], given: Sequence[str]) -> str:
         path if path.startswith(SCHEME) else os.path.relpath(path) if os.path.exists(path) else Path(path).name
         for path in stated
     ]
-    return f"the manifest names the {what} {', '.join(names)}, and {', '.join(given)} was given"
+    was = "was" if len(given) == 1 else "were"
+    return f"the manifest names the {what} {', '.join(names)}, and {', '.join(given)} {was} given"
 
 
 def proof(

@@ -16,7 +16,7 @@ from pathlib import Path
 from adapterops.errors import DiskError, OptionError, OutputExistsError
 from adapterops.storage.hidden import hidden
 from adapterops.storage.outputs import check_parent
-from adapterops.storage.staging import ELSEWHERE, room
+from adapterops.storage.staging import ELSEWHERE, remedy
 
 HEAD = 1024
 """Bytes at the start of a file that say what wrote it."""
@@ -102,7 +102,7 @@ def write_documents(documents: Mapping[Path, bytes], force: bool = False) -> Non
             raise DiskError(
                 f"writing failed: {error.strerror}",
                 path=out,
-                hint=f"{room(error)}, {ELSEWHERE}",
+                hint=remedy(error, ELSEWHERE),
             ) from error
         raise
     finally:

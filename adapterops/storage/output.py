@@ -8,7 +8,7 @@ from pathlib import Path
 from adapterops.errors import DiskError
 from adapterops.storage.checksums import FileHash
 from adapterops.storage.descriptors import Descriptor
-from adapterops.storage.staging import DISK_FULL, room
+from adapterops.storage.staging import DISK_FULL, remedy
 
 
 class OutputFile:
@@ -75,5 +75,5 @@ def preallocate(descriptor: int, size: int, path: Path) -> None:
         status = os.statvfs(path.parent)
         raise DiskError(
             f"cannot reserve {size} bytes for {path.name}: {error.strerror}; {status.f_bavail * status.f_frsize} bytes are free",
-            hint=f"{room(error)}, or write to another disk",
+            hint=remedy(error, "or write to another disk"),
         ) from error

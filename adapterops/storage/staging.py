@@ -27,9 +27,13 @@ DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXD
 ELSEWHERE = "or write elsewhere with -o"
 
 
-def room(error: OSError) -> str:
-    """What makes room for a file that the system did not take."""
-    return "raise the limit on the size of files (ulimit -f)" if error.errno == errno.EFBIG else "free some space"
+def remedy(error: OSError, then: str) -> str:
+    """What makes room for a file, where that is what the system lacks, and how to go on: `then` begins with its
+    conjunction.
+    """
+    if error.errno == errno.EFBIG:
+        return f"raise the limit on the size of files (ulimit -f), {then}"
+    return f"free some space, {then}" if error.errno in DISK_FULL else then.removeprefix("or ").removeprefix("and ")
 
 
 @contextmanager
@@ -103,7 +107,7 @@ def writing(out: Path, left: str, then: str = ELSEWHERE) -> Iterator[None]:
 
     Args:
         left: what was left, before how to make room.
-        then: how to go on.
+        then: how to go on without that.
     """
     try:
         yield
@@ -113,7 +117,7 @@ def writing(out: Path, left: str, then: str = ELSEWHERE) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK:
             raise
-        raise DiskError(f"writing failed: {error.strerror}", path=out, hint=f"{left}{room(error)}, {then}") from error
+        raise DiskError(f"writing failed: {error.strerror}", path=out, hint=left + remedy(error, then)) from error
 
 
 def publish(folder: Path, out: Path, force: bool) -> None:

@@ -439,10 +439,12 @@ def test_what_all_modules_lost_counts_where_each_may_have_by_chance(place: Path,
 
     one = Survival(base=1.0, delta=1.0, dot=0.85, entries=100, codes=100, error=0.1)
     _check_survival({"a": one}, place)
-    with pytest.raises(
-        VerificationError, match=r"85\.0% of the update survives in a, 85\.0% in all 400 quantized modules"
-    ):
-        _check_survival({"a": one, **{f"m{index}": one for index in range(399)}}, place)
+    for rounding in ("stochastic", None):
+        with pytest.raises(
+            VerificationError, match=r"85\.0% of the update survives in a, 85\.0% in all 400 quantized modules"
+        ) as caught:
+            _check_survival({"a": one, **{f"m{index}": one for index in range(399)}}, place, rounding)
+        assert ("--rounding stochastic" in str(caught.value.hint)) == (rounding is None)
 
 
 def test_int8_by_chance_in_another_dtype_is_verified(place: Path, capsys: Capture) -> None:

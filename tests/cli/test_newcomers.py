@@ -232,7 +232,12 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("compare a", 2, "nothing to compare it with", "adapterops report"),
         ("fuse a base", 3, "a: is an adapter, where a model is expected", "fuse has it before the adapters"),
         ("fuse base", 2, "an adapter is missing: base stands where the model is expected", "adapterops fuse --help"),
-        ("merge base a", 3, "base: is a model, where an adapter is expected", "after --base"),
+        (
+            "merge base a",
+            3,
+            "base: is a model, where an adapter is expected",
+            "after --base elsewhere; fuse BASE --tuned",
+        ),
         (
             "extract base",
             2,

@@ -203,7 +203,7 @@ def check_dotted(module: str) -> None:
         raise UnsupportedError(
             "has underscores in the place of dots, and only the base shows which ones",
             tensor=module,
-            hint="name the model that it is for with --base, or write kohya's format",
+            hint="name the model that it is for with --base, or write kohya's format, which ComfyUI and diffusers read, too",
         )
 
 

@@ -26,7 +26,10 @@ OF_MODELS = re.compile(
 )
 """The names of files that hold models."""
 
-MODEL_FIRST = "name the folder of an adapter; a model comes first for fuse, and after --base elsewhere"
+MODEL_FIRST = (
+    "name the folder of an adapter; a model comes first for fuse, and after --base elsewhere; "
+    "fuse BASE --tuned MODEL merges whole models"
+)
 
 
 def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles:

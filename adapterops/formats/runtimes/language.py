@@ -71,7 +71,9 @@ LANGUAGE = {
                 EACH_EXPERT,
             ),
             "rank": refused(
-                "is above max_lora_rank, which can be 1, 8, 16, 32, 64, 128, 256, 320 or 512 (#2847)", TRUNCATE
+                "is above max_lora_rank: start the server with --max-lora-rank 1, 8, 16, 32, 64, 128, 256, 320 or 512"
+                " (#2847), which loses nothing, or cut the rank",
+                TRUNCATE,
             ),
         },
         limit=16,
@@ -97,7 +99,9 @@ LANGUAGE = {
             "experts": wrong(
                 "names with experts.base_layer are dropped silently, unless --lora-strict-loading (#25528)", FUSE
             ),
-            "rank": refused("is above max_lora_rank of the server", TRUNCATE),
+            "rank": refused(
+                "is above max_lora_rank of the server: raise that, which loses nothing, or cut the rank", TRUNCATE
+            ),
         },
     ),
     "llama.cpp": Runtime(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,14 @@ def test_without_options_the_merge_is_that_of_the_manifest(capsys: Capture) -> N
                 assert (load_file(Path(f"{out}-back", file.name))[name].double() - tensor.double()).abs().max() < 1e-5
         named = [word for each in three for word in ("--adapter", each)]
         assert run(["verify", out, "--base", "base", *named]) == 0
+
+
+def test_an_adapter_that_was_written_anew_is_doubted(capsys: Capture) -> None:
+    assert run(["unfuse", "fused", "a", "-o", "back"]) == 0
+    assert "is not the file" not in capsys.readouterr().err
+    shutil.rmtree("a")
+    write_tuned(Path("a"), seed=3)
+    assert run(["unfuse", "fused", "a", "-o", "wrong"]) == 0
+    assert "a/adapter_model.safetensors is not the file that it was made from" in capsys.readouterr().err
+    assert run(["unfuse", "fused", "a", "other", "-o", "both"]) == 0
+    assert "and a, other were given" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ def test_what_was_fused(arguments: list[str], capsys: Capture) -> None:
     assert run(["verify", "fused", *arguments]) == 0
     assert "6 adapted weights" in (shown := capsys.readouterr().out)
     assert shown.rstrip().endswith("verified")
+
+
+def test_what_to_do_next(capsys: Capture) -> None:
+    assert run(["verify", "base", "--base", "base", "--adapter", "a"]) == 8
+    said = capsys.readouterr().err
+    assert "error: base: no entry of any adapted weight" in said
+    assert "adapterops diagnose base --base base --adapter a" in said
+    shutil.rmtree("a")
+    write_tuned(Path("a"), seed=3)
+    assert run(["verify", "fused"]) == 8
+    assert "a/adapter_model.safetensors is not the file that it was made from" in capsys.readouterr().err
 
 
 def test_another_adapter_is_not_in_it(capsys: Capture) -> None:

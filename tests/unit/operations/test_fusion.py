@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
-from adapterops.errors import IncompatibleError
+from adapterops.errors import IncompatibleError, OptionError
 from adapterops.operations.fusion import fuse, unfuse, without_copies
 
 
@@ -75,3 +75,22 @@ def test_a_copy_of_the_base_stays_where_another_adapter_trained_it(tmp_path: Pat
     assert [list(each.full) for each in without_copies(adapters, base)] == 2 * [["embed_tokens.weight"]]
     assert [list(each.full) for each in without_copies(adapters[1:], base)] == [[]]
     assert [list(each.full) for each in without_copies(adapters[:1], base)] == [["embed_tokens.weight"]]
+
+
+def test_what_was_not_opened_is_said(place: Path) -> None:
+    base, adapter = ao.open_checkpoint(place / "base"), ao.open_adapter(place / "a")
+    for call, opener in (
+        (lambda: ao.fuse("base", adapter), "open_checkpoint"),
+        (lambda: ao.fuse(base, "tuned"), "open_adapter"),
+        (lambda: ao.fuse(adapter, base), "open_checkpoint"),
+        (lambda: ao.unfuse(base, base), "open_adapter"),
+        (lambda: ao.truncate("tuned", rank=2), "open_adapter"),
+        (lambda: ao.merge(["tuned", adapter]), "open_adapter"),
+        (lambda: ao.save_adapter(base, place / "out"), "open_adapter"),
+        (lambda: ao.save_checkpoint(adapter, place / "out"), "open_checkpoint"),
+    ):
+        with pytest.raises(OptionError, match=f"expected what {opener} returns, got") as caught:
+            call()
+        assert f"ao.{opener}(PATH)" in str(caught.value)
+    with pytest.raises(OptionError, match="merge takes a list of adapters"):
+        ao.merge(adapter, adapter)
