@@ -15,6 +15,7 @@ from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
 from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError
 from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.formats.registry import Arrangement, Writable, dtypes_of, written
+from adapterops.formats.spelling import CODE as SPELLING
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 from adapterops.storage.outputs import named_file
@@ -38,8 +39,10 @@ def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arra
         raise OptionError(f"--dtype of the format {format} must be one of {', '.join(dtypes)}, got {dtype!r}")
     try:
         return _of_factors(with_magnitudes(adapter), formats[format], dtype)
-    except (UnsupportedError, IncompatibleError, OptionError):
-        found = verbatim(adapter, format, dtype)
+    except (UnsupportedError, IncompatibleError, OptionError) as error:
+        found = (
+            verbatim(adapter, format, dtype) if error.code != SPELLING else None
+        )  # a copy would not be loaded either
         if found is None:
             raise
         return found

@@ -21,6 +21,9 @@ Modules: TypeAlias = Mapping[str, tuple[int, int]]
 
 NUMBER = re.compile(r"\.\d+\.")
 
+CODE = "E-SPELLING"
+"""Of names that the next program would not load, or not all of."""
+
 TWICE = "keep one of the two, the one that was trained"
 HINT = "name the model that they are for with --base, whose names are taken then; in Python with named_as"
 
@@ -51,7 +54,7 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
         f"{one!r} in {labels[first]}, {other!r} in {labels[second]}",
         path=labels[second],
         hint=TWICE if first == second else HINT,
-        code="E-SPELLING",
+        code=CODE,
     )
 
 

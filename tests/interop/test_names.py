@@ -135,10 +135,17 @@ def test_names_of_a_bare_model_or_a_trainers_are_not_written_of_one_with_a_head(
     base = saved(llama(), tmp_path / "base")
     adapter, expected = trained(llama(), tmp_path / "a", target_modules=["q_proj"], **task)
     bare = renamed(adapter, tmp_path / "bare", lambda name: name.replace("model.model.layers", f"{prefix}layers"))
-    assert run(["truncate", str(bare), "--rank", "4", "-o", str(tmp_path / "no")]) == 4
-    assert "PEFT would load nothing of it" in capsys.readouterr().err
+    for given in (
+        ["truncate", str(bare), "--rank", "4"],
+        ["convert", str(bare), "--to", "peft"],
+        ["calc", "a", f"a={bare}"],
+    ):
+        assert run([*given, "-o", str(tmp_path / "no")]) == 4
+        assert "PEFT would load nothing of it" in capsys.readouterr().err
     done("truncate", bare, "--rank", 4, "--base", base, "-o", tmp_path / "cut")
     close(said(with_adapter(t.LlamaForCausalLM, base, tmp_path / "cut")), expected)
+    done("convert", bare, "--to", "peft", "--base", base, "-o", tmp_path / "converted")
+    close(said(with_adapter(t.LlamaForCausalLM, base, tmp_path / "converted")), expected)
 
 
 def bert() -> nn.Module:

@@ -22,6 +22,7 @@ from adapterops.formats.peft.files import has_config, read_files
 from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
 from adapterops.formats.peft.written import write_config
 from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.formats.spelling import CODE
 from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Spec, Stored
@@ -93,6 +94,9 @@ class Peft:
 
 BARE = ("layers.", "h.", "decoder.layers.")
 """What the names in a bare model begin with that makes no words by itself."""
+
+BARE_PAIR = ("encoder.layers.", "decoder.layers.")
+"""The same of one with an encoder and a decoder, of every class of transformers that makes words of it."""
 
 
 @dataclass(frozen=True)
@@ -237,8 +241,10 @@ def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
     """
     mapped, stated, task = config.fields.get("auto_mapping") or {}, config.base_class, config.fields.get("task_type")
     causal = task == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
-    of_words = task in LANGUAGE or str(mapped.get("parent_library")).startswith("transformers.")
-    wrong = [module for module in layout if (causal and module.startswith(BARE)) or (of_words and held(module))]
+    known = str(mapped.get("parent_library")).startswith("transformers.")
+    of_words = task in LANGUAGE or known
+    bare = BARE if causal else BARE_PAIR if known and str(stated).endswith("ForConditionalGeneration") else ()
+    wrong = [module for module in layout if module.startswith(bare) or (of_words and held(module))]
     if wrong and len(wrong) == len(layout):
         first = next(iter(layout))
         begins = ".".join(first.split(".")[: 2 if held(first) else 1])
@@ -247,7 +253,7 @@ def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
             "otherwise: PEFT would load nothing of it",
             tensor=first,
             hint="name the model that it is for with --base, whose names are taken then; in Python with named_as",
-            code="E-SPELLING",
+            code=CODE,
         )
     if task in LANGUAGE and (outer := holder(layout)):
         warnings.warn(

@@ -111,6 +111,17 @@ def test_names_that_peft_would_not_find_are_refused() -> None:
     assert list(arranged(layers).groups) == list(layers), "of a bare model they are right"
 
 
+@pytest.mark.parametrize(("name", "refused"), [("BartForConditionalGeneration", True), ("BartModel", False)])
+def test_names_of_a_bare_encoder_and_decoder_are_refused_of_one_with_a_head(name: str, refused: bool) -> None:
+    layers = {"encoder.layers.0.self_attn.q_proj": LAYOUT, "decoder.layers.0.self_attn.q_proj": LAYOUT}
+    mapping = {"base_model_class": name, "parent_library": "transformers.models.bart.modeling_bart"}
+    if refused:
+        with pytest.raises(IncompatibleError, match="PEFT would load nothing of it"):
+            arranged(layers, fields={"auto_mapping": mapping})
+    else:
+        arranged(layers, fields={"auto_mapping": mapping})
+
+
 def test_a_rank_that_was_cut_off_is_in_the_config() -> None:
     documents = arranged(dict.fromkeys(MODULES, LAYOUT)).documents(dict.fromkeys(MODULES, 1))
     fields = documents["adapter_config.json"]
