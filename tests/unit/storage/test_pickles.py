@@ -72,7 +72,7 @@ def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
         ({"x": GRID.to_sparse()}, "is not a plain tensor"),
         ({"x": torch.zeros(2, dtype=torch.complex64)}, "is not a plain tensor"),
         ({"x": torch.zeros(1).expand(1000)}, "its entries overlap"),
-        ({"x": print}, "is not read"),
+        ({"x": len}, "is not read"),
     ],
     ids=["list", "empty", "number", "value", "sparse", "complex", "expanded", "function"],
 )
