@@ -18,6 +18,7 @@ Inner functions raise the fact; whoever knows the file or the tensor adds it wit
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -133,7 +134,7 @@ LEAST = 1e-30
 
 
 def factor(value: Any, name: str, above: bool = False) -> float:
-    """A number that something is multiplied by, and may be divided by.
+    """A number that something is multiplied or divided by.
 
     Raises:
         OptionError: it is not finite, or between 0 and `LEAST`.
@@ -141,12 +142,17 @@ def factor(value: Any, name: str, above: bool = False) -> float:
     >>> factor(2, "the weight")
     2.0
     """
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of a whole number
+        number = math.inf
+    except (TypeError, ValueError):
+        raise OptionError(f"{name} must be a number, got {value!r}") from None
     if not abs(number) <= sys.float_info.max:
         raise OptionError(f"{name} must be a finite number, at most {sys.float_info.max:g}, got {number:g}")
     if 0 < abs(number) < LEAST:
         least = f"{'' if above else '0, or '}{LEAST:g} and more"
-        raise OptionError(f"{name} is {number:g}, too small to divide by: expected {least}")
+        raise OptionError(f"{name} is {number:g}, too small for arithmetic in float32: expected {least}")
     return number
 
 

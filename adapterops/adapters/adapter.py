@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.chains import on_first_base
@@ -100,7 +101,8 @@ class Adapter:
     __rmul__ = __mul__
 
     def __truediv__(self, by: float) -> Adapter:
-        return self * (1 / factor(by, "the divisor of an adapter"))
+        by = factor(by, "the divisor of an adapter")
+        return self * factor(1 / by if by else inf, "one over the divisor of an adapter")
 
     def __neg__(self) -> Adapter:
         return -1.0 * self

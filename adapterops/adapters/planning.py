@@ -40,9 +40,9 @@ def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arra
     try:
         return _of_factors(with_magnitudes(adapter), formats[format], dtype)
     except (UnsupportedError, IncompatibleError, OptionError) as error:
-        found = (
-            verbatim(adapter, format, dtype) if error.code != SPELLING else None
-        )  # a copy would not be loaded either
+        if error.code == SPELLING:  # a copy would not be loaded either
+            raise
+        found = verbatim(adapter, format, dtype)
         if found is None:
             raise
         return found

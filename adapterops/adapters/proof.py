@@ -85,7 +85,8 @@ def bits(
     A: Array, B: Array, dtypes: tuple[str, str], scale: float = 1.0, by_columns: tuple[bool, bool] | None = None
 ) -> Bits:
     """Of factors as they are stored."""
-    first, second = by_columns or (not A.flags.c_contiguous, not B.flags.c_contiguous)
+    own = (not A.flags.c_contiguous, not B.flags.c_contiguous)
+    first, second = own if by_columns is None else by_columns
     hashes = fingerprint(A.T if first else A), fingerprint(B.T if second else B)
     return Bits(scale, dtypes, (len(B), A.shape[1]), (first, second), hashes)
 

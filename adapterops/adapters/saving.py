@@ -189,13 +189,24 @@ class _Disk(NamedTuple):
 
     files: ExitStack
     thread: ThreadPoolExecutor
+    opened: dict[tuple[int, int], tuple[int, Future[None]]]
     syncing: list[Future[None]]
 
     def later(self, descriptor: int) -> None:
-        """Sync a file, by the opening through which it was written: a failed write is told to that one for certain."""
-        same = os.dup(descriptor)
-        self.files.callback(os.close, same)
-        self.syncing.append(self.thread.submit(os.fsync, same))
+        """Sync a file, by the opening through which it was written: a failed write is told to that one for certain. What waits
+        for its turn then is enough.
+        """
+        found = os.fstat(descriptor)
+        file = found.st_dev, found.st_ino
+        if file in self.opened:
+            same, last = self.opened[file]
+            if not (last.running() or last.done()):
+                return
+        else:
+            same = os.dup(descriptor)
+            self.files.callback(os.close, same)
+        self.opened[file] = same, self.thread.submit(os.fsync, same)
+        self.syncing.append(self.opened[file][1])
 
     def wait(self) -> None:
         """Wait until the disk has all of them."""
@@ -206,7 +217,7 @@ class _Disk(NamedTuple):
 @contextmanager
 def _disk() -> Iterator[_Disk]:
     with ExitStack() as files, local.background() as thread:
-        yield _Disk(files, thread, [])
+        yield _Disk(files, thread, {}, [])
 
 
 def _write(

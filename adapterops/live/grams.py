@@ -84,9 +84,12 @@ def grams(
     path = _path(model)
     try:
         network = model_class(model).from_pretrained(path, dtype="auto").eval()
-        tokenizer = AutoTokenizer.from_pretrained(path)
     except NOT_RUN as error:
         raise _not_run(error, path) from error
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except NOT_RUN as error:
+        raise _not_run(error, path, "transformers cannot load its tokenizer") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     if adapter is not None:
@@ -130,7 +133,7 @@ def _with(adapter: Adapter, network: Any, path: Path) -> Any:
         try:
             return PeftModel.from_pretrained(network, Path(folder) / "adapter").eval().get_base_model()
         except NOT_RUN as error:
-            raise _not_run(error, path) from error
+            raise _not_run(error, path, "PEFT cannot put the adapter on it") from error
 
 
 class _Seen:
@@ -221,7 +224,5 @@ def _path(model: Checkpoint) -> Path:
     return model.files.path if model.files else Path()
 
 
-def _not_run(error: Exception, path: Path) -> OptionError:
-    return OptionError(
-        f"transformers cannot run it: {reason(error)}", path=path, hint="is the folder complete, with its tokenizer?"
-    )
+def _not_run(error: Exception, path: Path, what: str = "transformers cannot run it") -> OptionError:
+    return OptionError(f"{what}: {reason(error)}", path=path)

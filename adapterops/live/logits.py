@@ -183,6 +183,8 @@ def _answer(network: Any) -> Any:
         torch.manual_seed(0)
         try:
             return network(**inputs)
+        except MemoryError:
+            raise
         except NOT_RUN as error:
             first = first or error
     raise first or ValueError(f"it takes {network.main_input_name}, and only tokens, images and sound can be made up")

@@ -28,8 +28,8 @@ BINS = 1 << 20
 FAR = 400
 """The exponent of a number that is none next to 1: no product of two in float32 is as small."""
 
-ELSEWHERE, SQUARED = (600, 950, -600), 1e-200
-"""Powers of two that numbers are multiplied by whose squares float64 does not hold, or holds as less than this."""
+LARGER, SMALLER, SQUARED = (600, 950), -600, 1e-200
+"""Powers of two that numbers are multiplied by whose squares float64 holds as less than this, or does not hold."""
 
 Numbers = NDArray[np.floating]
 
@@ -134,34 +134,42 @@ def tile_height(shape: tuple[int, int]) -> int:
 
 def inner_products(updates: Sequence[Linear]) -> Array:
     """⟨ΔWᵢ, ΔWⱼ⟩ in float64, tile by tile; times one power of two where they are too small or too large for that."""
-    for exponent in (0, *ELSEWHERE):
-        found = _products(updates, exponent)
-        if found.diagonal().max() > SQUARED and np.isfinite(found).all():
+    found, zero = _products(updates, 0)
+    if not np.isfinite(found).all():
+        return _products(updates, SMALLER)[0]
+    for exponent in LARGER:
+        if zero or found.diagonal().max() > SQUARED:
             break
+        found, _ = _products(updates, exponent)
     return found
 
 
-def _products(updates: Sequence[Linear], exponent: int) -> Array:
-    """⟨cΔWᵢ, cΔWⱼ⟩, c = 2^exponent."""
+def _products(updates: Sequence[Linear], exponent: int) -> tuple[Array, bool]:
+    """⟨cΔWᵢ, cΔWⱼ⟩, c = 2^exponent, and whether all entries are zero."""
     (height, width), step = updates[0].shape, tile_height(updates[0].shape)
     found, memory = np.zeros((len(updates), len(updates))), np.empty((len(updates), min(step, height), width))
+    zero = True
     for first in range(0, height, step):
         part = slice(first, min(first + step, height)), slice(0, width)
         tiles = memory[:, : part[0].stop - first]
         for update, tile in zip(updates, tiles, strict=True):
             np.copyto(tile, update.rows(part, tile))
-        flat = (np.ldexp(tiles, exponent, out=tiles) if exponent else tiles).reshape(len(updates), -1)
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            flat = (np.ldexp(tiles, exponent, out=tiles) if exponent else tiles).reshape(len(updates), -1)
             found += flat @ flat.T
-    return found
+        zero = zero and not flat.any()
+    return found, zero
 
 
 def ordinary(matrices: Sequence[Array]) -> tuple[Sequence[Array], int]:
     """Matrices whose squares and fourth powers float64 holds, and the power of two that they are to be multiplied by: 0
-    as a rule. What is less than 2^-FAR of the largest is zero next to it.
+    as a rule. What is less than 2^-FAR of the largest is zero next to it. Numbers that are not finite stay, for the method to
+    refuse.
     """
     peaks = [float(np.abs(each).max(initial=0.0)) for each in matrices]
-    exponent = math.frexp(max(peaks))[1] if math.isfinite(max(peaks)) else 0
+    if not all(map(math.isfinite, peaks)):
+        return matrices, 0
+    exponent = math.frexp(max(peaks))[1]
     if abs(exponent) > FAR // 4:
         matrices = [np.ldexp(each, -exponent) for each in matrices]
         peaks = [math.ldexp(peak, -exponent) for peak in peaks]

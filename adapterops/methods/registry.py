@@ -52,7 +52,7 @@ class Parameter:
         expected: Any = Integral if self.whole else Real  # those of numpy, too
         if isinstance(value, bool) or not isinstance(value, expected):
             raise OptionError(f"{name} must be {'a whole number' if self.whole else 'a number'}, got {value!r}")
-        value = int(value) if self.whole else value
+        value = int(value) if self.whole or isinstance(value, int) else float(value)
         bounded = (self.low, self.high) != (-math.inf, math.inf)
         if bounded and not (self.low <= value <= self.high and not (self.above and value == self.low)):
             hint = f"{value:g} % is {value / 100:g}" if self.high == 1 and 2 <= value <= 100 else None

@@ -40,7 +40,7 @@ def check_scale(scale: Scale) -> Scale:
         return scale
     try:
         number = float(scale) if not isinstance(scale, bool) else 0.0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 0.0
     if not number or not isfinite(number):
         fact = f"scale must be {AUTO}, {SUM}, {MEAN} or a number other than 0, got {str(scale)[:80]!r}"

@@ -27,13 +27,19 @@ DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXD
 ELSEWHERE = "or write elsewhere with -o"
 
 
+WAYS = {
+    **dict.fromkeys(DISK_FULL, "free some space"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+    errno.EIO: "check the disk",
+}
+"""What helps against what a system says of a file that cannot be written."""
+
+
 def remedy(error: OSError, then: str) -> str:
-    """What makes room for a file, where that is what the system lacks, and how to go on: `then` begins with its
-    conjunction.
-    """
-    if error.errno == errno.EFBIG:
-        return f"raise the limit on the size of files (ulimit -f), {then}"
-    return f"free some space, {then}" if error.errno in DISK_FULL else then.removeprefix("or ").removeprefix("and ")
+    """What helps, where the system says what is wrong, and how to go on: `then` begins with its conjunction."""
+    way = WAYS.get(error.errno or 0)
+    return f"{way}, {then}" if way else then.removeprefix("or ").removeprefix("and ")
 
 
 @contextmanager

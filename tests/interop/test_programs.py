@@ -8,7 +8,7 @@ are stored. Where a base has the weights in another division, the entries are ca
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,15 +136,18 @@ def header(program: Program) -> dict[str, str] | None:
     return flat if program.alpha == "flat header" else None
 
 
-Case = Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]]
+@cache
+def sides(model: str) -> dict[str, dict[str, Tensor]]:
+    """The names of a model's weights in either naming; the numbers in them say which entry is which."""
+    return dict(zip(("authors", "diffusers"), EVERY[model](), strict=True))
 
 
 @pytest.mark.parametrize("model", EVERY)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_what_a_program_writes_for_a_model(tmp_path: Path, name: str, model: str) -> None:
     torch.manual_seed(0)
-    program, sides = PROGRAMS[name], dict(zip(("authors", "diffusers"), EVERY[model](), strict=True))
-    own = sides[program.names]
+    program = PROGRAMS[name]
+    own = sides(model)[program.names]
     before = {tensor: random(*ids.shape) for tensor, ids in own.items()}
     after, tensors = {}, {}
     for number, (tensor, W) in enumerate(before.items()):
@@ -154,7 +157,7 @@ def test_what_a_program_writes_for_a_model(tmp_path: Path, name: str, model: str
         after[tensor] = becomes.reshape(W.shape)
     save_file(tensors, tmp_path / "a.safetensors", metadata=header(program))
     said = REFUSED.get((name, model))
-    for side, there in sides.items():
+    for side, there in sides(model).items():
         folder = tmp_path / side
         folder.mkdir()
         weights = moved({tensor: each.double() for tensor, each in before.items()}, own, there)

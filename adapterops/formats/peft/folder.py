@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -92,11 +93,13 @@ class Peft:
         return Arrangement(WEIGHTS, stacked.groups, dtypes, specs, copied, joined, documents)
 
 
-BARE = ("layers.", "h.", "decoder.layers.")
+BARE = re.compile(r"(layers|h|decoder\.layers)\.")
 """What the names in a bare model begin with that makes no words by itself."""
 
-BARE_PAIR = ("encoder.layers.", "decoder.layers.")
-"""The same of one with an encoder and a decoder, of every class of transformers that makes words of it."""
+BARE_PAIR = re.compile(r"(encoder|decoder)\.layers\.\d+\.(self_attn|encoder_attn|fc1|fc2)\b")
+"""The same of BART and its kin, which have an encoder and a decoder: the class that makes words has them in `model`. Others have
+an encoder of sounds there, with layers of other names.
+"""
 
 
 @dataclass(frozen=True)
@@ -243,8 +246,8 @@ def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
     causal = task == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
     known = str(mapped.get("parent_library")).startswith("transformers.")
     of_words = task in LANGUAGE or known
-    bare = BARE if causal else BARE_PAIR if known and str(stated).endswith("ForConditionalGeneration") else ()
-    wrong = [module for module in layout if module.startswith(bare) or (of_words and held(module))]
+    bare = BARE if causal else BARE_PAIR if known and str(stated).endswith("ForConditionalGeneration") else None
+    wrong = [module for module in layout if (bare and bare.match(module)) or (of_words and held(module))]
     if wrong and len(wrong) == len(layout):
         first = next(iter(layout))
         begins = ".".join(first.split(".")[: 2 if held(first) else 1])

@@ -71,8 +71,8 @@ LANGUAGE = {
                 EACH_EXPERT,
             ),
             "rank": refused(
-                "is above max_lora_rank: start the server with --max-lora-rank 1, 8, 16, 32, 64, 128, 256, 320 or 512"
-                " (#2847), which loses nothing, or cut the rank",
+                "is above max_lora_rank: a server that was started with the next larger --max-lora-rank of 32, 64, 128, 256, 320 "
+                "and 512 takes it, and nothing is lost (#2847); above 512 cut the rank",
                 TRUNCATE,
             ),
         },

@@ -20,12 +20,14 @@ def with_biases(adapter: Adapter, base: Checkpoint) -> Checkpoint:
         IncompatibleError, UnsupportedError: as `resolve` does, of the weights.
     """
     owners = {module.removesuffix(BIAS) for module, each in adapter.layout.items() if each.kind == LORA_BIAS}
+    if not owners:
+        return base
     weights = {module: each for module, each in adapter.layout.items() if module in owners}
     layout = dict(base.layout)
     for tensor, edit in resolve(replace(adapter, layout=weights), base, updates_alone=True).edits.items():
         spec = base.layout[edit.start or tensor]
         rows, columns = spec.matrix
-        if tensor.endswith(WEIGHT) and len(spec.shape) == 2:
+        if tensor.endswith(WEIGHT):
             outputs = columns if edit.targets[0].transposed else rows
             layout.setdefault(tensor.removesuffix(WEIGHT) + BIAS, spec._replace(shape=(outputs,)))
-    return replace(base, layout=layout) if owners else base
+    return replace(base, layout=layout)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import accumulate
 
 from adapterops.errors import IncompatibleError
@@ -78,12 +79,17 @@ def check_exchanged(modules: Iterable[str], names: Names) -> None:
     adapter and base are not both in the names of the one.
     """
     keys = {module: flat(module) for module in modules}
+
+    @cache
+    def sides(model: str) -> tuple[Collection[str], Collection[str]]:
+        base = whose(model, (flat(tensor).key for tensor in names.base), alone=True)
+        return base, whose(model, (each.key for each in keys.values()))
+
     for module, key in keys.items():
         for model, others in exchanged(key.key):
             if not all(names.flattened(Flat(other, key.part)) for other in others):
                 continue
-            base = whose(model, (flat(tensor).key for tensor in names.base), alone=True)
-            mine = whose(model, (each.key for each in keys.values()))
+            base, mine = sides(model)
             if base and not (mine == base and len(base) == 1):
                 has = f"the base has those of {' and '.join(sorted(base))}"
                 raise IncompatibleError(
@@ -91,7 +97,9 @@ def check_exchanged(modules: Iterable[str], names: Names) -> None:
                     f"{' and '.join(others)} the other way round: {has}, and the adapter "
                     + (f"those of {' and '.join(sorted(mine))}" if mine else "does not show whose it has"),
                     tensor=module,
-                    hint="give the base in the names that the adapter was trained with, or leave these tensors out",
+                    hint="give the base in the names that the adapter was trained with, or leave these tensors out"
+                    if mine
+                    else "leave these tensors out, or give an adapter that has more modules, whose names show it",
                     code="E-NAMES",
                 )
 

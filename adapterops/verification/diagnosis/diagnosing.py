@@ -167,7 +167,7 @@ def _ground(
     changed = [each for each in found if not each.unchanged and not each.coded]
     if not changed or sum(each.explained for each in changed) * 2 > len(changed):
         return "base", None, found
-    others = {} if original is None else {ORIGINAL: of_checkpoint(original)}
+    others = {} if original is None else {ORIGINAL: of_checkpoint(original, subject.model.layout)}
     others |= {name: through(base, subject.below, name) for name in THROUGH}
     few = changed[:: max(1, len(changed) // TRIED)][:TRIED]
     left = sum(each.left[0] for each in few)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +22,15 @@ BLOCK, SIDE = 64, 128
 """Entries that share a scale in NF4 and FP4, as bitsandbytes has it unless asked otherwise; sides of a block of FP8."""
 
 
-def of_checkpoint(original: Checkpoint) -> Ground:
-    """The tensors of another checkpoint, by the names of the base."""
+def of_checkpoint(original: Checkpoint, layout: Mapping[str, Spec]) -> Ground:
+    """The tensors of another checkpoint, by the names of the base, where they have the shapes of `layout`."""
     there = Base(original.layout, original.config or {})
 
     def rows(tensor: str) -> Decoder | None:
         name = there.find(tensor)
-        return None if name is None else decoder(original.stored[name], rounded=True)
+        if name is None or (tensor in layout and original.layout[name].shape != layout[tensor].shape):
+            return None
+        return decoder(original.stored[name], rounded=True)
 
     return rows
 

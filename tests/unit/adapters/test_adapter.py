@@ -44,7 +44,13 @@ def test_sum_and_division(pair: tuple[Adapter, Adapter]) -> None:
         a + 1  # type: ignore[operator]  # as a person may write
 
 
-@pytest.mark.parametrize("by", [float("nan"), float("inf"), 1e-46, -1e-320])
+@pytest.mark.parametrize("by", [0, 1e300, float("inf")])
+def test_a_divisor_that_leaves_nothing_or_no_number_is_refused(by: float, pair: tuple[Adapter, Adapter]) -> None:
+    with pytest.raises(OptionError, match=r"the divisor of an adapter"):
+        pair[0] / by
+
+
+@pytest.mark.parametrize("by", [float("nan"), float("inf"), 1e-46, -1e-320, 10**400])
 def test_a_factor_that_leaves_nothing_is_refused(by: float, pair: tuple[Adapter, Adapter]) -> None:
     with pytest.raises(OptionError, match=r"the factor of an adapter"):
         by * pair[0]

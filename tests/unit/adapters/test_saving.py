@@ -15,6 +15,7 @@ import pytest
 from corpus import write_adapter
 from safetensors.numpy import load_file
 
+from adapterops.adapters import saving
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.saving import save_adapter
@@ -104,3 +105,28 @@ def test_a_disk_that_fails_leaves_nothing(pair: list[Adapter], tmp_path: Path, m
     with pytest.raises(ResourceError, match="writing failed"):
         save_adapter(0.5 * pair[0], tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_sync_that_waits_for_its_turn_is_the_next_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a file is held once, however large it gets."""
+    running, go = threading.Event(), threading.Event()
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(descriptor)
+        running.set()
+        go.wait()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with (tmp_path / "a").open("wb") as file, (tmp_path / "b").open("wb") as other, saving._disk() as disk:
+        disk.later(file.fileno())
+        running.wait()
+        for _ in range(10):
+            disk.later(file.fileno())
+        disk.later(other.fileno())
+        go.set()
+        disk.wait()
+        disk.later(file.fileno())
+        disk.wait()
+    assert len(synced) == 4
+    assert len(set(synced)) == 2

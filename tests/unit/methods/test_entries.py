@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,3 +99,37 @@ def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
     assert cut.value == pytest.approx(
         float(magnitudes.sort(descending=True).values[50])
     )  # ">=" keeps one more than 10% of 500
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_left_for_the_method(wrong: float) -> None:
+    """And no healthy matrix next to them is taken for zero."""
+    matrices = [np.full((2, 2), wrong), np.ones((2, 2))]
+    found, exponent = entries.ordinary(matrices)
+    assert found is matrices
+    assert exponent == 0
+
+
+def test_what_is_far_below_the_largest_is_zero_next_to_it() -> None:
+    found, exponent = entries.ordinary([np.full((2, 2), 1e-300), np.full((2, 2), 1e-310), np.zeros((2, 2))])
+    assert exponent < -900
+    assert [each.any() for each in found] == [True, True, False]
+    assert not entries.ordinary([np.full((2, 2), 1e-300), np.ones((2, 2))])[0][0].any()
+
+
+class Counted(Dense):
+    """An update that counts how often its rows are asked for."""
+
+    asked = 0
+
+    def rows(self, *given: Any) -> Any:
+        Counted.asked += 1
+        return super().rows(*given)
+
+
+@pytest.mark.parametrize(("value", "passes"), [(0.0, 1), (1.0, 1), (1e-130, 2), (1e-200, 2), (1e200, 2), (np.nan, 2)])
+def test_products_are_summed_again_only_where_they_have_to_be(value: float, passes: int) -> None:
+    Counted.asked = 0
+    found = entries.inner_products([Counted(np.full((2, 2), value)), Dense(np.full((2, 2), value))])
+    assert Counted.asked == passes
+    assert found.any() == (value != 0)

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from adapterops.errors import OptionError
+from adapterops.errors import OptionError, factor
 from adapterops.expressions.functions import EXAMPLES
 from adapterops.methods.registry import FUNCTIONS, METHODS, Parameter, find, method
 
@@ -110,6 +111,14 @@ def test_what_a_method_acts_on_is_known() -> None:
     with pytest.raises(ValueError, match="'new' acts on 'rows': expected one of updates, products"):
         method("new", source="-", acts="rows")(lambda deltas, weights: None)
     assert "new" not in METHODS
+
+
+def test_fractions_are_numbers_and_text_is_none() -> None:
+    assert METHODS["ties"].complete({"density": Fraction(1, 2)})["density"] == 0.5
+    with pytest.raises(OptionError, match="density must be between 0 and 1, got 3"):
+        METHODS["ties"].complete({"density": Fraction(3)})
+    with pytest.raises(OptionError, match="a weight must be a number, got 'x'"):
+        factor("x", "a weight")
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

@@ -16,6 +16,8 @@ from adapterops.methods.settings import settings, usual
     [
         ({"weights": [1.0]}, "1 weight for 2 adapters"),
         ({"weights": [1.0, float("nan")]}, "a weight must be a finite number"),
+        ({"weights": [10**400, 1]}, "a weight must be a finite number"),
+        ({"scale": 10**400}, "scale must be"),
         ({"space": "moon"}, "space"),
         ({"density": 0.5}, "no parameter density"),
     ],

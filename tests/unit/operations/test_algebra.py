@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpus import MODULES, write_adapter
+from corpus import MODULES, factors, write_adapter
 from strategies import several
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
-from adapterops.errors import IncompatibleError
+from adapterops.errors import AdapterOpsError, IncompatibleError
 from adapterops.operations.algebra import merge, total
 from adapterops.updates.dense import Dense
 from adapterops.updates.kronecker import Kronecker
@@ -121,3 +121,14 @@ def test_even_adds_where_an_update_has_no_lower_rank_than_the_matrix() -> None:
     assert found.layout["v"] == added.layout["v"]
     np.testing.assert_array_equal(found.updates["v"].dense(), added.updates["v"].dense())
     assert not np.allclose(found.updates["q"].dense(), added.updates["q"].dense())
+
+
+@pytest.mark.parametrize("method", ["tsv", "even", "ctm"])
+def test_a_number_that_is_not_finite_is_never_taken_for_zero(tmp_path: Path, method: str) -> None:
+    tensors = {name: each.clone() for name, each in factors().items()}
+    next(iter(tensors.values()))[0, 0] = float("nan")
+    broken = open_adapter(write_adapter(tmp_path / "broken", tensors), allow_nonfinite=True)
+    healthy = open_adapter(write_adapter(tmp_path / "healthy", seed=1))
+    merged = merge([healthy, broken], method, scale="sum", space="delta")
+    with pytest.raises(AdapterOpsError):
+        dense(merged)

@@ -111,6 +111,16 @@ def test_names_that_peft_would_not_find_are_refused() -> None:
     assert list(arranged(layers).groups) == list(layers), "of a bare model they are right"
 
 
+def test_an_encoder_that_is_no_kin_of_bart_has_its_own_names() -> None:
+    """As of sounds, outside of the model for words."""
+    layers = {"encoder.layers.0.attn.to_q": LAYOUT, "encoder.layers.0.ff1.up_proj": LAYOUT}
+    mapping = {
+        "base_model_class": "GraniteSpeechForConditionalGeneration",
+        "parent_library": "transformers.models.granite_speech.modeling_granite_speech",
+    }
+    arranged(layers, fields={"auto_mapping": mapping})
+
+
 @pytest.mark.parametrize(("name", "refused"), [("BartForConditionalGeneration", True), ("BartModel", False)])
 def test_names_of_a_bare_encoder_and_decoder_are_refused_of_one_with_a_head(name: str, refused: bool) -> None:
     layers = {"encoder.layers.0.self_attn.q_proj": LAYOUT, "decoder.layers.0.self_attn.q_proj": LAYOUT}

@@ -21,7 +21,7 @@ def test_through_nf4(tmp_path: Path) -> None:
     opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
     adapterops.save_checkpoint(adapterops.quantize(opened, "nf4"), tmp_path / "nf4")
     quantized = adapterops.dequantize(open_checkpoint(tmp_path / "nf4")).tensors[NAME]
-    ground = through(opened, of_checkpoint(opened), "nf4")(NAME)
+    ground = through(opened, of_checkpoint(opened, opened.layout), "nf4")(NAME)
     assert ground is not None
     for begin, end in [(0, 64), (5, 6), (13, 40)]:
         assert np.array_equal(ground(begin, end), quantized[begin:end].double().numpy())
@@ -29,19 +29,28 @@ def test_through_nf4(tmp_path: Path) -> None:
 
 def test_norms_are_not_quantized(tmp_path: Path) -> None:
     opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
-    assert through(opened, of_checkpoint(opened), "nf4")("model.norm.weight") is None
+    assert through(opened, of_checkpoint(opened, opened.layout), "nf4")("model.norm.weight") is None
 
 
 def test_names_of_another_checkpoint(tmp_path: Path) -> None:
     tensors = base(1, torch.float16)
     opened = open_checkpoint(write(tmp_path / "base", tensors))
     wrapped = {name.replace("model.", "model.language_model.", 1): each for name, each in tensors.items()}
-    there = of_checkpoint(open_checkpoint(write(tmp_path / "other", wrapped)))(NAME)
+    there = of_checkpoint(open_checkpoint(write(tmp_path / "other", wrapped)), opened.layout)(NAME)
     own = decoder(opened.stored[NAME])
     assert there is not None
     assert own is not None
     assert np.array_equal(there(0, 9), own(0, 9))
-    assert of_checkpoint(opened)("nothing.like.it.weight") is None
+    assert of_checkpoint(opened, opened.layout)("nothing.like.it.weight") is None
+
+
+@pytest.mark.parametrize("rows", [-1, 1])
+def test_a_tensor_of_another_shape_is_none_of_it(tmp_path: Path, rows: int) -> None:
+    """As of an embedding that was made longer."""
+    opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
+    height, width = opened.layout[NAME].shape
+    layout = {**opened.layout, NAME: opened.layout[NAME]._replace(shape=(height + rows, width))}
+    assert of_checkpoint(opened, layout)(NAME) is None
 
 
 @pytest.mark.parametrize("scheme", ["nf4", "fp4", "int8"])
