@@ -35,6 +35,7 @@ from adapterops.requests.places import HERE, open_inputs
 from adapterops.requests.places import found as place
 from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
 from adapterops.requests.verifying import as_fused, changed_adapters, check_there, contradiction, proof, recorded
+from adapterops.storage.measured import Measured
 from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.tools import TOOLS
 
@@ -122,6 +123,8 @@ def command(
     opened = open_inputs(request, verify=values.verified())
     with output.progress("verifying") as report:
         how = looking.how(report)
+        if spread.part or spread.engine:
+            how = replace(how, once=Measured(folder, how.sync))
         asked = proof(checkpoint, request, opened, how=how)
         if spread.part:
             print_part(write_part(asked, folder, spread.part, how=how), spread.part, looking.as_json)

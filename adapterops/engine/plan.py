@@ -10,10 +10,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.errors import DiskError, at
 from adapterops.methods import METHODS
 from adapterops.provenance.history import Source, Step, sources
+from adapterops.provenance.manifest import versions
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
 
 if TYPE_CHECKING:
@@ -156,24 +158,23 @@ def once(measure: Callable[[], Any], step: Step, *details: Any, how: Execution) 
     """What `measure` finds, a value of JSON, over all inputs of a step: by one process for all that work on one output.
 
     Args:
-        details: what else it depends on.
+        details: what else it depends on, besides versions and kernels: what inputs are called, and of which shape, where
+            a base decides that.
     """
-    return measure() if how.once is None else how.once(hashed(step, *details), measure)
-
-
-def share(history: Step | Source, how: Execution) -> None:
-    """Let one process measure for all what merges look at over the whole model."""
-    for step in steps(history):
-        if step.model is not None:
-            step.model.once = lambda name, measure, step=step: once(measure, step, name, how=how)  # type: ignore[misc]
+    if how.once is None:
+        return measure()
+    here = versions(torch=False), local.kernels(torch=False)
+    return how.once(hashed(step, *details, *here), measure)
 
 
 def identity(source: Source) -> dict[str, Any]:
     """What tells an input from any other: its commit on the Hub, or its files here, the small ones by their content.
     It is the same on all machines that share the disk.
     """
-    alpha = {} if source.alpha is None else {"alpha": source.alpha}
+    of: dict[str, Any] = {} if source.alpha is None else {"alpha": source.alpha}
+    if source.member:
+        of["member"] = source.member
     if source.remote is not None:
-        return {**alpha, "reference": source.remote.reference, "revision": source.remote.revision}
+        return {**of, "reference": source.remote.reference, "revision": source.remote.revision}
     files = {source.named(file.path): list(file.identity.origin) for file in source.tensors}
-    return {**alpha, **files, **{source.named(path): file_digests(path, BLAKE3)[BLAKE3] for path in source.others}}
+    return {**of, **files, **{source.named(path): file_digests(path, BLAKE3)[BLAKE3] for path in source.others}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression, parse, pointing
 from adapterops.expressions.formula import Call, Input, Node, Scaled, Sum
@@ -33,6 +34,7 @@ def compute(
     *,
     allow_base_mismatch: bool = False,
     truncate: Callable[..., Adapter] = truncation.truncate,
+    how: Execution = DEFAULT,
 ) -> Adapter:
     """The adapter that an expression stands for, by the adapters that its names stand for;
     `truncate` cuts where it says so.
@@ -60,13 +62,13 @@ def compute(
 
     def called(node: Call, of: list[Adapter]) -> Adapter:
         if node.function == "truncate":
-            return truncate(of[0], **node.parameters)
+            return truncate(of[0], **node.parameters, how=how)
         if node.function == "select":
             return selection.select(of[0], *node.parameters["patterns"])
         if node.function == "drop":
             return selection.drop(of[0], node.parameters["reasons"])
         if node.function == "scale":
             return selection.scale(of[0], node.parameters["by"])
-        return algebra.merge(of, node.function, allow_base_mismatch=allow_base_mismatch, **node.parameters)
+        return algebra.merge(of, node.function, allow_base_mismatch=allow_base_mismatch, how=how, **node.parameters)
 
     return value(expression.tree)

@@ -194,13 +194,16 @@ def near(updates: Sequence[Linear], weights: Sequence[float]) -> LowRank | None:
 class Model:
     """The entries of all modules together. What is asked of it is computed once, by whoever asks first.
 
-    Attributes:
+    Args:
         once: called with a name and what computes a value of JSON; it may know the value from another process.
     """
 
-    def __init__(self, modules: Sequence[Callable[[], Entries]]) -> None:
-        self._modules = modules
-        self.once: Callable[[str, Callable[[], Any]], Any] = lambda name, compute: compute()
+    def __init__(
+        self,
+        modules: Sequence[Callable[[], Entries]],
+        once: Callable[[str, Callable[[], Any]], Any] = lambda name, compute: compute(),
+    ) -> None:
+        self._modules, self._once = modules, once
         self._known: dict[tuple[object, ...], object] = {}
         self._lock = threading.Lock()
 
@@ -215,7 +218,7 @@ class Model:
             key = ("majority", density, majority)
             if key not in self._known:
                 cuts = self._cuts(density)
-                self._known[key] = self.once(f"majority {density!r} {majority}", lambda: self._balance(cuts, majority))
+                self._known[key] = self._once(f"majority {density!r} {majority}", lambda: self._balance(cuts, majority))
             return self._known[key]  # type: ignore[return-value]  # one dictionary for two kinds of answer
 
     def _balance(self, cuts: Sequence[Cut], majority: str) -> float:
@@ -232,7 +235,7 @@ class Model:
             size = sum(module().size for module in self._modules)
             keep = min(int(density * size) + 1, size)  # the paper's ">=" keeps one more than it counts
             count = len(self._modules[0]())
-            values = self.once(f"cuts {density!r}", lambda: [self._cut(index, size, keep) for index in range(count)])
+            values = self._once(f"cuts {density!r}", lambda: [self._cut(index, size, keep) for index in range(count)])
             self._known[key] = list(map(Cut, values))
         return self._known[key]  # type: ignore[return-value]  # as above
 

@@ -153,7 +153,16 @@ class Method:
         }
 
 
-RESERVED = {"method", "weights", "scale", "space", "full", *(each.name for each in fields(Method))}
+RESERVED = {
+    "method",
+    "weights",
+    "scale",
+    "space",
+    "full",
+    "allow_base_mismatch",
+    "how",
+    *(each.name for each in fields(Method)),
+}
 """What `merge` takes for every method, and `method` declares of each: no parameters of one."""
 
 FUNCTIONS = {"truncate", "select", "drop", "scale"}

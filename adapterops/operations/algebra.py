@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
+from adapterops.engine.execution import DEFAULT, Execution, Once
+from adapterops.engine.plan import once
 from adapterops.errors import IncompatibleError, OptionError, at, check_opened
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import FEW, Multipliers, Scale, fixed, matching
@@ -40,6 +42,7 @@ def merge(
     space: str | None = None,
     full: str | None = None,
     allow_base_mismatch: bool = False,
+    how: Execution = DEFAULT,
     **parameters: Any,
 ) -> Adapter:
     """One adapter of several, by a method of the registry. A module that an adapter lacks counts as zero.
@@ -101,7 +104,12 @@ def merge(
     options = {**options, "space": space}
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
     widths = {module: each.shape[1] for module, each in layout.items()}
-    merging = _Merging(adapters, chosen, [_named(each, widths) for each in given], layout, **options)
+
+    def shared(name: str, measure: Callable[[], Any]) -> Any:
+        shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
+        return once(measure, step, shapes, name, how=how)
+
+    merging = _Merging(adapters, chosen, [_named(each, widths) for each in given], layout, shared, **options)
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
@@ -111,7 +119,7 @@ def merge(
         total,
         updates=Lazy(layout, compute),
         layout=layout,
-        history=replace(step, multipliers=merging.multipliers, model=merging.model),
+        history=replace(step, multipliers=merging.multipliers),
     )
 
 
@@ -176,6 +184,7 @@ class _Merging:
         method: Method,
         grams: Sequence[Mapping[str, Array]],
         layout: Mapping[str, Layout],
+        shared: Once,
         *,
         weights: Sequence[float],
         scale: Scale,
@@ -186,7 +195,7 @@ class _Merging:
         self._method, self._space, self._parameters = method, SPACES[space], parameters
         self._masked = "seed" in parameters
         self._names = cache(lambda: _mask_names(adapters, weights))
-        self.model = self._whole() if method.whole_model(parameters) else None
+        self._model = self._whole(shared) if method.whole_model(parameters) else None
         self.multipliers = self._multipliers(layout if fixed(scale, len(adapters)) is None else {})
 
     def _multipliers(self, layout: Mapping[str, Layout]) -> Multipliers:
@@ -265,9 +274,9 @@ class _Merging:
         from adapterops.methods.entries import Entries
 
         names = [f"{each}{module}{block.role}" for each in self._names()] if self._masked else ()
-        return Entries(block.updates, names, self.model)
+        return Entries(block.updates, names, self._model)
 
-    def _whole(self) -> Model:
+    def _whole(self, shared: Once) -> Model:
         """The entries of all modules, for thresholds over the whole model."""
         from adapterops.methods.entries import Model
 
@@ -280,7 +289,7 @@ class _Merging:
             )
             return self._entries(module, self._completed(present, blocks[0]))
 
-        return Model([lambda module=module: entries(module) for module in modules])  # type: ignore[misc]  # no type is inferred for a default
+        return Model([lambda module=module: entries(module) for module in modules], shared)  # type: ignore[misc]  # no type is inferred for a default
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:

@@ -159,7 +159,8 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
         return ranks
 
     step = Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,))
-    ranks = once(affordable, step, cost, how=how)
+    layout = {module: [each.shape, each.rank] for module, each in adapter.layout.items()}
+    ranks = once(affordable, step, layout, cost, how=how)
     return _to_ranks(
         adapter, step, {module: ranks[stack] for stack, group in groups.items() for module in group}, exact
     )

@@ -19,7 +19,6 @@ from adapterops.storage.place import Place, Remote
 from adapterops.storage.tensors import TensorFile
 
 if TYPE_CHECKING:
-    from adapterops.methods.entries import Model
     from adapterops.methods.scaling import Multipliers
 
 
@@ -158,14 +157,13 @@ def _identity(path: Path) -> tuple[int, ...]:
 class Step:
     """An operation on other adapters. Without inputs: an adapter that was made in memory.
 
-    `multipliers` are those of a merge, which depend on the numbers; `model` is what it measures over the whole model.
+    `multipliers` are those of a merge, which depend on the numbers.
     """
 
     operation: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Step | Source, ...] = ()
     multipliers: Multipliers | None = None
-    model: Model | None = None
 
     def as_json(self, sources: list[Source], *, measured: bool = False) -> dict[str, Any]:
         """The tree of operations; its leaves are numbers in `sources`. With what was `measured` of the numbers: whoever

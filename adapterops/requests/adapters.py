@@ -39,13 +39,14 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
     return opened.adapters
 
 
-def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncate) -> Adapter:
+def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncate, how: Execution = DEFAULT) -> Adapter:
     """The result of a request, cut as its output is to be."""
     assert request.result
     output = request.output
-    found = compute(request.result, adapters, allow_base_mismatch=request.allow_base_mismatch, truncate=truncate)
+    mismatch = request.allow_base_mismatch
+    found = compute(request.result, adapters, allow_base_mismatch=mismatch, truncate=truncate, how=how)
     _check_used(request, adapters, found)
-    cut = truncate(found, **output.cut, dtype=output.dtype, exact=output.exact) if output.cut else found
+    cut = truncate(found, **output.cut, dtype=output.dtype, exact=output.exact, how=how) if output.cut else found
     return formed(cut, request)
 
 

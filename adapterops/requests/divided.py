@@ -22,7 +22,7 @@ from adapterops.checkpoints.rounding import check_views
 from adapterops.checkpoints.saving import SavedCheckpoint, check_kept, complete, plan_checkpoint
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import Execution
-from adapterops.engine.plan import Job, Plan, share
+from adapterops.engine.plan import Job, Plan
 from adapterops.engine.records import Noted, Records, note_hashes, noted
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.registry import Arrangement
@@ -83,7 +83,6 @@ def divided(asked: Asked, out: Path, how: Execution) -> Divided:
 
         return DividedProof(asked, out, how)
     check_no_file(asked, out)
-    share(asked.result.history, how)
     if isinstance(asked.result, Checkpoint):
         return DividedModel(asked.result, plan_checkpoint(asked.result, how))
     return DividedAdapter(asked.result, asked.request.output, out, how)

@@ -9,6 +9,7 @@ from adapterops.adapters.adapter import Adapter, check_needs_no_base
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterWarning, OptionError
 from adapterops.operations.fusion import OF_UNFUSING, fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
@@ -26,7 +27,7 @@ IN_GGUF = 0
 """The seed of what is rounded in a GGUF model where none is given: on its grids nothing else keeps an update."""
 
 
-def model(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
+def model(request: Request, opened: Opened, truncate: Truncate, how: Execution = DEFAULT) -> Checkpoint:
     """The model that a request asks for, in the dtype and the files that it asks for."""
     output, models = request.output, opened.models
     if request.kind == QUANTIZE:
@@ -36,16 +37,16 @@ def model(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
     elif request.kind == DEQUANTIZE:
         made = dequantize(models["base"], output.dtype)
     else:
-        made = _fused(request, opened, truncate)
+        made = _fused(request, opened, truncate, how)
     check_rounding(made)
     made = cast(made, output.dtype) if output.dtype else made
     return sharded(made, output.max_shard_size) if output.max_shard_size else made
 
 
-def _fused(request: Request, opened: Opened, truncate: Truncate) -> Checkpoint:
+def _fused(request: Request, opened: Opened, truncate: Truncate, how: Execution) -> Checkpoint:
     models, adapters = opened.models, opened.adapters
     base = based(request, models)
-    change = adapter(request, adapters_for(request, adapters, base), truncate)
+    change = adapter(request, adapters_for(request, adapters, base), truncate, how)
     add = unfuse if request.kind == UNFUSE else fuse
     _warn_of_no_config(base)
     model = add(base, change, dtype=request.output.dtype, precision=request.precision)

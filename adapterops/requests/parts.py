@@ -128,7 +128,7 @@ def do(text: str) -> str:
     """
     job = parse_json(text.encode())
     same = json_text({name: job[name] for name in ("request", "proves")}).decode()
-    asked, work, place = _joined(same, Path(job["out"]), job["sync"])
+    asked, work, place = _joined(same, Path(job["out"]), job["plan"], job["sync"])
     if work.plan.hash != job["plan"]:
         raise IncompatibleError("is not what it was when the work was divided", path=job["out"], code="E-PARTS")
     wanted = [each for each in work.plan.jobs if each.file == job["file"]]
@@ -145,10 +145,11 @@ def _machine() -> str:
 
 
 @lru_cache(1)
-def _joined(text: str, out: Path, sync: bool) -> tuple[Asked, Divided, Parts]:
+def _joined(text: str, out: Path, plan: str, sync: bool) -> tuple[Asked, Divided, Parts]:
     """What jobs that follow one another in a process are of, opened once, and measured once where the whole model has to
-    be. A file that changed since is noticed when it is read.
+    be. A file that changed since is noticed when it is read. `plan` is the hash of theirs, whose folder has to be there.
     """
+    parts.folder_of(out, plan, there=True)
     how = Execution(workers=1, once=Measured(out, sync))
     asked = _reopened(parse_json(text.encode()), out, force=True, how=how)
     work = divided(asked, out, how)

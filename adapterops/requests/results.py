@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
@@ -20,9 +19,9 @@ def result(
 ) -> Adapter | Checkpoint:
     """The adapter or the model that a request asks for; see `running.make`. What it does not need is not imported."""
     opened = on_layers(request, opened)
-    truncate: Truncate = partial(bounded if planning else measured, how=how)
+    truncate: Truncate = bounded if planning else measured
     if request.kind == MERGE:
-        made = adapter(request, named(request, opened), truncate)
+        made = adapter(request, named(request, opened), truncate, how)
         if request.output.names != IN_FILES:
             return made
         from adapterops.operations.in_files import named_in_files
@@ -34,7 +33,7 @@ def result(
         assert request.extract
         tuned, base = opened.models["tuned"], opened.models["base"]
         change = difference(tuned, base, rest=request.extract.rest, planning=planning, how=how)
-        return formed(truncate(change, **request.output.cut, exact=request.output.exact), request)
+        return formed(truncate(change, **request.output.cut, exact=request.output.exact, how=how), request)
     from adapterops.requests.models import model
 
-    return model(request, opened, truncate)
+    return model(request, opened, truncate, how)

@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,5 +238,5 @@ def expected(request: Request, opened: Opened, how: Execution = DEFAULT) -> Adap
     """What was added to the base: the result of the request, or its negative where that was taken out."""
     there = on_layers(request, opened)
     adapters = adapters_for(request, there.adapters, there.models["base"])
-    change = adapter(request, adapters, partial(measured, how=how))
+    change = adapter(request, adapters, measured, how)
     return -replace(change, full={}) if request.kind == UNFUSE else change

@@ -76,6 +76,11 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
     check_parent(place)
 
 
+def finalized(out: Path) -> OutputExistsError:
+    """What stops a process that works on an output when another one has finished it."""
+    return OutputExistsError("was finalized while this was running", path=out, hint="nothing is left to do")
+
+
 def check_parent(out: Path) -> None:
     """Raise what making something at `out`, a real path, would raise of the name and of the folder it would go to.
 

@@ -31,7 +31,6 @@ from adapterops.errors import (
     IncompatibleError,
     InputError,
     NotFoundError,
-    OutputExistsError,
     ResourceError,
     VerificationError,
     at,
@@ -41,7 +40,7 @@ from adapterops.storage.differences import differences, shown
 from adapterops.storage.hidden import create_locked, remove, remove_if_dead
 from adapterops.storage.journal import checked, line
 from adapterops.storage.measured import forget
-from adapterops.storage.outputs import MANIFEST
+from adapterops.storage.outputs import MANIFEST, finalized
 from adapterops.storage.staging import writing
 from adapterops.storage.strict import read_all
 
@@ -176,9 +175,7 @@ class Work:
         except FileNotFoundError:
             if files.is_dir():
                 raise
-            raise OutputExistsError(
-                "was finalized while this was running", path=self.parts.out, hint="nothing is left to do"
-            ) from None
+            raise finalized(self.parts.out) from None
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Write the record of a finished file, wherever that is."""
@@ -202,6 +199,23 @@ def _folders(out: Path, end: str = "") -> list[Path]:
     return list(out.parent.glob(f".{glob.escape(out.name)}.parts-*{end}"))
 
 
+def folder_of(out: Path, plan: str, *, there: bool = False) -> Path:
+    """Where the parts of a plan with this hash are made. It has to be `there` for whoever works for another machine.
+
+    Raises:
+        NotFoundError: it has to be, and is not.
+    """
+    out = Path(os.path.realpath(out))
+    folder = out.with_name(f".{out.name}.parts-{plan[:16]}")
+    if there and not folder.is_dir():
+        raise NotFoundError(
+            f"the folder of its parts, {folder.name}, is not on this machine",
+            path=out,
+            hint="all machines need the disk that the output is on, at the same path",
+        )
+    return folder
+
+
 def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True, sync: bool = True) -> Parts:
     """Where the parts of a plan are made: the folder that is there, or a new one.
 
@@ -214,7 +228,6 @@ def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True, sync: bool
         NotFoundError: it is missing, and must not be.
     """
     out = Path(os.path.realpath(out))
-    folder = out.with_name(f".{out.name}.parts-{plan['plan'][:16]}")
     for other in left(out):
         with suppress(NotFoundError):  # begun this moment, or finalized
             if found := differences(plan, opened(out, other).plan, FREE):
@@ -225,12 +238,7 @@ def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True, sync: bool
                     code="E-PARTS",
                     details={"differences": found},
                 )
-    if not create and not folder.is_dir():
-        raise NotFoundError(
-            f"the folder of its parts, {folder.name}, is not on this machine",
-            path=out,
-            hint="all machines need the disk that the output is on, at the same path",
-        )
+    folder = folder_of(out, plan["plan"], there=not create)
     if create:
         for inner in (folder, folder / FILES, folder / RECORDS):
             inner.mkdir(exist_ok=True)

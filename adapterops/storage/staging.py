@@ -18,6 +18,7 @@ from pathlib import Path
 from adapterops.errors import DiskError, OutputExistsError
 from adapterops.storage.hidden import ASIDE, abandoned, adopt, create, remove, remove_stale
 from adapterops.storage.journal import JOURNAL, entries
+from adapterops.storage.measured import forget
 from adapterops.storage.outputs import MANIFEST, REPLACED, check_replaceable, empty, manifest_of
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -83,6 +84,7 @@ def staged(
                 sync_folders(folder)
             (publish_file if single else publish)(folder, out, force)
             published = True
+            forget(out)
         if sync:
             with writing(out, "the output is complete, but may not survive a power failure; "):
                 sync_folder(out.parent)

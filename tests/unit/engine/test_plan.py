@@ -8,10 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from collections_of import adapters, collection
 from corpus import write_adapter
 
 from adapterops.adapters.opening import open_adapter
-from adapterops.engine.plan import DIFFERENCES, SPECTRA, THRESHOLDS, Job, Plan, dealt, hashed, statistics, steps
+from adapterops.engine import local, plan
+from adapterops.engine.execution import Execution
+from adapterops.engine.plan import DIFFERENCES, SPECTRA, THRESHOLDS, Job, Plan, dealt, hashed, once, statistics, steps
 from adapterops.errors import ResourceError
 from adapterops.provenance.history import Source, Step
 
@@ -62,3 +65,22 @@ def test_the_hash_is_that_of_inputs_operation_and_details(tmp_path: Path) -> Non
     ]
     assert len({*hashes}) == len(hashes)
     assert hashed(one) == hashes[0]
+
+
+def test_adapters_of_one_collection_are_several_inputs(tmp_path: Path) -> None:
+    folder = collection(tmp_path, adapters(tmp_path, 2))
+    assert len({hashed(open_adapter(f"{folder}#{name}").history) for name in ("task0", "task1")}) == 2
+
+
+def test_what_is_measured_depends_on_versions_and_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[str, int] = {}
+    how = Execution(once=lambda key, measure: known.setdefault(key, measure()))
+
+    def found(value: int) -> int:
+        return once(lambda: value, Step("memory"), "name", how=how)
+
+    assert (found(1), found(2)) == (1, 1)
+    monkeypatch.setattr(plan, "versions", lambda torch: {"adapterops": "another"})
+    assert (found(3), found(4)) == (3, 3)
+    monkeypatch.setattr(local, "kernels", lambda torch: ["another"])
+    assert (found(5), found(6)) == (5, 5)

@@ -10,6 +10,7 @@ from corpus import write_adapter
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
+from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute, evaluate
 from adapterops.expressions.expression import parse
@@ -37,8 +38,9 @@ def test_whoever_computes_says_how_it_is_cut(given: dict[str, Adapter]) -> None:
         asked.append(parameters)
         return adapter
 
-    compute(parse("truncate(a, rank=1) + b", given), given, truncate=cut)
-    assert asked == [{"rank": 1, "exact": False}]
+    how = Execution(workers=1)
+    compute(parse("truncate(a, rank=1) + b", given), given, truncate=cut, how=how)
+    assert asked == [{"rank": 1, "exact": False, "how": how}]
 
 
 def test_a_mistake_of_a_function_has_its_column(given: dict[str, Adapter]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from fractions import Fraction
@@ -9,7 +10,8 @@ import pytest
 
 from adapterops.errors import OptionError, factor
 from adapterops.expressions.functions import EXAMPLES
-from adapterops.methods.registry import FUNCTIONS, METHODS, Parameter, find, method
+from adapterops.methods.registry import FUNCTIONS, METHODS, RESERVED, Parameter, find, method
+from adapterops.operations.algebra import merge
 
 
 def test_names_are_found_and_guessed() -> None:
@@ -68,6 +70,8 @@ def test_a_parameter_of_every_merge_is_not_a_method_s_own() -> None:
     with pytest.raises(ValueError, match="has a parameter 'scale', as every method has"):
         method("new", source="-", scale=Parameter("Own."))(lambda deltas, weights, *, scale=1.0: None)
     assert "new" not in METHODS
+    taken = [each.name for each in inspect.signature(merge).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    assert {*taken} <= RESERVED
 
 
 def test_what_a_method_declares_is_no_parameter_of_it() -> None:

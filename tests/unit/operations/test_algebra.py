@@ -14,6 +14,7 @@ from strategies import several
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
+from adapterops.engine.execution import Execution
 from adapterops.errors import AdapterOpsError, IncompatibleError
 from adapterops.operations.algebra import merge, total
 from adapterops.updates.dense import Dense
@@ -132,3 +133,26 @@ def test_a_number_that_is_not_finite_is_never_taken_for_zero(tmp_path: Path, met
     merged = merge([healthy, broken], method, scale="sum", space="delta")
     with pytest.raises(AdapterOpsError):
         dense(merged)
+
+
+def test_what_is_measured_over_the_whole_model_is_that_of_these_modules(pair: list[Adapter]) -> None:
+    """One history may be that of adapters by the names of two bases."""
+    keys: list[str] = []
+    how = Execution(once=lambda key, measure: (keys.append(key), measure())[1])
+
+    def measured(adapters: list[Adapter]) -> set[str]:
+        keys.clear()
+        dense(merge(adapters, "ties", convention="paper", density=0.5, how=how))
+        return {*keys}
+
+    renamed = [
+        replace(
+            each,
+            updates={f"model.{name}": update for name, update in each.updates.items()},
+            layout={f"model.{name}": layout for name, layout in each.layout.items()},
+        )
+        for each in pair
+    ]
+    assert len(measured(pair)) == 2
+    assert measured(pair) == measured(pair)
+    assert not measured(pair) & measured(renamed)

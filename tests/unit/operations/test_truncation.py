@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from corpus import write_adapter
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
+from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
 from adapterops.operations.truncation import budget, check_cut, truncate, whole
 
@@ -49,6 +51,16 @@ def test_a_budget_is_spent_where_it_keeps_most(adapter: Adapter) -> None:
     assert ranks == {module: sum(name == module for _, name in best) for module in ranks}
     with pytest.raises(OptionError, match="is too small for one dimension"):
         truncate(adapter, budget=each - 1)
+
+
+def test_what_a_budget_measures_depends_on_the_layout(adapter: Adapter) -> None:
+    """One history may be that of other modules, where a base names them."""
+    known: dict[str, dict[str, int]] = {}
+    how = Execution(once=lambda key, measure: known.setdefault(key, measure()))
+    narrow = {module: replace(each, rank=1) for module, each in adapter.layout.items()}
+    for each in (adapter, adapter, replace(adapter, layout=narrow)):
+        truncate(each, budget=1000, how=how)
+    assert [max(ranks.values()) for ranks in known.values()] == [4, 1]
 
 
 @pytest.mark.parametrize(

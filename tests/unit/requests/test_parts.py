@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from commands import Command
 from corpus import factors, tree, write_adapter
 from safetensors.torch import load_file, save_file
 from tiny_models import write_base
@@ -27,8 +28,9 @@ from adapterops.operations import extraction
 from adapterops.recipes.running import stored
 from adapterops.requests import parts
 from adapterops.requests.parts import do, finalize, spread, write_part
-from adapterops.requests.request import Input, Model, Request
-from adapterops.requests.running import RECIPE_COMMAND, Made, make
+from adapterops.requests.request import Input, Model, Output, Request
+from adapterops.requests.running import RECIPE_COMMAND, Made, make, save
+from adapterops.storage.measured import Measured
 from adapterops.storage.strict import json_text
 
 ADAPTED = [f"model.layers.{layer}.{name}" for layer in range(3) for name in ("q_proj", "v_proj")]
@@ -222,6 +224,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any
         (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], EntriesOfModel, "_cut"),
         (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], EntriesOfModel, "_balance"),
         (["merge", "a", "b", "--ties", "--convention", "paper", "--rank", "3"], EntriesOfModel, "_balance"),
+        (["merge", "a", "b", "--ties", "--convention", "paper", "--budget", "2k"], EntriesOfModel, "_cut"),
         (["extract", "tuned", "--base", "base", "--rank", "4"], extraction, "_differs"),
         (["extract", "tuned", "--base", "base", "--budget", "1k"], ranks, "by_budget"),
     ],
@@ -241,6 +244,48 @@ def test_what_needs_every_module_first_is_measured_once_for_all_parts(
     assert len(calls) == 2 * once
     assert tree(Path("out")) == tree(Path("whole"))
     assert not list(place.glob(".out*"))
+
+
+def test_a_merge_of_a_merge_that_measures_first(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outer thresholds are those of the inner merge, whose thresholds come first: neither waits for the other."""
+    paper = 'density=0.5, convention="paper"'
+    arguments = ["calc", f"ties(ties(a, b, {paper}), c, {paper})", "a=a", "b=b", "c=a", "-o"]
+    for number in (1, 2):
+        assert Command([*arguments, "out", "--part", f"{number}/2"]).end().code == 0
+    assert command(monkeypatch, "finalize", "out") == 0
+    assert command(monkeypatch, *arguments, "whole") == 0
+    assert load_file("out/adapter_model.safetensors").keys() == load_file("whole/adapter_model.safetensors").keys()
+    assert Path("out/adapter_model.safetensors").read_bytes() == Path("whole/adapter_model.safetensors").read_bytes()
+    assert not list(place.glob(".out*"))
+
+
+def test_a_verification_measures_once_for_all_parts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(["fuse", "base", "a", "b", "--ties", "--convention", "paper", "-o", "out"]) == 0
+    calls = counted(monkeypatch, EntriesOfModel, "_cut")
+    for number in (1, 2):
+        assert command(monkeypatch, "verify", "out", "--part", f"{number}/2") == 0
+    assert command(monkeypatch, "finalize", "out") == 0
+    assert len(calls) == 2, "one for each adapter"
+    assert not list(place.glob(".out*"))
+
+
+def test_parts_that_are_given_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured for them goes when one process has made the output."""
+    truncate = ["truncate", "a", "--budget", "1k", "-o", "out"]
+    assert command(monkeypatch, *truncate, "--part", "1/2") == 0
+    (parts_of,) = place.glob(".out.parts-*")
+    shutil.rmtree(parts_of)
+    assert command(monkeypatch, *truncate) == 0
+    assert not list(place.glob(".out*"))
+
+
+def test_what_an_adapter_measures_is_of_no_output_that_it_is_written_to(place: Path) -> None:
+    request = Request({"a": Input("a"), "b": Input("b")}, parse('ties(a, b, convention="paper")', ["a", "b"]))
+    made = make(request, Path("one"))
+    write_part(made, Path("one"), Share(1, 2), how=Execution(once=Measured(Path("one"))))
+    shutil.rmtree(next(place.glob(".one.parts-*")))
+    save(made, Path("two"))
+    assert not list(place.glob(".*"))
 
 
 def test_another_budget_is_measured_anew(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,6 +422,16 @@ def test_a_machine_without_the_disk(place: Path) -> None:
     job = {"request": request, "proves": False, "out": str(place / "out"), "plan": "0", "sync": True, "file": name}
     with pytest.raises(NotFoundError, match="is not on this machine"):
         do(json_text(job).decode())
+
+
+def test_a_machine_without_the_disk_measures_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = counted(monkeypatch, ranks, "by_budget")
+    cut = Request({"a": Input("../a")}, parse("a", ["a"]), output=Output(budget="1k"))
+    job = {"request": cut.as_json(), "proves": False, "out": str(place / "out"), "plan": "0", "sync": True, "file": "a"}
+    with pytest.raises(NotFoundError, match="is not on this machine"):
+        do(json_text(job).decode())
+    assert not calls
+    assert not list(place.glob(".out*"))
 
 
 def test_input_files_are_hashed_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from adapterops.errors import OutputExistsError
 from adapterops.storage.measured import Measured, folder_of, forget
 
 
@@ -58,3 +61,36 @@ def test_others_wait_for_who_came_first(tmp_path: Path) -> None:
     for each in threads:
         each.join()
     assert found == [1] * 4
+
+
+def test_to_measure_one_value_another_is_asked_for(tmp_path: Path) -> None:
+    measured = Measured(tmp_path / "out")
+    found: list[int] = []
+
+    def ask() -> None:
+        found.append(measured("outer", lambda: 1 + Measured(tmp_path / "out")("inner", lambda: 1)))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert found == [2]
+    assert measured("inner", refused) == 1
+
+
+def test_an_output_that_was_finalized_meanwhile(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert Measured(out)("key", lambda: (forget(out), 1)[1]) == 1
+    out.mkdir()
+    with pytest.raises(OutputExistsError, match="was finalized while this was running"):
+        Measured(out)("key", lambda: (forget(out), 1)[1])
+
+
+def test_a_value_that_the_disk_does_not_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*paths: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert Measured(tmp_path / "missing" / "out")("key", lambda: 1) == 1
+    monkeypatch.setattr(os, "replace", full)
+    assert Measured(tmp_path / "out")("key", lambda: 1) == 1
+    monkeypatch.undo()
+    assert Measured(tmp_path / "out")("key", lambda: 2) == 2

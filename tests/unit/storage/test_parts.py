@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapterops.errors import IncompatibleError, InputError, NotFoundError, OutputExistsError, VerificationError
-from adapterops.storage.parts import Parts, begin, left, opened
+from adapterops.storage.parts import Parts, begin, folder_of, left, opened
 
 PLAN = {"plan": "0123456789abcdef" * 2, "request": {"dtype": "F32"}, "command": ["one"]}
 
@@ -35,6 +35,12 @@ def test_files_and_records(tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match="other bytes"):
         written(parts, "a", b"3", "other")
     assert (parts.files / "a").read_bytes() == b"1"
+
+
+def test_the_folder_of_a_plan(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="is not on this machine"):
+        folder_of(tmp_path / "out", PLAN["plan"], there=True)
+    assert begin(tmp_path / "out", PLAN).folder == folder_of(tmp_path / "out", PLAN["plan"], there=True)
 
 
 def test_a_thread_that_nobody_waits_for_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

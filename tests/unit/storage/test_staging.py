@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapterops.errors import DiskError, OutputExistsError, ResourceError
+from adapterops.storage.measured import Measured
 from adapterops.storage.outputs import MANIFEST
 from adapterops.storage.staging import publish, staged, writing
 
@@ -18,6 +19,14 @@ def test_what_ends_well_appears_and_nothing_else_does(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out/file").read_bytes() == b"x"
+
+
+def test_what_was_measured_for_it_is_of_no_use_any_more(tmp_path: Path) -> None:
+    """Parts may have been begun, and given up."""
+    Measured(tmp_path / "out")("key", lambda: 1)
+    with staged(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt()])
