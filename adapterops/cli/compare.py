@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,17 +15,14 @@ from adapterops.cli.making import NAMES, named
 from adapterops.cli.making import inputs as adapters_of
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
-from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
-from adapterops.methods.scaling import AUTO
 from adapterops.operations.comparing import comparison as comparing
 from adapterops.operations.uniting import named_as
-from adapterops.provenance.history import Step
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.place import Place
 
-Against: TypeAlias = dict[str, dict[int, float]]
-"""Of each module that a merge opposes adapters in, what it has of these, by their places."""
+if TYPE_CHECKING:
+    from adapterops.operations.comparing.opposed import Opposed
 
 
 @click.command("compare", cls=Sectioned)
@@ -44,8 +40,8 @@ Against: TypeAlias = dict[str, dict[int, float]]
 @click.option(
     "--drop-opposed",
     is_flag=True,
-    help="Leave modules out of the plan in which the merge is against an adapter: ⟨M, ΔWᵢ⟩ < 0. Updates alone are looked at, "
-    "and no task.",
+    help="Leave modules out of the plan in which the merge is against an adapter: ⟨M, ΔWᵢ⟩ < -0.001 ‖ΔWᵢ‖². Updates alone "
+    "are looked at, and no task.",
 )
 @looking
 def command(
@@ -80,6 +76,7 @@ def command(
         adapters = [looking.adapter(source) for source in sources]
     else:
         adapters = looking.adapters_for(looking.model(base), sources, named_as)
+    write = _planning(plan, sources, adapters, base, looking, drop_opposed) if plan else None
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=looking.how(progress))
 
@@ -94,20 +91,14 @@ def command(
     short = summary(found, findings)
     merges = outlooks(found) if advise or plan else []
 
-    def write() -> Against:
-        if plan is None:
-            return {}
-        with output.progress("planning") as progress:
-            return _write_plan(plan, sources, adapters, base, looking.alpha, drop_opposed, looking.how(progress))
-
-    def planned(against: Against) -> dict[str, Any]:
-        opposing = {module: [kept.get(place) for place in range(len(adapters))] for module, kept in against.items()}
-        dropped = list(against) if drop_opposed else []
-        return {} if plan is None else {"plan": str(plan), "opposed": opposing, "dropped": dropped}
-
     if looking.as_json:
-        advice = {"outlook": outlook_numbers(found, merges)} if merges else {}
-        output.print_json("comparison", {**numbers(found, short, findings), **advice, **planned(write())})
+        told = numbers(found, short, findings)
+        if merges:
+            told["outlook"] = outlook_numbers(found, merges)
+        if write:
+            opposed = write()
+            told |= {"plan": str(plan), "opposed": opposed, "dropped": list(opposed) if drop_opposed else []}
+        output.print_json("comparison", told)
         return
     output.print_table(*summary_rows(found))
     output.line()
@@ -124,55 +115,38 @@ def command(
         output.line()
     output.print_findings(findings)
     output.print_command(short)
-    against = write()
-    if plan is not None:
-        for sentence in opposed_sentences(against, [each.name for each in found.profiles], drop_opposed):
+    if write:
+        for sentence in opposed_sentences(write(), [each.name for each in found.profiles], drop_opposed):
             output.line(sentence)
         output.line(f"wrote {plan}; edit it, and make it: adapterops run {plan} -o merged")
 
 
-def _write_plan(
+def _planning(
     plan: Path,
     sources: Sequence[Place],
     adapters: Sequence[Adapter],
     base: Place | None,
-    alpha: float | None,
+    looking: Looking,
     drop_opposed: bool,
-    how: Execution,
-) -> Against:
-    """The merge as a recipe, with paths as they are from its folder; and for each module that is against adapters what it
-    has of these, by their places.
-    """
-    from adapterops.engine.local import run
+) -> Callable[[], Opposed]:
+    """What writes the plan once it is called, with paths as they are from its folder. The merge is possible, or this raises."""
     from adapterops.expressions.expression import parse
-    from adapterops.methods.settings import usual
-    from adapterops.operations.algebra import merge
-    from adapterops.operations.comparing.opposed import opposed
-    from adapterops.recipes.plan import plan as recipe
-    from adapterops.reports.outlook import reason
+    from adapterops.recipes import plan as planning
+    from adapterops.reports.outlook import reasons
     from adapterops.requests.places import Opened, seen_from
     from adapterops.requests.request import Model, Output, Request
 
-    inputs = adapters_of(named([str(source) for source in sources]), alpha)
+    inputs = adapters_of(named([str(source) for source in sources]), looking.alpha)
     there = Model(str(base)) if base else None
     request = Request(inputs, parse(" + ".join(inputs), inputs), base=there, output=Output(adapter=base is not None))
     seen = seen_from(plan.parent, request, Path(), Opened(dict(zip(inputs, adapters, strict=True)), {}))
-    merged = merge(adapters, scale=AUTO, allow_base_mismatch=True)
+    merged = planning.planned(adapters)
 
-    def against(module: str) -> dict[int, float]:
-        return opposed(merged.updates[module], adapters, module)
+    def write() -> Opposed:
+        with output.progress("planning") as progress:
+            made = planning.plan(adapters, merged, looking.how(progress))
+        left_out = reasons(made.opposed, list(inputs)) if drop_opposed else {}
+        write_documents({plan: made.recipe(seen, left_out).encode()})
+        return made.opposed
 
-    each = dict(zip(merged.layout, run(against, merged.layout, how=how), strict=True))
-    opposing = {module: kept for module, kept in each.items() if kept}
-    step = merged.history
-    assert isinstance(step, Step)
-    assert step.multipliers
-    method, factors = usual(len(adapters), False), step.multipliers.all(partial(run, how=how))
-    reasons = {module: reason(kept, list(inputs)) for module, kept in opposing.items()} if drop_opposed else {}
-    if reasons and len(reasons) == len(factors):
-        raise OptionError(
-            "every module of the merge is against an adapter, and --drop-opposed would leave none",
-            hint="leave --drop-opposed out, or merge adapters that do not oppose each other",
-        )
-    write_documents({plan: recipe(seen, method, factors, reasons).encode()})
-    return opposing
+    return write

@@ -17,7 +17,7 @@ def evaluate(expression: str, /, *, allow_base_mismatch: bool = False, **adapter
     a=a, b=b, c=c)`.
 
     Names, numbers, `+ - * /`, parentheses; every registered method with its parameters, `weights` and `space`;
-    `truncate(a, rank=8)`; `select(a, "*.mlp.*")`; `scale(a, {"layers.0-11": 0.3})`.
+    `truncate(a, rank=8)`; `select(a, "*.mlp.*")`; `drop(a, {"layers.0": "why"})`; `scale(a, {"layers.0-11": 0.3})`.
 
     Raises:
         OptionError: the expression is wrong; the message points at the column.

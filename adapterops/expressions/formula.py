@@ -59,24 +59,29 @@ class Call:
     def __str__(self) -> str:
         named = {name: value for name, value in self.parameters.items() if value is not None}
         if self.function == "select":
-            given = [_literal(pattern) for pattern in named["patterns"]]
+            given = [literal(pattern) for pattern in named["patterns"]]
         elif self.function == "drop":
-            given = [_literal(named["reasons"])]
+            given = [literal(named["reasons"])]
         elif self.function == "scale":
-            given = [_literal(named["by"])]
+            given = [literal(named["by"])]
         else:
-            given = [f"{name}={_literal(value)}" for name, value in named.items()]
+            given = [f"{name}={literal(value)}" for name, value in named.items()]
         return f"{self.function}({', '.join([*map(str, self.adapters), *given])})"
 
 
 Node: TypeAlias = Input | Scaled | Sum | Call
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """A value as it is written in an expression.
+
+    >>> print(literal({"a.q": 0.5, 'the "b"': True}))
+    {"a.q": 0.5, 'the "b"': true}
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return f"'{value}'" if '"' in value else f'"{value}"'
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_literal(key)}: {_literal(inner)}" for key, inner in value.items()) + "}"
-    return "[" + ", ".join(map(_literal, value)) + "]" if isinstance(value, list) else repr(value)
+        return "{" + ", ".join(f"{literal(key)}: {literal(inner)}" for key, inner in value.items()) + "}"
+    return "[" + ", ".join(map(literal, value)) + "]" if isinstance(value, list) else repr(value)

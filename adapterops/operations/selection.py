@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter, check_linear
-from adapterops.errors import OptionError, count
+from adapterops.errors import OptionError, count, printable
 from adapterops.formats.diffusion.spellings import ROOTS, is_underscored
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.provenance.history import Step
@@ -23,19 +23,26 @@ SHOWN = 3
 def matching(pattern: str, modules: Iterable[str]) -> list[str]:
     """The modules that a pattern matches, in their order.
 
+    The name of a module matches that module alone, whatever it would match as a pattern.
     A shell pattern matches the full name, dots included. `layers.0-11`, any word and one number or two, matches what
     has such a number after that word anywhere in its name, also with an underscore for the dot, as kohya's have.
 
     >>> modules = ["layers.0.mlp.up", "layers.1.mlp.up", "layers.10.attn.q"]
     >>> matching("*.mlp.*", modules), matching("layers.1-10", modules)
     (['layers.0.mlp.up', 'layers.1.mlp.up'], ['layers.1.mlp.up', 'layers.10.attn.q'])
+    >>> matching("mlp.0", ["mlp.0", "decoder.mlp.0.up"])
+    ['mlp.0']
 
     Raises:
-        OptionError: it matches none; the message names what is near.
+        OptionError: it matches none, and the message names what is near; or it is no text.
     """
+    if not isinstance(pattern, str):
+        raise OptionError(f"a pattern is text, got {printable(repr(pattern)[:80])}", hint='such as "layers.0-11"')
     modules = list(modules)
     layers = RANGE.fullmatch(pattern)
-    if layers is None:
+    if pattern in modules:
+        found = [pattern]
+    elif layers is None:
         found = [module for module in modules if fnmatchcase(module, pattern)]
     else:
         first, last = int(layers[2]), int(layers[3] or layers[2])
@@ -92,35 +99,41 @@ def select(adapter: Adapter, *patterns: str) -> Adapter:
     """
     if not patterns:
         raise OptionError("select needs at least one pattern", hint='such as select(a, "*.mlp.*")')
-    owner = {tensor: _owner(tensor) for tensor in adapter.full}
-    modules = list(dict.fromkeys([*adapter.layout, *owner.values()]))
-    chosen = {module for pattern in patterns for module in matching(pattern, modules)}
-    layout = {module: each for module, each in adapter.layout.items() if module in chosen}
-    selected = adapter.map(
-        Step("select", {"patterns": list(patterns)}, (adapter.history,)), layout, lambda _, update: update
-    )
-    kept = {tensor: stored for tensor, stored in adapter.full.items() if owner[tensor] in chosen}
-    return replace(selected, full=kept, config=replace(adapter.config, targets=None, target_parameters=None))
+    step = Step("select", {"patterns": list(patterns)}, (adapter.history,))
+    return _part(adapter, patterns, step, matched=True)
 
 
 def drop(adapter: Adapter, reasons: Mapping[str, str]) -> Adapter:
     """All modules but those whose names a pattern matches, which become zero: the base stays as it is there.
 
     Args:
-        reasons: pattern, as in `matching`, → why its modules are left out, which the manifest keeps.
+        reasons: pattern, as in `matching`, → why its modules are left out, which the manifest keeps. Whole trained
+            tensors are left out with the module that they belong to.
 
     Raises:
-        OptionError: there is no pattern, or one that matches nothing; or no module is left.
+        OptionError: there is no pattern, or one that matches nothing or has no reason in words; or no module is left.
     """
+    such = 'such as drop(a, {"layers.0-11": "why"})'
     if not reasons:
-        raise OptionError("drop needs at least one pattern", hint='such as drop(a, {"layers.0-11": "why"})')
-    out = {module for pattern in reasons for module in matching(pattern, adapter.layout)}
-    layout = {module: each for module, each in adapter.layout.items() if module not in out}
-    if not layout:
-        raise OptionError(f"drop leaves none of {count(len(out), 'module')}", hint="take patterns of fewer modules")
-    step = Step("drop", {"reasons": dict(reasons)}, (adapter.history,))
-    rest = adapter.map(step, layout, lambda _, update: update)
-    return replace(rest, config=replace(adapter.config, targets=None, target_parameters=None))
+        raise OptionError("drop needs at least one pattern", hint=such)
+    if not isinstance(reasons, Mapping) or not all(isinstance(reason, str) for reason in reasons.values()):
+        raise OptionError("drop needs a reason in words for each pattern", hint=such)
+    return _part(adapter, reasons, Step("drop", {"reasons": dict(reasons)}, (adapter.history,)), matched=False)
+
+
+def _part(adapter: Adapter, patterns: Iterable[str], step: Step, *, matched: bool) -> Adapter:
+    """The modules that a pattern matches, or all others, with the whole tensors that belong to them."""
+    owner = {tensor: _owner(tensor) for tensor in adapter.full}
+    modules = list(dict.fromkeys([*adapter.layout, *owner.values()]))
+    found = {module for pattern in patterns for module in matching(pattern, modules)}
+    kept = {module for module in modules if (module in found) == matched}
+    if not kept:
+        hint = "take patterns of fewer modules"
+        raise OptionError(f"{step.operation} leaves none of {count(len(modules), 'module')}", hint=hint)
+    layout = {module: each for module, each in adapter.layout.items() if module in kept}
+    part = adapter.map(step, layout, lambda _, update: update)
+    full = {tensor: stored for tensor, stored in adapter.full.items() if owner[tensor] in kept}
+    return replace(part, full=full, config=replace(adapter.config, targets=None, target_parameters=None))
 
 
 def _owner(tensor: str) -> str:

@@ -202,10 +202,13 @@ def with_tokenizer(node: Step | Source, names: Collection[str]) -> Step | Source
 
 
 def key(node: Step | Source) -> str:
-    """What identifies the direction of an adapter: its content and operations, not its path and not its scale."""
+    """What identifies the direction of an adapter: its content and operations, not its path, not its scale, and of what is
+    left out not the reasons.
+    """
     if isinstance(node, Source):
         return digest(f"{node.digest()} {node.member}".encode()) if node.member else node.digest()
     if node.operation == "scale":
         return key(node.inputs[0])
-    text = json.dumps([node.operation, dict(node.parameters), [key(inner) for inner in node.inputs]], sort_keys=True)
+    parameters = {name: sorted(value) if name == "reasons" else value for name, value in node.parameters.items()}
+    text = json.dumps([node.operation, parameters, [key(inner) for inner in node.inputs]], sort_keys=True)
     return digest(text.encode())

@@ -2,53 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from adapterops.adapters.adapter import Adapter
+from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.local import run
+from adapterops.errors import OptionError
+from adapterops.expressions.formula import literal
+from adapterops.methods.scaling import AUTO
+from adapterops.operations.algebra import merge
+from adapterops.operations.comparing.opposed import Opposed, opposed
+from adapterops.provenance.history import Step
 from adapterops.recipes.schema import VERSION, blocks
 from adapterops.requests.request import Request
 
 
-def plan(request: Request, method: str, factors: Mapping[str, float], reasons: Mapping[str, str] | None = None) -> str:
-    """The recipe of the request's inputs, merged by a method, times the factor of each module, without those that are left
-    out for reasons.
+def planned(adapters: Sequence[Adapter]) -> Adapter:
+    """The merge that a plan is of: by the default method and scale, of adapters of different bases, too.
 
-    The factors are written with all their digits: followed as it is, the recipe makes the merge they come from.
-
-    >>> from adapterops.expressions.expression import parse
-    >>> from adapterops.requests.request import Input
-    >>> print(plan(Request({"a": Input("x"), "b": Input("y")}, parse("a + b", "ab")), "linear", {"layers.0.q": 0.5}))
-    # Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT
-    adapterops: 1
-    inputs:
-      a:
-        path: 'x'
-        allow_nonfinite: false
-      b:
-        path: 'y'
-        allow_nonfinite: false
-    result: |
-      scale(linear(a, b, weights=[1, 1], scale="sum"), {
-        "layers.0.q": 0.5,
-      })
-    <BLANKLINE>
+    Raises:
+        IncompatibleError, OptionError: as `merge` does; nothing is computed.
     """
-    stated = request.as_json()
-    head: dict[str, Any] = {"inputs": stated["inputs"]}
-    if request.base is not None:
-        head |= {"base": stated["base"], "output": {"adapter": True}}
-    names = ", ".join(request.inputs)
-    weights = ", ".join(["1"] * len(request.inputs))
-    lines = [f'    "{module}": {float(factor)!r},' for module, factor in factors.items()]
-    left_out = [f'    "{module}": "{reason}",' for module, reason in (reasons or {}).items()]
-    before, after = ("drop(", ["  }), {", *left_out, "  })"]) if left_out else ("", ["  })"])
-    return "\n".join(
-        [
-            "# Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT",
-            blocks({"adapterops": VERSION, **head}) + "result: |",
-            f'  {before}scale({method}({names}, weights=[{weights}], scale="sum"), {{',
-            *lines,
-            *after,
-            "",
-        ]
-    )
+    return merge(adapters, scale=AUTO, allow_base_mismatch=True)
+
+
+def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT) -> Plan:
+    """What `planned` makes of these adapters, module by module.
+
+    Cost: that of the merge, once, and of `opposed` in every module.
+    """
+
+    def against(module: str) -> Sequence[float | None]:
+        return opposed(merged.updates[module], adapters, module)
+
+    found = dict(zip(merged.layout, run(against, merged.layout, how=how), strict=True))
+    step = merged.history
+    assert isinstance(step, Step)
+    assert step.multipliers
+    factors = dict.fromkeys(merged.layout, 1.0) | step.multipliers.all(partial(run, how=how))
+    return Plan(step.parameters["method"], factors, {module: kept for module, kept in found.items() if any(kept)})
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A merge of adapters, module by module.
+
+    Attributes:
+        method: what merges them.
+        factors: module → what its result is multiplied by there, for every module.
+        opposed: the modules in which the merge is against an adapter.
+    """
+
+    method: str
+    factors: Mapping[str, float]
+    opposed: Opposed = field(default_factory=dict)
+
+    def recipe(self, request: Request, reasons: Mapping[str, str] | None = None) -> str:
+        """The recipe of the request's inputs, merged by the method, times the factor of each module, without those that are
+        left out for reasons.
+
+        The factors are written with all their digits: followed as it is, the recipe makes the merge they come from.
+
+        >>> from adapterops.expressions.expression import parse
+        >>> from adapterops.requests.request import Input
+        >>> request = Request({"a": Input("x"), "b": Input("y")}, parse("a + b", "ab"))
+        >>> print(Plan("linear", {"layers.0.q": 0.5}).recipe(request))
+        # Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT
+        adapterops: 1
+        inputs:
+          a:
+            path: 'x'
+            allow_nonfinite: false
+          b:
+            path: 'y'
+            allow_nonfinite: false
+        result: |
+          scale(linear(a, b, weights=[1, 1], scale="sum"), {
+            "layers.0.q": 0.5,
+          })
+        <BLANKLINE>
+
+        Raises:
+            OptionError: all modules are left out.
+        """
+        reasons = reasons or {}
+        if reasons and reasons.keys() >= self.factors.keys():
+            raise OptionError(
+                "every module of the merge would be left out of the plan",
+                hint="leave --drop-opposed out, or merge adapters that do not oppose each other",
+            )
+        stated = request.as_json()
+        head: dict[str, Any] = {"inputs": stated["inputs"]}
+        if request.base is not None:
+            head |= {"base": stated["base"], "output": {"adapter": True}}
+        names = ", ".join(request.inputs)
+        weights = ", ".join(["1"] * len(request.inputs))
+        lines = [f"    {literal(module)}: {float(factor)!r}," for module, factor in self.factors.items()]
+        left_out = [f"    {literal(module)}: {literal(reason)}," for module, reason in reasons.items()]
+        before, after = ("drop(", ["  }), {", *left_out, "  })"]) if left_out else ("", ["  })"])
+        return "\n".join(
+            [
+                "# Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT",
+                blocks({"adapterops": VERSION, **head}) + "result: |",
+                f'  {before}scale({self.method}({names}, weights=[{weights}], scale="sum"), {{',
+                *lines,
+                *after,
+                "",
+            ]
+        )

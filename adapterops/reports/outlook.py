@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from adapterops.errors import count
 from adapterops.methods.settings import usual
 from adapterops.operations.comparing.comparison import Comparison
+from adapterops.operations.comparing.opposed import Opposed
 from adapterops.operations.comparing.outlook import Outlook, condition
 from adapterops.reports.figures import brief, percent
 from adapterops.reports.rows import Table
@@ -51,18 +52,22 @@ def outlook_sentences(comparison: Comparison, merges: Sequence[Outlook]) -> list
     ]
 
 
-def reason(kept: Mapping[int, float], names: Sequence[str]) -> str:
-    """What a merge has of the adapters that it is against in a module, by their places.
+def reasons(opposed: Opposed, names: Sequence[str]) -> dict[str, str]:
+    """Of every module in which a merge is against adapters, what it has of these.
 
-    >>> reason({1: -0.12, 2: -0.5}, "abc")
-    'the merge has -12% of b and -50% of c'
+    >>> reasons({"q": [None, -0.12, -0.5]}, "abc")
+    {'q': 'the merge has -12% of b and -50% of c'}
     """
-    return f"the merge has {' and '.join(f'{percent(part)} of {names[place]}' for place, part in kept.items())}"
+    parts = {module: zip(kept, names, strict=True) for module, kept in opposed.items()}
+    return {
+        module: f"the merge has {' and '.join(f'{percent(part)} of {name}' for part, name in kept if part is not None)}"
+        for module, kept in parts.items()
+    }
 
 
-def opposed_sentences(opposed: Mapping[str, Mapping[int, float]], names: Sequence[str], dropped: bool) -> list[str]:
+def opposed_sentences(opposed: Opposed, names: Sequence[str], dropped: bool) -> list[str]:
     """Which modules of a plan are against adapters, and what became of them."""
-    each = [f"{module}: {reason(kept, names)}" for module, kept in opposed.items()]
+    each = [f"{module}: {reason}" for module, reason in reasons(opposed, names).items()]
     if not dropped:
         more = f", and {count(len(each) - 1, 'other')}" if len(each) > 1 else ""
         return [f"against an adapter is {each[0]}{more}; --drop-opposed leaves such out of the plan"] if each else []

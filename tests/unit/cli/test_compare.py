@@ -12,6 +12,7 @@ from corpus import write_adapter
 
 import adapterops as ao
 from adapterops.cli.main import run
+from adapterops.operations.comparing import comparison
 
 Capture = pytest.CaptureFixture[str]
 
@@ -52,6 +53,18 @@ def test_the_plan_makes_the_merge(capsys: Capture, tmp_path: Path) -> None:
     assert run(["merge", "a", "b", "-o", "merged"]) == 0
     np.testing.assert_allclose(entries("planned"), entries("merged"), rtol=1e-4, atol=1e-5)
     assert run(["compare", "a", "b", "--plan", "plans/plan.yaml"]) == 6, "what is there is not replaced"
+
+
+def test_that_adapters_cannot_be_merged_is_said_before_they_are_measured(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_adapter(tmp_path / "other", modules=["layers.7.q_proj"])
+    assert run(["compare", "a", "other"]) == 0
+    monkeypatch.setattr(comparison, "compare", lambda *given, **how: pytest.fail("it was measured"))
+    capsys.readouterr()
+    assert run(["compare", "a", "other", "--plan", "plan.yaml"]) == 4
+    assert "0 of 1 modules overlap" in capsys.readouterr().err
+    assert not (tmp_path / "plan.yaml").exists()
 
 
 def test_there_have_to_be_two(capsys: Capture) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from corpus import MODULES as MODULES_OF_FACTORS
 from corpus import config, factors, write_adapter
 from strategies import entries
 
@@ -79,6 +81,28 @@ def test_drop_leaves_out_what_is_named_and_keeps_the_reason() -> None:
             ao.drop(adapter(), reasons)
 
 
+@pytest.mark.parametrize("reasons", [{"*.mlp.*": 1}, ["*.mlp.*"], "*.mlp.*"], ids=str)
+def test_what_is_left_out_without_a_reason_in_words_is_refused(reasons: Any) -> None:
+    with pytest.raises(OptionError, match="a reason in words"):
+        ao.drop(adapter(), reasons)
+
+
+@pytest.mark.parametrize(
+    "function", [ao.select, lambda a, key: ao.drop(a, {key: "x"}), lambda a, key: ao.scale(a, {key: 2})]
+)
+def test_a_pattern_is_text(function: Any) -> None:
+    with pytest.raises(OptionError, match="a pattern is text, got 1"):
+        function(adapter(), 1)
+
+
+def test_the_name_of_a_module_is_that_module_alone() -> None:
+    names = ["a.mlp.0.up", "mlp.0", "x[0]"]
+    assert matching("mlp.0", names) == ["mlp.0"]
+    assert matching("x[0]", names) == ["x[0]"]
+    update = ao.LowRank(torch.ones(2, 1), torch.ones(1, 3))
+    assert list(ao.drop(ao.Adapter.of(dict.fromkeys(names, update)), {"mlp.0": "why"}).layout) == ["a.mlp.0.up", "x[0]"]
+
+
 def test_the_first_pattern_wins() -> None:
     scaled = ao.scale(adapter(), {"layers.0-5": 0.5, "*.mlp.*": 2, "*": 1})
     for name, update in scaled.updates.items():
@@ -149,7 +173,24 @@ def test_whole_tensors_go_with_their_modules(tmp_path: Path) -> None:
     a = ao.open_adapter(write_adapter(tmp_path / "a", {**factors(), **head}, config(modules_to_save=["lm_head"])))
     assert not ao.select(a, "*.q_proj").full
     assert list(ao.select(a, "*_proj", "lm_head").full) == ["lm_head.weight"]
+    rest = ao.drop(a, {"lm_head": "of another vocabulary"})
+    assert not rest.full
+    assert rest.layout.keys() == a.layout.keys()
+    head_alone = ao.drop(a, {"*_proj": "the head is all that is wanted"})
+    assert not head_alone.layout
+    assert list(head_alone.full) == ["lm_head.weight"]
+    with pytest.raises(OptionError, match="drop leaves none of 4 modules"):
+        ao.drop(a, {"*": "all"})
     saved = ao.save_adapter(0.5 * ao.select(a, "*.q_proj"), tmp_path / "out")
     assert list(saved.modules) == ["layers.0.q_proj", "layers.1.q_proj"]
     with pytest.raises(UnsupportedError, match="has full tensors"):
         ao.scale(a, {"*": 0.5})
+
+
+def test_biases_go_with_their_modules(tmp_path: Path) -> None:
+    biases = {f"base_model.model.{module}.bias": torch.ones(12) for module in MODULES_OF_FACTORS}
+    a = ao.open_adapter(write_adapter(tmp_path / "a", {**factors(), **biases}, config(bias="lora_only")))
+    left = [f"{module}.bias" for module in MODULES_OF_FACTORS if not module.startswith("layers.0.")]
+    for part in (ao.drop(a, {"layers.0": "why"}), ao.select(a, "layers.1")):
+        assert list(part.full) == left
+        assert [f"{module}.bias" for module in part.layout] == left

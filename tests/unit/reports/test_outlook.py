@@ -46,7 +46,7 @@ def test_json_has_the_factor_of_every_module() -> None:
 
 
 def test_modules_that_are_left_out_have_a_reason_and_what_was_not_measured() -> None:
-    opposed = {"layers.0.q": {1: -0.12}, "layers.1.q": {0: -0.5, 2: -0.2}}
+    opposed = {"layers.0.q": [None, -0.12, None], "layers.1.q": [-0.5, None, -0.2]}
     text = "\n".join(opposed_sentences(opposed, "abc", True))
     assert "left out layers.0.q: the merge has -12% of b" in text
     assert "left out layers.1.q: the merge has -50% of a and -20% of c" in text
