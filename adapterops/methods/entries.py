@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapterops.linalg.qr import check_core
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import total, trim
 from adapterops.updates.layout import TILE
@@ -163,12 +164,12 @@ def _products(updates: Sequence[Linear], exponent: int) -> tuple[Array, bool]:
 
 def ordinary(matrices: Sequence[Array]) -> tuple[Sequence[Array], int]:
     """Matrices whose squares and fourth powers float64 holds, and the power of two that they are to be multiplied by: 0
-    as a rule. What is less than 2^-FAR of the largest is zero next to it. Numbers that are not finite stay, for the method to
-    refuse.
+    as a rule. What is less than 2^-FAR of the largest is zero next to it.
+
+    Raises:
+        InputError: a number is not finite.
     """
-    peaks = [float(np.abs(each).max(initial=0.0)) for each in matrices]
-    if not all(map(math.isfinite, peaks)):
-        return matrices, 0
+    peaks = [float(np.abs(check_core(each)).max(initial=0.0)) for each in matrices]
     exponent = math.frexp(max(peaks))[1]
     if abs(exponent) > FAR // 4:
         matrices = [np.ldexp(each, -exponent) for each in matrices]

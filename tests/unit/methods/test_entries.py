@@ -8,6 +8,7 @@ import pytest
 import torch
 from strategies import entries as matrix
 
+from adapterops.errors import InputError
 from adapterops.methods import entries
 from adapterops.methods.entries import Entries, Model
 from adapterops.methods.tiles import Tile
@@ -102,12 +103,12 @@ def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_left_for_the_method(wrong: float) -> None:
-    """And no healthy matrix next to them is taken for zero."""
+def test_numbers_that_are_not_finite_are_refused(wrong: float) -> None:
+    """They would be taken for zero, or the healthy matrix next to them."""
     matrices = [np.full((2, 2), wrong), np.ones((2, 2))]
-    found, exponent = entries.ordinary(matrices)
-    assert found is matrices
-    assert exponent == 0
+    for order in (matrices, matrices[::-1]):
+        with pytest.raises(InputError, match="NaN or infinite"):
+            entries.ordinary(order)
 
 
 def test_what_is_far_below_the_largest_is_zero_next_to_it() -> None:

@@ -119,7 +119,7 @@ def test_what_a_method_acts_on_is_known() -> None:
 
 def test_fractions_are_numbers_and_text_is_none() -> None:
     assert METHODS["ties"].complete({"density": Fraction(1, 2)})["density"] == 0.5
-    with pytest.raises(OptionError, match="density must be between 0 and 1, got 3"):
+    with pytest.raises(OptionError, match="density must be above 0 and at most 1, got 3"):
         METHODS["ties"].complete({"density": Fraction(3)})
     with pytest.raises(OptionError, match="a weight must be a number, got 'x'"):
         factor("x", "a weight")

@@ -83,7 +83,7 @@ def test_a_failure_of_the_disk_is_one_of_the_output(tmp_path: Path) -> None:
     assert caught.value.hint == "something is left: free some space, go on"
     with pytest.raises(DiskError, match="writing failed") as caught, writing(tmp_path, left):
         raise OSError(errno.EACCES, "Permission denied")
-    assert caught.value.hint == "something is left: write elsewhere with -o"
+    assert caught.value.hint == "something is left: make it writable, or write elsewhere with -o"
     full, memory = (kind("needs more") for kind in (DiskError, ResourceError))
     for error, path in ((full, str(tmp_path)), (memory, None)):  # which of the two is the output's
         with pytest.raises(ResourceError, match="needs more"), writing(tmp_path, left):
