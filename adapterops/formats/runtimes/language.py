@@ -29,6 +29,11 @@ from adapterops.formats.runtimes.rules import (
 LANGUAGE_ALONE = {"images": refused("serves language models", OTHERS_SHOWN)}
 FOLDER = {"peft": fine("a folder of PEFT is what it reads")}
 NO_CONFIG = {"no_config": refused("needs an adapter_config.json", TO_PEFT)}
+NOT_TRIED = {
+    **dict.fromkeys(("dora", "saved", "biases", "embeddings"), unknown(remedy=FUSE)),
+    "head": unknown(),
+    "lora_embeddings": unknown(remedy=FUSE),
+}
 NOT_LORA = {
     **OTHERS,
     "loha": refused("reads LoRA alone", NORMALIZE),
@@ -150,12 +155,7 @@ LANGUAGE = {
             "alpha_pattern": wrong("one lora_alpha for all"),
             "rank_pattern": unknown(remedy=NORMALIZE),
             "float_alpha": refused("reads a whole number, and fails on 16.0 (#17377, open)", NORMALIZE),
-            "dora": unknown(remedy=FUSE),
-            "saved": unknown(remedy=FUSE),
-            "biases": unknown(remedy=FUSE),
-            "embeddings": unknown(remedy=FUSE),
-            "head": unknown(),
-            "lora_embeddings": unknown(remedy=FUSE),
+            **NOT_TRIED,
             "experts": unknown(remedy=FUSE),
             "wide": wrong("takes the longer side of A and B for the outer one", TRUNCATE),
             "architecture": refused("converts adapters of llama and gemma2 alone (#6858, #6440)", TO_GGUF),
@@ -214,12 +214,7 @@ LANGUAGE = {
             "rslora": wrong("use_rslora is not read: alpha over r (#700)"),
             "alpha_pattern": wrong("one lora_alpha for all"),
             "rank_pattern": wrong("one r for all"),
-            "dora": unknown(remedy=FUSE),
-            "saved": unknown(remedy=FUSE),
-            "biases": unknown(remedy=FUSE),
-            "embeddings": unknown(remedy=FUSE),
-            "head": unknown(),
-            "lora_embeddings": unknown(remedy=FUSE),
+            **NOT_TRIED,
             "experts": ignored("modules that it does not know have no effect", FUSE),
             "base": ignored("modules that it does not know have no effect", OWN_BASE),
             "rank": unknown("its kernels go up to 128", TRUNCATE),
