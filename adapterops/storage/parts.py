@@ -226,6 +226,7 @@ def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True, sync: bool
     Raises:
         IncompatibleError: parts of another plan are there; the message says in what the two differ.
         NotFoundError: it is missing, and must not be.
+        DiskError: the disk is full or failed.
     """
     out = Path(os.path.realpath(out))
     for other in left(out):
@@ -240,10 +241,11 @@ def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True, sync: bool
                 )
     folder = folder_of(out, plan["plan"], there=not create)
     if create:
-        for inner in (folder, folder / FILES, folder / RECORDS):
-            inner.mkdir(exist_ok=True)
-        if not (folder / PLAN).exists():
-            _write(folder / PLAN, line(plan), folder, sync)
+        with writing(out, ""):
+            for inner in (folder, folder / FILES, folder / RECORDS):
+                inner.mkdir(exist_ok=True)
+            if not (folder / PLAN).exists():
+                _write(folder / PLAN, line(plan), folder, sync)
     return Parts(out, folder, plan, sync)
 
 

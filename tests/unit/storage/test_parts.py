@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from adapterops.errors import IncompatibleError, InputError, NotFoundError, OutputExistsError, VerificationError
+from adapterops.errors import (
+    DiskError,
+    IncompatibleError,
+    InputError,
+    NotFoundError,
+    OutputExistsError,
+    VerificationError,
+)
+from adapterops.storage import parts as module
 from adapterops.storage.parts import Parts, begin, folder_of, left, opened
 
 PLAN = {"plan": "0123456789abcdef" * 2, "request": {"dtype": "F32"}, "command": ["one"]}
@@ -118,3 +127,14 @@ def test_a_folder_that_is_new_is_not_taken_for_that_of_a_process_that_died(tmp_p
         thread.join()
     assert not failures
     assert len(parts.entries()) == 160
+
+
+def test_a_disk_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as of a file that is open: without its name
+
+    monkeypatch.setattr(module, "_write", full)
+    with pytest.raises(DiskError, match="writing failed: No space left") as caught:
+        begin(tmp_path / "out", PLAN)
+    assert caught.value.path == str(tmp_path / "out")
+    assert str(caught.value.hint).startswith("free some space")
