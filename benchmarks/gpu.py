@@ -1,4 +1,6 @@
-"""Into 4 bits on a GPU: in its memory beside the floor and bitsandbytes, and from disk to disk beside the CPU."""
+"""On a GPU: into 4 bits in its memory beside the floor and bitsandbytes, and from disk to disk beside the CPU; merges that are
+cut to a rank, and large decompositions, beside the CPU.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,14 @@ from bench import HERE, OURS, Bench, gpu_name, measure, middle
 
 COPIED, CODED = 4, 2.5625
 """Bytes that move for each entry: 16 bits read and written; 16 bits read, 4 bits and a 64th of 32 written."""
+
+
+MERGES = {
+    "merge four adapters of rank 16 by TIES, cut to rank 64": ("--ties", "--rank", "64"),
+    "merge four adapters of rank 16 by DELLA, cut to rank 64": ("--della", "--rank", "64"),
+    "merge four adapters of rank 16 by TSV on all entries": ("--tsv", "--space", "delta"),
+}
+"""Methods on entries with the cut of what they make, and large singular value decompositions."""
 
 
 def gpu(bench: Bench) -> None:
@@ -31,3 +41,10 @@ def gpu(bench: Bench) -> None:
         cpu=here,
         gpu=there,
     )
+    adapters = [bench.folder / name for name in ("a", "b", "c", "d")]
+    for seed, adapter in enumerate(adapters):
+        measure(sys.executable, HERE / "shapes.py", adapter, "qwen", 16, "float32", seed)
+    for what, options in MERGES.items():
+        command = [*OURS, "merge", *adapters, *options, "-o", "OUT"]
+        here, there = bench.runs(command, [*command, "--device", "cuda"])
+        bench.note(f"{what}: CPU / GPU, whole process", middle(here) / middle(there), "x", cpu=here, gpu=there)

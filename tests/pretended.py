@@ -10,21 +10,31 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from adapterops.arrays import transfer
+
 GARBAGE = 0xA5
+
+MEMORY = 8 << 30
+"""Bytes that it has."""
 
 
 @dataclass
 class Gpu:
-    """What was done with it: bytes that were sent and that came back, and a stream for each thread."""
+    """What was done with it: bytes that were sent and that came back, the fraction of its memory that may be taken, a stream for
+    each thread, and where in memory is what a thread has sent and not waited for.
+    """
 
     sent: int = 0
     returned: int = 0
+    fraction: float = 1.0
+    sending: dict[int, set[int]] = field(default_factory=dict)
     streams: dict[int, list[Callable[[], object]]] = field(default_factory=dict)
 
 
@@ -45,24 +55,29 @@ def pretend(patch: pytest.MonkeyPatch) -> Gpu:
         def synchronize(self) -> None:
             while self.waiting:
                 self.waiting.pop(0)()
+            gpu.sending.pop(threading.get_ident(), None)
 
     @contextmanager
     def stream(chosen: Stream) -> Iterator[None]:
-        current.stream = chosen
+        before, current.stream = current.stream, chosen
         try:
             yield
         finally:
-            current.stream = None
+            current.stream = before
 
     def sent(self: Tensor, *arguments: Any, non_blocking: bool = False, **options: Any) -> Tensor:
         if not (arguments and isinstance(arguments[0], torch.device) and arguments[0].type == "cuda"):
             return to(self, *arguments, non_blocking=non_blocking, **options)
         assert current.stream is not None, "sent outside of the stream that what follows is computed in"
         gpu.sent += self.nbytes
+        if non_blocking:
+            gpu.sending.setdefault(threading.get_ident(), set()).add(self.data_ptr())
         return self.clone()
 
     def returned(self: Tensor, other: Tensor, non_blocking: bool = False) -> Tensor:
         if not non_blocking:
+            under_way = gpu.sending.get(threading.get_ident(), set())
+            assert self.data_ptr() not in under_way, "overwritten before it was sent"
             return copy_(self, other)
         assert current.stream is not None
         gpu.returned += other.nbytes
@@ -71,10 +86,17 @@ def pretend(patch: pytest.MonkeyPatch) -> Gpu:
         current.stream.waiting.append(lambda: copy_(self, value))
         return self
 
-    def pinned(*shape: Any, pin_memory: bool = False, **options: Any) -> Tensor:
+    def pinned(*shape: Any, pin_memory: bool = False, device: Any = None, **options: Any) -> Tensor:
         return empty(*shape, **options)
 
+    def allowed(fraction: float) -> None:
+        gpu.fraction = fraction
+
     patch.setattr(torch.cuda, "is_available", lambda: True)
+    patch.setattr(torch.cuda, "get_device_name", lambda: "a GPU that is not there")
+    patch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=MEMORY))
+    patch.setattr(torch.cuda, "set_per_process_memory_fraction", allowed)
+    patch.setattr(transfer, "_OWN", transfer._Own())
     patch.setattr(torch.cuda, "Stream", Stream)
     patch.setattr(torch.cuda, "stream", stream)
     patch.setattr(Tensor, "to", sent)

@@ -19,6 +19,7 @@ from adapterops.formats.spelling import CODE as SPELLING
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 from adapterops.storage.outputs import named_file
+from adapterops.updates.layout import LAUNCHED, TILE
 
 FUSE = "fuse it into its base: adapterops fuse BASE ADAPTER"
 
@@ -117,23 +118,25 @@ def plan_adapter(
         OptionError: there is no such dtype.
         ResourceError: `how.memory` is too little.
     """
-    workers = how.within(lambda workers: working_memory(adapter, dtype, workers, format)).threads
+    workers = how.within(lambda workers: working_memory(adapter, dtype, workers, format, how.device)).threads
     arranged = arrangement(adapter, dtype, format)
     return Plan(
         (Job(arranged.file, {name: spec.bytes for name, spec in arranged.tensors.items()}),),
-        working_memory(adapter, dtype, workers, format),
+        working_memory(adapter, dtype, workers, format, how.device),
         missing(adapter.history),
         statistics(adapter.history),
         hashed(adapter.history, dtype, exact, format or adapter.config.format),
     )
 
 
-def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: str | None = None) -> int:
+def working_memory(
+    adapter: Adapter, dtype: str | None, workers: int, format: str | None = None, device: str = DEFAULT.device
+) -> int:
     """About how many bytes saving holds at a time: what each worker computes with, and what waits for its turn to be
     written.
 
     Factors are computed with in float64, entries in float32: those of the sum, of the result, and of what each is made
-        from.
+        from. On a GPU these are there, with its tiles of each update, what they become, and what is on its way.
     """
     adapter = with_magnitudes(adapter)
     largest = max((layout.entries for layout in adapter.layout.values()), default=0)
@@ -145,7 +148,11 @@ def working_memory(adapter: Adapter, dtype: str | None, workers: int, format: st
     )
     done = list(steps(adapter.history))
     factors = 4 * (6 if any(map(_in_core, done)) else 2) * read
-    return workers * ((4 * 4 * largest if any(map(_by_entries, done)) else factors) + AHEAD * kept)
+    by_entries = any(map(_by_entries, done))
+    tiles = (
+        (3 * len(sources(adapter.history)) + 6) * 4 * LAUNCHED * TILE if by_entries and device != DEFAULT.device else 0
+    )
+    return workers * ((4 * 4 * largest + tiles if by_entries else factors) + AHEAD * kept)
 
 
 def stored_sizes(adapter: Adapter, arranged: Arrangement) -> dict[str, int]:

@@ -22,7 +22,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.planning import arrangement, in_file, stored_sizes, working_memory
 from adapterops.adapters.saved import Found, Saved, copied_whole, kept
 from adapterops.engine import local
-from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.errors import OptionError, check_opened
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
@@ -83,7 +83,7 @@ def save_adapter(
         origin: what the manifest says of how it was made.
 
     Raises:
-        OutputExistsError, OptionError, ResourceError: as `staged`, `check_output` and `plan_adapter` do.
+        OutputExistsError, OptionError, ResourceError: as `staged`, `check_output`, `check_device` and `plan_adapter` do.
         IncompatibleError: a number does not fit `dtype`.
 
     Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
@@ -94,7 +94,8 @@ def save_adapter(
     arranged = in_file(arrangement(adapter, dtype, format), out, form)
     inputs = sources(adapter.history)
     check_output(out, [path for source in inputs for path in source.paths], force)
-    how = how.within(lambda workers: working_memory(adapter, dtype, workers, format))
+    check_device(how)
+    how = how.within(lambda workers: working_memory(adapter, dtype, workers, format, how.device))
     for source in inputs:
         source.fetch()
     opened, adapter = adapter, with_magnitudes(adapter)

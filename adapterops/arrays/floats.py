@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapterops.arrays.device import DeviceArray
 from adapterops.arrays.dtypes import CARRIED, FLOATS
 from adapterops.arrays.finite import all_finite
 from adapterops.arrays.libraries import imported_torch
@@ -258,6 +259,9 @@ def numbers(values: Any) -> tuple[Array, str]:
     >>> numbers([[1, 2]])
     (array([[1., 2.]], dtype=float32), 'F32')
     """
+    if isinstance(values, DeviceArray):
+        found: Any = values
+        return found, "F64" if values.dtype == np.float64 else "F32"
     if type(values).__module__.partition(".")[0] == "torch":
         name = str(values.dtype).removeprefix("torch.")
         short = next((short for short, long in FLOATS.items() if long == name), "F32")

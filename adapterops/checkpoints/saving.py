@@ -15,14 +15,16 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.rounding import check_rounding, check_views
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import DEFAULT, Execution, check_device
-from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, statistics
+from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, rounding_device, statistics
 from adapterops.engine.records import note_hashes, noted, whole
 from adapterops.errors import VerificationError, check_opened, count
 from adapterops.formats.models.weight_files import index_name, is_part
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, check_distinct, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
+from adapterops.quant.bitsandbytes import check_installed
 from adapterops.quant.scheme import STOCHASTIC
+from adapterops.storage.checksums import digest
 from adapterops.storage.journal import Journal
 from adapterops.storage.outputs import check_output
 from adapterops.storage.staging import staged
@@ -70,10 +72,13 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
     Raises:
         OptionError: as `check_rounding` does.
         ResourceError: the device is not there, or `how.memory` is too little.
+        NotFoundError: what encodes on a GPU is not installed.
     """
     check_rounding(checkpoint)
     check_fits(checkpoint)
-    check_device(how.device)
+    check_device(how)
+    if how.device != DEFAULT.device and checkpoint.schemes:
+        check_installed()
     workers = how.within(checkpoint.working_memory).threads
     shards = {name: list(tensors) for name, tensors in checkpoint.shards.items()}
     inputs = dealt(checkpoint.history, shards, _readers(checkpoint, shards))
@@ -140,8 +145,10 @@ def save_checkpoint(
     plan, how = plan_checkpoint(checkpoint, how), how.within(checkpoint.working_memory)
     check_views(checkpoint)
     single = is_file(checkpoint, out)
-    with staged(out, force=force, plan=plan.hash, resume=resume, single=single, sync=sync) as folder:
-        journal = Journal(folder, plan.hash, sync)
+    device = rounding_device(checkpoint.history, how)
+    key = digest(f"{plan.hash} {device}".encode()) if device else plan.hash
+    with staged(out, force=force, plan=key, resume=resume, single=single, sync=sync) as folder:
+        journal = Journal(folder, key, sync)
         saved = write_checkpoint(checkpoint, plan, folder, journal, origin=origin, how=how)
         check_kept(saved, out, accept_loss, checkpoint.rounding)
     return replace(saved, path=out)

@@ -63,7 +63,8 @@ def write_shards(
             pending: deque[Future[Any]] = deque()
             unsynced: Counter[str] = Counter()
             items = work.items()
-            with closing(local.run(work.do, items, needs_torch=work.needs_torch, lane=work.lane, how=how)) as results:
+            doing = local.run(work.do, items, needs_torch=work.needs_torch, lane=work.lane, to_the_bit=True, how=how)
+            with closing(doing) as results:
                 for item, found in results:
                     name = work.owner(item)
                     unsynced[name] += checkpoint.bytes(item) if isinstance(item, str) else 0
@@ -239,9 +240,9 @@ def _encode(
     the rows, what the codes stand for when they are used, and which codes are not the ones before.
     """
     from adapterops.arrays.floats import narrowed
+    from adapterops.arrays.transfer import transfer
     from adapterops.quant.registry import kept
     from adapterops.quant.scheme import torch_dtype
-    from adapterops.quant.transfer import transfer
     from adapterops.quant.used import decoded_to
 
     scheme, before, spec = checkpoint.schemes[tensor], checkpoint.stored[tensor], checkpoint.layout[tensor]

@@ -9,7 +9,7 @@ import click
 
 from adapterops.cli import options, values
 from adapterops.cli.making import cutting
-from adapterops.cli.running import Running, running
+from adapterops.cli.running import Running, on_device
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
@@ -32,7 +32,7 @@ from adapterops.requests.request import Extract, Model, Output, Request
 @options.allow_pickle
 @options.output("extracted")
 @options.dtype
-@running
+@on_device
 def command(
     tuned: str,
     other: str | None,

@@ -103,6 +103,7 @@ making = options.group(
     click.option("--base", type=TEXT, metavar="BASE", help=NAMES),
     options.component,
     options.dtype_or_blocks,
+    options.device,
     *RUNNING,
     options.alpha,
     options.nonfinite,

@@ -12,7 +12,6 @@ from adapterops.cli.options import allow_pickle, device, group, no_sync, resume
 from adapterops.cli.running import RUNNING, Running, run_with
 from adapterops.cli.spreading import SENDING, sent
 from adapterops.cli.values import COUNT, SCHEME, TEXT
-from adapterops.engine.execution import DEVICES
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
 from adapterops.operations.fusion import PRECISIONS
@@ -45,13 +44,12 @@ def _modelling(
     push: Reference | None,
     private: bool | None,
     as_delta: bool,
-    device: str = DEVICES[0],
     **running: Any,
 ) -> Modelling:
     most = None if max_shard_size is None else size(max_shard_size)
     run = run_with(**running)
     spreading = sent(run.spread, push, private, as_delta)
-    how = replace(run.how, device=device, sync=not no_sync)
+    how = replace(run.how, sync=not no_sync)
     return Modelling(most, allow_pickle, replace(run, resume=resume, how=how, spread=spreading))
 
 

@@ -99,7 +99,11 @@ no_sync = click.option(
     "--no-sync", is_flag=True, help="Do not wait for the disk; a power failure can then damage the output."
 )
 device = click.option(
-    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device that quantizes."
+    "--device",
+    type=click.Choice(DEVICES),
+    default="cpu",
+    show_default=True,
+    help="Device that quantizes, merges entries that are then cut to a rank, and decomposes large matrices.",
 )
 DTYPE = "Dtype of the output.  [default: that of the input, the widest of several]"
 dtype = click.option("--dtype", type=DType(), help=DTYPE)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from adapterops.cli import options, output
-from adapterops.cli.running import Running, running
+from adapterops.cli.running import Running, on_device
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.errors import OptionError
@@ -28,10 +28,9 @@ from adapterops.requests.running import RECIPE_COMMAND
     is_flag=True,
     help="Go on where an interrupted run of the same recipe stopped; for outputs that are models.",
 )
-@options.device
 @options.no_sync
-@running
-def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: bool, running: Running) -> None:
+@on_device
+def command(recipe: Path, out: Path | None, resume: bool, no_sync: bool, running: Running) -> None:
     """What a recipe asks for: a file in YAML or JSON. All of it is checked before any input is opened.
 
     \b
@@ -51,7 +50,7 @@ def command(recipe: Path, out: Path | None, resume: bool, device: str, no_sync: 
     adapterops run recipe.yaml --part 1/8
     """
     read = read_recipe(recipe)
-    how = replace(running.how, device=device, sync=not no_sync)
+    how = replace(running.how, sync=not no_sync)
     follow(read, destination(read, out), replace(running, resume=resume, how=how))
 
 

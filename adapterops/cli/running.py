@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import click
 
-from adapterops.cli.options import as_json, detailed, group, memory, quieted, strict, verifying, workers
+from adapterops.cli.options import as_json, detailed, device, group, memory, quieted, strict, verifying, workers
 from adapterops.cli.spreading import ONE_PROCESS, SPREADING, Spread, spread
-from adapterops.engine.execution import Execution
+from adapterops.engine.execution import DEVICES, Execution
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,17 @@ class Running:
 
 
 def run_with(
-    force: bool, dry_run: bool, workers: int | None, memory: int | None, as_json: bool, **spreading: str | None
+    force: bool,
+    dry_run: bool,
+    workers: int | None,
+    memory: int | None,
+    as_json: bool,
+    device: str = DEVICES[0],
+    **spreading: str | None,
 ) -> Running:
     """What `RUNNING` say."""
-    return Running(force, dry_run, as_json, Execution(workers=workers, memory=memory), spread=spread(**spreading))
+    how = Execution(workers=workers, memory=memory, device=device)
+    return Running(force, dry_run, as_json, how, spread=spread(**spreading))
 
 
 _HERE = (
@@ -47,3 +54,6 @@ here = group("running", run_with, *_HERE)
 RUNNING = (*SPREADING, *_HERE)
 running = group("running", run_with, *RUNNING)
 """The same, where several processes may do it."""
+
+on_device = group("running", run_with, device, *RUNNING)
+"""The same, where a GPU may compute, too."""

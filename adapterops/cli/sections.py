@@ -25,14 +25,14 @@ def sections() -> dict[str, tuple[str, ...]]:
         "How a method works": ("weights", "scale", "space", "full", "inputs_of", "allow_base_mismatch", *parameters()),
         "Rounding, and weights in 4 or 8 bits": (
             *("precision", "rounding", "grams", "base_view", "original"),
-            *("quantize", "double_quant", "block_size", "accept_loss", "device"),
+            *("quantize", "double_quant", "block_size", "accept_loss"),
         ),
         "Size and form of the output": (
             *("rank", "energy", "budget", "exact", "written_as", "dtype", "max_shard_size"),
             *("out", "force", "dry_run"),
         ),
         "Where and how it runs": (
-            *("workers", "memory", "resume", "no_sync"),
+            *("workers", "memory", "device", "resume", "no_sync"),
             *("part", "engine", "address", "push", "as_delta", "private"),
         ),
         "How inputs are read": ("alpha", "components", "allow_nonfinite", "allow_pickle", "verify_inputs"),

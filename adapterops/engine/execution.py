@@ -24,12 +24,14 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class Execution:
-    """How work is done, and never what: no value here changes a byte of a result.
+    """How work is done, and never what: no value here changes a byte of a result, but for the device. On a GPU singular
+    vectors, and entries of updates that are cut to a rank, have other last bits.
 
     Attributes:
         workers: items worked on at a time; None for the processors of this process, at most 8.
-        device: where weights are quantized, `cpu` or `cuda`.
-        memory: bytes that the work may take beyond what libraries take; None for no limit. Blocks stay as large as they
+        device: where weights are quantized, entries of adapters are merged and cut to a rank, and large matrices
+            decomposed: `cpu` or `cuda`.
+        memory: bytes that the work may take beyond what libraries take, and of a GPU; None for no limit. Blocks stay as large as they
             are, because rounding depends on them; fewer workers hold fewer of them.
         progress: called after each item.
         sync: wait until the disk has everything. Without, a power failure can leave a damaged output.
@@ -113,23 +115,42 @@ def _kB(size: int) -> str:
     return f"{-(-size // 1000)}kB"
 
 
-def check_device(device: str) -> None:
-    """Raise for a device that is not there, or that cannot be used.
+def check_device(how: Execution) -> None:
+    """Raise for a device that is not there, or that would compute with less than float32; and allow it no more memory than
+    the work.
 
     Raises:
         ResourceError: torch finds no GPU.
-        NotFoundError: what encodes on a GPU is not installed.
+        OptionError: torch is set to TF32.
     """
-    if device != "cpu":
-        import torch
+    if how.device == "cpu":
+        return
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # with several streams, products have the same bits again
+    import torch
 
-        from adapterops.quant.bitsandbytes import check_installed
+    if not torch.cuda.is_available():
+        raise ResourceError(
+            f"torch {torch.__version__} finds no GPU", hint="leave --device out, or install a torch for your GPU"
+        )
+    if torch.get_float32_matmul_precision() != "highest":
+        raise OptionError(
+            "torch is set to multiply float32 in TF32, with 10 bits of a fraction instead of 23",
+            hint="unset TORCH_ALLOW_TF32_CUBLAS_OVERRIDE; in a program: torch.set_float32_matmul_precision('highest')",
+        )
+    if how.memory is not None:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, how.memory / total))
 
-        if not torch.cuda.is_available():
-            raise ResourceError(
-                f"torch {torch.__version__} finds no GPU", hint="leave --device out, or install a torch for your GPU"
-            )
-        check_installed()
+
+def device_name(device: str) -> str:
+    """What rounds on a device as no other kind does; nothing for the processor, whose kernels `engine.local` tells."""
+    if device == "cpu":
+        return ""
+    import torch
+
+    return torch.cuda.get_device_name()
 
 
 def default_workers() -> int:

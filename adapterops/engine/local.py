@@ -9,8 +9,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -48,6 +48,7 @@ def run(
     needs_torch: Callable[[Item], bool] = lambda item: False,
     lane: Callable[[Item], Hashable] | None = None,
     size: Callable[[Item], int] | None = None,
+    to_the_bit: bool = False,
     how: Execution = DEFAULT,
 ) -> Generator[Result, None, None]:
     """`function(item)` for each item, at most `how.workers` at a time: this thread is one of them.
@@ -62,9 +63,12 @@ def run(
             what is last in that of another.
         size: bytes of a result that waits for its turn, of which `AHEAD` says how many there may be; None where results
             are small, and any number may wait.
+        to_the_bit: on a device, too, the results are to have the bits that they have here.
     """
     queue, workers, progress = list(items), how.threads, how.progress
     work = _Work(function, queue, needs_torch, lane, list(map(size, queue)) if size else [], AHEAD * workers)
+    if how.device != "cpu":
+        work.place = partial(_computing, how.device, to_the_bit)
     needing = list(map(needs_torch, queue))
     others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, len(queue)) - 1)]
     if any(needing) and not all(needing):
@@ -116,6 +120,7 @@ class _Work(Generic[Item, Result]):
         self._outcomes: dict[int, Future[Result]] = {}
         self._next, self._running, self._begun = 0, 0, False
         self._changed = threading.Condition()
+        self.place: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def begin(self) -> None:
         """From now on any item can be begun, those that need torch too."""
@@ -192,7 +197,8 @@ class _Work(Generic[Item, Result]):
             torch.set_num_threads(1)  # it counts for the thread that says it
         outcome: Future[Result] = Future()
         try:
-            outcome.set_result(self._function(self._items[index]))
+            with self.place():
+                outcome.set_result(self._function(self._items[index]))
         except Exception as error:  # whatever it is, it is raised when it is the item's turn
             outcome.set_exception(error)
         with self._changed:
@@ -202,6 +208,12 @@ class _Work(Generic[Item, Result]):
                 for lane in self._lanes:
                     lane.open = deque(other for other in lane.open if other < index)
             self._changed.notify_all()
+
+
+def _computing(device: str, to_the_bit: bool) -> AbstractContextManager[None]:
+    from adapterops.arrays.device import computing  # here, so that headers can be read without numpy
+
+    return computing(device, to_the_bit)
 
 
 @cache

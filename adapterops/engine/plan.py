@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.engine import local
-from adapterops.engine.execution import Execution
+from adapterops.engine.execution import Execution, device_name
 from adapterops.errors import DiskError, at
 from adapterops.methods import METHODS
 from adapterops.provenance.history import Source, Step, sources
@@ -129,6 +129,12 @@ def _needs(step: Step) -> Iterator[str]:
         yield SPECTRA
 
 
+def rounding_device(history: Step | Source, how: Execution) -> str:
+    """The device, where bytes of the output may depend on it: "" on a processor, and where nothing is merged or cut."""
+    rounds = any(step.operation in ("merge", "truncate", "extract") for step in steps(history))
+    return device_name(how.device) if rounds else ""
+
+
 def dealt(
     history: Step | Source, files: Iterable[str], readers: Mapping[Path, Mapping[str, int]]
 ) -> dict[str, tuple[TensorFile, ...]]:
@@ -163,7 +169,7 @@ def once(measure: Callable[[], Any], step: Step, *details: Any, how: Execution) 
     """
     if how.once is None:
         return measure()
-    here = versions(torch=False), local.kernels(torch=False)
+    here = versions(torch=False), local.kernels(torch=False), *filter(None, [device_name(how.device)])
     return how.once(hashed(step, *details, *here), measure)
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adapterops.arrays.device import SMALL, device, home, sent
 from adapterops.arrays.finite import all_finite
 from adapterops.errors import InputError
 from adapterops.updates.protocol import Array
@@ -34,10 +35,14 @@ def svd(matrix: Array) -> tuple[Array, Array, Array]:
     Raises:
         InputError: the matrix has numbers that are NaN or infinite.
     """
+    way = device(double=True) if isinstance(matrix, np.ndarray) and min(matrix.shape) >= SMALL else None
+    if way:
+        u, s, vt = map(home, svd(sent(matrix, way)))
+        return u, s, vt
     try:
         u, s, vt = np.linalg.svd(matrix, full_matrices=False)
     except np.linalg.LinAlgError:
-        if not all_finite(matrix):
+        if not all_finite(home(matrix)):
             raise InputError(
                 "has numbers that are NaN or infinite, of which there is no SVD", code="E-NONFINITE"
             ) from None

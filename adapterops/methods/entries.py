@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapterops.arrays.device import device, empty, home, sent
 from adapterops.linalg.qr import check_core
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import total, trim
-from adapterops.updates.layout import TILE
+from adapterops.updates.layout import LAUNCHED, TILE
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Linear
 
 SAMPLE = 30_000
 """Entries looked at to guess where a threshold is."""
+
+WORTH = TILE
+"""Entries from which on a device merges them: with fewer it would only be started."""
 
 LARGE = 1 << 25
 """Numbers of which a bracket is not collected, but counted."""
@@ -48,7 +52,8 @@ class Entries:
         self.dtype = np.result_type(np.float32, *(update.dtype for update in updates))
         self.shape = updates[0].shape
         self.names = names or [str(index) for index in range(len(updates))]
-        self.height = tile_height(self.shape)
+        self.way = device() if self.size >= WORTH else None
+        self.height = tile_height(self.shape) * (LAUNCHED if self.way else 1)
         self._model = model
         self._updates = updates
 
@@ -70,12 +75,15 @@ class Entries:
 
     def tile(self, first: int) -> Tile:
         """The rows from `first` on, a multiple of `height`."""
-        return Tile([self._rows(update, first) for update in self._updates], first * self.shape[1], self.names)
+        values = [self._rows(update, first) for update in self._updates]
+        return Tile(values, first * self.shape[1], self.names, tile_height(self.shape))
 
     def _rows(self, update: Linear, first: int) -> Array:
         last = min(first + self.height, self.shape[0])
-        out = np.empty((last - first, self.shape[1]), self.dtype)
-        return update.rows((slice(first, last), slice(0, self.shape[1])), out)
+        way = self.way if isinstance(update, LowRank) else None  # what has no factors is computed here, and sent
+        out = empty((last - first, self.shape[1]), self.dtype, way)
+        rows = update.rows((slice(first, last), slice(0, self.shape[1])), out)
+        return rows if way or not self.way else sent(rows, self.way)
 
     def map(self, function: Callable[[Tile], Array]) -> Callable[[int], Array]:
         """`function` of a tile, as a function of its first row."""
@@ -103,7 +111,7 @@ class Entries:
             return Cut(value)
         start = 0
         for tile in scores():
-            places = np.flatnonzero(tile == value)
+            places = home(np.flatnonzero(tile == value))
             if len(places) >= equal:
                 return Cut(value, start + int(places[equal - 1]))
             start, equal = start + len(tile), equal - len(places)
@@ -309,7 +317,7 @@ def _inside(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> Iterator[t
     """Of every tile how many are above `high`, and those in [low, high]."""
     for tile in tiles:
         beyond = tile > high
-        yield int(np.count_nonzero(beyond)), tile[np.flatnonzero(beyond ^ (tile >= low))]
+        yield int(np.count_nonzero(beyond)), home(tile[np.flatnonzero(beyond ^ (tile >= low))])
 
 
 def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, Numbers]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adapterops.arrays.device import beside
 from adapterops.updates.protocol import Array
 
 
@@ -30,14 +31,23 @@ class Cut:
 
 @dataclass(frozen=True)
 class Tile:
-    """Some rows of each update: (rows, in) each. `start` is the flat index of their first entry."""
+    """Some rows of each update: (rows, in) each. `start` is the flat index of their first entry; random numbers are of `height`
+    rows at a time, by default of all of these.
+    """
 
     values: list[Array]
     start: int
     names: Sequence[str]
+    height: int | None = None
 
     def uniform(self, index: int, seed: int) -> Array:
-        """Numbers in [0, 1), a function of the seed, the name of the update, and where the tile is."""
-        key = hashlib.sha256(f"{seed}/{self.start}/{self.names[index]}".encode()).digest()
-        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
-        return generator.random(self.values[index].shape, dtype=np.float32)
+        """Numbers in [0, 1), a function of the seed, the name of the update, and where the rows are."""
+        values = self.values[index]
+        drawn = np.empty(values.shape, np.float32)
+        height = self.height or max(1, len(drawn))
+        for first in range(0, len(drawn), height):
+            start = self.start + first * values.shape[1]
+            key = hashlib.sha256(f"{seed}/{start}/{self.names[index]}".encode()).digest()
+            generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
+            generator.random(dtype=np.float32, out=drawn[first : first + height])
+        return beside(drawn, values)  # type: ignore[no-any-return]  # an array on a device is one

@@ -236,7 +236,7 @@ class _Merging:
     def _block(self, method: Method, module: str, present: Sequence[int], block: Block) -> Linear:
         import numpy as np
 
-        from adapterops.methods.entries import inner_products, near, ordinary, tile_height
+        from adapterops.methods.entries import inner_products, near, ordinary
         from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling
 
@@ -257,7 +257,7 @@ class _Merging:
             matrices, exponent = ordinary([each.dense().astype(np.float64, copy=False) for each in whole.updates])
             return Dense(np.ldexp(method.kernel(matrices, whole.weights, **self._parameters), exponent))
         entries = self._entries(module, whole)
-        tiling = Tiling(tile_height(entries.shape), lambda: method.kernel(entries, whole.weights, **self._parameters))
+        tiling = Tiling(entries.height, lambda: method.kernel(entries, whole.weights, **self._parameters))
         return Merged(entries.shape, entries.dtype, tiling, near(block.updates, block.weights))
 
     def _completed(self, present: Sequence[int], block: Block) -> Block:

@@ -111,14 +111,13 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
     def reduce(module: str, update: Linear) -> LowRank:
         import numpy as np
 
-        from adapterops.linalg.factor import factorize, spectrum, truncate
+        from adapterops.linalg.factor import all_entries, factorize, spectrum, truncate
         from adapterops.linalg.ranks import by_energy
-        from adapterops.updates.dense import Dense
 
         factors = update.lowrank()
         if factors is not None:
             return truncate(factors, max(1, by_energy(spectrum(factors), energy)))
-        dense = Dense(update.dense(), update.error, update.near)
+        dense = all_entries(update)
         width, enough = adapter.layout[module].rank, (1 - energy) ** 0.5 * dense.norm()
         while (wide := factorize(dense, width, exact=exact)).error > enough and width < min(dense.shape):
             width = min(2 * width, *dense.shape)

@@ -177,7 +177,7 @@ class DividedAdapter:
         return self._memory(1)
 
     def _memory(self, workers: int) -> int:
-        return working_memory(self.adapter, self.output.dtype, workers, self.output.format)
+        return working_memory(self.adapter, self.output.dtype, workers, self.output.format, self.how.device)
 
     def noted(self, records: Sequence[Mapping[str, Any]], jobs: Sequence[Job]) -> Mapping[str, Noted]:
         return noted(records, jobs, read_portion)

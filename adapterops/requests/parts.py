@@ -15,7 +15,7 @@ from typing import Any
 
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution, Share
-from adapterops.engine.plan import Job, identity
+from adapterops.engine.plan import Job, identity, rounding_device
 from adapterops.engine.records import Noted, whole
 from adapterops.engine.registry import Engine
 from adapterops.errors import IncompatibleError, InputError, NotFoundError, count, listed
@@ -54,7 +54,8 @@ def write_part(asked: Asked, out: Path, share: Share, *, command: Sequence[str] 
         InputError, ResourceError: as saving does.
     """
     work = divided(asked, out, how)
-    place = parts.begin(out, document(asked, work, out, command), sync=how.sync)
+    device = rounding_device(asked.result.history, how) if isinstance(asked, Made) else ""
+    place = parts.begin(out, document(asked, work, out, command, device), sync=how.sync)
     written, kept = _write(asked, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
     there = work.noted(place.entries(), work.plan.jobs)
     return Part(out, written, kept, tuple(job.file for job in work.plan.jobs if job.file not in there))
@@ -208,7 +209,7 @@ def finalize(
         asked = _reopened(place.plan, place.out, force=force, how=how, accept_loss=accept_loss)
         asked = with_base(asked, place.plan["base_model"])
         work = divided(asked, out, how)
-        parts.begin(out, document(asked, work, out), create=False)
+        parts.begin(out, document(asked, work, out, device=place.plan.get("device", "")), create=False)
         saved = _finished(asked, work, place, (), force, accept_loss, files, how)
     place.remove()
     return asked, replace(saved, path=out)
@@ -276,8 +277,12 @@ def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str
         return [name for name, fine in zip(there, list(results), strict=True) if fine]
 
 
-def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = ()) -> dict[str, Any]:
-    """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end."""
+def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = (), device: str = "") -> dict[str, Any]:
+    """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end.
+
+    Args:
+        device: that the numbers depend on; see `rounding_device`.
+    """
     request = replace(asked.seen_from(out), accept_loss=False)
     return {
         "schema": SCHEMA,
@@ -287,6 +292,7 @@ def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = ()
         "inputs": {str(index): identity(each) for index, each in enumerate(asked.inputs)},
         "versions": versions(torch=work.torch),
         "kernels": local.kernels(torch=work.torch),
+        "device": device,
         "command": list(command),
         "base_model": base_of(asked),
         "accept_loss": asked.request.accept_loss,

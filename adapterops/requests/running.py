@@ -84,7 +84,7 @@ def make(
         OptionError, IncompatibleError: the request does not fit its inputs.
         OutputExistsError, NotFoundError, InputError: as `check_output` and `open_inputs` do.
     """
-    check_device(how.device)
+    check_device(how)
     opened = open_inputs(request, folder, verify=verify, streamed=streamed)
     if out is not None:
         check_output(out, opened.paths, force)

@@ -10,6 +10,8 @@ from adapterops.arrays.dtypes import bits
 TILE = 200_000
 """Entries worked on at a time: two or three such tiles in float32 fit a core's cache."""
 
+LAUNCHED = 10
+"""Tiles that a GPU works on at a time: to start a function there takes about as long as it takes to compute one of them."""
 
 DIFFERENCE = "a full difference"
 """The kind that is stored entry by entry."""

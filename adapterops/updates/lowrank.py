@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adapterops.arrays.device import sent, way_of
 from adapterops.arrays.finite import all_finite
 from adapterops.arrays.floats import numbers, widened
 from adapterops.arrays.scratch import Scratch
+from adapterops.arrays.transfer import Transfer
 from adapterops.errors import IncompatibleError, InputError, ShapeError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows
@@ -76,6 +78,7 @@ class LowRank:
     error: float = 0.0
     as_read: tuple[AsRead, ...] = field(default=(), repr=False)
     _products: dict[Any, Callable[[slice, Array], Array]] = field(default_factory=dict, init=False, repr=False)
+    _sent: dict[Transfer, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False)
     _stored: dict[str, AsStored] = field(default_factory=dict, init=False, repr=False)
     _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -139,8 +142,13 @@ class LowRank:
     dense, change = all_rows, change_by_rows
 
     def rows(self, part: Part, out: Array) -> Array:
-        """The entries of ΔW in a part: each call computes them anew."""
+        """The entries of ΔW in a part: each call computes them anew, where `out` is; factors that were sent stay there."""
         rows, columns = part
+        if way := way_of(out):
+            if way not in self._sent:
+                self._sent[way] = sent(self.folded(out.dtype), way), sent(self.A.astype(out.dtype, copy=False), way)
+            B, A = self._sent[way]
+            return np.matmul(B[rows], A[:, columns], out=out)
         if columns.step in (None, 1) and columns.start in (None, 0) and columns.stop in (None, self.A.shape[1]):
             key = out.dtype
             if key not in self._products:

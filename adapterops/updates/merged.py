@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from adapterops.arrays.device import beside
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows, no_factors, norm_by_rows
@@ -44,7 +45,7 @@ class Merged:
             if low < high:
                 tile, own = self.tiling.tile(first), slice(wanted[low] - first, height, wanted.step)
                 with np.errstate(all="ignore"):
-                    np.multiply(tile[own, part[1]][: high - low], self.factor, out=out[low:high])
+                    np.multiply(beside(tile[own, part[1]][: high - low], out), self.factor, out=out[low:high])
         return out
 
     @property

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from adapterops.arrays.device import empty
+from adapterops.arrays.transfer import Transfer
 from adapterops.errors import UnsupportedError
 from adapterops.updates.layout import TILE
 
@@ -78,9 +80,11 @@ class Linear(Update, Protocol):
     def __rmul__(self, factor: float) -> Linear: ...
 
 
-def all_rows(update: Linear, dtype: np.dtype[Any] | None = None) -> Array:
-    """`dense` of what has rows: the (out, in) matrix, in a dtype, or in that of the update."""
-    out = np.empty(update.shape, update.dtype if dtype is None else dtype)
+def all_rows(update: Linear, dtype: np.dtype[Any] | None = None, way: Transfer | None = None) -> Array:
+    """`dense` of what has rows: the (out, in) matrix, in a dtype, or in that of the update; where a way leads, of what can be
+    computed there.
+    """
+    out: Array = empty(update.shape, update.dtype if dtype is None else dtype, way)
     return update.rows((slice(0, update.shape[0]), slice(0, update.shape[1])), out)
 
 

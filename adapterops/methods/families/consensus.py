@@ -36,7 +36,7 @@ def consensus(
     def merged(tile: Tile) -> Array:
         parts = scaled(weights, tile.values)
         total = reduce(add, parts)
-        wanted = reduce(add, [(np.abs(x) > strictness * np.abs(total - x)).astype(np.uint16) for x in parts])
+        wanted = reduce(add, [(np.abs(x) > strictness * np.abs(total - x)).astype(np.int16) for x in parts])
         kept: Array = total * (wanted >= agree)
         return kept
 

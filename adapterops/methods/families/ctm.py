@@ -59,6 +59,7 @@ def ctm(
         orthogonal iteration each, from where the last two turns point. Both end where a turn raises what is held by at most
         1e-6 of itself, here or after 200.
     """
+    from adapterops.arrays.device import home
     from adapterops.linalg.core import without_noise
     from adapterops.methods.entries import Entries
     from adapterops.updates.dense import Dense
@@ -74,7 +75,7 @@ def ctm(
     small = Entries([Dense(without_noise(U.T @ each @ V)) for each, _ in updates])
     density = max(density, 1 / small.size)
     tile = ties(small, [weight for _, weight in updates], density=density, majority=majority)
-    merged = np.concatenate([tile(first) for first in range(0, small.shape[0], small.height)])
+    merged = np.concatenate([home(tile(first)) for first in range(0, small.shape[0], small.height)])
     back: Array = U @ merged @ V.T
     return back
 

@@ -48,7 +48,7 @@ def sce(
     """
 
     def variance(values: Sequence[Array]) -> Array:
-        varies: Array = np.var(scaled(weights, values), axis=0)
+        varies: Array = np.var(np.stack(scaled(weights, values)), axis=0)
         return varies
 
     size = deltas.size
@@ -58,7 +58,7 @@ def sce(
 
     def selected(tile: Tile) -> list[Array]:
         parts = scaled(weights, tile.values)
-        kept = cut.kept(np.var(parts, axis=0), tile.start)
+        kept = cut.kept(np.var(np.stack(parts), axis=0), tile.start)
         return [x * kept for x in parts]
 
     squares = np.zeros(len(deltas))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from pretended import MEMORY, pretend
 
-from adapterops.engine.execution import Execution, Share, check_device, default_workers
+from adapterops.engine.execution import Execution, Share, check_device, default_workers, device_name
 from adapterops.errors import OptionError, ResourceError
 
 
@@ -52,6 +53,26 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    check_device("cpu")
+    check_device(Execution())
     with pytest.raises(ResourceError, match="finds no GPU"):
-        check_device("cuda")
+        check_device(Execution(device="cuda"))
+
+
+def test_a_gpu_that_computes_with_less_than_float32_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    pretend(monkeypatch)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    with pytest.raises(OptionError, match="TF32"):
+        check_device(Execution(device="cuda"))
+
+
+def test_a_gpu_may_take_as_much_memory_as_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = pretend(monkeypatch)
+    check_device(Execution(device="cuda"))
+    assert gpu.fraction == 1
+    check_device(Execution(device="cuda", memory=MEMORY // 4))
+    assert gpu.fraction == 0.25
+    check_device(Execution(device="cuda", memory=2 * MEMORY))
+    assert gpu.fraction == 1
+    assert (device_name("cpu"), device_name("cuda")) == ("", "a GPU that is not there")

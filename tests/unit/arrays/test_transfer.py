@@ -12,9 +12,9 @@ from corpus import factors, tree, write_adapter
 from pretended import Gpu, pretend
 from tiny_models import write_base
 
+from adapterops.arrays import transfer as module
+from adapterops.arrays.transfer import Transfer, transfer
 from adapterops.cli.main import run
-from adapterops.quant import transfer as module
-from adapterops.quant.transfer import Transfer, transfer
 
 
 def test_on_a_processor_numbers_stay_where_they_are() -> None:
@@ -37,7 +37,6 @@ def test_each_thread_has_its_own() -> None:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    monkeypatch.setattr(module, "_OWN", module._Own())
     return pretend(monkeypatch)
 
 
@@ -49,6 +48,22 @@ def test_what_comes_back_is_there_when_it_is_given(gpu: Gpu) -> None:
     assert found["codes"].tolist() == [0, 2, 4, 6, 8, 10]
     assert found["rest"].tolist() == [0, 1]
     assert (gpu.sent, gpu.returned) == (24, 32)
+
+
+def test_what_is_sent_is_not_overwritten_on_its_way(gpu: Gpu) -> None:
+    way = Transfer("cuda")
+    with way.working():
+        one, other = (way.there(np.full(3, number)) for number in (1.0, 2.0))
+    assert (one.tolist(), other.tolist()) == ([1, 1, 1], [2, 2, 2])
+
+
+def test_what_is_large_takes_no_pinned_memory(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PINNED", 16)
+    way = Transfer("cuda")
+    with way.working():
+        for values in (np.arange(2.0), np.arange(8.0)):
+            assert way.fetch(2 * way.there(values), np.empty(len(values))).tolist() == (2 * values).tolist()
+    assert gpu.returned == 16
 
 
 def test_what_is_read_too_early_is_found(gpu: Gpu) -> None:
@@ -85,7 +100,6 @@ def test_bytes_of_a_device_are_those_of_the_processor(
     assert run(["quantize", "base", "-o", "base-nf4"]) == 0
     assert run([*command, "-o", "here"]) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_OWN", module._Own())
         gpu = pretend(patch)
         assert run([*command, "-o", "there", "--device", "cuda", "--workers", "3"]) == 0
     assert gpu.sent > 0
