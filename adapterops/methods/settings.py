@@ -57,7 +57,15 @@ def settings(
             given[parameter] = value
     complete = chosen.complete(given)
     if chosen.check:
-        chosen.check(numbers, complete)
+        seen = SPACES[space].weights(numbers)
+        try:
+            chosen.check(seen, complete)
+        except OptionError as error:
+            if seen != numbers:
+                error.hint = (
+                    f"in space {space} the base is one of them, with what the weights leave of 1: {seen[0]:g} here"
+                )
+            raise
     check_full(full)
     chosen_for_all = {
         "weights": numbers,

@@ -41,6 +41,7 @@ class Space:
         open: the blocks of some updates and their weights, and the way back.
         layout: of the result, by the layouts of the updates and that of their sum.
         fixed: parameters that have one value here, where a method has them.
+        weights: what a method gets for the weights that were given.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Space:
     open: Callable[[Sequence[Linear], Sequence[float]], tuple[list[Block], Back]]
     layout: Callable[[Method, Sequence[Layout], Layout], Layout]
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    weights: Callable[[Sequence[float]], list[float]] = list
 
 
 def _capped(total: Layout) -> Layout:
@@ -74,7 +76,12 @@ def _weights(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[
             hint="use --space delta; or name models, with fuse BASE --tuned MODEL",
         )
     models: list[Linear] = [base, *(base + update for update in updates)]
-    return [Block(models, [1 - sum(weights), *weights])], lambda results: results[0] + -1.0 * base
+    return [Block(models, _with_base(weights))], lambda results: results[0] + -1.0 * base
+
+
+def _with_base(weights: Sequence[float]) -> list[float]:
+    """The base has what the others leave of 1."""
+    return [1 - sum(weights), *weights]
 
 
 def _core(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
@@ -166,7 +173,13 @@ SPACES = {
         Space("delta", "the entries of ΔW = BA", _delta, _delta_layout),
         Space("core", "the joint core of the updates, which no choice of their factors changes", _core, _core_layout),
         Space("knots", "the singular vectors that the updates share, KnOTS' alignment", _knots, _core_layout),
-        Space("weights", "the base and the models that were tuned from it", _weights, _delta_layout),
+        Space(
+            "weights",
+            "the base and the models that were tuned from it",
+            _weights,
+            _delta_layout,
+            weights=_with_base,
+        ),
         Space("factors", "A's and B's separately, as PEFT does", _factors, _factors_layout, {"convention": "peft"}),
     )
 }

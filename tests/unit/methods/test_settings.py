@@ -32,3 +32,15 @@ def test_whoever_says_anything_gets_the_sum(given: Any) -> None:
     assert [usual(count, False) for count in (1, 2, 3, 8, 9)] == ["linear", "linear", "even", "even", "linear"]
     assert usual(3, False, None, "auto") == "even"
     assert usual(3, False, given) == "linear"
+
+
+@pytest.mark.parametrize("method", ["slerp", "karcher"])
+def test_the_base_is_one_of_the_models_in_the_space_of_weights(method: str) -> None:
+    """It has what the weights leave of 1, which has to be a share, too."""
+    assert settings(method, 1, weights=[0.3], space="weights")[1]["weights"] == [0.3]
+    for weights in ([1.0, 1.0], [1.3]):
+        with pytest.raises(OptionError) as caught:
+            settings(method, len(weights), weights=weights, space="weights")
+        assert "the base is one of them" in str(caught.value.hint)
+    with pytest.raises(OptionError, match="shares of a mean"):
+        settings("karcher", 2, weights=[0.8, 0.7], space="weights")
