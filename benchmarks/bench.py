@@ -20,6 +20,7 @@ from adapterops.storage.checksums import BLAKE3, SHA256, digest
 
 HERE = Path(__file__).parent
 OURS = [sys.executable, "-m", "adapterops"]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # some containers set it: every process would compile what it imports
 
 
 def measure(*command: object, code: int = 0) -> dict[str, float]:
