@@ -144,7 +144,11 @@ class DeviceArray(NDArrayOperatorsMixin):
         return DeviceArray(tensor, self.way)
 
     def _operand(self, value: Any, dtype: np.dtype[Any]) -> Tensor:
-        """An operand in a dtype. Only numbers may come from here: what else does is slow, and a mistake."""
+        """An operand in a dtype. Only numbers may come from here: what else does is slow, and a mistake.
+
+        A number becomes a tensor there: by one that is here, torch's kernel for CUDA divides as it multiplies by the reciprocal, and
+        rounds twice.
+        """
         import torch
 
         if isinstance(value, DeviceArray):

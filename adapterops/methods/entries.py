@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from operator import add
 from typing import Any
@@ -22,6 +23,9 @@ from adapterops.updates.protocol import Array, Linear
 
 SAMPLE = 30_000
 """Entries looked at to guess where a threshold is."""
+
+UNCERTAIN = 2.0**-20
+"""Of an entry that is a sum of some products in float32: what the order of the sum, and how each product is rounded, change."""
 
 WORTH = TILE
 """Entries from which on a device merges them: with fewer it would only be started."""
@@ -55,6 +59,7 @@ class Entries:
         self.way = device() if self.size >= WORTH else None
         self.height = tile_height(self.shape) * (LAUNCHED if self.way else 1)
         self._model = model
+        self._moving: int | None = None
         self._updates = updates
 
     def __len__(self) -> int:
@@ -76,7 +81,21 @@ class Entries:
     def tile(self, first: int) -> Tile:
         """The rows from `first` on, a multiple of `height`."""
         values = [self._rows(update, first) for update in self._updates]
+        if self._moving is not None:
+            random = np.random.default_rng((self._moving, first))
+            values = [_moved(rows, random) for rows in values]
         return Tile(values, first * self.shape[1], self.names, tile_height(self.shape))
+
+    @contextmanager
+    def moving(self, seed: int) -> Iterator[None]:
+        """Until the end of the block every entry is moved as far as rounding may move it elsewhere, up or down at random. What was
+        found in all entries before, such as thresholds, stays.
+        """
+        self._moving = seed
+        try:
+            yield
+        finally:
+            self._moving = None
 
     def _rows(self, update: Linear, first: int) -> Array:
         last = min(first + self.height, self.shape[0])
@@ -134,6 +153,18 @@ class Entries:
         shape = [len(range(0, length, step)) for length in self.shape]
         part = slice(0, self.shape[0], step), slice(0, self.shape[1], step)
         return update.rows(part, np.empty(shape, self.dtype))
+
+
+def uncertainty(rows: Array) -> Array:
+    """How far other processors may be off in each entry: some units of the last place of it, and of a usual one of its row."""
+    usual = np.sqrt(np.square(rows).mean(axis=1, keepdims=True))
+    return rows.dtype.type(UNCERTAIN) * (np.abs(rows) + usual)  # type: ignore[no-any-return]  # numpy's type of a product
+
+
+def _moved(rows: Array, random: np.random.Generator) -> Array:
+    signs = random.integers(0, 2, rows.shape, np.int8) * np.int8(2) - np.int8(1)
+    moved: Array = rows + uncertainty(rows) * signs.astype(rows.dtype)
+    return moved
 
 
 def tile_height(shape: tuple[int, int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
@@ -257,7 +257,8 @@ class _Merging:
             matrices, exponent = ordinary([each.dense().astype(np.float64, copy=False) for each in whole.updates])
             return Dense(np.ldexp(method.kernel(matrices, whole.weights, **self._parameters), exponent))
         entries = self._entries(module, whole)
-        tiling = Tiling(entries.height, lambda: method.kernel(entries, whole.weights, **self._parameters))
+        open_kernel = partial(method.kernel, entries, whole.weights, **self._parameters)
+        tiling = Tiling(entries.height, open_kernel, entries.moving)
         return Merged(entries.shape, entries.dtype, tiling, near(block.updates, block.weights))
 
     def _completed(self, present: Sequence[int], block: Block) -> Block:

@@ -6,13 +6,18 @@ import numpy as np
 
 from adapterops.arrays.floats import at_random
 from adapterops.arrays.scratch import Scratch
+from adapterops.methods.entries import uncertainty
 from adapterops.operations.additions import Piece
+from adapterops.updates.merged import elsewhere
 from adapterops.updates.protocol import Array, Part
 from adapterops.updates.survival import Change
 from adapterops.verification.rounding import BITS, SMALLEST, half_step
 
 PROBES = 2
 """Vectors on which the merge identity is tried."""
+
+TRIES = 32
+"""Of two entries that are nearly equal, each is the larger one in at least one of so many tries, all but certainly."""
 
 
 def near_sum(stored: Array, dtype: str, change: Change, piece: Piece, own: Part, draws: Array | None) -> Array:
@@ -39,6 +44,20 @@ def near_sum(stored: Array, dtype: str, change: Change, piece: Piece, own: Part,
         return between
     near: Array = np.abs(stored.astype(np.float64) - (wide + exact)) <= half_step(stored, dtype) + uncertain
     return near
+
+
+def near_elsewhere(stored: Array, dtype: str, change: Change, piece: Piece, own: Part) -> Array:
+    """Where `stored` is a rounding of W0 + ΔW as another processor may find ΔW, if entries are merged in it."""
+    wide, found = change.W.astype(np.float64), np.zeros(stored.shape, bool)
+    step = half_step(stored, dtype)
+    for seed in range(TRIES):
+        other = elsewhere(piece.update, own, seed)
+        if other is None:
+            break
+        delta = other.astype(np.float64)
+        uncertain = 2.0**-23 * np.abs(wide) + 4 * uncertainty(other)
+        found |= np.abs(stored.astype(np.float64) - (wide + delta)) <= step + uncertain
+    return found
 
 
 class Probe:

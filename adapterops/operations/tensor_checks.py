@@ -13,7 +13,7 @@ from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.operations.additions import Addition
-from adapterops.operations.identity import Probe, near_sum
+from adapterops.operations.identity import Probe, near_elsewhere, near_sum
 from adapterops.operations.output_files import Problem
 from adapterops.quant.registry import kept
 from adapterops.quant.scheme import torch_dtype
@@ -32,13 +32,20 @@ float32 cannot tell the nearer one.
 """
 
 
+CLOSE = 1e-3
+"""Of the entries of a block, those that a processor may decide otherwise about: about 2^-20 of them are as near to a threshold as its
+rounding, and more of them to their next in a row.
+"""
+
+
 @dataclass(frozen=True)
 class ModuleCheck:
     """What was found of one adapted weight.
 
     Attributes:
         entries: compared; `exact` of them are bit for bit the rounded sum, `near` are the other neighbour of a sum so
-            close to the middle of two numbers that float32 cannot tell, `wrong` are neither.
+            close to the middle of two numbers that float32 cannot tell, or of an entry so close to a threshold of its method;
+            `wrong` are neither.
         identity: the largest |W'x - (W0 x + B(Ax))| on the probes, as a fraction of its bound; not of a weight in codes.
         survival: of a weight in codes, what is left of the update in them.
     """
@@ -201,6 +208,8 @@ def _addition(
                 if off
                 else different[:0]
             )
+            if draws is None and 0 < off - int(np.count_nonzero(near)) <= CLOSE * different[part].size:
+                near = near | near_elsewhere(stored[part], dtype, change, piece, own) & different[part]
             ratio = probes[piece.target.module].ratio(stored[part], dtype, change.W, change.delta, own)
             entries, close = different[part].size, int(np.count_nonzero(near))
             checks[piece.target.module] += ModuleCheck(

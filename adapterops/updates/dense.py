@@ -14,7 +14,7 @@ from adapterops.errors import InputError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.layout import DIFFERENCE, LORA_BIAS
 from adapterops.updates.lowrank import LowRank
-from adapterops.updates.protocol import Array, Part, change_by_rows, norm
+from adapterops.updates.protocol import Array, Linear, Part, change_by_rows, norm
 from adapterops.updates.sums import added, added_to
 
 
@@ -24,12 +24,13 @@ class Dense:
 
     `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`. `near` is an update whose leading directions are probably
     close to those of ΔW, where one is known: a search for them may start there. It decides how long the search takes,
-    not what is true.
+    not what is true. `turned` is the update that this one is the transpose of, where its entries are computed.
     """
 
     weight: Array
     error: float = 0.0
     near: LowRank | None = None
+    turned: Linear | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", numbers(self.weight)[0])
@@ -63,9 +64,9 @@ class Dense:
 
     def __mul__(self, factor: float) -> Dense:
         near = None if self.near is None else factor * self.near
-        return replace(
-            self, weight=np.multiply(self.weight, factor, dtype=self.dtype), error=abs(factor) * self.error, near=near
-        )
+        turned = None if self.turned is None else factor * self.turned
+        weight = np.multiply(self.weight, factor, dtype=self.dtype)
+        return replace(self, weight=weight, error=abs(factor) * self.error, near=near, turned=turned)
 
     __rmul__ = __mul__
 

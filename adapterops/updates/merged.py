@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +15,7 @@ from adapterops.arrays.device import beside
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows, no_factors, norm_by_rows
-from adapterops.updates.sums import added, added_to
+from adapterops.updates.sums import Sum, added, added_to
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,7 @@ class Merged:
     @property
     def T(self) -> Dense:
         """ΔWᵀ, for weights that are stored as (in, out): all of it, since its rows run across all tiles."""
-        return Dense(self.dense().T, near=None if self.near is None else self.near.T)
+        return Dense(self.dense().T, near=None if self.near is None else self.near.T, turned=self)
 
     __add__, __radd__ = added, added_to
 
@@ -62,6 +65,33 @@ class Merged:
     __rmul__ = __mul__
 
 
+def elsewhere(update: Any, part: Part, seed: int) -> Array | None:
+    """What the entries of an update may be on another processor, which rounds products otherwise: an entry that is nearly as
+    large as a threshold, or as another one, is kept there, and dropped here. None where no entries are merged.
+    """
+    if isinstance(update, Merged):
+        with update.tiling.moving(seed):
+            tiling = Tiling(update.tiling.height, lambda: update.tiling.opened)
+            return replace(update, tiling=tiling).rows(part, np.empty(_size(part, update.shape), update.dtype))
+    if isinstance(update, Dense) and update.turned is not None:
+        found = elsewhere(update.turned, (part[1], part[0]), seed)
+        return None if found is None else found.T
+    if isinstance(update, Sum):
+        terms = [elsewhere(term, part, seed) for term in update.terms]
+        if any(term is not None for term in terms):
+            size = _size(part, update.shape)
+            each = (
+                term.rows(part, np.empty(size, update.dtype)) if found is None else found
+                for term, found in zip(update.terms, terms, strict=True)
+            )
+            return reduce(add, each)
+    return None
+
+
+def _size(part: Part, shape: tuple[int, int]) -> tuple[int, ...]:
+    return tuple(len(range(length)[each]) for each, length in zip(part, shape, strict=True))
+
+
 def _before(rows: range, end: int) -> int:
     """How many of some rows, in ascending order, are before one."""
     return min(max(0, -((rows.start - end) // rows.step)), len(rows))
@@ -69,22 +99,30 @@ def _before(rows: range, end: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """Rows of a matrix, `height` at a time, by a function that is made when the first of them is asked for."""
+    """Rows of a matrix, `height` at a time, by a function that is made when the first of them is asked for. `moving` makes, until
+    the end of its block, what the function is of entries that are rounded otherwise.
+    """
 
     height: int
     open: Callable[[], Callable[[int], Array]]
+    moving: Callable[[int], AbstractContextManager[None]] = lambda seed: nullcontext()
     _opened: list[Callable[[int], Array]] = field(default_factory=list, init=False, repr=False)
     _last: dict[int, Array] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def opened(self) -> Callable[[int], Array]:
+        """The function."""
+        if not self._opened:
+            self._opened.append(self.open())
+        return self._opened[0]
 
     def tile(self, first: int) -> Array:
         """The rows from `first` on, a multiple of `height`. The last tile is kept: a block of rows that ends in it and the
         next one both need it.
         """
-        if not self._opened:
-            self._opened.append(self.open())
         tile = self._last.get(first)
         if tile is None:
-            tile = self._opened[0](first)
+            tile = self.opened(first)
             self._last.clear()
             self._last[first] = tile
         return tile

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapterops.methods import METHODS
+from adapterops.methods.entries import Entries
 from adapterops.operations.additions import Piece
-from adapterops.operations.identity import Probe, near_sum
+from adapterops.operations.identity import Probe, near_elsewhere, near_sum
 from adapterops.operations.targets.target import Target
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
+from adapterops.updates.merged import Merged, Tiling, elsewhere
 from adapterops.updates.survival import Change
 from adapterops.verification.rounding import half_step, rounded_to
 
@@ -91,3 +94,38 @@ def test_the_vectors_are_those_of_the_module() -> None:
     other = Piece(Target("k.weight", "k", "k", (OUT, IN)), piece.update)
     assert np.array_equal(Probe(piece).x, Probe(piece).x)
     assert not np.array_equal(Probe(piece).x, Probe(other).x)
+
+
+@pytest.mark.parametrize("form", ["merged", "scaled", "transposed", "in a sum"])
+@pytest.mark.parametrize("method", ["ties", "della", "consensus"])
+def test_an_entry_at_a_threshold_may_be_decided_otherwise_elsewhere(method: str, form: str) -> None:
+    """Entries that are nearly equal, of which a processor keeps one, and another processor the other; nothing else passes."""
+    random = np.random.default_rng(0)
+    shape = 60, 50
+    values = random.standard_normal((2, *shape)).astype(np.float32)
+    values[0, :, 1] = values[0, :, 0]  # of each row two are equal,
+    values[0, ::7, 2] = np.partition(np.abs(values[0]), -600, axis=None)[-600]  # and some at the threshold of TIES
+    values[1, ::5, 3] = np.float32(0.5) * values[0, ::5, 3]  # or where the second is wanted or not
+    entries = Entries([Dense(each) for each in values])
+    kernel = METHODS[method].kernel
+    tiling = Tiling(entries.height, lambda: kernel(entries, [1.0, 0.8]), entries.moving)
+    merged: Any = Merged(shape, entries.dtype, tiling)
+    more = LowRank(random.standard_normal((60, 1)), random.standard_normal((1, 50)))
+    forms = {"merged": merged, "scaled": -0.5 * merged, "transposed": 2.0 * merged.T, "in a sum": merged + more}
+    update = forms[form]
+    own = slice(0, 40), slice(0, update.shape[1])
+    W = random.standard_normal(update.shape).astype(np.float32)[own]
+    here, there = update.dense()[own], elsewhere(update, own, 1000)
+    assert there is not None
+    other = np.abs(there - here) > 1e-3 * np.abs(here)
+    assert 0 < np.count_nonzero(other) < 0.5 * other.size
+    part = slice(0, len(W)), own[1]
+    change, piece = Change("q", part, W, here), Piece(Target("q.weight", "q", "q", update.shape), update)
+    assert near_elsewhere(rounded_to(W + there.astype(np.float64), "BF16"), "BF16", change, piece, own).all()
+    wrong = near_elsewhere(rounded_to(W + 1.02 * there.astype(np.float64), "F32"), "F32", change, piece, own)
+    assert not wrong[np.abs(there) > 0.1].any()
+
+
+def test_where_no_entries_are_merged_nothing_is_decided() -> None:
+    piece, change, _ = made("factors", "BF16")
+    assert not near_elsewhere(change.W + change.delta, "BF16", change, piece, OWN).any()
