@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,9 @@ EQUAL = 1e-5
 float32 cannot tell the nearer one.
 """
 
+
+ELSEWHERE = ", by no more than rounding explains on a processor of another kind: if it was made on one, verify it there"
+"""Said of codes that are as near to the sum as those that are expected: each bit of their scales depends on the last one of a sum."""
 
 CLOSE = 1e-3
 """Of the entries of a block, those that a processor may decide otherwise about: about 2^-20 of them are as near to a threshold as its
@@ -160,6 +163,8 @@ def _quantized(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[di
             check = ModuleCheck(each.entries, right, each.entries - right - off, off, each.changed, survival=each)
             checks[change.module] = checks.get(change.module, ModuleCheck()) + check
     parts.compare(encoder.rest())
+    if checks and not any(check.wrong for check in checks.values()):
+        parts.problems = {role: replace(each, what=each.what + ELSEWHERE) for role, each in parts.problems.items()}
     parts.compare_rest(before)
     return checks, list(parts.problems.values())
 

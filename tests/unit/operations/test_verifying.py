@@ -13,8 +13,10 @@ from torch import bfloat16, randn
 
 import adapterops as ao
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.cli.main import run
 from adapterops.engine.execution import Execution
 from adapterops.operations.verifying import comparison
+from adapterops.quant.blocks import Nearest
 
 
 @pytest.mark.parametrize("adapters", [1, 2])
@@ -48,3 +50,20 @@ def test_what_is_asked_of_all_tensors_is_asked_once(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Checkpoint, "computed", lambda self, name: asked.append(name) or real(self, name))
     assert found.verification(list(found.run(found.items, Execution(1)))).ok
     assert max(map(asked.count, asked)) <= 3
+
+
+@pytest.mark.parametrize(("factor", "explained"), [(1 + 2.0**-23, True), (1.25, False)])
+def test_the_last_bit_of_a_scale_may_be_that_of_another_processor(
+    factor: float, explained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is found, and the message says that rounding explains it."""
+    modules = [f"model.layers.{layer}.{name}" for layer in range(2) for name in ("q_proj", "v_proj")]
+    write_base(tmp_path / "base", layers=2, out=64, into=96)
+    write_adapter(tmp_path / "a", factors(modules, out=64, into=96))
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        absmax = Nearest._absmax
+        patch.setattr(Nearest, "_absmax", lambda *given: absmax(*given) * factor)
+        assert run(["fuse", "base", "a", "--quantize", "nf4", "--accept-loss", "-o", "out"]) == 0
+    assert run(["verify", "out"]) == 8
+    assert ("a processor of another kind" in capsys.readouterr().out) == explained
