@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from adapterops.adapters.adapter import Adapter
 from adapterops.engine import local
-from adapterops.engine.execution import DEFAULT, Execution, Share
+from adapterops.engine.execution import DEFAULT, Execution, Share, device_name
 from adapterops.engine.plan import Job, identity, rounding_device
 from adapterops.engine.records import Noted, whole
 from adapterops.engine.registry import Engine
@@ -54,8 +55,7 @@ def write_part(asked: Asked, out: Path, share: Share, *, command: Sequence[str] 
         InputError, ResourceError: as saving does.
     """
     work = divided(asked, out, how)
-    device = rounding_device(asked.result.history, how) if isinstance(asked, Made) else ""
-    place = parts.begin(out, document(asked, work, out, command, device), sync=how.sync)
+    place = parts.begin(out, document(asked, work, out, command, _device(asked, how)), sync=how.sync)
     written, kept = _write(asked, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
     there = work.noted(place.entries(), work.plan.jobs)
     return Part(out, written, kept, tuple(job.file for job in work.plan.jobs if job.file not in there))
@@ -277,11 +277,20 @@ def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str
         return [name for name, fine in zip(there, list(results), strict=True) if fine]
 
 
+def _device(asked: Asked, how: Execution) -> str:
+    """The device that numbers may depend on: of an adapter always, for what is dense is cut wherever it is saved."""
+    if not isinstance(asked, Made):
+        return ""
+    if isinstance(asked.result, Adapter):
+        return device_name(how.device)
+    return rounding_device(asked.result.history, how)
+
+
 def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = (), device: str = "") -> dict[str, Any]:
     """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end.
 
     Args:
-        device: that the numbers depend on; see `rounding_device`.
+        device: that the numbers depend on.
     """
     request = replace(asked.seen_from(out), accept_loss=False)
     return {
