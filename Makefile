@@ -21,8 +21,8 @@ export PYTHONDONTWRITEBYTECODE =
 # what tests that failed left there stays until they are run again.
 IN_MEMORY := $(shell grep -qs ' /dev/shm .*noexec' /proc/mounts || \
   df -Pk /dev/shm 2>/dev/null | awk -v own="$$(pwd | cksum | cut -d' ' -f1)" 'NR == 2 && $$4 > 4000000 { print "/dev/shm/tests-" own }')
-# One more than two processors have work for: some tests wait for processes or a cluster.
-WORKERS ?= 3
+# Twice as many as two processors have work for: some tests wait for processes, servers or a cluster.
+WORKERS ?= 4
 .PHONY: demo test tests test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
 
 demo: $(VENV)/.demo
@@ -33,7 +33,9 @@ test: $(VENV)/.dev
 
 # bitsandbytes has the compiler of torch imported, more than a second in each process, for kernels that a CPU does not take.
 tests: export TORCHDYNAMO_DISABLE = 1
+# Collected once by itself: what all workers import and rewrite is compiled then, and not by each of them.
 tests: $(VENV)/.dev
+	-$(BIN)/pytest -qq --collect-only > /dev/null tests
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
 	rm -rf $(IN_MEMORY)
 
@@ -48,7 +50,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q adapterops
+	$(BIN)/pytest -q --doctest-modules adapterops
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -W -d $(VENV)/doctrees docs site
@@ -80,11 +82,10 @@ $(VENV)/.pip:
 	$(BIN)/pip install -q 'pip>=25.1'
 	touch $@
 
-# pip compiles what it installs on one processor, half a minute; this takes all of them. Some templates are no Python.
+# Python compiles what is imported when that is done first, and most of what is installed never is.
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.docs: $(VENV)/.%: $(VENV)/.pip pyproject.toml constraints.txt
 	@echo "make $*: installing torch and more into $(VENV), over 1 GB, silently; two minutes, or longer with a slow network"
 	$(INSTALL) --group $*
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 clean:

@@ -8,11 +8,13 @@ import torch
 from commands import written
 from corpus import Refusal
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
 gc.set_threshold(100_000)  # what is imported and collected here is no garbage, and is looked through less often
 settings.register_profile("quick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quick")
-torch.set_num_threads(1)  # models here are tiny, and workers of pytest share the processors
+torch.set_num_threads(1)  # matrices here are tiny, and workers of pytest share the processors
+threadpool_limits(1)  # of numpy, too: two threads for one small matrix wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands and examples that tests start
 os.fsync = written
 

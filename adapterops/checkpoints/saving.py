@@ -255,7 +255,7 @@ def _check_changed(modules: Facts, out: Path) -> None:
         )
 
 
-def _check_survival(modules: Facts, out: Path, rounding: str | None = None) -> None:
+def _check_survival(modules: Facts, out: Path, rounding: str | None) -> None:
     """Raise VerificationError where codes keep too little of an update, and more than chance would explain."""
     quantized = {module: each for module, each in modules.items() if each.codes}
     if not quantized:

@@ -22,7 +22,9 @@ from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.place import Place
 
 if TYPE_CHECKING:
+    from adapterops.operations.comparing.comparison import Comparison
     from adapterops.operations.comparing.opposed import Opposed
+    from adapterops.operations.comparing.outlook import Outlook
 
 
 @click.command("compare", cls=Sectioned)
@@ -83,14 +85,12 @@ def command(
     from adapterops.operations.comparing.outlook import outlooks
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
-    from adapterops.reports.outlook import opposed_sentences, outlook_numbers, outlook_rows, outlook_sentences
-    from adapterops.reports.rows import module_rows, pair_rows, summary_rows
+    from adapterops.reports.outlook import opposed_sentences, outlook_numbers
     from adapterops.reports.summary import summary
 
     findings = diagnose(found)
     short = summary(found, findings)
     merges = outlooks(found) if advise or plan else []
-
     if looking.as_json:
         told = numbers(found, short, findings)
         if merges:
@@ -100,12 +100,26 @@ def command(
             told |= {"plan": str(plan), "opposed": opposed, "dropped": list(opposed) if drop_opposed else []}
         output.print_json("comparison", told)
         return
+    _print_tables(found, merges)
+    output.print_findings(findings)
+    output.print_command(short)
+    if write:
+        for sentence in opposed_sentences(write(), [each.name for each in found.profiles], drop_opposed):
+            output.line(sentence)
+        output.line(f"wrote {plan}; edit it, and make it: adapterops run {plan} -o merged")
+
+
+def _print_tables(found: Comparison, merges: Sequence[Outlook]) -> None:
+    """The adapters, their pairs, and what merges would hold of each; with --verbose every module."""
+    from adapterops.reports.outlook import outlook_rows, outlook_sentences
+    from adapterops.reports.rows import module_rows, pair_rows, summary_rows
+
     output.print_table(*summary_rows(found))
     output.line()
     output.print_table(*pair_rows(found))
     output.line()
-    for index in range(len(adapters)) if verbose() else ():
-        output.line(found.profiles[index].name)
+    for index, profile in enumerate(found.profiles) if verbose() else ():
+        output.line(profile.name)
         output.print_table(*module_rows(found, index))
         output.line()
     if merges:
@@ -113,12 +127,6 @@ def command(
         for sentence in outlook_sentences(found, merges):
             output.line(sentence)
         output.line()
-    output.print_findings(findings)
-    output.print_command(short)
-    if write:
-        for sentence in opposed_sentences(write(), [each.name for each in found.profiles], drop_opposed):
-            output.line(sentence)
-        output.line(f"wrote {plan}; edit it, and make it: adapterops run {plan} -o merged")
 
 
 def _planning(

@@ -19,7 +19,7 @@ from adapterops.engine.execution import Progress
 from adapterops.errors import IncompatibleError, NotFoundError, OptionError, ResourceError, count
 from adapterops.formats.stacks import GATE_UP, WRAPPED
 from adapterops.live.experts import experts_of, taken_in, widths
-from adapterops.live.logits import NOT_RUN, model_class, reason
+from adapterops.live.logits import model_class, reason
 
 AT_ONCE = 8
 """Texts that are run together."""
@@ -84,11 +84,11 @@ def grams(
     path = _path(model)
     try:
         network = model_class(model).from_pretrained(path, dtype="auto").eval()
-    except NOT_RUN as error:
+    except Exception as error:
         raise _not_run(error, path) from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except NOT_RUN as error:
+    except Exception as error:
         raise _not_run(error, path, "transformers cannot load its tokenizer") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
@@ -117,7 +117,7 @@ def grams(
                 network(
                     **known, **({"decoder_input_ids": known["input_ids"]} if network.config.is_encoder_decoder else {})
                 )
-            except NOT_RUN as error:
+            except Exception as error:
                 raise _not_run(error, path) from error
             if progress:
                 progress(min(first + AT_ONCE, len(texts)), len(texts))
@@ -132,7 +132,7 @@ def _with(adapter: Adapter, network: Any, path: Path) -> Any:
         save_adapter(adapter, Path(folder) / "adapter", format="peft")
         try:
             return PeftModel.from_pretrained(network, Path(folder) / "adapter").eval().get_base_model()
-        except NOT_RUN as error:
+        except Exception as error:
             raise _not_run(error, path, "PEFT cannot put the adapter on it") from error
 
 

@@ -20,12 +20,10 @@ TOKENS = 32
 SLACK = 8.0
 """How many times the rounding of one weight, times the square root of the number of layers, the logits may differ."""
 
-NOT_RUN = Exception
-"""What a model may raise that cannot be loaded, decoded or run with what is installed: libraries have classes of their own."""
-
 
 def reason(error: Exception) -> str:
-    """What a library said, in one line.
+    """What a library said, in one line, of a model that cannot be loaded, decoded or run with what is installed: any
+    exception may say so, and libraries have classes of their own.
 
     Raises:
         MemoryError, AdapterOpsError: it was one.
@@ -90,7 +88,7 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
         try:
             network = kind.from_pretrained(path, dtype=torch.float32, **labels)
             return _decoded(network) if getattr(network, "hf_quantizer", None) else network
-        except NOT_RUN as error:
+        except Exception as error:
             raise _not_run(error, path) from error
 
     def adapted(network: Any, adapter: Path, words: int) -> Any:
@@ -98,14 +96,14 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
             if _words(network) != words:
                 network.resize_token_embeddings(words, mean_resizing=False)
             return PeftModel.from_pretrained(network, adapter)
-        except NOT_RUN as error:
+        except Exception as error:
             raise _not_run(error, base, "PEFT cannot put the adapter on it") from error
 
     @torch.no_grad()
     def answers(network: Any) -> Any:
         try:
             found = _answer(network.eval())
-        except NOT_RUN as error:
+        except Exception as error:
             raise _not_run(error, path) from error
         first = found[0] if getattr(found, "logits", None) is None else found.logits
         return first.double().cpu()
@@ -185,7 +183,7 @@ def _answer(network: Any) -> Any:
             return network(**inputs)
         except MemoryError:
             raise
-        except NOT_RUN as error:
+        except Exception as error:
             first = first or error
     raise first or ValueError(f"it takes {network.main_input_name}, and only tokens, images and sound can be made up")
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy, rank_of
-from adapterops.operations.comparing.comparison import Comparison, Profile
+from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.kinds import located
+from adapterops.operations.comparing.profile import Profile
 from adapterops.operations.comparing.sizes import Cut, cut, sizes
 from adapterops.reports.figures import Bars, Figure, Lines, Series, brief, percent, size, three, whole_ticks
 from adapterops.reports.findings import shares

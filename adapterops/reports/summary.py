@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from adapterops.errors import count
 from adapterops.methods.settings import usual
 from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy, rank_of
-from adapterops.operations.comparing.comparison import Comparison, Profile
+from adapterops.operations.comparing.comparison import Comparison
+from adapterops.operations.comparing.profile import Profile
 from adapterops.operations.comparing.sizes import cut, sizes
 from adapterops.operations.strangers import strangers
 from adapterops.reports.figures import brief, percent, signed, size

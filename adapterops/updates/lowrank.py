@@ -33,16 +33,10 @@ TILE = 1 << 17
 """Numbers of a factor that are in float64 at a time: a megabyte, which a core keeps at hand."""
 
 
-class AsRead(NamedTuple):
-    """Numbers of a file, in float32 or float64, and as they are stored there, in a dtype. Neither is written to."""
-
-    numbers: Array
-    stored: Array
-    dtype: str
-
-
 class AsStored(NamedTuple):
-    """Numbers as a file has them, in a dtype: what becomes a factor when its numbers are asked for."""
+    """Numbers as a file has them, in a dtype, which are not written to: a factor, whose numbers are widened when they are
+    asked for.
+    """
 
     stored: Array
     dtype: str
@@ -62,9 +56,8 @@ class LowRank:
     `error` is a bound on ‖ΔW - exact‖_F, the distance to the update this one stands for: 0 where it is exact, the tail
     of the singular values where it was truncated. Arithmetic carries it along, so nothing that lost energy hides it.
 
-    `as_read` are arrays that B and A may be, as a file has them: what is written in the dtype that it was read in need
-    not be converted. It counts for the very array that was read; one that was computed of it is another.
-    A factor that is given `AsStored` is widened when its numbers are asked for, and not before.
+    A factor that is given `AsStored` is widened when its numbers are asked for, and not before; multiples of the update
+    have it, too: what is written in the dtype that it was read in need not be converted.
 
     >>> one = LowRank(np.array([[1.0], [2.0]]), np.array([[3.0, 0.0]]), scale=2.0)
     >>> (one + 0.5 * one).dense()
@@ -76,7 +69,6 @@ class LowRank:
     A: Array
     scale: float = 1.0
     error: float = 0.0
-    as_read: tuple[AsRead, ...] = field(default=(), repr=False)
     _products: dict[Any, Callable[[slice, Array], Array]] = field(default_factory=dict, init=False, repr=False)
     _sent: dict[Transfer, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False)
     _stored: dict[str, AsStored] = field(default_factory=dict, init=False, repr=False)
@@ -100,7 +92,6 @@ class LowRank:
         if held is None:
             raise AttributeError(role)
         found = widened(held.stored, held.dtype, Scratch())
-        object.__setattr__(self, "as_read", (*self.as_read, AsRead(found, *held)))
         object.__setattr__(self, role, found)
         return found
 
@@ -115,10 +106,7 @@ class LowRank:
     def stored(self, role: str, dtype: str) -> Array | None:
         """B or A as it is stored in a file in this dtype, without its scale; None where no file has it so."""
         held = self._stored.get(role)
-        if held is not None:
-            return held.stored if held.dtype == dtype else None
-        numbers = getattr(self, role)
-        return next((each.stored for each in self.as_read if each.numbers is numbers and each.dtype == dtype), None)
+        return held.stored if held and held.dtype == dtype else None
 
     def as_in_file(self) -> tuple[AsStored, AsStored] | None:
         """B and A as a file has them, where both are."""
@@ -218,6 +206,7 @@ class LowRank:
         """Exact: only `scale` changes."""
         scaled = replace(self, scale=factor * self.scale, error=abs(factor) * self.error)
         scaled._known.update(self._known)
+        scaled._stored.update(self._stored)
         return scaled
 
     __rmul__ = __mul__

@@ -44,6 +44,7 @@ def rounded_to(x: Matrix, dtype: str) -> Matrix:
 
 def _powers(x: Matrix, dtype: str, most: float) -> Matrix:
     """The powers of two at or below the sizes of numbers, from the least normal number of a dtype to `most`."""
-    powers: Matrix = (np.asarray(x, np.float64).view(np.int64) & EXPONENT).view(np.float64)
+    bits = np.asarray(x, np.float64).view(np.int64)
+    powers: Matrix = np.bitwise_and(bits, EXPONENT, out=np.empty_like(bits)).view(np.float64)
     np.maximum(powers, 2.0 ** SMALLEST[dtype], out=powers)
     return np.minimum(powers, most, out=powers)

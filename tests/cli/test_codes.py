@@ -438,7 +438,7 @@ def test_what_all_modules_lost_counts_where_each_may_have_by_chance(place: Path,
     from adapterops.updates.survival import Survival
 
     one = Survival(base=1.0, delta=1.0, dot=0.85, entries=100, codes=100, error=0.1)
-    _check_survival({"a": one}, place)
+    _check_survival({"a": one}, place, None)
     for rounding in ("stochastic", None):
         with pytest.raises(
             VerificationError, match=r"85\.0% of the update survives in a, 85\.0% in all 400 quantized modules"

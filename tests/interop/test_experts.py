@@ -5,15 +5,16 @@ what is read, fused and saved computes what PEFT's unmerged model does.
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
 import torch
+from expert_files import along_experts, as_old_peft_saves_it, listed, on_modules, on_single_experts, with_shared
 from safetensors.torch import load_file, save_file
 from strategies import entries
 from torch import Tensor, nn
@@ -134,6 +135,21 @@ def trained(base: Path, folder: Path, seed: int = 0, **fields: Any) -> Path:
     return folder
 
 
+Teach = Callable[[Path, str], Path]
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Teach:
+    """The folder of the adapter with a name in `CASES` that PEFT makes for a base; what is in it must not be changed."""
+    place = tmp_path_factory.mktemp("adapters")
+
+    @cache
+    def folder(base: Path, case: str) -> Path:
+        return trained(base, place / f"{base.name} {case}", **CASES[case])
+
+    return folder
+
+
 def unmerged(base: Path, adapter: Path) -> Any:
     """PEFT's model, in which base and adapter are still apart. Nothing of the adapter is left over or missing."""
     with warnings.catch_warnings():
@@ -173,7 +189,13 @@ def assert_answers_alike(found: Any, expected: Any, base: Path) -> None:
     wanted = logits(expected)
     bound = 64 * torch.finfo(torch.float32).eps * float(wanted.abs().max())
     assert float((logits(found) - wanted).abs().max()) < bound
-    assert float((logits(load(base)) - wanted).abs().max()) > 1000 * bound
+    assert float((untaught(base) - wanted).abs().max()) > 1000 * bound
+
+
+@cache
+def untaught(base: Path) -> Tensor:
+    """What a base answers by itself."""
+    return logits(load(base))
 
 
 BOTH = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
@@ -214,9 +236,11 @@ SQUARE = {"gpt_oss, square down_proj": "down_proj", "qwen3_moe, square gate_up_p
         if stored == "all in one" or "gpt_oss" not in model
     ],
 )
-def test_a_fused_model_answers_as_peft_does(made: Make, tmp_path: Path, model: str, case: str, stored: str) -> None:
+def test_a_fused_model_answers_as_peft_does(
+    made: Make, taught: Teach, tmp_path: Path, model: str, case: str, stored: str
+) -> None:
     base = made(model, stored)
-    adapter = trained(base, tmp_path / "adapter", **CASES[case])
+    adapter = taught(base, case)
     assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
     assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(adapter), "--logits"]) == 0
@@ -243,8 +267,10 @@ def assert_saved_as(adapter: ao.Adapter, expected: dict[str, Tensor], base: Path
 
 
 @pytest.mark.parametrize(("model", "case"), CHOSEN)
-def test_saving_what_was_opened_gives_what_was_trained(made: Make, tmp_path: Path, model: str, case: str) -> None:
-    adapter = trained(made(model, "all in one"), tmp_path / "adapter", **CASES[case])
+def test_saving_what_was_opened_gives_what_was_trained(
+    made: Make, taught: Teach, tmp_path: Path, model: str, case: str
+) -> None:
+    adapter = taught(made(model, "all in one"), case)
     assert_saved_as(
         ao.open_adapter(adapter),
         deltas(unmerged(made(model, "all in one"), adapter)),
@@ -285,10 +311,12 @@ def test_a_sum_adds_what_peft_adds_for_each(made: Make, tmp_path: Path, model: s
 
 @pytest.mark.parametrize("stored", HOW_STORED)
 @pytest.mark.parametrize("cut", [{"rank": 2}, {"energy": 0.6}, {"budget": 900}], ids=str)
-def test_what_is_cut_is_what_peft_loads(made: Make, tmp_path: Path, cut: dict[str, Any], stored: str) -> None:
+def test_what_is_cut_is_what_peft_loads(
+    made: Make, taught: Teach, tmp_path: Path, cut: dict[str, Any], stored: str
+) -> None:
     """Experts that keep less than others are filled up with zeros."""
     base = made("mixtral", stored)
-    full = ao.open_adapter(trained(base, tmp_path / "adapter", **CASES["rsLoRA and patterns"]))
+    full = ao.open_adapter(taught(base, "rsLoRA and patterns"))
     small = ao.truncate(full, **cut)
     ao.save_adapter(small, tmp_path / "small")
     found = deltas(unmerged(base, tmp_path / "small"))
@@ -374,23 +402,6 @@ def test_an_adapter_of_single_experts_that_peft_fused(made: Make, tmp_path: Path
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
 
 
-def on_single_experts(base: Path, folder: Path, left_out: str = "") -> tuple[Path, Path]:
-    """LoRA on the experts that a base stores each by itself, and the base with what it changes."""
-    weights = load_file(base / "model.safetensors")
-    tensors, changed = {}, dict(weights)
-    for name in [name for name in weights if ".experts." in name and not (left_out and f".{left_out}." in name)]:
-        A, B = torch.randn(2, weights[name].shape[1]), torch.randn(weights[name].shape[0], 2) / 5
-        module = "base_model.model." + name.removesuffix(".weight")
-        tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
-        changed[name] = weights[name] + 2 * B @ A
-    (folder / "a").mkdir()
-    save_file(tensors, folder / "a/adapter_model.safetensors")
-    (folder / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
-    shutil.copytree(base, folder / "changed")
-    save_file(changed, folder / "changed/model.safetensors", {"format": "pt"})
-    return folder / "a", folder / "changed"
-
-
 @pytest.mark.parametrize("stored", HOW_STORED)
 @pytest.mark.parametrize("left_out", ["", "up_proj", "w2"])
 @pytest.mark.parametrize("model", ["qwen2_moe", "phimoe"])
@@ -452,30 +463,16 @@ def test_files_that_have_all_experts_in_one_weight(made: Make, tmp_path: Path) -
     assert not (tmp_path / "each").exists()
 
 
-def as_old_peft_saves_it(adapter: Path, out: Path) -> Path:
-    """PEFT before 0.19 took every parameter for (experts, in, out):
-    A and B of the 4 experts have each other's numbers, in its order.
-    """
-    tensors = load_file(adapter / "adapter_model.safetensors")
-    for name in [name for name in tensors if "experts" in name and "lora_A" in name]:
-        A, B = tensors[name], tensors[name.replace("lora_A", "lora_B")]
-        tensors[name] = torch.cat([B[:, expert::4].T for expert in range(4)])
-        tensors[name.replace("lora_A", "lora_B")] = torch.stack([A_e.T for A_e in A.chunk(4)], 2).flatten(1)
-    out.mkdir()
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, out / "adapter_model.safetensors")
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    (out / "adapter_config.json").write_text(json.dumps({**config, "peft_version": "0.18.1"}))
-    return out
-
-
 @pytest.mark.parametrize("stored", HOW_STORED)
 @pytest.mark.parametrize("case", ["both, and q_proj", "down_proj", "gate_up_proj of one layer"])
 @pytest.mark.parametrize("model", ["qwen3_moe", "qwen3_moe, square gate_up_proj"])
-def test_what_older_versions_of_peft_saved(made: Make, tmp_path: Path, model: str, case: str, stored: str) -> None:
+def test_what_older_versions_of_peft_saved(
+    made: Make, taught: Teach, tmp_path: Path, model: str, case: str, stored: str
+) -> None:
     if SQUARE.get(model) == case:
         return  # refused, below
     base = made(model, stored)
-    adapter = trained(base, tmp_path / "adapter", **CASES[case])
+    adapter = taught(base, case)
     old = as_old_peft_saves_it(adapter, tmp_path / "old")
     assert run(["fuse", str(base), str(old), "-o", str(tmp_path / "out")]) == 0
     assert_answers_alike(load(tmp_path / "out"), unmerged(base, adapter), base)
@@ -485,9 +482,9 @@ def test_what_older_versions_of_peft_saved(made: Make, tmp_path: Path, model: st
 
 @pytest.mark.parametrize(("model", "case"), SQUARE.items())
 def test_a_square_parameter_alone_of_older_versions_is_refused(
-    made: Make, tmp_path: Path, model: str, case: str
+    made: Make, taught: Teach, tmp_path: Path, model: str, case: str
 ) -> None:
-    adapter = trained(made(model, "all in one"), tmp_path / "adapter", **CASES[case])
+    adapter = taught(made(model, "all in one"), case)
     with pytest.raises(UnsupportedError, match="peft_version"):
         ao.open_adapter(as_old_peft_saves_it(adapter, tmp_path / "old"))
 
@@ -529,47 +526,6 @@ def test_parameters_that_are_not_handled_are_named(made: Make, tmp_path: Path) -
         ao.open_adapter(both)
 
 
-def along_experts(adapter: Path, out: Path, count: int, shared: Collection[str] = ()) -> Path:
-    """The factors of an adapter of PEFT's with an axis of experts: A (E, r, in), B (E, out, r). Of `shared` the first
-    expert's, for all of them.
-    """
-    tensors = {}
-    for name, tensor in load_file(adapter / "adapter_model.safetensors").items():
-        if "experts" in name:
-            projection = "gate_up_proj" if "base_layer" in name else "down_proj"
-            role = name.split(".")[-2]
-            rank = tensor.shape[0 if role == "lora_A" else 1] // count
-            A = role == "lora_A"
-            tensor = tensor.reshape(count, rank, -1) if A else tensor.reshape(-1, rank, count).permute(2, 0, 1)
-            tensor = tensor[:1] if f"{projection}.{role}" in shared else tensor
-            name = name.replace("experts.base_layer.", "experts.").replace("experts.", f"experts.{projection}.")
-        tensors[name] = tensor.contiguous()
-    out.mkdir()
-    save_file(tensors, out / "adapter_model.safetensors")
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    targets = ["q_proj", "gate_up_proj", "down_proj"]
-    fields = {**config, "target_parameters": None, "target_modules": targets}
-    (out / "adapter_config.json").write_text(json.dumps(fields))
-    return out
-
-
-def with_shared(adapter: Path, out: Path, count: int, shared: Collection[str]) -> Path:
-    """An adapter of PEFT's in which all experts have the first one's factors, of those in `shared`."""
-    tensors = load_file(adapter / "adapter_model.safetensors")
-    for name, tensor in tensors.items():
-        projection = "gate_up_proj" if "base_layer" in name else "down_proj"
-        role = name.split(".")[-2]
-        if "experts" in name and f"{projection}.{role}" in shared:
-            rank = tensor.shape[0 if role == "lora_A" else 1] // count
-            first = (
-                tensor[:rank].repeat(count, 1) if role == "lora_A" else tensor[:, ::count].repeat_interleave(count, 1)
-            )
-            tensors[name] = first.contiguous()
-    shutil.copytree(adapter, out)
-    save_file(tensors, out / "adapter_model.safetensors")
-    return out
-
-
 OUTER = ("gate_up_proj.lora_A", "down_proj.lora_B")
 
 
@@ -584,10 +540,10 @@ OUTER = ("gate_up_proj.lora_A", "down_proj.lora_B")
     ],
 )
 def test_factors_with_an_axis_of_experts(
-    made: Make, tmp_path: Path, model: str, stored: str, count: int, shared: Collection[str]
+    made: Make, taught: Teach, tmp_path: Path, model: str, stored: str, count: int, shared: Collection[str]
 ) -> None:
     base = made(model, stored)
-    own = trained(base, tmp_path / "own", **CASES["both, and q_proj"])
+    own = taught(base, "both, and q_proj")
     equal = with_shared(own, tmp_path / "equal", count, shared)
     adapter = along_experts(equal, tmp_path / "adapter", count, shared)
     assert run(["fuse", str(base), str(adapter), "-o", str(tmp_path / "out")]) == 0
@@ -596,71 +552,12 @@ def test_factors_with_an_axis_of_experts(
     assert_saved_as(ao.open_adapter(adapter), deltas(unmerged(base, equal)), base, tmp_path / "saved")
 
 
-def test_one_update_of_all_experts_is_refused(made: Make, tmp_path: Path) -> None:
+def test_one_update_of_all_experts_is_refused(made: Make, taught: Teach, tmp_path: Path) -> None:
     """How many there are does not stand in the file."""
-    own = trained(made("qwen3_moe", "all in one"), tmp_path / "own", **CASES["both, and q_proj"])
+    own = taught(made("qwen3_moe", "all in one"), "both, and q_proj")
     both = (*OUTER, "gate_up_proj.lora_B", "down_proj.lora_A")
     with pytest.raises(UnsupportedError, match="one update of all experts"):
         ao.open_adapter(along_experts(own, tmp_path / "adapter", 4, both))
-
-
-class Listed(nn.Module):
-    """The experts of gpt-oss as a list of Linear layers for each projection, which some files of it have."""
-
-    def __init__(self, experts: Any, router: Any) -> None:
-        super().__init__()
-        self.experts, self.router = nn.Module(), nn.Module()
-        for name in ("gate_up_proj", "down_proj"):
-            weights = getattr(experts, name).detach()
-            layers = [nn.Linear(*weight.shape, bias=False) for weight in weights]
-            for layer, weight in zip(layers, weights, strict=True):
-                layer.weight = nn.Parameter(weight.T.contiguous())
-            setattr(self.experts, f"{name}s", nn.ModuleList(layers))
-        self.router.linear = nn.Linear(*reversed(router.weight.shape), bias=False)
-        self.router.linear.weight = nn.Parameter(router.weight.detach().clone())
-
-
-def listed(base: Path, folder: Path, router: bool) -> tuple[Path, Path, Any]:
-    """The base with its experts in lists; an adapter of PEFT's on them; and the model with what PEFT merges."""
-    torch.manual_seed(3)
-    model = AutoModelForCausalLM.from_pretrained(base)
-    lists = nn.Module()
-    lists.model = nn.Module()
-    lists.model.layers = nn.ModuleList(nn.Module() for _ in model.model.layers)
-    for layer, own in zip(lists.model.layers, model.model.layers, strict=True):
-        layer.mlp = Listed(own.mlp.experts, own.mlp.router)
-    expert = {name: tensor.clone() for name, tensor in lists.state_dict().items()}
-    rest = {
-        name: t.clone()
-        for name, t in model.state_dict().items()
-        if f"{name.rpartition('.')[0]}" and "_proj" not in name
-    }
-    rest |= {
-        name: tensor.clone() for name, tensor in model.state_dict().items() if "self_attn" in name or "bias" in name
-    }
-    (folder / "base").mkdir(parents=True)
-    rest = {name: tensor for name, tensor in rest.items() if not name.endswith("router.weight")}
-    save_file({**rest, **expert}, folder / "base/model.safetensors")
-    (folder / "base/config.json").write_text((base / "config.json").read_text())
-    targets = [
-        "gate_up_projs.1",
-        "gate_up_projs.3",
-        "down_projs.0",
-        "down_projs.3",
-        *(["router.linear"] if router else []),
-    ]
-    wrapped = peft.get_peft_model(lists, peft.LoraConfig(r=3, lora_alpha=5, target_modules=targets))
-    for name, parameter in wrapped.named_parameters():
-        if "lora_B" in name:
-            nn.init.normal_(parameter, std=0.3)
-    wrapped.save_pretrained(folder / "adapter")
-    merged = wrapped.merge_and_unload()
-    for layer, own in zip(merged.model.layers, model.model.layers, strict=True):
-        for name in ("gate_up_proj", "down_proj"):
-            weights = [each.weight.T for each in getattr(layer.mlp.experts, f"{name}s")]
-            getattr(own.mlp.experts, name).data = torch.stack(weights).detach()
-        own.mlp.router.weight.data = layer.mlp.router.linear.weight.detach()
-    return folder / "base", folder / "adapter", model
 
 
 @pytest.mark.parametrize("router", [True, False], ids=["with the router", "experts alone"])
@@ -767,24 +664,6 @@ def untrained(model_type: str) -> Any:
     }
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes, **own[model_type]))
-
-
-def on_modules(base: Path, folder: Path, ends: tuple[str, ...]) -> tuple[Path, Path]:
-    """LoRA of rank 2 on the weights of a base with these words in their names, and the base with what it changes."""
-    weights = load_file(base / "model.safetensors")
-    tensors, changed = {}, dict(weights)
-    for name in [each for each in weights if each.endswith(("_proj.weight", ".gate.weight"))]:
-        if any(end in name for end in ends):
-            A, B = torch.randn(2, weights[name].shape[1]), torch.randn(weights[name].shape[0], 2) / 5
-            module = "base_model.model." + name.removesuffix(".weight")
-            tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
-            changed[name] = weights[name] + 2 * B @ A
-    (folder / "a").mkdir()
-    save_file(tensors, folder / "a/adapter_model.safetensors")
-    (folder / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
-    shutil.copytree(base, folder / "changed")
-    save_file(changed, folder / "changed/model.safetensors", {"format": "pt"})
-    return folder / "a", folder / "changed"
 
 
 @pytest.mark.parametrize("ends", [(".experts.", "router.gate"), ("_proj", "router.gate"), ("gate_proj",)], ids="+".join)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from corpus import digest
-from layouts import LAYOUTS, Layout
+from layout_files import Layout
+from layouts import LAYOUTS
 from safetensors.torch import load_file, save_file
 
 from adapterops.adapters.opening import open_adapter

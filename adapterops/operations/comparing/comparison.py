@@ -7,68 +7,31 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base, joint, name, sum_of
+from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base, joint, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, OptionError, at
-from adapterops.operations.comparing.analysis import ENERGY, LITTLE, ModuleSpectrum, measured, rank_of
+from adapterops.operations.comparing.analysis import ModuleSpectrum, measured
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.operations.comparing.magnitudes import changes, dora, without_magnitudes
 from adapterops.operations.comparing.pairs import Pair, Shared
+from adapterops.operations.comparing.profile import Profile, profiles_of
 from adapterops.operations.replication import replicated
 from adapterops.operations.targets.added_biases import with_biases
 from adapterops.operations.targets.parts import by_part
 from adapterops.operations.targets.table import resolve, together
 from adapterops.operations.targets.target import Target
 from adapterops.operations.uniting import united
-from adapterops.provenance.history import Source
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
     from adapterops.updates.lowrank import LowRank
-
-
-@dataclass(frozen=True)
-class Profile:
-    """One adapter by itself. `full` counts the tensors that replace the base's; of their contents nothing is said.
-    `source` is what a command would read it from: a reference, or the end of a path; None for one in memory.
-    `dora` are the modules that have magnitudes, which are in no figure: layout and spectra are those of ΔW without them.
-    """
-
-    name: str
-    source: str | None
-    base_model: str | None
-    layout: Mapping[str, Layout]
-    spectra: Mapping[str, ModuleSpectrum]
-    full: int = 0
-    dora: Sequence[str] = ()
-
-    @property
-    def rank(self) -> int:
-        return max((each.rank for each in self.layout.values()), default=0)
-
-    @cached_property
-    def norm(self) -> float:
-        """sqrt(Σ‖ΔW‖_F²) over all modules."""
-        return math.hypot(*(each.norm for each in self.spectra.values()))
-
-    @cached_property
-    def bracket(self) -> tuple[int, int]:
-        """The ranks of `LITTLE` and of `ENERGY`: what is worth trying is between them."""
-        return rank_of(self.spectra.values(), LITTLE), rank_of(self.spectra.values(), ENERGY)
-
-    @cached_property
-    def effective_rank(self) -> float:
-        """The mean over modules, weighted by their energy."""
-        total = self.norm**2
-        return sum(each.norm**2 * each.effective_rank for each in self.spectra.values()) / total if total else 0.0
 
 
 @dataclass(frozen=True)
@@ -162,9 +125,8 @@ def compare(
 
     how = how.within(partial(_working_memory, adapters, layout, base))
     modules = dict(zip(layout, local.run(one, layout, how=how), strict=True))
-    profiles = [
-        replace(each, dora=found) for each, found in zip(_profiles(adapters, modules), dora_modules, strict=True)
-    ]
+    spectra = [{module: modules[module].spectra[i] for module in each.layout} for i, each in enumerate(adapters)]
+    profiles = profiles_of(adapters, spectra, dora_modules)
     many = len(adapters) > 1
     return Comparison(
         profiles,
@@ -187,21 +149,6 @@ def _working_memory(adapters: Sequence[Adapter], layout: Collection[str], base: 
 
 FACTORS = 12
 """Times the factors of a module, of all adapters: as measured, 9."""
-
-
-def _profiles(adapters: Sequence[Adapter], modules: Mapping[str, _Module]) -> list[Profile]:
-    """What each adapter is by itself."""
-    return [
-        Profile(
-            label,
-            _source(each, end),
-            each.config.base_model,
-            each.layout,
-            {m: modules[m].spectra[i] for m in each.layout},
-            len(each.full),
-        )
-        for i, (label, end, each) in enumerate(zip(labels(adapters), _ends(adapters), adapters, strict=True))
-    ]
 
 
 def _pair(i: int, j: int, profiles: Sequence[Profile], modules: Mapping[str, _Module]) -> Pair:
@@ -317,35 +264,3 @@ def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
                 )
             total += square
     return math.sqrt(total)
-
-
-def labels(adapters: Sequence[Adapter]) -> list[str]:
-    """What to call each adapter: the end of its path that tells it from the others, or a number.
-
-    >>> labels([])
-    []
-    """
-    found = _ends(adapters)
-    return [
-        f"{label} ({found[: i + 1].count(label)})" if found.count(label) > 1 else label for i, label in enumerate(found)
-    ]
-
-
-def _ends(adapters: Sequence[Adapter]) -> list[str]:
-    """The last part of each path, with as many before it as tell it from the others."""
-    paths = [Path(name(adapter)) for adapter in adapters]
-    paths = [path.resolve() if path.name in ("", "..") else path for path in paths]
-    short = {path: path.name for path in paths}
-    for depth in range(2, 5):
-        taken = list(short.values())
-        short = {
-            path: "/".join(path.parts[-depth:]) if taken.count(label) > 1 else label for path, label in short.items()
-        }
-    return [short[path] for path in paths]
-
-
-def _source(adapter: Adapter, end: str) -> str | None:
-    """What a command would read an adapter from, without its place on this machine."""
-    if not isinstance(adapter.history, Source):
-        return None
-    return adapter.history.remote.reference if adapter.history.remote else end

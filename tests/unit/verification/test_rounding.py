@@ -52,3 +52,10 @@ def test_numbers_of_all_sizes_are_quotients_that_are_rounded(dtype: str) -> None
     x = np.ldexp(chance.integers(-(1 << 13), 1 << 13, 50000).astype(float), chance.integers(-190, 800, 50000))
     step = 2 * half_step(x, dtype)
     assert np.array_equal(rounded_to(x, dtype), np.rint(x / step) * step)
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F32", "F64"])
+def test_one_number_is_an_array_without_an_axis(dtype: str) -> None:
+    for x in (np.array(3.3), np.array(-0.0)):
+        assert half_step(x, dtype) == half_step(x[None], dtype)[0]
+        assert rounded_to(x, dtype) == rounded_to(x[None], dtype)[0]

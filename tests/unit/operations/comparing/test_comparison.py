@@ -20,7 +20,7 @@ from adapterops import Adapter, LowRank
 from adapterops.engine.execution import Execution
 from adapterops.errors import IncompatibleError, InputError, OptionError, ShapeError
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.operations.comparing.comparison import compare, labels
+from adapterops.operations.comparing.comparison import compare
 from adapterops.operations.comparing.sizes import cuts, sizes
 
 
@@ -174,13 +174,6 @@ def test_what_does_not_fit(tmp_path: Path):
     save_file({"k.weight": torch.ones(4, 3)}, tmp_path / "model.safetensors")
     with pytest.raises(IncompatibleError):
         compare([Adapter.of({"q": low_rank(1, 4, 3, 2)})], base=ao.open_checkpoint(tmp_path / "model.safetensors"))
-
-
-def test_labels_tell_adapters_apart(tmp_path: Path):
-    paths = [write_adapter(tmp_path / name) for name in ("x/lora", "y/lora", "z")]
-    opened = [ao.open_adapter(path) for path in (*paths, paths[2])]
-    assert labels(opened) == ["x/lora", "y/lora", "z (1)", "z (2)"]
-    assert labels([2.0 * opened[0], opened[2]]) == ["lora", "z"]
 
 
 def test_experts_are_compared_as_the_base_has_them(tmp_path: Path):
