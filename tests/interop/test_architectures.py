@@ -25,6 +25,8 @@ CLASSES = [
     "GPTNeoXForCausalLM",
     "GptOssForCausalLM",
     "GraniteMoeForCausalLM",
+    "GteForMaskedLM",
+    "HrmTextForCausalLM",
     "JambaForCausalLM",
     "LagunaForCausalLM",
     "Lfm2MoeForCausalLM",
@@ -32,7 +34,10 @@ CLASSES = [
     "LlavaForConditionalGeneration",
     "LongcatFlashForCausalLM",
     "MixtralForCausalLM",
+    "NemotronHForCausalLM",
     "NeoMMEForMaskedLM",
+    "NomicBertForMaskedLM",
+    "QianfanOCRForConditionalGeneration",
     "Qwen2MoeForCausalLM",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLMoeForConditionalGeneration",
@@ -79,7 +84,7 @@ RENAMED = [
 
 @pytest.mark.parametrize("name", HEADS)
 def test_heads_have_the_names_of_the_model_in_memory(name: str) -> None:
-    model_type, pairs, layout = saved_names.saved(name)
+    model_type, pairs, layout, _ = saved_names.saved(name)
     config = {"model_type": model_type, "architectures": [name]}
     found = namesakes(pairs, layout, loading(config).renamed)
     assert len(pairs) > 10
@@ -88,10 +93,31 @@ def test_heads_have_the_names_of_the_model_in_memory(name: str) -> None:
 
 @pytest.mark.parametrize("name", RENAMED)
 def test_verify_knows_what_transformers_calls_the_tensors_of_a_model(name: str) -> None:
-    model_type, pairs, layout = saved_names.saved(name)
+    model_type, pairs, layout, _ = saved_names.saved(name)
     base = Base(layout, {"model_type": model_type})
     assert len(pairs) > 10
     assert {mine: base.find(mine, (layout[file].shape,)) for mine, file in pairs.items()} == pairs
+
+
+@pytest.mark.parametrize("name", ["GteForMaskedLM", "NomicBertForMaskedLM", "RfDetrModel"])
+def test_rows_of_one_matrix_are_weights_of_their_own_by_both_tables(name: str) -> None:
+    """What the rules of transformers say, and what was seen in files."""
+    model_type, _, layout, parts = saved_names.saved(name)
+    ways = loading({"model_type": model_type})
+    divided = {
+        mine: (file, f"{place}/{len(names)}")
+        for file in layout
+        for names in [ways.parts(file)]
+        for place, mine in enumerate(names)
+    }
+    assert len(parts) > 5
+    assert {mine.removesuffix(".weight"): each for mine, each in divided.items() if "bias" not in mine} == {
+        loading({"model_type": model_type}).name(mine).removesuffix(".weight"): each for mine, each in parts.items()
+    }
+    base = Base(layout, {"model_type": model_type})
+    assert {mine: base.part(mine) for mine in parts} == {
+        mine: (file, *map(int, part.split("/"))) for mine, (file, part) in parts.items()
+    }
 
 
 DETECTORS = [
