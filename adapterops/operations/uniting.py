@@ -56,7 +56,8 @@ def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
     """The adapters as they are, where no two of their names may be those of one module; else all by the names of a base."""
     adapters = [on_base(each, base) for each in adapters]
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
-    alike = difference(shapes) is None and len({_has_stacks(each) for each in adapters}) == 1
+    stacked = {_has_stacks(each) for each in adapters}
+    alike = difference(shapes) is None and len(stacked) == 1 and not loading(base.config).divided
     return [_settled(each) for each in adapters] if alike else named_alike(adapters, base)
 
 

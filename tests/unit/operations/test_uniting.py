@@ -92,7 +92,7 @@ def test_experts_without_gates(tmp_path: Path, numbers: tuple[int, ...]) -> None
         named_as(adapter, model)
 
 
-GTE = "new.encoder.layer.0.attention.qkv_proj"
+GTE = "gte.encoder.layer.0.attention.qkv_proj"
 
 
 def encoder(folder: Path, rows: int = 12) -> ao.Checkpoint:
@@ -120,5 +120,5 @@ def test_rows_that_the_model_has_by_themselves(tmp_path: Path) -> None:
 
 
 def test_a_part_of_another_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(IncompatibleError, match=r"one of 3 equal parts of new\.encoder"):
+    with pytest.raises(IncompatibleError, match=r"one of 3 equal parts of gte\.encoder"):
         named_as(Adapter.of({"gte.layers.0.self_attn.k_proj": update(6)}), encoder(tmp_path / "base"))
