@@ -207,13 +207,17 @@ def passed(model: Any) -> set[str]:
 
 
 def far(model: Any, other: Any) -> float:
-    """The largest difference of two models' logits, or of their parameters where these cannot be had."""
+    """The largest difference of two models' logits for some words, and of their parameters: of what sees and hears, too, which words
+    do not reach.
+    """
     mine, theirs = answer(model), answer(other)
-    if mine is not None and theirs is not None and mine.isfinite().all() and theirs.std() > 0:
-        return float((mine - theirs).abs().max() / theirs.abs().max())
+    spoken = mine is not None and theirs is not None and mine.isfinite().all() and theirs.std() > 0
+    words = float((mine - theirs).abs().max() / theirs.abs().max()) if spoken else 0.0
     left, right = parameters(model), parameters(other)
+    names = [name for name in left if name in right or not spoken]
     return max(
-        float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9)) for name, each in left.items()
+        words,
+        *(float((left[name] - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9)) for name in names),
     )
 
 
