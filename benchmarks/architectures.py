@@ -481,11 +481,14 @@ few thousand parameters, judged by PEFT {peft} and transformers themselves. Writ
 (`make bench-architectures`).
 
 - **fuse**: LoRA that PEFT puts on every Linear layer and on fused experts, fused and verified here, against PEFT's own
-  logits.
+  model.
 - **extract**: a change of every Linear layer and expert, extracted here and loaded by PEFT, against the changed model.
 - **embeddings**: the same with every embedding and one Linear layer changed.
 - **back**: what was extracted of these, fused and verified here, against the changed model.
-- **head**: LoRA that PEFT puts on the output embedding alone, fused and verified here, against PEFT's own logits.
+- **head**: LoRA that PEFT puts on the output embedding alone, fused and verified here, against PEFT's own model.
+
+Two models are compared by their logits for some words, where they have any, and by all parameters, with what PEFT adds to
+them: words do not reach the towers that see and hear.
 
 *refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *none*: the class has no
 output embedding, or needs more than tokens. *unverified*: what is fused is right, and `verify`, which does not share the
@@ -544,10 +547,13 @@ REASONS = {
     r"no weight that LoRA can hold changed": "nothing but embeddings changed, and tensors of the first kind: no LoRA can be made of that.",
     r"several depths": "a layer is used at several depths, and its weights are in the files once. Run the adapter with "
     "PEFT, next to its base: what PEFT merges is another model, too.",
-    r"which is not handled|can hold this parameter\n|can hold this parameter$": "a parameter of experts is neither "
-    "`gate_up_proj` nor `down_proj`. PEFT merges the adapter; instead of `extract`, use the tuned model.",
+    r"which is not handled|can hold this parameter\n|can hold this parameter$": "a parameter of experts is none of "
+    "`gate_up_proj`, `up_proj` and `down_proj`, or is of shared experts. PEFT "
+    "merges the adapter; instead of `extract`, use the tuned model.",
     r"is tied to other tensors": "the output embedding is tied to others, and no config can say that it is not. Load the "
     "adapter with PEFT, which unties the model; or train without LoRA on it.",
+    r"PEFT renames it to": "PEFT renames the parameter of experts twice when it loads an adapter, and leaves it out. Use the tuned model "
+    "instead of `extract`.",
     r"does not exist": "nothing was extracted that could be fused again.",
 }
 """What an error says → why that is so, and what goes on."""
