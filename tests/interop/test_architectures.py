@@ -11,6 +11,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import architectures
 import saved_names
 
+from adapterops.errors import UnsupportedError
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import namesakes
 from adapterops.verification.names import Base
@@ -122,8 +123,10 @@ def test_rows_of_one_matrix_are_weights_of_their_own_by_both_tables(name: str) -
 
 DETECTORS = [
     "ConditionalDetrForObjectDetection",
+    "DeformableDetrModel",
     "DetrForObjectDetection",
     "RTDetrForObjectDetection",
+    "RfDetrModel",
     "TableTransformerForObjectDetection",
     "UperNetForSemanticSegmentation",
     "ViTMSNForImageClassification",
@@ -138,3 +141,10 @@ def test_what_sees_is_fused_verified_and_extracted(name: str, tmp_path: Path, mo
     model.save_pretrained(tmp_path / "base")
     assert architectures.check_fuse(name, tmp_path) == "yes"
     assert architectures.check_extract(name, tmp_path) == "yes"
+
+
+def test_what_peft_takes_a_list_of_modules_for_is_refused(tmp_path: Path) -> None:
+    """`class_embed` ends the name `enc_out_class_embed`, of a list, which PEFT takes for it, too, and cannot load."""
+    architectures.build("RfDetrForObjectDetection").save_pretrained(tmp_path / "base")
+    with pytest.raises(UnsupportedError, match="PEFT takes enc_out_class_embed"):
+        architectures.check_extract("RfDetrForObjectDetection", tmp_path)
