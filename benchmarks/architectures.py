@@ -1,7 +1,8 @@
 """Every text-generating class of transformers, tiny: is what we write what PEFT and transformers compute?
 
-`python benchmarks/architectures.py [--update NAME...]`, or `make bench-architectures`: two checks of each class, and a table in
-docs/architectures.md. Neither is judged by our own reader.
+`python benchmarks/architectures.py [--update NAME...] [--rows=FILE]`, or `make bench-architectures`: two checks of each class, and
+a table in docs/architectures.md. Neither is judged by our own reader. Each row is written to FILE as soon as it is known, and a run
+that was cut goes on from there; FILE is removed when the table is written.
 
 fuse      an adapter that PEFT trains on every Linear layer and on fused experts, fused and verified by us, against
           PEFT's own model
@@ -10,6 +11,7 @@ extract   a change of every matrix, extracted by us and loaded by PEFT on the ba
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -205,13 +207,17 @@ def passed(model: Any) -> set[str]:
 
 
 def far(model: Any, other: Any) -> float:
-    """The largest difference of two models' logits, or of their parameters where these cannot be had."""
+    """The largest difference of two models' logits for some words, and of their parameters: of what sees and hears, too, which words
+    do not reach.
+    """
     mine, theirs = answer(model), answer(other)
-    if mine is not None and theirs is not None and mine.isfinite().all() and theirs.std() > 0:
-        return float((mine - theirs).abs().max() / theirs.abs().max())
+    spoken = mine is not None and theirs is not None and mine.isfinite().all() and theirs.std() > 0
+    words = float((mine - theirs).abs().max() / theirs.abs().max()) if spoken else 0.0
     left, right = parameters(model), parameters(other)
+    names = [name for name in left if name in right or not spoken]
     return max(
-        float((each - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9)) for name, each in left.items()
+        words,
+        *(float((left[name] - right[name]).abs().max() / right[name].abs().max().clamp_min(1e-9)) for name in names),
     )
 
 
@@ -423,8 +429,8 @@ def check(kind: str, model_type: str, name: str) -> dict[str, str]:
     return row
 
 
-def work(begin: int) -> None:
-    """The rows of some classes, one a line."""
+def work(names: list[str], rows: Path) -> None:
+    """The rows of some classes, added to a file one after the other."""
     import torch
     import transformers
 
@@ -437,14 +443,28 @@ def work(begin: int) -> None:
         raise TimeoutError
 
     signal.signal(signal.SIGALRM, late)
-    for each in chosen()[begin : begin + CHUNK]:
+    for each in [each for each in classes() if each[2] in names]:
         signal.alarm(SECONDS)
         try:
             row = check(*each)
         except TimeoutError:
             row = {"kind": each[0], "type": each[1], "class": each[2], "built": "time"}
         signal.alarm(0)
-        print("ROW " + json.dumps(row), flush=True)
+        add(row, rows)
+
+
+def add(row: dict[str, str], rows: Path) -> None:
+    with rows.open("a") as file:
+        file.write("\n" + json.dumps(row) + "\n")  # the line before may have been cut off
+
+
+def known(rows: Path) -> list[dict[str, str]]:
+    """The rows in a file, without lines that a kill cut off."""
+    found = []
+    for line in rows.read_text().splitlines() if rows.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
 
 
 def chosen() -> list[tuple[str, str, str]]:
@@ -461,11 +481,14 @@ few thousand parameters, judged by PEFT {peft} and transformers themselves. Writ
 (`make bench-architectures`).
 
 - **fuse**: LoRA that PEFT puts on every Linear layer and on fused experts, fused and verified here, against PEFT's own
-  logits.
+  model.
 - **extract**: a change of every Linear layer and expert, extracted here and loaded by PEFT, against the changed model.
 - **embeddings**: the same with every embedding and one Linear layer changed.
 - **back**: what was extracted of these, fused and verified here, against the changed model.
-- **head**: LoRA that PEFT puts on the output embedding alone, fused and verified here, against PEFT's own logits.
+- **head**: LoRA that PEFT puts on the output embedding alone, fused and verified here, against PEFT's own model.
+
+Two models are compared by their logits for some words, where they have any, and by all parameters, with what PEFT adds to
+them: words do not reach the towers that see and hear.
 
 *refused* is an error that names the tensor. *PEFT* is an error of PEFT's or transformers' own. *none*: the class has no
 output embedding, or needs more than tokens. *unverified*: what is fused is right, and `verify`, which does not share the
@@ -524,10 +547,13 @@ REASONS = {
     r"no weight that LoRA can hold changed": "nothing but embeddings changed, and tensors of the first kind: no LoRA can be made of that.",
     r"several depths": "a layer is used at several depths, and its weights are in the files once. Run the adapter with "
     "PEFT, next to its base: what PEFT merges is another model, too.",
-    r"which is not handled|can hold this parameter\n|can hold this parameter$": "a parameter of experts is neither "
-    "`gate_up_proj` nor `down_proj`. PEFT merges the adapter; instead of `extract`, use the tuned model.",
+    r"which is not handled|can hold this parameter\n|can hold this parameter$": "a parameter of experts is none of "
+    "`gate_up_proj`, `up_proj` and `down_proj`, or is of shared experts. PEFT "
+    "merges the adapter; instead of `extract`, use the tuned model.",
     r"is tied to other tensors": "the output embedding is tied to others, and no config can say that it is not. Load the "
     "adapter with PEFT, which unties the model; or train without LoRA on it.",
+    r"PEFT renames it to": "PEFT renames the parameter of experts twice when it loads an adapter, and leaves it out. Use the tuned model "
+    "instead of `extract`.",
     r"does not exist": "nothing was extracted that could be fused again.",
 }
 """What an error says → why that is so, and what goes on."""
@@ -574,24 +600,25 @@ def short(found: str) -> str:
 
 
 def main() -> None:
-    rows: list[dict[str, str]] = []
-    every = chosen()
-    begin = time.time()
-    for first in range(0, len(every), CHUNK):
-        command = [sys.executable, __file__, f"--begin={first}", *sys.argv[1:]]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=CHUNK * SECONDS, env=environment, check=False
-            )
-            text = done.stdout
-        except subprocess.TimeoutExpired as late:
-            text = (late.stdout or b"").decode()
-        found = [json.loads(line[4:]) for line in text.splitlines() if line.startswith("ROW ")]
-        rows += found
-        for row in found:
+    stated = [word.partition("=")[2] for word in sys.argv if word.startswith("--rows=")]
+    rows_file = Path(stated[0] if stated else tempfile.gettempdir() + "/architectures.jsonl")
+    every, begin = chosen(), time.time()
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    while left := [each for each in every if each[2] not in {row["class"] for row in known(rows_file)}]:
+        those = [name for _, _, name in left[:CHUNK]]
+        command = [sys.executable, __file__, f"--work={','.join(those)}", f"--rows={rows_file}"]
+        before = len(known(rows_file))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, stdout=subprocess.DEVNULL, timeout=CHUNK * SECONDS, env=environment, check=False)
+        found = known(rows_file)
+        if len(found) - before < len(those):  # the process ended in one that it has no row of
+            done = {row["class"] for row in found}
+            kind, model_type, name = next(each for each in left if each[2] not in done)
+            add({"kind": kind, "type": model_type, "class": name, "built": "the process ended"}, rows_file)
+        for row in found[before:]:
             print(json.dumps(row), flush=True)
-        print(f"{len(rows)} of {len(every)}, {time.time() - begin:.0f} s", file=sys.stderr)
+        print(f"{len(known(rows_file))} of {len(every)}, {time.time() - begin:.0f} s", file=sys.stderr)
+    rows = [row for row in known(rows_file) if row["class"] in {each[2] for each in every}]
     if "--update" in sys.argv:  # the rows of some classes, in the table that stands
         done, types = {row["class"] for row in rows}, {row["type"] for row in rows}
         rows += [row for row in standing() if row["class"] not in done]
@@ -599,8 +626,12 @@ def main() -> None:
         rows += [{"type": each, "built": ""} for each in missing if each not in types]
     if every == classes() or "--update" in sys.argv:
         write(rows)
+    rows_file.unlink()
 
 
 if __name__ == "__main__":
-    starts = [int(word.partition("=")[2]) for word in sys.argv if word.startswith("--begin=")]
-    work(starts[0]) if starts else main()
+    listed = [word.partition("=")[2].split(",") for word in sys.argv if word.startswith("--work=")]
+    if listed:
+        work(listed[0], Path(next(word.partition("=")[2] for word in sys.argv if word.startswith("--rows="))))
+    else:
+        main()

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import warnings
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,15 @@ def named(transform: Any) -> list[str]:
     return found
 
 
+def division(transform: Any) -> list[str]:
+    """What a tensor of a file becomes that is cut into equal numbers of rows, as a line."""
+    (operation,) = transform.operations
+    if operation.dim != 0 or operation.num_shards_attribute is not None or len(transform.source_patterns) != 1:
+        return []
+    names = " ".join(target.replace("\\.", ".") for target in transform.target_patterns)
+    return [line.partition(" => ")[0] + f" => {names}" for line in named(transform)]
+
+
 def conversions(name: str) -> dict[str, Any]:
     """Of one class: renamings, what becomes other tensors, and facts about its experts."""
     model = architectures.build(name)
@@ -58,7 +68,7 @@ def rules(model: Any) -> dict[str, Any]:
     renames: list[str] = []
     inner: list[str] = []
     inside = tuple(f"in {place}" for place in places(model))
-    others = []
+    others, divided = [], []
     transposed = any(getattr(each, "is_transposed", False) for each in model.modules())
     stacked = turned = False
     for transform in get_model_conversion_mapping(model, add_legacy=False):
@@ -72,10 +82,12 @@ def rules(model: Any) -> dict[str, Any]:
         elif kinds == ["Transpose"]:
             turned = True
         else:
+            divided += division(transform) if kinds == ["Chunk"] else []
             others += [each.replace("*.", r".*\.") for each in transform.source_patterns]
     return {
         "renames": tuple(dict.fromkeys(renames)),
         "others": tuple(dict.fromkeys(others)),
+        "divided": tuple(dict.fromkeys(divided)),
         "stacked": stacked,
         "transposed": transposed,
         "turned": turned,
@@ -178,6 +190,7 @@ def main() -> None:
     logging.disable()
     renames: dict[tuple[str, ...], set[str]] = defaultdict(set)
     others: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    divided: dict[tuple[str, ...], set[str]] = defaultdict(set)
     passed: dict[tuple[str, ...], set[str]] = defaultdict(set)
     stacked, transposed, turned = set(), set(), set()
     for _, _, name in (*architectures.classes(), *architectures.seeing_and_hearing()):
@@ -189,6 +202,7 @@ def main() -> None:
         model_type = getattr(transformers, name).config_class.model_type
         renames[found["renames"]].add(model_type)
         others[found["others"]].add(model_type)
+        divided[found["divided"]].add(model_type)
         passed[found["passed"]].add(model_type)
         stacked |= {model_type} if found["stacked"] else set()
         transposed |= {model_type} if found["transposed"] else set()
@@ -210,6 +224,10 @@ def main() -> None:
     inner = backbones(set().union(*renames.values()), passed)
     for lines, types in inner["own"].items():
         renames[lines] |= types
+    keep(
+        {"RENAMES": renames, "CONVERTED": others, "DIVIDED": divided, "PASSED": passed},
+        {"STACKED": stacked, "TRANSPOSED": transposed, "EITHER": turned},
+    )
     text = (
         HEAD.format(version=transformers.__version__)
         + block(
@@ -218,6 +236,11 @@ def main() -> None:
             "Pattern and replacement, to be applied one after the other: of a type, or of a class whose own these are.",
         )
         + block("CONVERTED", others, "Patterns of tensors that the model has in other pieces or in another order.")
+    )
+    text += block(
+        "DIVIDED",
+        divided,
+        "Pattern of a tensor, and what the model has equal numbers of its rows as, from the first to the last.",
     )
     text += words(
         "STACKED", stacked, "Model types whose experts are stored each by itself, and are one parameter in the model."
@@ -254,19 +277,22 @@ def main() -> None:
         towers(),
         "What files put before the names of a class that is a part of the model of its type → these classes.",
     )
-    lost = known() - {model_type for types in renames.values() for model_type in types}
-    if lost:
-        raise SystemExit(
-            f"nothing was written: types of the table that stands could not be built: {', '.join(sorted(lost))}"
-        )
     TABLE.write_text(text.rstrip("\n") + "\n")
 
 
-def known() -> set[str]:
-    """The types that have renamings in the table that stands."""
+def keep(blocks: Mapping[str, dict[tuple[str, ...], set[str]]], sets: Mapping[str, set[str]]) -> None:
+    """Add what the table that stands says of the types and classes that could not be built."""
     from adapterops.formats.models.loading import table
 
-    return set(table("RENAMES"))
+    standing = {each for name in (*blocks, *sets) for each in table(name) if "/" not in each}
+    lost = sorted(standing - set().union(*blocks["RENAMES"].values()))
+    if lost:
+        print(f"not built, and kept as they are in the table: {', '.join(lost)}", file=sys.stderr)
+    for each in lost:
+        for name, found in blocks.items():
+            found[table(name).get(each, ())].add(each)
+        for name, words in sets.items():
+            words |= {each} & set(table(name))
 
 
 def block(name: str, found: dict[tuple[str, ...], set[str]], what: str) -> str:

@@ -12,9 +12,9 @@ import sys
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import architectures
 from renames import block
@@ -51,8 +51,19 @@ def content(tensor: Any) -> tuple[tuple[int, ...], bytes]:
     return tuple(tensor.shape), tensor.detach().contiguous().float().numpy().tobytes()
 
 
-def saved(name: str) -> tuple[str, dict[str, str], dict[str, Spec]]:
-    """Type, name in the model → name in the file, and what is in the file; of tied ones, one name."""
+class Saved(NamedTuple):
+    """What a class saves: its type, name in the model → name in the file, of tied ones one name; what is in the file; and name
+    in the model → name in the file and which of how many equal numbers of its rows.
+    """
+
+    type: str
+    names: dict[str, str]
+    layout: dict[str, Spec]
+    parts: dict[str, tuple[str, str]]
+
+
+def saved(name: str) -> Saved:
+    """A class as it was seen to save itself."""
     import torch
     from safetensors.torch import load_file
 
@@ -74,7 +85,29 @@ def saved(name: str) -> tuple[str, dict[str, str], dict[str, Spec]]:
         there = of_content.get(content(tensor), []) if tensor.is_floating_point() else []
         if len(there) == 1 and (there[0] not in found.values() or each == there[0]):
             found = {mine: file for mine, file in found.items() if file != there[0]} | {each: there[0]}
-    return model.config.model_type, found, {each: Spec("F32", tuple(tensor.shape)) for each, tensor in files.items()}
+    left = {each: tensor for each, tensor in files.items() if tensor.ndim == 2 and each not in found.values()}
+    rows = {
+        content(chunk): (each, f"{number}/{count}")
+        for each, tensor in left.items()
+        for count in (2, 3, 4)
+        if len(tensor) % count == 0
+        for number, chunk in enumerate(tensor.chunk(count))
+    }
+    parts = {
+        each: rows[content(tensor)]
+        for each, tensor in model.state_dict().items()
+        if each not in found and tensor.is_floating_point() and content(tensor) in rows
+    }
+    filled = defaultdict(set)
+    for file, part in parts.values():
+        filled[file].add(part)
+    parts = {  # other rows than equal numbers of them are not the same in larger models
+        mine: (file, part)
+        for mine, (file, part) in parts.items()
+        if filled[file] == {f"{number}/{len(filled[file])}" for number in range(len(filled[file]))}
+    }
+    layout = {each: Spec("F32", tuple(tensor.shape)) for each, tensor in files.items()}
+    return Saved(model.config.model_type, found, layout, parts)
 
 
 def rules(pairs: Mapping[Parts, Parts], found: set[Parts]) -> dict[Parts, Parts]:
@@ -121,9 +154,12 @@ def pattern(model: Parts, file: Parts) -> tuple[Parts, Parts]:
     return tuple("#" if part.isdecimal() else part for part in model), tuple(after)
 
 
-def standing() -> set[str]:
-    """The types in the table that stands."""
-    return set(ruled(TABLE, "SAVED"))
+def kept(found: Collection[str]) -> list[str]:
+    """The types in the table that stands of which no class could be built: they keep what is said of them there."""
+    gone = sorted({*ruled(TABLE, "SAVED"), *ruled(TABLE, "DIVIDED")} - set(found))
+    if gone:
+        print(f"not built, and kept as they are in the table: {', '.join(gone)}", file=sys.stderr)
+    return gone
 
 
 def alike(base: Base, mine: str, file: str) -> bool:
@@ -142,12 +178,16 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     pairs: dict[str, dict[Parts, Parts]] = defaultdict(dict)
     lost: dict[str, set[Parts]] = defaultdict(set)
+    divided: dict[str, set[str]] = defaultdict(set)
     for _, _, name in (*architectures.classes(), *architectures.seeing_and_hearing(), *architectures.heads()):
         try:
-            model_type, found, files = saved(name)
+            model_type, found, files, parts = saved(name)
         except Exception as error:  # of a class that cannot be built; it is named
             print(f"{name} is left out: {str(error)[:80]}", file=sys.stderr)
             continue
+        for mine, (file, part) in parts.items():
+            names, there = pattern(bare(mine), bare(file))
+            divided[model_type].add(f"{'.'.join(names)} => {'.'.join(there)} {part}")
         base = Base(files, {})
         every = {bare(mine): bare(file) for mine, file in found.items()}
         for mine, file in found.items():
@@ -168,14 +208,20 @@ def main() -> None:
             f"{'.'.join(begin)} => {'.'.join(there)}".rstrip() for begin, there in sorted(found_rules.items())
         )
         table[lines].add(model_type)
-    if gone := standing() - pairs.keys():
-        raise SystemExit(
-            f"nothing was written: types of the table that stands could not be built: {', '.join(sorted(gone))}"
-        )
+    rows: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for model_type, lines in divided.items():
+        rows[tuple(sorted(lines))].add(model_type)
+    for model_type in kept(pairs.keys()):
+        table[ruled(TABLE, "SAVED").get(model_type, ())].add(model_type)
+        rows[ruled(TABLE, "DIVIDED").get(model_type, ())].add(model_type)
     what = (
         "What a name in the model begins with, and what the name in the file begins with instead: the longest counts."
     )
-    TABLE.write_text(HEAD.format(version=transformers.__version__) + block("SAVED", table, what).rstrip("\n") + "\n")
+    parted = (
+        "The name of a matrix in the model, that in the file, and which of how many equal numbers of its rows it is."
+    )
+    text = block("SAVED", table, what) + block("DIVIDED", rows, parted)
+    TABLE.write_text(HEAD.format(version=transformers.__version__) + text.rstrip("\n") + "\n")
 
 
 if __name__ == "__main__":

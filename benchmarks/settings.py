@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import textwrap
 import warnings
 from collections import defaultdict
@@ -37,7 +38,8 @@ def classes() -> Iterator[tuple[str, Any]]:
     for name in sorted(CONFIG_MAPPING_NAMES):
         try:
             CONFIG_MAPPING[name]()
-        except Exception:  # one that has no defaults
+        except Exception as error:  # one that has no defaults; it is named
+            print(f"{name} is left out: {str(error)[:80]}", file=sys.stderr)
             continue
         yield name, CONFIG_MAPPING[name]
 

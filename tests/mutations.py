@@ -177,6 +177,27 @@ def experts(place: Path) -> Case:
     return opened(folder(place / "base", base, model_type="mixtral"), lora(place / "a", modules))
 
 
+def ungated(place: Path) -> Case:
+    """LoRA on single experts that have no gates, in a base that has all of a layer in one tensor: square."""
+    path = f"{LAYER}mixer.experts."
+    base = {f"{path}{name}_proj": random(seed, 3, WIDTH, WIDTH).bfloat16() for seed, name in enumerate(("up", "down"))}
+    modules = {f"{path}{number}.{name}_proj": (WIDTH, WIDTH) for number in (0, 2) for name in ("up", "down")}
+    return opened(folder(place / "base", base, model_type="nemotron_h"), lora(place / "a", modules))
+
+
+def all_turned(found: Target | None, *_: Any) -> Target | None:
+    return found and replace(found, transposed=True)
+
+
+def of_rows(place: Path) -> Case:
+    """LoRA on q and k, in a base that has them in one tensor with v."""
+    base = {
+        f"gte.encoder.layer.{layer}.attention.qkv_proj.weight": random(layer, 3 * WIDTH, WIDTH) for layer in range(2)
+    }
+    modules = {f"gte.layers.{layer}.self_attn.{name}_proj": (WIDTH, WIDTH) for layer in range(2) for name in "qk"}
+    return opened(folder(place / "base", base, model_type="gte"), lora(place / "a", modules))
+
+
 def experts_saved_whole(place: Path) -> Case:
     """All experts of a layer in one full tensor, in a base that has each by itself: square, of gate, up and down."""
     path = f"{LAYER}mlp.experts."
@@ -403,7 +424,9 @@ def item(path: str, **values: Any) -> Plant:
 
 def renamed(old: str, new: str) -> Plant:
     def change(found: list[Candidate], *_: Any) -> list[Candidate]:
-        return [Candidate(each.tensor.replace(old, new), each.start.replace(old, new), each.expert) for each in found]
+        return [
+            each._replace(tensor=each.tensor.replace(old, new), start=each.start.replace(old, new)) for each in found
+        ]
 
     return wrapped("adapterops.formats.models.naming.Names.candidates", change)
 

@@ -79,7 +79,9 @@ class Adapter:
                 update: Linear = function(module, self.updates[module])
                 return update
 
-        return replace(self, updates=Lazy(layout, compute), layout=layout, history=operation, scalings={})
+        ordered = {module: heads for module, heads in self.interleaved.items() if module in layout}
+        updates = Lazy(layout, compute)
+        return replace(self, updates=updates, layout=layout, history=operation, scalings={}, interleaved=ordered)
 
     def __add__(self, other: Adapter) -> Adapter:
         """The sum of the updates; ranks add up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -14,13 +15,14 @@ from adapterops.errors import InputError, OptionError, count
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.grams import MARK, grams_file
 from adapterops.storage.place import Place
+from adapterops.storage.strict import open_regular
 
 LIMIT = 512
 
 
 @click.command("gram", cls=Sectioned)
 @click.argument("model", type=values.SOURCE)
-@click.argument("texts", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("texts", type=click.Path(path_type=Path))
 @click.option(
     "--adapter",
     type=values.SOURCE,
@@ -85,7 +87,7 @@ def command(
 def _lines(texts: Path, limit: int) -> list[str]:
     """The first lines that are not empty."""
     try:
-        with open(texts, encoding="utf-8") as file:
+        with os.fdopen(open_regular(texts), encoding="utf-8") as file:
             found = [
                 each.strip() for each, _ in zip((text for text in file if text.strip()), range(limit), strict=False)
             ]

@@ -16,6 +16,7 @@ from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError, count, printable
 from adapterops.formats.models.model_files import holds_model
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
+from adapterops.formats.peft.loaded import left_out_of
 from adapterops.formats.registry import DEFAULT
 from adapterops.operations.collections import holds_collection
 from adapterops.operations.comparing import analysis
@@ -143,6 +144,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         output.remark("warning", UNSCALED)
     if found.missing:
         output.remark("warning", f"modules_to_save names {', '.join(found.missing)}, and no tensor belongs to that")
+    if found.left_out:
+        output.remark("warning", left_out_of(found.left_out, found.modules))
     if found.zero:
         every = (
             "every B is zero: " + ("its updates were never trained" if found.full else "this adapter was never trained")

@@ -18,12 +18,12 @@ from adapterops.errors import IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.models.architectures import CONV1D_MODULES
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling
-from adapterops.formats.stacks import DOWN, GATE_UP, WRAPPED, parameter_of
+from adapterops.formats.stacks import DOWN, FIRST, GATE_UP, STACKED, UP, WRAPPED, parameter_of
 
 EXPERTS = "experts"
 HINT = (
-    "merge it with PEFT (merge_and_unload): handled are gate_up_proj and down_proj of experts, and the two-dimensional "
-    "weight of a module"
+    "merge it with PEFT (merge_and_unload): handled are gate_up_proj, up_proj and down_proj of experts, and the "
+    "two-dimensional weight of a module"
 )
 
 
@@ -103,7 +103,7 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts], sided:
             tensor=module,
             hint="merge it with PEFT (merge_and_unload)",
         )
-    if last != EXPERTS or not {GATE_UP, DOWN}.issuperset(wanted):
+    if last != EXPERTS or not STACKED.issuperset(wanted) or FIRST.issubset(wanted):
         raise UnsupportedError(
             f"has LoRA on its parameter {' and '.join(wanted)}, which is not handled", tensor=module, hint=HINT
         )
@@ -116,6 +116,8 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts], sided:
                 hint="merge it with the PEFT it was trained with, or, if that was 0.19 or later, put its peft_version into the config",
             )
         return {wanted[0]: pairs[0]}
+    if UP in wanted:
+        return _without_gates(module, pairs, sided)
     for down, up in (pairs, reversed(pairs)):
         (out, inner), (high, wide) = down.shape, up.shape
         if (high, wide) == (2 * inner, out):
@@ -129,6 +131,26 @@ def _assigned(module: str, wanted: Sequence[str], pairs: Sequence[Parts], sided:
     raise UnsupportedError(
         f"has LoRA of the shapes {shapes}, which no pair of gate_up_proj and down_proj has", tensor=module, hint=HINT
     )
+
+
+def _without_gates(module: str, pairs: Sequence[Parts], sided: bool) -> dict[str, Parts]:
+    """Of experts that have no gates: up is the inner one. Each has the sides of the other the other way round, so that shapes
+    do not show which is which.
+    """
+    down, up = pairs
+    if down.shape != up.shape[::-1]:
+        shapes = " and ".join(str(list(pair.shape)) for pair in pairs)
+        raise UnsupportedError(
+            f"has LoRA of the shapes {shapes}, which no pair of up_proj and down_proj has", tensor=module, hint=HINT
+        )
+    if not sided:
+        raise UnsupportedError(
+            "has LoRA on up_proj and down_proj of experts that have no gates. Versions of PEFT before 0.19 take their sides the "
+            "other way round, and the peft_version of its config does not say that it is later",
+            tensor=module,
+            hint="merge it with the PEFT it was trained with, or, if that was 0.19 or later, put its peft_version into the config",
+        )
+    return {UP: up, DOWN: down}
 
 
 def by_expert(
@@ -168,8 +190,8 @@ def by_expert(
         pairs |= parts
         scalings |= dict.fromkeys(parts, known[name])
     for down, count in counts.items():
-        up = counts.get(f"{down.removesuffix(DOWN)}{GATE_UP}", count)
-        if down.endswith(DOWN) and up < count:  # the other way round is LongCat: some of its experts have no down
+        up = min(counts.get(f"{down.removesuffix(DOWN)}{each}", count) for each in FIRST)
+        if down.endswith(f".{DOWN}") and up < count:  # the other way round is LongCat: some of its experts have no down
             raise InputError(
                 f"has {up} experts by one of its parameters, and {count} of rank {known[down].rank} by {DOWN}",
                 tensor=down.rpartition(".")[0],
@@ -193,9 +215,7 @@ def along_experts(found: Mapping[str, Parts]) -> dict[str, int]:
     """The parameters of PEFT that modules are parts of whose factors have an axis of experts, and how many these are."""
     names = {name: name.split(".") for name, each in found.items() if each.rows}
     return {
-        ".".join((*parts[:-2], parts[-1])): found[name].experts
-        for name, parts in names.items()
-        if parts[-1] in (GATE_UP, DOWN)
+        ".".join((*parts[:-2], parts[-1])): found[name].experts for name, parts in names.items() if parts[-1] in STACKED
     }
 
 

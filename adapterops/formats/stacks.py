@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 WRAPPED = ".base_layer"
-GATE_UP, DOWN = "gate_up_proj", "down_proj"
+GATE_UP, UP, DOWN = "gate_up_proj", "up_proj", "down_proj"
+FIRST = {GATE_UP, UP}
+"""What the inner rows of experts are made by: gate and up in one, or up alone in experts that have no gates."""
+STACKED = {*FIRST, DOWN}
+"""Parameters of all experts of a layer."""
 
 
 def parameter_of(module: str, experts: Collection[str]) -> str:
@@ -48,7 +52,7 @@ def stacks(modules: Iterable[str], experts: Collection[str]) -> dict[str, list[s
 
 
 def keys(stack: str, experts: Collection[str]) -> tuple[str, str]:
-    """PEFT's names of A and B. The first parameter that a module registers is the innermost, which is gate_up_proj.
+    """PEFT's names of A and B. The first parameter that a module registers is the innermost, which is not down_proj.
 
     >>> keys("mlp.experts.gate_up_proj", ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])[0]
     'base_model.model.mlp.experts.base_layer.lora_A.weight'
@@ -56,7 +60,7 @@ def keys(stack: str, experts: Collection[str]) -> tuple[str, str]:
     module, _, leaf = stack.rpartition(".")
     if stack not in experts:
         module = stack
-    elif leaf == GATE_UP and f"{module}.{DOWN}" in experts:
+    elif leaf in FIRST and f"{module}.{DOWN}" in experts:
         module += WRAPPED
     return render(Key(module, "lora_A")), render(Key(module, "lora_B"))
 

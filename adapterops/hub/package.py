@@ -16,6 +16,7 @@ from adapterops.formats.diffusion.spellings import OF_IMAGES
 from adapterops.formats.models.model_files import holds_model, read_config, read_model
 from adapterops.formats.models.weight_files import INDEX, SINGLE, index_name
 from adapterops.formats.peft.files import read_files
+from adapterops.formats.peft.loaded import left_out, left_out_of
 from adapterops.formats.registry import DEFAULT, format_of, read_adapter
 from adapterops.hub.card import Made, render
 from adapterops.hub.client import api, ask, say, timeout
@@ -106,6 +107,8 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     else:
         found = _adapter(folder)
         path = found.paths[0]
+        if format_of(Place.of(folder)) == DEFAULT and (lost := left_out(found)):
+            warnings.warn(left_out_of(lost, len(found.modules)), AdapterWarning, stacklevel=3)
         if found.further:
             raise InputError(
                 f"has files that may hold trained weights, which would not be sent: {', '.join(found.further)}",

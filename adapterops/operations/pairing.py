@@ -4,16 +4,20 @@ what `extract` compares, and what that can become.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import IncompatibleError
+from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import EXPERTS, WEIGHT
 from adapterops.formats.models.loading import Loading
 from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import of_unknown, ties_of
 from adapterops.formats.models.vocabulary import is_end, made_one
 from adapterops.operations.targets.weights import SINGLE, names_of
+
+NUMBER = re.compile(r"(?=\.\d+\.)")
+"""What follows the name of a list of modules."""
 
 SHOWN = 5
 """Names that an error lists of each side."""
@@ -96,9 +100,25 @@ def full_tensors(
     whole = {name.rpartition(".")[0] for name, source in memory.items() if source in changed and name.endswith(WEIGHT)}
     around = {above for module in adapted for above in _above(module)}
     modules = ((places - around) | whole) - set(adapted)  # a bias alone needs nothing of what is in its module
+    _check_no_lists(modules, memory)
     return {
         name: source for name, source in memory.items() if source in changed or not modules.isdisjoint(_above(name))
     }
+
+
+def _check_no_lists(modules: Collection[str], names: Collection[str]) -> None:
+    """Raise UnsupportedError for a module that is replaced whole and whose name ends the name of a list of modules: PEFT takes
+    that for it, too, and loads no such list.
+    """
+    lists = {name[: match.start()] for name in names for match in NUMBER.finditer(name)}
+    for module in sorted(modules):
+        if other := next((each for each in sorted(lists) if each != module and each.endswith(module)), None):
+            raise UnsupportedError(
+                f"changed, and cannot be in an adapter: PEFT takes {other}, whose name ends with {module}, for it, too, and that is a "
+                "list of modules, which it does not load",
+                tensor=module,
+                hint="use the tuned model itself, or leave the change out with --rest drop",
+            )
 
 
 def unannounced(full: Mapping[str, str], tuned: Checkpoint) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ one module then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,7 +56,8 @@ def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
     """The adapters as they are, where no two of their names may be those of one module; else all by the names of a base."""
     adapters = [on_base(each, base) for each in adapters]
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
-    alike = difference(shapes) is None and len({_has_stacks(each) for each in adapters}) == 1
+    stacked = {_has_stacks(each) for each in adapters}
+    alike = difference(shapes) is None and len(stacked) == 1 and not loading(base.config).divided
     return [_settled(each) for each in adapters] if alike else named_alike(adapters, base)
 
 
@@ -94,7 +95,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
     shapes: dict[str, tuple[int, int]] = {}
     stacks: dict[str, int] = {}  # parameters of PEFT, of which the adapter has single experts
     for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items():
-        for target in edit.targets:
+        for target in names.divided(tensor, edit.targets):
             name, piece, shape, experts = _place(tensor, target, names, edit.start or tensor, adapter)
             shapes[name] = shape
             stacks |= experts
@@ -107,6 +108,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         return update
 
     renamed = {each.source: name for name, those in pieces.items() for each in those}
+    known = adapter.scalings  # which what was computed has not
     same = len(renamed) == len(pieces) and all(len(those) == 1 for those in pieces.values())
     full = {
         names.of(tensor): adapter.full[name]
@@ -124,7 +126,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         updates=Lazy(layout, compute),
         layout=layout,
         config=config if named else replace(config, targets=None),
-        scalings={name: adapter.scalings[module] for module, name in renamed.items()} if same else {},
+        scalings={name: known[module] for module, name in renamed.items() if module in known} if same else {},
         full=full | rows,
     )
 
@@ -186,8 +188,29 @@ class _Names:
             if len(base.layout[piece.tensor].shape) == 2
         }
 
-    def of(self, tensor: str) -> str:
-        return with_prefix(self._loading.name(tensor), self._prefix)
+    def of(self, tensor: str, row: int | None = None) -> str:
+        """The parameter that is a tensor, or that has a row of it."""
+        height = None if row is None else self.height(tensor)
+        name = self._loading.name(tensor) if height is None else self._loading.parts(tensor)[(row or 0) // height]
+        return with_prefix(name, self._prefix)
+
+    def height(self, tensor: str) -> int | None:
+        """The rows of each of the parameters that the model makes of a matrix; None where it is one."""
+        spec, parts = self.base.layout.get(tensor), self._loading.parts(tensor) if self._loading.divided else []
+        return spec.shape[0] // len(parts) if spec and parts and len(spec.shape) == 2 else None
+
+    def divided(self, tensor: str, targets: Sequence[Target]) -> Iterator[Target]:
+        """The targets in a tensor by the parameters that the model makes of its rows."""
+        height = self.height(tensor)
+        for target in targets:
+            if height is None or target.transposed:
+                yield target
+                continue
+            end = target.row + target.shape[0]
+            for row in range(target.row - target.row % height, end, height):
+                begin = max(row, target.row)
+                shape = min(row + height, end) - begin, target.shape[1]
+                yield replace(target, row=begin, shape=shape, first=target.first + begin - target.row)
 
     def parameters(self, module: str, source: str) -> Mapping[str, int]:
         """The weight of a module that is no expert, where PEFT takes the module for experts: it loads LoRA on that as LoRA on
@@ -212,7 +235,11 @@ def _is_single(module: str, adapter: Adapter) -> bool:
 
 
 def _place(tensor: str, target: Target, names: _Names, start: str, adapter: Adapter) -> _Place:
-    source, name, stored = target.source, names.of(tensor).removesuffix(WEIGHT), names.base.layout[start].shape
+    source, stored = target.source, names.base.layout[start].shape
+    name = names.of(tensor, target.row).removesuffix(WEIGHT)
+    if (height := names.height(tensor)) is not None:
+        piece = Piece(source, target.first, target.row % height, target.shape[0])
+        return _Place(name, piece, (height, stored[1]), names.parameters(name, source))
     single = expert(source)
     if single and not _is_single(source, adapter):  # all of it is one module, however it is stored
         own = adapter.layout[source].shape

@@ -67,14 +67,19 @@ def inside(
         return name, Place(module, range(start, start + shape[0]), slice(0, shape[1]))
     if not number.isdecimal():
         return None
-    joined, turn = (
-        ("gate_up_proj", ("gate_proj", "up_proj").index(last)) if last in JOINED["gate_up_proj"] else (last, -1)
-    )
+    joined, turn = last, -1
+    if last in JOINED["gate_up_proj"] and not _is_stack(base.find(f"{path}.{last}"), base):
+        joined, turn = "gate_up_proj", JOINED["gate_up_proj"].index(last)
     end = own(f"{path}.{joined}")
     tensor = base.find(f"{path}.{joined}") if end is None else found[end].start
     if tensor is None or len(base.layout[tensor].shape) != 3:
         return None
     return end or tensor, _expert(module, shape, tensor, int(number), turn, base)
+
+
+def _is_stack(tensor: str | None, base: Base) -> bool:
+    """Whether a tensor has all experts of a layer."""
+    return tensor is not None and len(base.layout[tensor].shape) == 3
 
 
 def experts_of(full: str, shape: tuple[int, ...], base: Base) -> list[tuple[str, int]]:
@@ -125,6 +130,8 @@ def _expert(module: str, shape: tuple[int, int], tensor: str, number: int, turn:
 def _experts_transposed(tensor: str, base: Base) -> bool:
     """Whether square experts are stored as (in, out), which the longer side of the other parameter shows."""
     above, _, last = tensor.rpartition(".")
+    if last != "gate_up_proj" and _is_stack(base.find(f"{above}.up_proj"), base):  # no gates, in Linear layers
+        return False
     gate_up = last == "gate_up_proj"
     other = base.layout.get(f"{above}.{'down_proj' if gate_up else 'gate_up_proj'}")
     if other is None:

@@ -67,6 +67,17 @@ def saved(model_type: str) -> dict[Parts, Parts]:
     return {_parts(model): _parts(file) for model, file in pairs}
 
 
+@cache
+def divided(model_type: str) -> dict[Parts, tuple[Parts, int, int]]:
+    """Name of a model → the name in its files, and which of how many equal numbers of rows of that it is."""
+    found = {}
+    for rule in ruled(TABLES, "DIVIDED").get(model_type, ()):
+        model, _, file, part = rule.split()
+        number, _, count = part.partition("/")
+        found[_parts(model)] = _parts(file), int(number), int(count)
+    return found
+
+
 def _parts(name: str) -> Parts:
     return tuple(filter(None, name.strip().split(".")))
 
@@ -130,6 +141,18 @@ class Base:
                 found = self._of_side(self._bare.get(fitted(there, mine), [])) if there != pattern else []
                 if len(found) == 1:
                     return found[0]
+        return None
+
+    def part(self, name: str) -> tuple[str, int, int] | None:
+        """The tensor of which transformers saves as some rows what it has under a name; which of how many equal parts."""
+        mine = bare(name)
+        pattern = tuple("#" if part.isdecimal() else part for part in mine)
+        for model_type in (self.type, *sorted(self.types - {self.type})):
+            for first in range(2):
+                rule = divided(model_type).get(pattern[first:])
+                found = self._bare.get(mine[:first] + fitted(rule[0], mine[first:]), []) if rule else []
+                if rule and len(found) == 1:
+                    return found[0], rule[1], rule[2]
         return None
 
     def _of_files(self, name: str) -> str | None:

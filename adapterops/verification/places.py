@@ -179,6 +179,9 @@ def _places(
     if (end := own(module)) is not None:
         yield end, Place(module, range(shape[0]), slice(0, shape[1]))
         return
+    if (rows := base.part(module)) and module + ".weight" not in base.layout:
+        yield _part(module, shape, *rows, base)
+        return
     name = base.find(module, (shape, shape[::-1]))
     loose = name is not None and key(name) != key(module) and not base.side
     if loose and (other := _elsewhere(module, shape, base)) is not None:
@@ -193,6 +196,13 @@ def _places(
         yield from other
     else:
         raise UnplacedError("has no tensor in the base")
+
+
+def _part(module: str, shape: tuple[int, int], name: str, number: int, count: int, base: Base) -> tuple[str, Place]:
+    """Some rows of a tensor that has several weights of the model, one below the other."""
+    if (shape[0] * count, shape[1]) != base.layout[name].shape:
+        raise UnplacedError(f"is {list(shape)}, and a part of {name}, which is {list(base.layout[name].shape)}")
+    return name, Place(module, range(number * shape[0], (number + 1) * shape[0]), slice(0, shape[1]))
 
 
 def _whole(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:

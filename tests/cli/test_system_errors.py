@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,21 @@ READING = {
     "push": ["push", "IN", "me/x", "--dry-run"],
     "run": ["run", "IN"],
 }
-
+MORE = {
+    "convert": ["convert", "IN", "--to", "mlx", "-o", "out"],
+    "normalize": ["normalize", "IN", "-o", "out"],
+    "check": ["check", "IN"],
+    "compress": ["compress", "IN", "a", "-o", "out"],
+    "split": ["split", "IN", "-o", "out"],
+    "diagnose": ["diagnose", "IN", "--base", "base"],
+    "diagnose by a base": ["diagnose", "base", "--base", "IN"],
+    "gram": ["gram", "IN", "a/adapter_config.json", "-o", "grams.safetensors"],
+    "gram of a text": ["gram", "base", "IN", "-o", "grams.safetensors"],
+    "card": ["card", "IN"],
+    "merge by a base": ["merge", "a", "--base", "IN", "-o", "out"],
+    "fuse by Gram matrices": ["fuse", "base", "a", "--rounding", "calibrated", "--grams", "IN", "-o", "out"],
+}
+READING |= MORE
 
 NOT_READ = {name: {3, 5} | ({8} if name == "verify" else set()) for name in READING}
 """What a command says that cannot read its input: of a model to verify, that it is not what it should be."""
@@ -74,7 +90,49 @@ def test_a_folder_that_may_not_be_looked_into(
     assert "Traceback" not in capsys.readouterr().err
 
 
-WRITING = {name: line for name, line in READING.items() if "-o" in line}
+SPECIAL = {
+    "a pipe": os.mkfifo,
+    "a device": lambda path: os.symlink("/dev/zero", path),
+    "a link to itself": lambda path: os.symlink(Path(path).name, path),
+    "a folder": os.mkdir,
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("command", READING)
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    command: str, kind: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By itself, and in the place of each file of an adapter and of a model."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("waited for what never ends")
+
+    for source in ("a", "base"):
+        for inner in sorted(os.listdir(source)):
+            copy = place / f"{source} {inner}"
+            shutil.copytree(source, copy)
+            (copy / inner).unlink()
+            SPECIAL[kind](copy / inner)
+    SPECIAL[kind](place / "x.safetensors")
+    before = tree(place)
+    signal.signal(signal.SIGALRM, late)
+    for name in sorted(os.listdir(place)):
+        if name in ("a", "base"):
+            continue
+        signal.alarm(20)
+        code = run([each.replace("IN", name) for each in READING[command]])
+        signal.alarm(0)
+        said = capsys.readouterr().err
+        assert code in {0, 2, 3, 4, 5, 6, 8}, (name, said)
+        assert "Traceback" not in said
+        if code:
+            assert tree(place) == before, name
+        for left in ("out", "page.html", "grams.safetensors"):
+            shutil.rmtree(left, ignore_errors=True) if Path(left).is_dir() else Path(left).unlink(missing_ok=True)
+
+
+WRITING = {name: line for name, line in READING.items() if "-o" in line and name not in MORE}
 
 
 @pytest.mark.parametrize("command", WRITING)

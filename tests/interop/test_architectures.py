@@ -11,6 +11,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import architectures
 import saved_names
 
+from adapterops.errors import UnsupportedError
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import namesakes
 from adapterops.verification.names import Base
@@ -25,6 +26,8 @@ CLASSES = [
     "GPTNeoXForCausalLM",
     "GptOssForCausalLM",
     "GraniteMoeForCausalLM",
+    "GteForMaskedLM",
+    "HrmTextForCausalLM",
     "JambaForCausalLM",
     "LagunaForCausalLM",
     "Lfm2MoeForCausalLM",
@@ -32,7 +35,10 @@ CLASSES = [
     "LlavaForConditionalGeneration",
     "LongcatFlashForCausalLM",
     "MixtralForCausalLM",
+    "NemotronHForCausalLM",
     "NeoMMEForMaskedLM",
+    "NomicBertForMaskedLM",
+    "QianfanOCRForConditionalGeneration",
     "Qwen2MoeForCausalLM",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLMoeForConditionalGeneration",
@@ -79,7 +85,7 @@ RENAMED = [
 
 @pytest.mark.parametrize("name", HEADS)
 def test_heads_have_the_names_of_the_model_in_memory(name: str) -> None:
-    model_type, pairs, layout = saved_names.saved(name)
+    model_type, pairs, layout, _ = saved_names.saved(name)
     config = {"model_type": model_type, "architectures": [name]}
     found = namesakes(pairs, layout, loading(config).renamed)
     assert len(pairs) > 10
@@ -88,16 +94,39 @@ def test_heads_have_the_names_of_the_model_in_memory(name: str) -> None:
 
 @pytest.mark.parametrize("name", RENAMED)
 def test_verify_knows_what_transformers_calls_the_tensors_of_a_model(name: str) -> None:
-    model_type, pairs, layout = saved_names.saved(name)
+    model_type, pairs, layout, _ = saved_names.saved(name)
     base = Base(layout, {"model_type": model_type})
     assert len(pairs) > 10
     assert {mine: base.find(mine, (layout[file].shape,)) for mine, file in pairs.items()} == pairs
 
 
+@pytest.mark.parametrize("name", ["GteForMaskedLM", "NomicBertForMaskedLM", "RfDetrModel"])
+def test_rows_of_one_matrix_are_weights_of_their_own_by_both_tables(name: str) -> None:
+    """What the rules of transformers say, and what was seen in files."""
+    model_type, _, layout, parts = saved_names.saved(name)
+    ways = loading({"model_type": model_type})
+    divided = {
+        mine: (file, f"{place}/{len(names)}")
+        for file in layout
+        for names in [ways.parts(file)]
+        for place, mine in enumerate(names)
+    }
+    assert len(parts) > 5
+    assert {mine.removesuffix(".weight"): each for mine, each in divided.items() if "bias" not in mine} == {
+        loading({"model_type": model_type}).name(mine).removesuffix(".weight"): each for mine, each in parts.items()
+    }
+    base = Base(layout, {"model_type": model_type})
+    assert {mine: base.part(mine) for mine in parts} == {
+        mine: (file, *map(int, part.split("/"))) for mine, (file, part) in parts.items()
+    }
+
+
 DETECTORS = [
     "ConditionalDetrForObjectDetection",
+    "DeformableDetrModel",
     "DetrForObjectDetection",
     "RTDetrForObjectDetection",
+    "RfDetrModel",
     "TableTransformerForObjectDetection",
     "UperNetForSemanticSegmentation",
     "ViTMSNForImageClassification",
@@ -112,3 +141,10 @@ def test_what_sees_is_fused_verified_and_extracted(name: str, tmp_path: Path, mo
     model.save_pretrained(tmp_path / "base")
     assert architectures.check_fuse(name, tmp_path) == "yes"
     assert architectures.check_extract(name, tmp_path) == "yes"
+
+
+def test_what_peft_takes_a_list_of_modules_for_is_refused(tmp_path: Path) -> None:
+    """`class_embed` ends the name `enc_out_class_embed`, of a list, which PEFT takes for it, too, and cannot load."""
+    architectures.build("RfDetrForObjectDetection").save_pretrained(tmp_path / "base")
+    with pytest.raises(UnsupportedError, match="PEFT takes enc_out_class_embed"):
+        architectures.check_extract("RfDetrForObjectDetection", tmp_path)

@@ -66,6 +66,7 @@ CASES = [
     ("RobertaForMaskedLM", ROBERTA, "TOKEN_CLS", "query"),
     ("DistilBertForMaskedLM", DISTILBERT, "SEQ_CLS", "q_lin"),
     ("ModernBertForMaskedLM", MODERNBERT, "TOKEN_CLS", "Wqkv"),
+    ("ModernBertForMaskedLM", MODERNBERT, "SEQ_CLS", "Wqkv"),
 ]
 ANSWERING = [
     ("BertForPreTraining", BERT, "query"),

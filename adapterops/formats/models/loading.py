@@ -53,6 +53,8 @@ class Loading:
 
     Attributes:
         renamings: to be applied one after the other.
+        divided: what several tensors of the model are called that are equal numbers of the rows of one in the files, separated by
+            spaces, from the first row to the last; see `parts`.
         converted: patterns of tensors that become others, in other pieces or in another order.
         stacked: experts that are stored each by itself are one parameter in the model.
         fused: how PEFT takes the experts in one tensor of a file: OUT_IN, IN_OUT, or EITHER; None where nothing is known.
@@ -63,6 +65,7 @@ class Loading:
     """
 
     renamings: tuple[Renaming, ...] = ()
+    divided: tuple[Renaming, ...] = ()
     converted: tuple[re.Pattern[str], ...] = ()
     stacked: bool = False
     fused: str | None = None
@@ -89,6 +92,20 @@ class Loading:
         for renamed in self.renamings:
             tensor = renamed(tensor)
         return tensor
+
+    def parts(self, tensor: str) -> list[str]:
+        """The parameters of the model that are equal numbers of the rows of a tensor of its files, from the first row to the
+        last; none where it is one parameter, or not divided so.
+
+        >>> loading({"model_type": "nomic_bert"}).parts("encoder.layers.0.attn.Wqkv.weight")[1:]
+        ['layers.0.self_attn.k_proj.weight', 'layers.0.self_attn.v_proj.weight']
+        """
+        name = self.name(tensor)
+        for rule in self.divided:
+            names = [replace(rule, replacement=part)(name) for part in rule.replacement.split()]
+            if names[0] != name:
+                return names
+        return []
 
     def loaded(self, module: str) -> str:
         """What PEFT takes the name of a module for when it loads LoRA for it: the rules for files are applied to it, and
@@ -169,6 +186,7 @@ def _loading(types: tuple[str, ...], backbone: str, own: str = "") -> Loading:
     fused = next((how for name, how in FUSED.items() if not table(name).keys().isdisjoint(types)), OUT_IN)
     return Loading(
         tuple(map(Renaming.parse, rules)),
+        tuple(Renaming.parse(rule) for each in types for rule in table("DIVIDED").get(each, ())),
         tuple(re.compile(pattern) for each in types for pattern in table("CONVERTED").get(each, ())),
         not table("STACKED").keys().isdisjoint(types),
         fused,

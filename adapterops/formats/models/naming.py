@@ -122,12 +122,22 @@ class Candidate(NamedTuple):
     """A tensor that a module may be: all of it, or the one of an `expert` among all in it.
 
     `start` is the tensor of the base whose numbers it has: its own, or those of the input embedding that an output
-    embedding is tied to.
+    embedding is tied to. Of an expert it is part `place` of `parts` of its rows.
     """
 
     tensor: str
     start: str
     expert: int | None = None
+    place: int = 0
+    parts: int = 1
+
+
+class Rows(NamedTuple):
+    """Those of a tensor that are part `number` of `parts` equal ones."""
+
+    tensor: str
+    number: int
+    parts: int
 
 
 class Names:
@@ -152,6 +162,7 @@ class Names:
         self._shared = shared or {}
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
+        self._parts: dict[str, Rows] = {}
         self.loading = known = loading(config)
         for tensor, spec in base.items():
             if tensor.endswith((WEIGHT, BIAS)) or len(spec.shape) == 3:
@@ -159,6 +170,9 @@ class Names:
                 self._index.setdefault(name, []).append(tensor)
                 if EXPERTS in name and (found := expert(name)):
                     self._single.setdefault(f"{found.parent}.{found.projection}", set()).add(found.number)
+            parts = known.parts(tensor) if len(spec.shape) == 2 and known.divided else ()
+            for number, part in enumerate(parts):
+                self._parts[canonical(part.removesuffix(WEIGHT))] = Rows(tensor, number, len(parts))
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
         self._moved = self._places(shapes, tower)
@@ -190,10 +204,10 @@ class Names:
         """Whether there is a tensor of a canonical name, or one that holds it, or its parts."""
         found, whole = expert(name), whole_of(name)
         above, parts = name.rpartition(".")[0], joined(name)
-        others = [f"{found.parent}.{FUSED[found.projection][0]}"] if found else []
+        others = [f"{found.parent}.{each}" for each in (FUSED[found.projection][0], found.projection)] if found else []
         others += [whole] if whole else []
         others += [f"{above}.{parts.parts[0]}"] if parts else []
-        return any(each in self._index for each in (name, *others))
+        return name in self._parts or any(each in self._index for each in (name, *others))
 
     def tried(self, modules: Iterable[str]) -> list[tuple[Move, int]]:
         """Prefixes under which the base has some of these modules, and of how many; those of the most first."""
@@ -212,6 +226,10 @@ class Names:
         """The tensors with a canonical name."""
         return self._index.get(name, [])
 
+    def rows(self, name: str) -> Rows | None:
+        """The rows that the model makes a module of by a canonical name, where the files have these in one tensor with others."""
+        return None if name in self._index else self._parts.get(name)
+
     def candidates(self, module: str) -> list[Candidate]:
         """The tensors that a module may be, by its name alone."""
         for exact in (module + WEIGHT, module):
@@ -222,8 +240,11 @@ class Names:
         if candidates := self._known(name):
             return candidates
         if found:
-            fused, _, _ = FUSED[found.projection]
-            return [each._replace(expert=found.number) for each in self._known(f"{found.parent}.{fused}")]
+            if own := self._stacks(f"{found.parent}.{found.projection}"):  # also up of experts that have no gates
+                return [each._replace(expert=found.number) for each in own]
+            fused, place, parts = FUSED[found.projection]
+            joint = self._stacks(f"{found.parent}.{fused}")
+            return [each._replace(expert=found.number, place=place, parts=parts) for each in joint]
         return [Candidate(tensor, tensor) for tensor in self.flattened(flat(module))]
 
     def flattened(self, name: Flat) -> list[str]:
@@ -238,6 +259,10 @@ class Names:
     def _known(self, name: str) -> list[Candidate]:
         """The tensors with a canonical name, or what the model shares under it."""
         return [Candidate(tensor, tensor) for tensor in self.of(name)] or self._shared.get(name, [])
+
+    def _stacks(self, name: str) -> list[Candidate]:
+        """The tensors with a canonical name that have all experts of a layer."""
+        return [each for each in self._known(name) if len(self.base[each.start].shape) == 3]
 
     def experts(self, parameter: str) -> int:
         """How many experts the base has of a parameter that holds all of them in an adapter; 0 where it has none."""

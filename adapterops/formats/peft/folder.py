@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from adapterops.formats.peft.attentions import check_written
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config, read_files
 from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
+from adapterops.formats.peft.loaded import misnamed
 from adapterops.formats.peft.written import write_config
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.spelling import CODE
@@ -91,15 +91,6 @@ class Peft:
 
         specs = stacked.specs(dtypes) | {name: stored.spec for name, stored in copied.items()}
         return Arrangement(WEIGHTS, stacked.groups, dtypes, specs, copied, joined, documents)
-
-
-BARE = re.compile(r"(layers|h|decoder\.layers)\.")
-"""What the names in a bare model begin with that makes no words by itself."""
-
-BARE_PAIR = re.compile(r"(encoder|decoder)\.layers\.\d+\.(self_attn|encoder_attn|fc1|fc2)\b")
-"""The same of BART and its kin, which have an encoder and a decoder: the class that makes words has them in `model`. Others have
-an encoder of sounds there, with layers of other names.
-"""
 
 
 @dataclass(frozen=True)
@@ -242,12 +233,8 @@ def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
 
     PEFT loads none of them then, and only warns.
     """
-    mapped, stated, task = config.fields.get("auto_mapping") or {}, config.base_class, config.fields.get("task_type")
-    causal = task == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
-    known = str(mapped.get("parent_library")).startswith("transformers.")
-    of_words = task in LANGUAGE or known
-    bare = BARE if causal else BARE_PAIR if known and str(stated).endswith("ForConditionalGeneration") else None
-    wrong = [module for module in layout if (bare and bare.match(module)) or (of_words and held(module))]
+    stated, task = config.base_class, config.fields.get("task_type")
+    wrong = misnamed(layout, config)
     if wrong and len(wrong) == len(layout):
         first = next(iter(layout))
         begins = ".".join(first.split(".")[: 2 if held(first) else 1])

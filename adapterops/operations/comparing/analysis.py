@@ -16,7 +16,9 @@ from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import InputError, at
 from adapterops.formats.adapter_files import AdapterFiles
+from adapterops.formats.peft.loaded import left_out
 from adapterops.formats.peft.parts import Parts
+from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.formats.registry import format_of, read_adapter
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.storage.place import Place
@@ -57,7 +59,7 @@ class Inspection:
     """What `inspect` found. `dense` is the number of entries of the adapted weights, 0 where the files do not say that;
     `zero` are modules whose B is all zero, None where nothing was read to know it; `full` are tensors that replace the
     base's; `further` are other files in its folder that may hold trained weights, `missing` what modules_to_save names and no tensor
-    belongs to."""
+    belongs to, `left_out` the modules that PEFT would leave out when it loads the files, as far as these show it."""
 
     path: Place
     format: str
@@ -73,6 +75,7 @@ class Inspection:
     full: tuple[str, ...]
     further: tuple[str, ...]
     missing: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
@@ -86,6 +89,7 @@ class Inspection:
             "full": list(self.full),
             "further": list(self.further),
             "missing": list(self.missing),
+            "left_out": list(self.left_out),
         }
 
 
@@ -120,6 +124,7 @@ def inspect(
         tuple(files.full),
         files.further,
         files.config.missing,
+        tuple(left_out(files)) if format_of(place) == PEFT else (),
     )
 
 

@@ -10,13 +10,13 @@ from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import (
     CONV1D_MODULES,
     CONV1D_TYPES,
-    FUSED,
     IN_OUT_PARAMETERS,
     INTERLEAVED,
     WEIGHT,
 )
 from adapterops.formats.models.loading import IN_OUT, OUT_IN, loading
 from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d, namesakes
+from adapterops.formats.stacks import UP
 from adapterops.operations.targets.target import Share, Target
 from adapterops.storage.tensors import Spec, kernel
 
@@ -72,11 +72,13 @@ def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | Non
     found, (count, height, width) = expert(part.module), names.base[candidate.start].shape
     if found is None or candidate.expert is None or candidate.expert >= count:
         return None
-    _, index, parts = FUSED[found.projection]
+    index, parts = candidate.place, candidate.parts
     together = parts * part.shape[0], part.shape[1]
     if sorted((height, width)) != sorted(together):
         return None
     stored = _stored_transposed(candidate.start, names.base)
+    if f"{candidate.start.rpartition('.')[0]}.{UP}" in names.base and names.loading.stacked:
+        stored = False  # transformers makes it of Linear layers, one for each expert, that have no gates
     if stored is None and height == width:
         raise UnsupportedError(
             f"is in {candidate.tensor}, where rows and columns cannot be told apart from the files",

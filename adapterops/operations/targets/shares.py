@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.diffusion.flat import flat
-from adapterops.formats.models.architectures import INTERLEAVED, SPLIT
+from adapterops.formats.models.architectures import INTERLEAVED, SPLIT, WEIGHT
 from adapterops.formats.models.divisions import divided, joined, whole_of
 from adapterops.formats.models.naming import Names, expert
 from adapterops.formats.stacks import parameter_of
@@ -34,6 +34,7 @@ def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterat
         yield from (
             parts
             or _divided(module, shape, names)
+            or _within(module, shape, names)
             or (elsewhere(module, shape, flat_rows, names) if not names.candidates(module) else ())
             or [_part(module, shape, names, rows, experts)]
         )
@@ -62,6 +63,22 @@ def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
         found.append(Share(module, f"{above}.{part}", (each[0], each[1]), first))
         first += each[0]
     return found
+
+
+def _within(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
+    """The rows that transformers makes a module of when it loads the files, where these have them in a tensor with others."""
+    rows = names.rows(names.name(module))
+    if rows is None or module + WEIGHT in names.base:
+        return []
+    height, width = names.base[rows.tensor].shape
+    if (shape[0] * rows.parts, shape[1]) != (height, width):
+        raise IncompatibleError(
+            f"is {list(shape)}, and one of {rows.parts} equal parts of {rows.tensor}, which is {[height, width]}: they do not fit",
+            tensor=module,
+            hint="give the base that the adapter was trained on",
+            code="E-NAMES",
+        )
+    return [Share(module, module, shape, within=(rows.tensor,), row=rows.number * shape[0])]
 
 
 def _part(

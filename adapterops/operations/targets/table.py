@@ -136,7 +136,7 @@ def _added(
         elif fits:
             wrong.append(f"{part.module} could be {' or '.join(target.tensor for _, target in fits)}")
         elif candidates:
-            tensor, start, _ = candidates[0]
+            tensor, start, *_ = candidates[0]
             wrong.append(
                 f"{part.module} is {list(part.shape)}, and {tensor} of the base is {list(names.base[start].shape)}"
             )

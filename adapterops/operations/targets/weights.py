@@ -7,7 +7,7 @@ that is stored by itself are one, because the model in memory has them in one pa
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from adapterops.formats.models.converted import EMBEDDING, TORCHS_OWN
 from adapterops.formats.models.loading import EITHER, IN_OUT, OUT_IN, Loading, loading
 from adapterops.formats.models.naming import conv1d
 from adapterops.formats.models.ties import ties_of
-from adapterops.formats.stacks import DOWN, GATE_UP
+from adapterops.formats.stacks import DOWN, GATE_UP, STACKED, UP
 from adapterops.storage.tensors import Spec
 
 DIFFUSERS, AUTHORS = "_class_name", ("model.diffusion_model.", "diffusion_model.")
@@ -84,10 +84,13 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
     known = loading(config)
     found: dict[str, Weight] = {}
     stacks: dict[str, _Stack] = {}
+    gated = _gated(layout, known) if known.stacked else set()
     for tensor, names in names_of(layout, config).items():
         spec, (name, *_) = layout[tensor], names
         single = SINGLE.fullmatch(name.removesuffix(WEIGHT)) if known.stacked else None
         modules = [each.removesuffix(WEIGHT) for each in names if each.endswith(WEIGHT)]
+        if len(spec.shape) == 2 and tensor.endswith("weight") and (divided := known.parts(tensor)):
+            found |= _parts(tensor, divided, spec, known)
         if known.converts(tensor):
             continue
         if len(spec.shape) == 3:
@@ -95,10 +98,11 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
                 found |= _fused(tensor, each, spec, _orientation(tensor, layout, known))
         elif single and name.endswith(WEIGHT):
             projection = EXPERT_SYNONYMS.get(single["projection"], single["projection"])
-            whole, index, parts = FUSED.get(projection, (projection, 0, 1))
+            alone = projection == UP and single["path"] not in gated
+            whole, index, parts = (UP, 0, 1) if alone else FUSED.get(projection, (projection, 0, 1))
             stack = stacks.setdefault(f"{single['path']}.{whole}", _Stack(parts))
             stack.found.setdefault(int(single["number"]), {})[index] = tensor
-        elif of_attention(tensor, layout):
+        elif of_attention(tensor, layout) and not known.parts(tensor.removesuffix(OUTPUT) + TORCHS_OWN):
             continue
         elif len(spec.shape) == 2 and all(is_linear(each, config) and known.takes(each) for each in modules):
             for each in modules:
@@ -109,6 +113,16 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
     for parameter, stack in stacks.items():
         found |= _stacked(parameter, stack, layout)
     return found
+
+
+def _gated(layout: Mapping[str, Spec], known: Loading) -> set[str]:
+    """The paths of experts that are stored each by itself and have gates."""
+    found = (SINGLE.fullmatch(known.name(tensor).removesuffix(WEIGHT)) for tensor in layout)
+    return {
+        each["path"]
+        for each in found
+        if each and EXPERT_SYNONYMS.get(each["projection"], each["projection"]) in ("gate_proj", GATE_UP)
+    }
 
 
 def names_of(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, list[str]]:
@@ -153,10 +167,18 @@ def _linear(
     yield module, Weight((height, width), (Piece(tensor, 0, height),), transposed, parameter)
 
 
+def _parts(tensor: str, names: Sequence[str], spec: Spec, known: Loading) -> Iterator[tuple[str, Weight]]:
+    """The weights that are equal numbers of the rows of one tensor."""
+    height, left = divmod(spec.shape[0], len(names))
+    for number, module in enumerate(name.removesuffix(WEIGHT) for name in names):
+        if not left and known.takes(module):
+            yield module, Weight((height, spec.shape[1]), (Piece(tensor, number * height, (number + 1) * height),))
+
+
 def _fused(tensor: str, parameter: str, spec: Spec, transposed: bool | None) -> Iterator[tuple[str, Weight]]:
     """The experts in one tensor."""
     path, _, projection = parameter.rpartition(".")
-    if path.rpartition(".")[2] != EXPERTS or projection not in (GATE_UP, DOWN):
+    if path.rpartition(".")[2] != EXPERTS or projection not in STACKED:
         return
     count, height, width = spec.shape
     for expert in range(count):
@@ -184,7 +206,7 @@ def _stacked(parameter: str, stack: _Stack, layout: Mapping[str, Spec]) -> Itera
     path, _, projection = parameter.rpartition(".")
     numbers = sorted(stack.found)
     complete = all(sorted(parts) == list(range(stack.parts)) for parts in stack.found.values())
-    if projection not in (GATE_UP, DOWN) or not complete or numbers != list(range(len(numbers))):
+    if projection not in STACKED or not complete or numbers != list(range(len(numbers))):
         return
     for number, parts in sorted(stack.found.items()):
         tensors = [parts[index] for index in range(stack.parts)]

@@ -1,5 +1,6 @@
 """The lines of `gram`."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,11 @@ def test_files_that_have_none(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
         _lines(tmp_path / "other", 5)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    for name in ("pipe", "zeros"):
+        with pytest.raises(InputError, match="not a regular file"):
+            _lines(tmp_path / name, 5)

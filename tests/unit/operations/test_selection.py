@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from corpus import MODULES as MODULES_OF_FACTORS
@@ -14,7 +16,8 @@ from strategies import entries
 
 import adapterops as ao
 from adapterops.errors import OptionError, UnsupportedError
-from adapterops.operations.selection import matching
+from adapterops.operations.selection import drop, matching, select
+from adapterops.updates.lowrank import LowRank
 
 MODULES = [f"model.layers.{layer}.{part}" for layer in range(12) for part in ("mlp.up_proj", "self_attn.q_proj")]
 
@@ -194,3 +197,16 @@ def test_biases_go_with_their_modules(tmp_path: Path) -> None:
     for part in (ao.drop(a, {"layers.0": "why"}), ao.select(a, "layers.1")):
         assert list(part.full) == left
         assert [f"{module}.bias" for module in part.layout] == left
+
+
+def test_rows_in_another_order_go_with_their_modules() -> None:
+    """Of an adapter of llama.cpp: what is left has no trace of modules that are gone."""
+    whole = replace(
+        ao.Adapter.of({"q_proj": lowrank(), "v_proj": lowrank()}), interleaved={"q_proj": "num_attention_heads"}
+    )
+    assert dict(select(whole, "v_proj").interleaved) == dict(drop(whole, {"q_proj": "why"}).interleaved) == {}
+    assert dict(select(whole, "q_proj").interleaved) == {"q_proj": "num_attention_heads"}
+
+
+def lowrank() -> LowRank:
+    return LowRank(np.ones((4, 1)), np.ones((1, 3)))

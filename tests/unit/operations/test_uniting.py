@@ -76,12 +76,49 @@ def test_what_is_not_in_the_base_is_refused(tmp_path: Path) -> None:
         named_as(Adapter.of({"layers.0.self_attn.o_proj": update(6)}), base(tmp_path / "base", qkv_proj=(12, 6)))
 
 
-def test_an_expert_that_peft_would_leave_out_is_refused(tmp_path: Path) -> None:
-    """Nemotron-H has experts without gates, in parameters that PEFT fills from no module."""
+@pytest.mark.parametrize("numbers", [(0, 1), (0, 2)], ids=["all", "one is missing"])
+def test_experts_without_gates(tmp_path: Path, numbers: tuple[int, ...]) -> None:
+    """Nemotron-H has them in parameters that PEFT fills from no module; all of a layer have to be there."""
     folder = tmp_path / "base"
     folder.mkdir()
-    names = [f"backbone.layers.1.mixer.experts.{number}.up_proj" for number in range(2)]
+    names = [f"backbone.layers.1.mixer.experts.{number}.up_proj" for number in numbers]
     save_file({f"{name}.weight": np.zeros((8, 6), np.float32) for name in names}, folder / "model.safetensors")
     (folder / "config.json").write_text('{"model_type": "nemotron_h", "architectures": ["NemotronHForCausalLM"]}')
+    adapter, model = Adapter.of({name: update(8) for name in names}), ao.open_checkpoint(folder)
+    if numbers == (0, 1):
+        assert named_as(adapter, model).config.experts == {"model.layers.1.mixer.experts.up_proj": 2}
+        return
     with pytest.raises(UnsupportedError, match=r"experts\.0\.up_proj: is LoRA on one expert"):
-        named_as(Adapter.of({name: update(8) for name in names}), ao.open_checkpoint(folder))
+        named_as(adapter, model)
+
+
+GTE = "gte.encoder.layer.0.attention.qkv_proj"
+
+
+def encoder(folder: Path, rows: int = 12) -> ao.Checkpoint:
+    """A base that has q, k and v in one matrix, and whose model has each by itself."""
+    folder.mkdir()
+    save_file({f"{GTE}.weight": np.zeros((rows, 6), np.float32)}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "gte", "architectures": ["GteForMaskedLM"]}')
+    return ao.open_checkpoint(folder)
+
+
+def test_rows_that_the_model_has_by_themselves(tmp_path: Path) -> None:
+    """LoRA on the matrix of the files is LoRA on each of its parts, and is merged with LoRA on these."""
+    model = encoder(tmp_path / "base")
+    whole, part = update(12), update(4)
+    attention = "gte.layers.0.self_attn"
+    first, second = united([Adapter.of({GTE: whole}), Adapter.of({f"{attention}.k_proj": part})], model)
+    assert sorted(first.layout) == [f"{attention}.{name}_proj" for name in "kqv"]
+    rows = np.split(whole.dense(), 3)
+    for name, expected in zip("qkv", rows, strict=True):
+        np.testing.assert_allclose(first.updates[f"{attention}.{name}_proj"].dense(), expected)
+    np.testing.assert_allclose(second.updates[f"{attention}.k_proj"].dense(), part.dense())
+    fused = ao.fuse(model, Adapter.of({f"{attention}.k_proj": part}))
+    found = fused.used(f"{GTE}.weight")(0, 12).values
+    np.testing.assert_allclose(found, np.concatenate([np.zeros((4, 6)), part.dense(), np.zeros((4, 6))]), atol=1e-6)
+
+
+def test_a_part_of_another_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IncompatibleError, match=r"one of 3 equal parts of gte\.encoder"):
+        named_as(Adapter.of({"gte.layers.0.self_attn.k_proj": update(6)}), encoder(tmp_path / "base"))

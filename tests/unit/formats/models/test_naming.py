@@ -35,7 +35,7 @@ def test_what_is_no_expert(module: str) -> None:
 
 def test_a_projection_of_an_expert_may_be_in_the_tensor_of_all() -> None:
     found = names(model__layers__0__mlp__experts__gate_up_proj=(3, 8, 4)).candidates("layers.0.mlp.experts.2.up_proj")
-    assert found == [Candidate(f"{EXPERTS}.gate_up_proj", f"{EXPERTS}.gate_up_proj", expert=2)]
+    assert found == [Candidate(f"{EXPERTS}.gate_up_proj", f"{EXPERTS}.gate_up_proj", expert=2, place=1, parts=2)]
 
 
 def test_experts_are_counted_however_they_are_stored() -> None:

@@ -1,0 +1,75 @@
+"""Which modules of an adapter PEFT would leave out by their names, as far as files and config show it: it only warns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from adapterops.errors import listed
+from adapterops.formats.adapter_files import AdapterFiles
+from adapterops.formats.diffusion.spellings import LANGUAGE
+from adapterops.formats.models.wrappers import held
+from adapterops.formats.peft.config import AdapterConfig
+from adapterops.formats.peft.keys import PREFIX
+from adapterops.formats.peft.written import uncovered
+from adapterops.formats.stacks import is_single_expert, parameter_of
+
+SHOWN = 4
+"""Modules that a warning lists."""
+
+BARE = re.compile(r"(layers|h|decoder\.layers)\.")
+"""What the names in a bare model begin with that makes no words by itself."""
+
+BARE_PAIR = re.compile(r"(encoder|decoder)\.layers\.\d+\.(self_attn|encoder_attn|fc1|fc2)\b")
+"""The same of BART and its kin, which have an encoder and a decoder: the class that makes words has them in `model`. Others have
+an encoder of sounds there, with layers of other names.
+"""
+
+
+def misnamed(modules: Collection[str], config: AdapterConfig) -> list[str]:
+    """Modules with names of a bare model where the config tells of one that makes words, around it, and with those of what a
+    trainer held such a model in.
+    """
+    mapped, stated, task = config.fields.get("auto_mapping") or {}, config.base_class, config.fields.get("task_type")
+    causal = task == "CAUSAL_LM" or str(stated).endswith("ForCausalLM")
+    known = str(mapped.get("parent_library")).startswith("transformers.")
+    of_words = task in LANGUAGE or known
+    bare = BARE if causal else BARE_PAIR if known and str(stated).endswith("ForConditionalGeneration") else None
+    return [module for module in modules if (bare and bare.match(module)) or (of_words and held(module))]
+
+
+def left_out(files: AdapterFiles) -> list[str]:
+    """The modules of an adapter that PEFT would leave out when it loads the files as they are: it finds no tensor of these by
+    its own name for them, or the model has no such module, or target_modules do not name it.
+    """
+    modules = [name for name in files.modules if not name.endswith(".bias")]
+    single = [name for name in modules if parameter_of(name, files.config.experts) == name]
+    plain = [name for name in single if not is_single_expert(name)]
+    unnamed = uncovered(files.config.targets, plain) if files.config.targets else []
+    wrong = {*misnamed(modules, files.config), *unnamed}
+    return [name for name in modules if name in wrong or (name in plain and not _named(name, files))]
+
+
+def _named(module: str, files: AdapterFiles) -> bool:
+    """Whether the tensors of a module have the names that PEFT gives them; the name of an adapter in them is that of the only
+    one then.
+    """
+    begin = f"{PREFIX}{module}."
+    names = files.modules[module].tensors.values()
+    return all(
+        name.startswith(begin) and name.removeprefix(begin).replace(".default.", ".").count(".") < 2 for name in names
+    )
+
+
+def left_out_of(modules: Sequence[str], count: int) -> str:
+    """What is said of modules that PEFT would leave out.
+
+    >>> left_out_of(["h.0.attn.c_attn"], 3)
+    "PEFT would leave out 1 of 3 modules when it loads this adapter, by the names of its tensors or the config's target_modules: \
+h.0.attn.c_attn. --base BASE of merge, truncate and normalize writes the names of the model"
+    """
+    every = "every module" if len(modules) == count else f"{len(modules)} of {count} modules"
+    return (
+        f"PEFT would leave out {every} when it loads this adapter, by the names of its tensors or the config's target_modules: "
+        f"{listed(modules, SHOWN)}. --base BASE of merge, truncate and normalize writes the names of the model"
+    )
