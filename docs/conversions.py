@@ -9,6 +9,7 @@ YES, BASE, NO = "yes", "with `--base`", "refused"
 TARGETS = {
     "peft": "PEFT",
     "mlx": "MLX-LM",
+    "gguf": "llama.cpp",
     "kohya": "diffusers",
     "comfy": "diffusers",
     "diffusers": "diffusers",
@@ -18,15 +19,16 @@ TARGETS = {
 LANGUAGE, IMAGE = ("peft", "mlx"), ("peft", "kohya", "comfy", "diffusers")
 
 TABLE = {
-    "PEFT: LoRA": dict.fromkeys(LANGUAGE, YES),
-    "PEFT: rsLoRA, rank and alpha patterns": dict.fromkeys(LANGUAGE, YES),
-    "PEFT: LoHa": dict.fromkeys(LANGUAGE, YES),
-    "PEFT: LoKr": dict.fromkeys(LANGUAGE, YES),
-    "PEFT: DoRA": dict.fromkeys(LANGUAGE, YES),
-    "PEFT: VeRA": dict.fromkeys(LANGUAGE, BASE),
-    "PEFT: QA-LoRA": dict.fromkeys(LANGUAGE, BASE),
-    "PEFT: full tensors (modules_to_save)": {"peft": YES, "mlx": NO},
-    "MLX-LM: LoRA": dict.fromkeys(LANGUAGE, YES),
+    "PEFT: LoRA": dict.fromkeys(LANGUAGE, YES) | {"gguf": BASE},
+    "PEFT: rsLoRA, rank and alpha patterns": dict.fromkeys(LANGUAGE, YES) | {"gguf": BASE},
+    "PEFT: LoHa": dict.fromkeys(LANGUAGE, YES) | {"gguf": BASE},
+    "PEFT: LoKr": dict.fromkeys(LANGUAGE, YES) | {"gguf": BASE},
+    "PEFT: DoRA": dict.fromkeys(LANGUAGE, YES) | {"gguf": NO},
+    "PEFT: VeRA": dict.fromkeys((*LANGUAGE, "gguf"), BASE),
+    "PEFT: QA-LoRA": dict.fromkeys((*LANGUAGE, "gguf"), BASE),
+    "PEFT: full tensors (modules_to_save)": {"peft": YES, "mlx": NO, "gguf": NO},
+    "MLX-LM: LoRA": dict.fromkeys(LANGUAGE, YES) | {"gguf": BASE},
+    "llama.cpp: LoRA": dict.fromkeys(LANGUAGE, BASE) | {"gguf": YES},
     "kohya: LoRA": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},
     "LyCORIS: LoHa": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},
     "LyCORIS: LoKr": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},

@@ -7,6 +7,7 @@ has the words that name it. `tests/interop/test_layouts.py` fuses each.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 Q, FLAT = "blocks.0.attn.q", "blocks_0_attn_q"
 CONV = "down_blocks.0.resnets.0.conv1"
 FLAT_CONV = CONV.replace(".", "_")
+NORM = "double_blocks.0.img_attn.norm.query_norm.scale"
 LINEAR, KERNEL = (16, 12), (8, 6, 3, 3)
 UP, DOWN = "lora_up.weight", "lora_down.weight"
 PEFT_UP, PEFT_DOWN = "lora_B.weight", "lora_A.weight"
@@ -174,6 +176,17 @@ def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> 
         {**other.tensors, f"diffusion_model.{module}.{suffix}": difference},
         {**other.base, tensor: shape},
         {**other.changes, tensor: difference.double()},
+    )
+
+
+def replaced(module: str, tensor: str, shape: tuple[int, ...]) -> Layout:
+    """ComfyUI's replacement of a whole tensor, next to LoRA of another module."""
+    stated = random(*shape)
+    other = of_linear("diffusion_model.blocks.1.attn.q", "blocks.1.attn.q", **PEFT)
+    return Layout(
+        {**other.tensors, f"diffusion_model.{module}.set_weight": stated},
+        {**other.base, tensor: shape},
+        {**other.changes, tensor: lambda W: stated.double() - W},
     )
 
 
@@ -801,7 +814,23 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
         "T-LoRA",
         {f"{K}.q_layer.weight": random(4, 12), f"{K}.p_layer.weight": random(16, 4), f"{K}.lambda_layer": random(1, 4)},
     ),
-    "set_weight": lambda: refused("replace", {**pair(K), f"{K}.set_weight": random(*LINEAR)}),
+    "set_weight": lambda: replaced(Q, f"{Q}.weight", LINEAR),
+    "set_weight of a norm": lambda: replaced("blocks.0.norm3", "blocks.0.norm3.weight", (16,)),
+    "set_weight of a bias": lambda: replaced(f"{Q}.bias", f"{Q}.bias", (16,)),
+    "set_weight of a scale": lambda: replaced(NORM, NORM, (16,)),
+    "set_weight of a kernel": lambda: replaced(CONV, f"{CONV}.weight", KERNEL),
+    "set_weight of a modulation": lambda: replaced("blocks.0.modulation", "blocks.0.modulation", (1, 6, 12)),
+    "set_weight of qkv onto q, k and v": lambda: Layout(
+        {"diffusion_model.double_blocks.0.img_attn.qkv.set_weight": (stated := random(24, 8))},
+        {f"transformer_blocks.0.attn.to_{each}.weight": (8, 8) for each in "qkv"},
+        {
+            f"transformer_blocks.0.attn.to_{each}.weight": partial(torch.sub, rows.double())
+            for each, rows in zip("qkv", stated.chunk(3), strict=True)
+        },
+    ),
+    "set_weight next to LoRA of its module": lambda: refused(
+        "set_weight", {**pair(K), f"{K}.set_weight": random(*LINEAR)}
+    ),
     "reshape_weight": lambda: refused("control", {**pair(K), f"{K}.reshape_weight": torch.tensor([16, 24])}),
     "control LoRA of Flux' authors": lambda: refused(
         "control LoRA",

@@ -24,9 +24,16 @@ from adapterops.operations.targets.based import fitted
 from adapterops.operations.targets.table import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
-from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, LORA_BIAS
+from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
 
-KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", DIFFERENCE: "difference", LORA_BIAS: "biases"}
+KINDS = {
+    "DoRA": "dora",
+    "LoHa": "loha",
+    "LoKr": "lokr",
+    DIFFERENCE: "difference",
+    LORA_BIAS: "biases",
+    REPLACEMENT: "set",
+}
 KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain", "OFT": "rotation", "BOFT": "rotation"}
 KINDS["LoRA with a kernel (Tucker)"] = "tucker"
 """Kind of update → fact. Of those that are not here, LoRA is none; the others, also of other packages, are one fact."""

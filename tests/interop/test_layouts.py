@@ -146,6 +146,7 @@ def test_what_is_normalized_is_fine_once_it_is_converted(
 
 ENCODERS = ("text_model.", "encoder.block.")
 NO_LORA = (
+    *(f"set_weight of a {what}" for what in ("norm", "bias", "scale", "modulation")),
     "lora_B.bias",
     "lora_up.bias",
     "diff_b",

@@ -61,6 +61,10 @@ class Diffusion:
     name: str
     summary: str
 
+    @property
+    def file(self) -> str:
+        return DIFFUSERS if self.name == "diffusers" else WRITTEN
+
     def claims(self, place: Place) -> bool:
         try:
             weights = _weights(place)
@@ -123,7 +127,7 @@ class Diffusion:
             return headers.WRITTEN[self.name](config.metadata, known, stored)
 
         return Arrangement(
-            DIFFUSERS if self.name == "diffusers" else WRITTEN,
+            self.file,
             {module: [module] for module in layout},
             dtypes,
             tensors | dict.fromkeys(alphas.values(), Spec("F32", (1,))),
@@ -177,9 +181,14 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
     cannot = {
         **(dict.fromkeys(alone, "a bias of LoRA without its module") if name == "diffusers" else {}),
         **{module: f"a difference of {what}" for module, what in differences.items()},
-        **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
     }
+    for tensor in full:
+        raise UnsupportedError(
+            f"is a full tensor, which the format {name} does not have",
+            tensor=tensor,
+            hint="name the model with --base: what is written then is its difference; or fuse the adapter into its base",
+        )
     for tensor, what in cannot.items():
         raise UnsupportedError(
             f"is {what}, which the format {name} does not have", tensor=tensor, hint="fuse the adapter into its base"
