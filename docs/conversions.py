@@ -29,6 +29,11 @@ TABLE = {
     "PEFT: full tensors (modules_to_save)": {"peft": YES, "mlx": NO, "gguf": NO},
     "MLX-LM: LoRA": dict.fromkeys(LANGUAGE, YES) | {"gguf": BASE},
     "llama.cpp: LoRA": dict.fromkeys(LANGUAGE, BASE) | {"gguf": YES},
+    "PEFT, image models: LoRA": dict.fromkeys(IMAGE, YES),
+    "PEFT, image models: rsLoRA, rank and alpha patterns": dict.fromkeys(IMAGE, YES),
+    "PEFT, image models: LoHa": dict.fromkeys(IMAGE, YES),
+    "PEFT, image models: LoKr": dict.fromkeys(IMAGE, YES),
+    "PEFT, image models: DoRA": {"peft": YES, "diffusers": YES},
     "kohya: LoRA": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},
     "LyCORIS: LoHa": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},
     "LyCORIS: LoKr": {"peft": BASE, "kohya": YES, "comfy": BASE, "diffusers": BASE},
@@ -36,6 +41,31 @@ TABLE = {
     "diffusers: LoRA": {"peft": BASE, "kohya": YES, "comfy": YES, "diffusers": YES},
 }
 """What there is → format → whether it becomes that, as the same function."""
+
+FUSED = ("AdaLoRA", "PiSSA", "OLoRA", "(IA)³", "OFT", "BOFT")
+"""Kinds of PEFT that are read and fused, of which test_conversions.py compares each with what PEFT merges."""
+
+PROGRAMS = {
+    "kohya": "kohya",
+    "comfy": "ComfyUI",
+    "diffusers": "diffusers",
+    "gguf": "GGUF",
+    "mlx": "MLX-LM",
+    "peft": "PEFT",
+}
+
+
+def of_readme() -> str:
+    """The row of README that says which adapters are read, and written."""
+    kinds = [
+        kind
+        for row in TABLE
+        if row.startswith("PEFT: ") and "," not in (kind := row.removeprefix("PEFT: ").partition(" (")[0])
+    ]
+    others = [row.partition(":")[0] for row in TABLE if not row.startswith("PEFT")]
+    read = f"PEFT: {', '.join((*kinds, *FUSED))}; {', '.join(dict.fromkeys(others))}"
+    return f"| adapters | {read} | {', '.join(PROGRAMS[each] for each in TARGETS)} |"
+
 
 MARKED = re.compile(r"(?<=<!-- conversions -->\n).*?(?=<!-- end of conversions -->)", re.DOTALL)
 

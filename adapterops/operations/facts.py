@@ -42,6 +42,9 @@ ROTATED = ("q_proj", "k_proj")
 CONVERTED = ("llama", "gemma2")
 """Types of models whose adapters Ollama converts."""
 
+TRANSFORMER = "lora_transformer_"
+"""How kohya's format has the names of a transformer of diffusers."""
+
 OF_LANGUAGE = ("gguf", "mlx")
 """Formats of language models alone."""
 
@@ -86,6 +89,8 @@ def facts_of(
     for fact, found, end in (("dora_vector", "DoRA", f".{BY_INPUTS}"), ("modulation", DIFFERENCE, ".diff_m")):
         if modules := _stored_as(files, end):
             yield Fact(fact, found, modules)
+    if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER) and "_attn" not in each):
+        yield Fact("transformer_names", modules[0], modules)
     if modules := tuple(module for module, parts in files.modules.items() if parts.kind.embedding):
         yield Fact("lora_embeddings", ", ".join(modules), modules)
     yield from _full(files)

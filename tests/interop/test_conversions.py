@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import conversions
 import gguf
 import gguf_files
 import numpy as np
@@ -46,6 +47,22 @@ def of_peft_kind(folder: Path, config: peft.PeftConfig) -> Deltas:
             nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder)
     return changed(peft_models.base().state_dict(), model.merge_and_unload().state_dict())
+
+
+def of_image(folder: Path, config: peft.PeftConfig) -> Deltas:
+    model = peft.get_peft_model(flux(), config)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, 1.0 if "magnitude" in name else 0.0, std=0.1)
+    model.save_pretrained(folder)
+    return changed(flux().state_dict(), model.merge_and_unload().state_dict())
+
+
+def of_flux(**config: Any) -> Callable[[Path], Deltas]:
+    return lambda path: of_image(path, peft.LoraConfig(r=4, lora_alpha=6, target_modules=OF_FLUX, **config))
+
+
+OF_FLUX = ["attn.to_q", "attn.to_out.0"]
 
 
 def of_qalora(folder: Path) -> Deltas:
@@ -177,6 +194,13 @@ SOURCES: dict[str, Callable[[Path], Deltas]] = {
     "PEFT: full tensors (modules_to_save)": with_full_tensors,
     "MLX-LM: LoRA": of_mlx,
     "llama.cpp: LoRA": of_llama_cpp,
+    "PEFT, image models: LoRA": of_flux(),
+    "PEFT, image models: rsLoRA, rank and alpha patterns": of_flux(
+        use_rslora=True, rank_pattern={"to_q": 2}, alpha_pattern={"to_out.0": 5}
+    ),
+    "PEFT, image models: LoHa": lambda path: of_image(path, peft.LoHaConfig(r=2, alpha=3, target_modules=OF_FLUX)),
+    "PEFT, image models: LoKr": lambda path: of_image(path, peft.LoKrConfig(r=2, alpha=3, target_modules=OF_FLUX)),
+    "PEFT, image models: DoRA": of_flux(use_dora=True),
     "kohya: LoRA": lambda path: of_authors(path, kohya),
     "LyCORIS: LoHa": lambda path: of_authors(path, loha),
     "LyCORIS: LoKr": lambda path: of_authors(path, lokr),
@@ -285,7 +309,7 @@ CELLS = [(source, target) for source, cells in TABLE.items() for target in cells
 def test_a_conversion(tmp_path: Path, source: str, target: str, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     image, cell = "diffusers" in TABLE[source], TABLE[source][target]
-    path = tmp_path / ("a.safetensors" if image else "a")
+    path = tmp_path / ("a.safetensors" if image and not source.startswith("PEFT") else "a")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = SOURCES[source](path)
@@ -314,7 +338,40 @@ def test_a_conversion(tmp_path: Path, source: str, target: str, capsys: pytest.C
         )
 
 
+FUSED: dict[str, Callable[[], peft.PeftConfig]] = {
+    "AdaLoRA": lambda: peft.AdaLoraConfig(init_r=4, target_r=2, total_step=9, target_modules=["q_proj"]),
+    "PiSSA": lambda: peft.LoraConfig(r=4, init_lora_weights="pissa", target_modules=["q_proj"]),
+    "OLoRA": lambda: peft.LoraConfig(r=4, init_lora_weights="olora", target_modules=["q_proj"]),
+    "(IA)³": lambda: peft.IA3Config(target_modules=["q_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    "OFT": lambda: peft.OFTConfig(r=0, oft_block_size=8, target_modules=["q_proj"], use_cayley_neumann=False),
+    "BOFT": lambda: peft.BOFTConfig(boft_block_size=8, target_modules=["q_proj"]),
+}
+
+
+@pytest.mark.parametrize("kind", conversions.FUSED)
+@pytest.mark.filterwarnings("ignore")
+def test_a_kind_that_is_fused(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    peft_models.base().save_pretrained(tmp_path / "base")
+    model = peft.get_peft_model(peft_models.base(), FUSED[kind]())
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(tmp_path / "a")
+    assert run(["fuse", str(tmp_path / "base"), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 0
+    found, wanted = load_file(tmp_path / "out/model.safetensors"), model.merge_and_unload().state_dict()
+    before = load_file(tmp_path / "base/model.safetensors")
+    for name, each in found.items():
+        torch.testing.assert_close(each, wanted[name], atol=2e-5, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+    assert not torch.equal(found[f"{Q}.weight"], before[f"{Q}.weight"])
+
+
+def test_the_row_of_the_readme_is_that_of_the_table() -> None:
+    assert conversions.of_readme() in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines()
+
+
 def test_the_table_has_a_source_for_every_row_and_a_program_for_every_column() -> None:
     assert SOURCES.keys() == TABLE.keys()
+    assert set(conversions.FUSED) == FUSED.keys()
     assert {cell for cells in TABLE.values() for cell in cells.values()} == {YES, BASE, NO}
     assert set(TARGETS.values()) == APPLIED.keys()

@@ -59,6 +59,10 @@ IMAGES = {
             "dora_inputs": wrong(
                 "of Stable Diffusion the magnitudes are dropped, with a line in the log (measured)", FUSE
             ),
+            "transformer_names": unknown(
+                "depends on the model: Flux fails to load, since such names are read of attention alone (measured)",
+                TO_DIFFUSERS,
+            ),
             "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_PEFT),
             "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_PEFT),
             "lokr": unknown(

@@ -36,6 +36,7 @@ FACTS = {
     "dora": "DoRA",
     "dora_inputs": "DoRA with a magnitude for each input",
     "dora_vector": "DoRA with a dora_scale of one dimension",
+    "transformer_names": "lora_transformer_ before what is no attention",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
     "loha": "LoHa",
     "lokr": "LoKr",
