@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Update
 
 
-def as_differences(adapter: Adapter, base: Checkpoint) -> Adapter:
-    """The adapter by the names of a base, in which full tensors, and tensors that replace the base's, are V - W: what is added
-    to W. Headers only.
+def as_differences(adapter: Adapter, base: Checkpoint, *, full: bool = True) -> Adapter:
+    """The adapter by the names of a base, in which tensors that replace the base's are V - W: what is added to W. Headers only.
+
+    Args:
+        full: the full tensors of PEFT, too.
 
     Raises:
         UnsupportedError: the base has no tensor of that shape.
@@ -31,16 +33,17 @@ def as_differences(adapter: Adapter, base: Checkpoint) -> Adapter:
     Cost: lazy; a tile of two tensors at a time, of one that is written all of it.
     """
     replaced = [module for module, each in adapter.layout.items() if each.kind == REPLACEMENT]
-    if not adapter.full and not replaced:
+    whole = adapter.full if full else {}
+    if not whole and not replaced:
         return adapter
     layout = {module: each for module, each in adapter.layout.items() if module not in replaced}
     places: dict[str, str] = {}
     for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items() if replaced else ():
         places |= {target.source: tensor for target in edit.targets if target.source in replaced}
     layout |= {module: replace(adapter.layout[module], kind=DIFFERENCE, reads="") for module in replaced}
-    full = {}
-    for tensor, (_, start) in counterparts(adapter, base.layout, base.config).items() if adapter.full else ():
-        spec, module = adapter.full[tensor].spec, tensor.removesuffix(WEIGHT)
+    trained = {}
+    for tensor, (_, start) in counterparts(adapter, base.layout, base.config).items() if whole else ():
+        spec, module = whole[tensor].spec, tensor.removesuffix(WEIGHT)
         if start is None or base.layout[start].shape != spec.shape:
             raise UnsupportedError(
                 f"is a full tensor of shape {list(spec.shape)}, and the base has {_there(start, base)}: it is no difference of that",
@@ -48,7 +51,7 @@ def as_differences(adapter: Adapter, base: Checkpoint) -> Adapter:
                 tensor=tensor,
                 hint=f"fuse it into its base: adapterops fuse BASE {name(adapter)} -o fused",
             )
-        full[module] = tensor, start
+        trained[module] = tensor, start
         shape, _, rank, kernel = measured(spec.shape)
         layout[module] = Layout(
             shape, rank, widest([spec.dtype, base.layout[start].dtype]), True, DIFFERENCE, kernel=kernel
@@ -56,14 +59,19 @@ def as_differences(adapter: Adapter, base: Checkpoint) -> Adapter:
 
     def compute(module: str) -> Update:
         with at(tensor=module):
-            if module in full:
-                tensor, start = full[module]
-                stored = adapter.full[tensor]
+            if module in trained:
+                tensor, start = trained[module]
+                stored = whole[tensor]
                 return _difference(layout[module], original(StoredTensor({"": stored}, stored.spec.shape)), base, start)
             update: Any = adapter.updates[module]
             return _minus(update, base, places[module]) if module in places else update
 
-    return replace(adapter, updates=Lazy(sorted(layout), compute), layout=dict(sorted(layout.items())), full={})
+    return replace(
+        adapter,
+        updates=Lazy(sorted(layout), compute),
+        layout=dict(sorted(layout.items())),
+        full={} if full else adapter.full,
+    )
 
 
 def _there(start: str | None, base: Checkpoint) -> str:

@@ -36,8 +36,8 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         base, inputs = opened.models["base"], request.inputs
         adapters = [in_components(each, base, inputs[name].component) for name, each in opened.adapters.items()]
         alike = named_alike(without_copies(adapters, base), base)
-        if (request.output.format or alike[0].config.format) in OF_IMAGES:
-            alike = [as_differences(each, base) for each in alike]
+        images = (request.output.format or alike[0].config.format) in OF_IMAGES
+        alike = [as_differences(each, base, full=images) for each in alike]
         return dict(zip(opened.adapters, alike, strict=True))
     check_named(list(opened.adapters.values()))
     return opened.adapters
@@ -85,8 +85,10 @@ def bounded(found: Adapter, rank: int | None = None, *, budget: int | None = Non
     """The same, without reading a tensor: where a budget decides, the adapter with the ranks that it has at most."""
     if budget is None:
         return truncation.truncate(found, rank, **cut)
+    kept = truncation.kept_whole(found.layout)
     layout = {
-        module: replace(each, dense=False, rank=min(each.rank, *each.shape)) for module, each in found.layout.items()
+        module: each if module in kept else replace(each, dense=False, rank=min(each.rank, *each.shape))
+        for module, each in found.layout.items()
     }
     parameters = {"budget": budget, "unit": cut["unit"], "exact": cut.get("exact", False)}
     return replace(found, layout=layout, history=Step("truncate", parameters, (found.history,)))

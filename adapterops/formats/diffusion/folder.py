@@ -151,7 +151,7 @@ class Diffusion:
 
     def _single(self, layout: Layout) -> bool:
         """Whether a module is stored as one tensor; diffusers has matrices as factors, one of which is the identity."""
-        return (layout.dense and layout.shape[0] == 1) or (layout.kind == DIFFERENCE and self.name != "diffusers")
+        return layout.dense and (layout.shape[0] == 1 or (layout.kind == DIFFERENCE and self.name != "diffusers"))
 
 
 NAMED = {"kohya": underscored, "comfy": dotted, "diffusers": in_pipeline}
