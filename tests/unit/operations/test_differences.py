@@ -27,7 +27,9 @@ def as_fused(folder: Path, base: str, adapter: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("form", "end"), [("kohya", "diff"), ("comfy", "diff"), ("diffusers", "lora_A.weight")])
-def test_set_is_written_as_a_difference(tmp_path: Path, form: str, end: str) -> None:
+def test_set_is_written_as_a_difference(
+    tmp_path: Path, form: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(0)
     base = {
         "transformer_blocks.0.attn.to_q.weight": torch.randn(8, 8),
@@ -41,6 +43,9 @@ def test_set_is_written_as_a_difference(tmp_path: Path, form: str, end: str) -> 
     )
     given, out = str(tmp_path / "base.safetensors"), str(tmp_path / "out.safetensors")
     line = ["convert", str(tmp_path / "a.safetensors"), "--to", form, "-o", out]
+    if form != "comfy":
+        assert run(line) == 4
+        assert "--base BASE --to comfy" in capsys.readouterr().err
     assert run([*line, "--base", given]) == 0
     assert any(name.endswith(end) for name in load_file(out))
     assert not any(name.endswith("set_weight") for name in load_file(out))
@@ -106,3 +111,17 @@ def test_another_shape_has_no_difference(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"of shape \[9, 4\].*\[8, 4\]") as raised:
         as_differences(adapter, base)
     assert "fuse" in str(raised.value.hint)
+
+
+def test_set_is_merged_as_a_difference(tmp_path: Path) -> None:
+    """With the base, half of what it changes is half of V - W."""
+    torch.manual_seed(0)
+    W, V = torch.randn(8, 8), torch.randn(8, 8)
+    save_file({"blocks.0.attn.q.weight": W}, tmp_path / "base.safetensors")
+    save_file({"diffusion_model.blocks.0.attn.q.set_weight": V}, tmp_path / "a.safetensors")
+    base, out = str(tmp_path / "base.safetensors"), str(tmp_path / "out.safetensors")
+    assert run(["merge", str(tmp_path / "a.safetensors"), "-w", "0.5", "--linear", "--base", base, "-o", out]) == 0
+    torch.testing.assert_close(as_fused(tmp_path, base, out)["blocks.0.attn.q.weight"], (W + V) / 2)
+    assert run(["fuse", base, str(tmp_path / "a.safetensors"), "-w", "0.5", "-o", str(tmp_path / "half")]) == 4
+    exact = as_fused(tmp_path, base, str(tmp_path / "a.safetensors"))
+    assert torch.equal(exact["blocks.0.attn.q.weight"], V)
