@@ -16,7 +16,15 @@ from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion import headers
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
-from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_handled, is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import (
+    LANGUAGE,
+    OF_IMAGES,
+    SET,
+    check_handled,
+    is_own,
+    is_underscored,
+    parse,
+)
 from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, of_no_layer, single, underscored
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import as_kernels, entries, kernel_shapes
@@ -162,7 +170,7 @@ def _spelled(names: Collection[str]) -> str:
     """The format that has such names."""
     if any(map(is_underscored, names)):
         return "kohya"
-    own = all(COMPONENT.match(name) and not name.endswith(".alpha") for name in names)
+    own = all(COMPONENT.match(name) and not name.endswith((".alpha", f".{SET}")) for name in names)
     return "diffusers" if own else "comfy"
 
 
