@@ -472,6 +472,18 @@ def test_diffusers_of_flux_takes_names_with_lora_transformer_of_attention(
     assert loaded(flux(tmp_path / "again"), load_file(tmp_path / "out/pytorch_lora_weights.safetensors"))
 
 
+def test_diffusers_of_wan_takes_no_set_weight(tmp_path: Path) -> None:
+    """As `check` says, which knows nothing of its other models."""
+    q = "diffusion_model.blocks.0.self_attn.q"
+    tensors = {f"{q}.lora_A.weight": torch.ones(2, 8), f"{q}.lora_B.weight": torch.ones(8, 2)}
+    tensors["diffusion_model.blocks.0.self_attn.k.set_weight"] = torch.ones(8, 8)
+    with pytest.raises(ValueError, match="set_weight"):
+        diffusers.loaders.WanLoraLoaderMixin.lora_state_dict(dict(tensors))
+    save_file(tensors, tmp_path / "a.safetensors")
+    (verdict,) = check(tmp_path / "a.safetensors", ["diffusers"]).values()
+    assert {each.fact.name: each.rule.severity for each in verdict.findings}["set"] == "not established"
+
+
 def loaded(model: Any, tensors: dict[str, torch.Tensor]) -> bool:
     """Whether the loader of its pipeline gives the model an adapter."""
     if isinstance(model, diffusers.FluxTransformer2DModel):
