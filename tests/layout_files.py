@@ -12,6 +12,7 @@ Q, FLAT = "blocks.0.attn.q", "blocks_0_attn_q"
 K = f"lora_unet_{FLAT}"
 CONV = "down_blocks.0.resnets.0.conv1"
 FLAT_CONV = CONV.replace(".", "_")
+NORM = "double_blocks.0.img_attn.norm.query_norm.scale"
 LINEAR, KERNEL = (16, 12), (8, 6, 3, 3)
 UP, DOWN = "lora_up.weight", "lora_down.weight"
 PEFT_UP, PEFT_DOWN = "lora_B.weight", "lora_A.weight"
@@ -171,6 +172,17 @@ def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> 
         {**other.tensors, f"diffusion_model.{module}.{suffix}": difference},
         {**other.base, tensor: shape},
         {**other.changes, tensor: difference.double()},
+    )
+
+
+def replaced(module: str, tensor: str, shape: tuple[int, ...]) -> Layout:
+    """ComfyUI's replacement of a whole tensor, next to LoRA of another module."""
+    stated = random(*shape)
+    other = of_linear("diffusion_model.blocks.1.attn.q", "blocks.1.attn.q", **PEFT)
+    return Layout(
+        {**other.tensors, f"diffusion_model.{module}.set_weight": stated},
+        {**other.base, tensor: shape},
+        {**other.changes, tensor: lambda W: stated.double() - W},
     )
 
 

@@ -7,6 +7,7 @@ has the words that name it. `tests/interop/test_layouts.py` fuses each.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from layout_files import (
@@ -15,6 +16,7 @@ from layout_files import (
     FLAT_CONV,
     KERNEL,
     LINEAR,
+    NORM,
     PEFT,
     K,
     Layout,
@@ -34,6 +36,7 @@ from layout_files import (
     product,
     random,
     refused,
+    replaced,
     several,
     tucker,
     twice,
@@ -577,7 +580,23 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
         "T-LoRA",
         {f"{K}.q_layer.weight": random(4, 12), f"{K}.p_layer.weight": random(16, 4), f"{K}.lambda_layer": random(1, 4)},
     ),
-    "set_weight": lambda: refused("replace", {**pair(K), f"{K}.set_weight": random(*LINEAR)}),
+    "set_weight": lambda: replaced(Q, f"{Q}.weight", LINEAR),
+    "set_weight of a norm": lambda: replaced("blocks.0.norm3", "blocks.0.norm3.weight", (16,)),
+    "set_weight of a bias": lambda: replaced(f"{Q}.bias", f"{Q}.bias", (16,)),
+    "set_weight of a scale": lambda: replaced(NORM, NORM, (16,)),
+    "set_weight of a kernel": lambda: replaced(CONV, f"{CONV}.weight", KERNEL),
+    "set_weight of a modulation": lambda: replaced("blocks.0.modulation", "blocks.0.modulation", (1, 6, 12)),
+    "set_weight of qkv onto q, k and v": lambda: Layout(
+        {"diffusion_model.double_blocks.0.img_attn.qkv.set_weight": (stated := random(24, 8))},
+        {f"transformer_blocks.0.attn.to_{each}.weight": (8, 8) for each in "qkv"},
+        {
+            f"transformer_blocks.0.attn.to_{each}.weight": partial(torch.sub, rows.double())
+            for each, rows in zip("qkv", stated.chunk(3), strict=True)
+        },
+    ),
+    "set_weight next to LoRA of its module": lambda: refused(
+        "set_weight", {**pair(K), f"{K}.set_weight": random(*LINEAR)}
+    ),
     "reshape_weight": lambda: refused("control", {**pair(K), f"{K}.reshape_weight": torch.tensor([16, 24])}),
     "control LoRA of Flux' authors": lambda: refused(
         "control LoRA",

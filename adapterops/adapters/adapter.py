@@ -21,7 +21,7 @@ from adapterops.formats.spelling import check_spelled
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
-from adapterops.updates.layout import Layout, widest
+from adapterops.updates.layout import REPLACEMENT, Layout, widest
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Linear
@@ -161,7 +161,7 @@ def combined(
 def check_named(adapters: Sequence[Adapter]) -> None:
     """Raise IncompatibleError where modules of adapters may be one module under two names, or in two orders."""
     check_replicated_alike(adapters)
-    for adapter in adapters:
+    for adapter in adapters if len(adapters) > 1 else ():  # one by itself may be kept as it is; saving looks at it
         check_ordered(adapter)
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
     check_spelled(shapes, [name(adapter) for adapter in adapters])
@@ -226,6 +226,10 @@ def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None) ->
     for module, layout in adapter.layout.items():
         if layout.needs_base:
             named = "name the model with --base" if layout.reads in ("weight", "shape") else extracted(adapter)
+            if layout.kind == REPLACEMENT:
+                named = (
+                    f"make a difference of it: adapterops convert {name(adapter)} --base BASE --to comfy -o difference"
+                )
             raise UnsupportedError(
                 f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
                 path=name(adapter),

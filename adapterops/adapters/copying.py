@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
+from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.registry import DEFAULT, FORMATS, Arrangement, format_of
 from adapterops.provenance.history import Source
 from adapterops.storage.place import PICKLES, Place
@@ -47,7 +47,7 @@ def verbatim(adapter: Adapter, format: str, dtype: str | None) -> Verbatim | Non
         return None
     if dtype is not None and {entry.dtype for entry in entries.values()} != {dtype}:
         return None
-    file = WEIGHTS if format == DEFAULT else own.file.path.name
+    file = getattr(FORMATS[format], "file", own.file.path.name)
     groups: dict[str, Sequence[str]] = {module: [module] for module in own.modules}
     dtypes = {name: own.layout(name).dtype for name in own.modules}
     specs = {name: entry.spec for name, entry in entries.items()}

@@ -239,17 +239,31 @@ def all_stored_finite(stored: Array, dtype: str) -> bool:
     )  # as a signed one, positive
 
 
+SIDE, TRANSPOSED = 256, 1 << 17
+"""Rows, and numbers, that are transposed at a time: a core keeps them at hand, as they are read and as they are written."""
+
+
 def transposed(matrix: Array) -> Array:
     """The transpose of a matrix, its rows one after the other in memory.
 
-    Where rows begin at multiples of a page, a column falls on a few lines of the cache: it is read from a copy whose
-    rows do not.
+    Where rows begin at multiples of a page, a column falls on a few lines of the cache: a tile is read from a copy whose
+    rows are an odd number of lines long.
     """
     if matrix.T.flags.c_contiguous:
         return matrix.T
-    apart = np.empty((len(matrix), matrix.shape[1] + LINE), matrix.dtype)[:, : matrix.shape[1]]
-    np.copyto(apart, matrix)
-    return np.ascontiguousarray(apart.T)
+    height, width = matrix.shape
+    found = np.empty((width, height), matrix.dtype)
+    rows = min(height, SIDE)
+    columns = max(1, min(width, TRANSPOSED // max(1, rows)))
+    lines = -(-columns * matrix.itemsize // LINE) | 1
+    aside = np.empty((rows, lines * LINE // matrix.itemsize), matrix.dtype)
+    for row in range(0, height, rows or 1):
+        for column in range(0, width, columns):
+            part = matrix[row : row + rows, column : column + columns]
+            tile = aside[: part.shape[0], : part.shape[1]]
+            np.copyto(tile, part)
+            np.copyto(found[column : column + columns, row : row + rows], tile.T)
+    return found
 
 
 def numbers(values: Any) -> tuple[Array, str]:

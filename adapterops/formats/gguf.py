@@ -47,6 +47,7 @@ TRAINED = "ask for the adapter in PEFT's format, which it was converted from"
 class Gguf:
     """What convert_lora_to_gguf.py of llama.cpp writes, and llama-server --lora loads."""
 
+    file = ADAPTER
     dtypes = ("F32", "F16", "BF16", WIDE)
 
     def claims(self, place: Place) -> bool:

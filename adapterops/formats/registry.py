@@ -73,7 +73,10 @@ class Arrangement:
 
 
 class Format(Protocol):
-    """One way in which adapters are stored. One that is written is a `Writable`, too."""
+    """One way in which adapters are stored. One that is written is a `Writable`, too.
+
+    It may have `file`, the name of its file of tensors in a folder, where one that is read by itself is called otherwise.
+    """
 
     def claims(self, place: Place) -> bool:
         """Whether the files are in this format, by their names and headers."""

@@ -79,7 +79,10 @@ class Addition:
                 if W.shape != values.shape:
                     np.copyto(own, values)
                 values = own
-            with np.errstate(all="ignore"):  # what is not finite is found when it is stored
-                np.add(W, delta, out=within(values, part))
+            if whole := getattr(piece.update, "instead", None):
+                np.copyto(within(values, part), whole(piece.target.own(begin, part)))
+            else:
+                with np.errstate(all="ignore"):  # what is not finite is found when it is stored
+                    np.add(W, delta, out=within(values, part))
             changes.append(Change(module, part, W, delta, piece.basis))
         return Block(values, changes)

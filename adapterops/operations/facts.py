@@ -24,9 +24,16 @@ from adapterops.operations.targets.based import fitted
 from adapterops.operations.targets.table import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
-from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, LORA_BIAS
+from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
 
-KINDS = {"DoRA": "dora", "LoHa": "loha", "LoKr": "lokr", DIFFERENCE: "difference", LORA_BIAS: "biases"}
+KINDS = {
+    "DoRA": "dora",
+    "LoHa": "loha",
+    "LoKr": "lokr",
+    DIFFERENCE: "difference",
+    LORA_BIAS: "biases",
+    REPLACEMENT: "set",
+}
 KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain", "OFT": "rotation", "BOFT": "rotation"}
 KINDS["LoRA with a kernel (Tucker)"] = "tucker"
 """Kind of update → fact. Of those that are not here, LoRA is none; the others, also of other packages, are one fact."""
@@ -34,6 +41,9 @@ KINDS["LoRA with a kernel (Tucker)"] = "tucker"
 ROTATED = ("q_proj", "k_proj")
 CONVERTED = ("llama", "gemma2")
 """Types of models whose adapters Ollama converts."""
+
+TRANSFORMER = "lora_transformer_"
+"""How kohya's format has the names of a transformer of diffusers."""
 
 OF_LANGUAGE = ("gguf", "mlx")
 """Formats of language models alone."""
@@ -79,6 +89,8 @@ def facts_of(
     for fact, found, end in (("dora_vector", "DoRA", f".{BY_INPUTS}"), ("modulation", DIFFERENCE, ".diff_m")):
         if modules := _stored_as(files, end):
             yield Fact(fact, found, modules)
+    if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER) and "_attn" not in each):
+        yield Fact("transformer_names", modules[0], modules)
     if modules := tuple(module for module, parts in files.modules.items() if parts.kind.embedding):
         yield Fact("lora_embeddings", ", ".join(modules), modules)
     yield from _full(files)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter, check_needs_no_base
+from adapterops.arrays.dtypes import bits
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.plan import once
 from adapterops.errors import OptionError, at, check_opened
+from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.stacks import stacks
 from adapterops.provenance.history import Step
-from adapterops.updates.layout import widest
+from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
-    from adapterops.updates.lowrank import LowRank
     from adapterops.updates.protocol import Array, Linear
 
 
@@ -88,32 +89,48 @@ def check_cut(
         raise OptionError(f"the unit of a budget is parameters or bytes, got {unit!r}")
 
 
+def kept_whole(layout: Mapping[str, Layout]) -> set[str]:
+    """What files hold as one tensor whatever its rank is, so that nothing is saved by a smaller one: vectors, and parameters
+    that are no layer's.
+    """
+    vectors = {module for module, each in layout.items() if each.dense and each.shape[0] == 1}
+    return vectors | of_no_layer(layout).keys()
+
+
 def _to_ranks(adapter: Adapter, step: Step, ranks: dict[str, int], exact: bool) -> Adapter:
+    kept = kept_whole(adapter.layout)
     layout = {
-        module: replace(each, rank=min(ranks[module], each.rank if not each.dense else min(each.shape)), dense=False)
+        module: each
+        if module in kept
+        else replace(each, rank=min(ranks[module], each.rank if not each.dense else min(each.shape)), dense=False)
         for module, each in adapter.layout.items()
     }
 
-    def reduce(module: str, update: Linear) -> LowRank:
+    def reduce(module: str, update: Linear) -> Linear:
         from adapterops.linalg.factor import reduced
 
-        return reduced(update, layout[module].rank, exact)
+        return update if module in kept else reduced(update, layout[module].rank, exact)
 
     return adapter.map(step, layout, reduce)
 
 
 def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
+    kept = kept_whole(adapter.layout)
     layout = {
-        module: replace(each, rank=min(each.shape) if each.dense else each.rank, dense=False)
+        module: each
+        if module in kept
+        else replace(each, rank=min(each.shape) if each.dense else each.rank, dense=False)
         for module, each in adapter.layout.items()
     }
 
-    def reduce(module: str, update: Linear) -> LowRank:
+    def reduce(module: str, update: Linear) -> Linear:
         import numpy as np
 
         from adapterops.linalg.factor import all_entries, factorize, spectrum, truncate
         from adapterops.linalg.ranks import by_energy
 
+        if module in kept:
+            return update
         factors = update.lowrank()
         if factors is not None:
             return truncate(factors, max(1, by_energy(spectrum(factors), energy)))
@@ -131,14 +148,18 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
     from adapterops.linalg.factor import reduced, spectrum
     from adapterops.linalg.ranks import by_budget
 
-    groups = stacks(adapter.layout, adapter.config.experts)
+    kept = kept_whole(adapter.layout)
+    groups = stacks({m: each for m, each in adapter.layout.items() if m not in kept}, adapter.config.experts)
+    for module in kept:
+        each = adapter.layout[module]
+        budget -= int(each.entries * bits(dtype or each.dtype) / 8) if unit == "bytes" else each.entries
     cost = {}
     for stack, group in groups.items():
         one = replace(
             adapter.layout[group[0]], rank=1, dtype=dtype or widest([adapter.layout[module].dtype for module in group])
         )
         cost[stack] = (one.bytes if unit == "bytes" else one.parameters) * adapter.config.experts.get(stack, 1)
-    if budget < min(cost.values()):
+    if budget < min(cost.values(), default=0):
         raise OptionError(
             f"a budget of {budget} {unit} is too small for one dimension of any module",
             hint=f"the cheapest takes {min(cost.values())}",
@@ -150,10 +171,11 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
             return spectrum(reduced(update, adapter.layout[module].rank, exact))
 
     def affordable() -> dict[str, int]:
-        found = dict(zip(adapter.layout, local.run(values, adapter.layout, how=how), strict=True))
+        cut = [module for module in adapter.layout if module not in kept]
+        found = dict(zip(cut, local.run(values, cut, how=how), strict=True))
         spectra = {stack: _joint([found[module] for module in group]) for stack, group in groups.items()}
         ranks = by_budget(spectra, cost, budget)
-        if not any(ranks.values()):  # an adapter that is zero stays one
+        if cost and not any(ranks.values()):  # an adapter that is zero stays one
             ranks[min(cost, key=cost.__getitem__)] = 1
         return ranks
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.adapter import Adapter, extracted
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
@@ -31,12 +31,18 @@ from adapterops.operations.targets.weights import weights
 from adapterops.operations.targets.whole_experts import rows_of_experts
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
-from adapterops.updates.layout import DORA, Layout, widest
+from adapterops.updates.layout import DORA, REPLACEMENT, Layout, widest
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Update
 
 EXPERTS = ".experts."
+
+BY_ROWS = {(DORA, "rows"), (REPLACEMENT, "entries")}
+"""Kinds that depend on the weight, of which some rows are an update of these rows."""
+
+IN_ONE = "name a base that has the weight in one tensor, as the one that it was trained on"
+"""What goes on where lengths are of all that a base has in several tensors."""
 
 
 @dataclass(frozen=True)
@@ -286,9 +292,10 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
     divided = len(pieces) == 1 and pieces[0].height == shape[0]
     rank = min(sum(each.rank for each in layouts), *shape)
     joined = Layout(shape, rank, widest([each.dtype for each in layouts]), any(each.dense for each in layouts))
-    by_outputs = all(each.kind == DORA and each.reads == "rows" for each in layouts)
+    first, alike = layouts[0], len({(each.kind, each.reads) for each in layouts}) == 1
+    by_outputs = alike and (first.kind, first.reads) in BY_ROWS
     if by_outputs and _are_all(pieces, layouts, shape):
-        return replace(joined, kind=DORA, reads="rows")
+        return replace(joined, kind=first.kind, reads=first.reads)
     for each in layouts:
         if by_outputs and divided:
             return replace(each, shape=shape)
@@ -299,7 +306,7 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
             raise UnsupportedError(
                 f"is {each.kind}, and {some if by_outputs and there < shape[0] else other}",
                 tensor=name,
-                hint="fuse it into its base by itself",
+                hint=IN_ONE if each.reads == "columns" and divided else extracted(adapter),
             )
     return joined
 

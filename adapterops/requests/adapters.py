@@ -12,6 +12,7 @@ from adapterops.adapters.planning import working_memory
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute
+from adapterops.formats.diffusion.spellings import OF_IMAGES
 from adapterops.operations import truncation
 from adapterops.provenance.history import Step, sources
 from adapterops.requests.places import Opened
@@ -27,6 +28,7 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         IncompatibleError: without a base, modules may be one under two names.
     """
     if "base" in opened.models:
+        from adapterops.operations.differences import as_differences
         from adapterops.operations.fusion import without_copies
         from adapterops.operations.targets.components import in_components
         from adapterops.operations.uniting import named_alike
@@ -34,6 +36,8 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         base, inputs = opened.models["base"], request.inputs
         adapters = [in_components(each, base, inputs[name].component) for name, each in opened.adapters.items()]
         alike = named_alike(without_copies(adapters, base), base)
+        images = (request.output.format or alike[0].config.format) in OF_IMAGES
+        alike = [as_differences(each, base, full=images) for each in alike]
         return dict(zip(opened.adapters, alike, strict=True))
     check_named(list(opened.adapters.values()))
     return opened.adapters
@@ -81,8 +85,10 @@ def bounded(found: Adapter, rank: int | None = None, *, budget: int | None = Non
     """The same, without reading a tensor: where a budget decides, the adapter with the ranks that it has at most."""
     if budget is None:
         return truncation.truncate(found, rank, **cut)
+    kept = truncation.kept_whole(found.layout)
     layout = {
-        module: replace(each, dense=False, rank=min(each.rank, *each.shape)) for module, each in found.layout.items()
+        module: each if module in kept else replace(each, dense=False, rank=min(each.rank, *each.shape))
+        for module, each in found.layout.items()
     }
     parameters = {"budget": budget, "unit": cut["unit"], "exact": cut.get("exact", False)}
     return replace(found, layout=layout, history=Step("truncate", parameters, (found.history,)))

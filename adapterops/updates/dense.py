@@ -74,14 +74,13 @@ class Dense:
         return norm(self.weight)
 
 
-def _measure(shapes: Mapping[str, Shape]) -> Measure:
-    """A vector has no dimensions after the first, and is told from a matrix of one row by that."""
-    shape = shapes["diff"]
-    matrix = _matrix(shape)
+def measured(shape: Shape) -> Measure:
+    """That of a whole tensor. A vector has no dimensions after the first, and is told from a matrix of one row by that."""
+    matrix = matrix_of(shape)
     return Measure(matrix, min(matrix), min(matrix), () if len(shape) == 3 and shape[0] == 1 else shape[1:])
 
 
-def _matrix(shape: Shape) -> tuple[int, int]:
+def matrix_of(shape: Shape) -> tuple[int, int]:
     """A tensor of any shape as a matrix: a vector is one row, of a kernel all dimensions but the first are one, and a
     first dimension of one in front of a matrix (`modulation` of Wan) is none.
     """
@@ -95,8 +94,8 @@ KINDS.add(
     Kind(
         DIFFERENCE,
         {"diff": ""},
-        _measure,
-        lambda arrays, scale: Dense(arrays["diff"].reshape(_matrix(arrays["diff"].shape))) * scale,
+        lambda shapes: measured(shapes["diff"]),
+        lambda arrays, scale: Dense(arrays["diff"].reshape(matrix_of(arrays["diff"].shape))) * scale,
         peft_type=None,
         dense=True,
     ),

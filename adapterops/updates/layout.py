@@ -16,6 +16,9 @@ LAUNCHED = 10
 DIFFERENCE = "a full difference"
 """The kind that is stored entry by entry."""
 
+REPLACEMENT = "a replaced tensor"
+"""The kind that takes the place of the base's tensor."""
+
 LORA_BIAS = "a bias of LoRA"
 """The kind that is added to the bias of a layer, times the scale of its LoRA."""
 

@@ -69,6 +69,10 @@ class Formula:
         values = W * ((gain[None, :] if across else gain[:, None]) - 1)
         return Delta(values, 4 * UNIT * (np.abs(values) + np.abs(W)))
 
+    def _replaced(self, update: Any, own: slice, W: Matrix) -> Delta:
+        V = (update.weight.T if self._transposed else update.weight)[own].astype(np.float64)
+        return Delta(V - W, 2 * UNIT * (np.abs(V) + np.abs(W)))
+
     def _dora(self, update: Any, own: slice, W: Matrix) -> Delta:
         added = self._of(update.direction, own, W)
         V = W + added.values
@@ -174,6 +178,7 @@ FORMULAS: Mapping[str, Callable[[Formula, Any, slice, Matrix], Delta]] = {
     "adapterops.updates.hadamard.Hadamard": Formula._loha,
     "adapterops.updates.kronecker.Kronecker": Formula._lokr,
     "adapterops.updates.gain.Gain": Formula._ia3,
+    "adapterops.updates.replacement.Replacement": Formula._replaced,
     DORA: Formula._dora,
     OFT: Formula._rotated,
 }

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import conversions
+import gguf
+import gguf_files
 import numpy as np
 import peft
 import peft_models
@@ -15,7 +18,7 @@ import pytest
 import torch
 from conversions import BASE, NO, TABLE, TARGETS, YES
 from peft_models import make
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from adapterops.cli.main import run
@@ -46,6 +49,22 @@ def of_peft_kind(folder: Path, config: peft.PeftConfig) -> Deltas:
     return changed(peft_models.base().state_dict(), model.merge_and_unload().state_dict())
 
 
+def of_image(folder: Path, config: peft.PeftConfig) -> Deltas:
+    model = peft.get_peft_model(flux(), config)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, 1.0 if "magnitude" in name else 0.0, std=0.1)
+    model.save_pretrained(folder)
+    return changed(flux().state_dict(), model.merge_and_unload().state_dict())
+
+
+def of_flux(**config: Any) -> Callable[[Path], Deltas]:
+    return lambda path: of_image(path, peft.LoraConfig(r=4, lora_alpha=6, target_modules=OF_FLUX, **config))
+
+
+OF_FLUX = ["attn.to_q", "attn.to_out.0"]
+
+
 def of_qalora(folder: Path) -> Deltas:
     """By the formula of PEFT's forward pass, which needs a weight of GPTQ: A sees means of 8 inputs, times their number."""
     folder.mkdir()
@@ -58,7 +77,12 @@ def of_qalora(folder: Path) -> Deltas:
 
 
 def with_full_tensors(folder: Path) -> Deltas:
-    return of_peft(folder, modules_to_save=["lm_head"])
+    deltas = dict(of_peft(folder, modules_to_save=["lm_head"]))
+    file, trained = folder / "adapter_model.safetensors", random(128, 64)
+    tensors = load_file(file)
+    tensors["base_model.model.lm_head.weight"] += trained
+    save_file(tensors, file, {"format": "pt"})
+    return {**deltas, "lm_head": trained}
 
 
 def of_mlx(folder: Path) -> Deltas:
@@ -68,6 +92,31 @@ def of_mlx(folder: Path) -> Deltas:
     fields = {"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": {"rank": 4, "scale": 20.0, "dropout": 0.0}}
     (folder / "adapter_config.json").write_text(json.dumps(fields))
     return {Q: 20 * (a @ b).T}
+
+
+def of_llama_cpp(path: Path) -> Deltas:
+    """Of ranks that differ, in llama.cpp's order of the rows of q: alpha is divided by the rank of each."""
+    path.mkdir()
+    writer = gguf.GGUFWriter(str(path / "adapter.gguf"), "llama")
+    for field, value in (("general.type", "adapter"), ("adapter.type", "lora")):
+        writer.add_string(field, value)
+    writer.add_float32("adapter.lora.alpha", 6.0)
+    deltas = {}
+    for rank, (name, (module, heads)) in enumerate(ROWS.items(), 2):
+        A, B = random(rank, 64), random(112 if module == UP else 64, rank)
+        writer.add_tensor(f"{name}.weight.lora_a", A.numpy())
+        writer.add_tensor(f"{name}.weight.lora_b", gguf_files.permuted(B.numpy(), heads).copy())
+        deltas[module] = 6 / rank * B @ A
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return deltas
+
+
+UP = "model.layers.0.mlp.up_proj"
+ROWS = {"blk.0.attn_q": (Q, 4), "blk.0.ffn_up": (UP, 0)}
+"""llama.cpp's name → that of transformers, and of how many heads its rows are, where they are in another order."""
 
 
 def authors(name: str, delta: Tensor) -> Deltas:
@@ -144,6 +193,14 @@ SOURCES: dict[str, Callable[[Path], Deltas]] = {
     "PEFT: QA-LoRA": of_qalora,
     "PEFT: full tensors (modules_to_save)": with_full_tensors,
     "MLX-LM: LoRA": of_mlx,
+    "llama.cpp: LoRA": of_llama_cpp,
+    "PEFT, image models: LoRA": of_flux(),
+    "PEFT, image models: rsLoRA, rank and alpha patterns": of_flux(
+        use_rslora=True, rank_pattern={"to_q": 2}, alpha_pattern={"to_out.0": 5}
+    ),
+    "PEFT, image models: LoHa": lambda path: of_image(path, peft.LoHaConfig(r=2, alpha=3, target_modules=OF_FLUX)),
+    "PEFT, image models: LoKr": lambda path: of_image(path, peft.LoKrConfig(r=2, alpha=3, target_modules=OF_FLUX)),
+    "PEFT, image models: DoRA": of_flux(use_dora=True),
     "kohya: LoRA": lambda path: of_authors(path, kohya),
     "LyCORIS: LoHa": lambda path: of_authors(path, loha),
     "LyCORIS: LoKr": lambda path: of_authors(path, lokr),
@@ -219,7 +276,31 @@ def applied_by_mlx(folder: Path, image: bool) -> Deltas:
     return changed({name: before[name] for name in weights}, weights)
 
 
-APPLIED = {"PEFT": applied_by_peft, "MLX-LM": applied_by_mlx, "diffusers": applied_by_diffusers}
+def applied_by_llama_cpp(folder: Path, image: bool) -> Deltas:
+    """By the library that owns the format, and by what test_llama_cpp.py sees llama.cpp compute where that is installed."""
+    file = gguf.GGUFReader(folder / "adapter.gguf")
+    tensors = {each.name: gguf.dequantize(each.data, each.tensor_type) for each in file.tensors}
+    alpha = file.fields["adapter.lora.alpha"].contents()
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
+    deltas = {}
+    for module, shape in {name: each.shape for name, each in peft_models.base().state_dict().items()}.items():
+        start = f"{names.get_name(module, ('.weight',))}"
+        if len(shape) < 2 or f"{start}.lora_a" not in tensors:
+            continue
+        A, B = (torch.from_numpy(tensors.pop(f"{start}.lora_{end}").copy()) for end in "ab")
+        heads = {"attn_q": 4, "attn_k": 2}.get(start.split(".")[-2])
+        B = B.reshape(heads, -1, 2, len(A)).swapaxes(1, 2).reshape(B.shape) if heads else B
+        deltas[module.removesuffix(".weight")] = alpha / len(A) * B @ A
+    assert not tensors
+    return deltas
+
+
+APPLIED = {
+    "PEFT": applied_by_peft,
+    "llama.cpp": applied_by_llama_cpp,
+    "MLX-LM": applied_by_mlx,
+    "diffusers": applied_by_diffusers,
+}
 CELLS = [(source, target) for source, cells in TABLE.items() for target in cells]
 
 
@@ -228,12 +309,12 @@ CELLS = [(source, target) for source, cells in TABLE.items() for target in cells
 def test_a_conversion(tmp_path: Path, source: str, target: str, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     image, cell = "diffusers" in TABLE[source], TABLE[source][target]
-    path = tmp_path / ("a.safetensors" if image else "a")
+    path = tmp_path / ("a.safetensors" if image and not source.startswith("PEFT") else "a")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = SOURCES[source](path)
     line = ["convert", str(path), "--to", target, "-o", str(tmp_path / "out")]
-    if cell == BASE:
+    if cell == BASE or (cell, target) == (NO, "gguf"):
         (flux() if image else peft_models.base()).save_pretrained(tmp_path / "base")
         line += ["--base", str(tmp_path / "base")]
     code, shown = run(line), capsys.readouterr()
@@ -242,9 +323,12 @@ def test_a_conversion(tmp_path: Path, source: str, target: str, capsys: pytest.C
         assert "fuse" in shown.err
         return
     assert code == 0, shown.err
-    (written,) = (tmp_path / "out").glob("*.safetensors")
+    (written,) = (each for end in ("safetensors", "gguf") for each in (tmp_path / "out").glob(f"*.{end}"))
     if source.startswith("ComfyUI") and target == "comfy":  # diffusers leaves such names of Flux out
         assert written.read_bytes() == path.read_bytes()
+        return
+    if (source, target) == ("llama.cpp: LoRA", "gguf"):  # that llama.cpp applies it is in test_llama_cpp.py
+        assert written.read_bytes() == (path / "adapter.gguf").read_bytes()
         return
     found = APPLIED[TARGETS[target]](tmp_path / "out", image)
     assert found.keys() == expected.keys()
@@ -254,7 +338,40 @@ def test_a_conversion(tmp_path: Path, source: str, target: str, capsys: pytest.C
         )
 
 
+FUSED: dict[str, Callable[[], peft.PeftConfig]] = {
+    "AdaLoRA": lambda: peft.AdaLoraConfig(init_r=4, target_r=2, total_step=9, target_modules=["q_proj"]),
+    "PiSSA": lambda: peft.LoraConfig(r=4, init_lora_weights="pissa", target_modules=["q_proj"]),
+    "OLoRA": lambda: peft.LoraConfig(r=4, init_lora_weights="olora", target_modules=["q_proj"]),
+    "(IA)³": lambda: peft.IA3Config(target_modules=["q_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    "OFT": lambda: peft.OFTConfig(r=0, oft_block_size=8, target_modules=["q_proj"], use_cayley_neumann=False),
+    "BOFT": lambda: peft.BOFTConfig(boft_block_size=8, target_modules=["q_proj"]),
+}
+
+
+@pytest.mark.parametrize("kind", conversions.FUSED)
+@pytest.mark.filterwarnings("ignore")
+def test_a_kind_that_is_fused(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    peft_models.base().save_pretrained(tmp_path / "base")
+    model = peft.get_peft_model(peft_models.base(), FUSED[kind]())
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(tmp_path / "a")
+    assert run(["fuse", str(tmp_path / "base"), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 0
+    found, wanted = load_file(tmp_path / "out/model.safetensors"), model.merge_and_unload().state_dict()
+    before = load_file(tmp_path / "base/model.safetensors")
+    for name, each in found.items():
+        torch.testing.assert_close(each, wanted[name], atol=2e-5, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+    assert not torch.equal(found[f"{Q}.weight"], before[f"{Q}.weight"])
+
+
+def test_the_row_of_the_readme_is_that_of_the_table() -> None:
+    assert conversions.of_readme() in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines()
+
+
 def test_the_table_has_a_source_for_every_row_and_a_program_for_every_column() -> None:
     assert SOURCES.keys() == TABLE.keys()
+    assert set(conversions.FUSED) == FUSED.keys()
     assert {cell for cells in TABLE.values() for cell in cells.values()} == {YES, BASE, NO}
     assert set(TARGETS.values()) == APPLIED.keys()

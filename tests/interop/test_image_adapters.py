@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import adapterops as ao
 from adapterops.cli.main import run
+from adapterops.operations.serving import check
 
 diffusers = pytest.importorskip("diffusers")
 WIDTH = 32
@@ -451,6 +452,36 @@ def test_diffusers_takes_no_folder_of_peft_nor_a_language_adapter(make: Any, sto
         run(["convert", str(tmp_path / "image"), "--base", str(tmp_path / "base"), "--to", "diffusers", "-o", out]) == 0
     )
     assert loaded(make(tmp_path / "again"), load_file(tmp_path / "out/pytorch_lora_weights.safetensors"))
+
+
+@pytest.mark.parametrize(("module", "fails"), [("attn_to_q", False), ("ff_net_2", True)])
+def test_diffusers_of_flux_takes_names_with_lora_transformer_of_attention(
+    module: str, fails: bool, tmp_path: Path
+) -> None:
+    """What `check` says of them, and what it names to go on with."""
+    model, width = flux(tmp_path / "base"), 4 * WIDTH if fails else WIDTH
+    save_file(
+        pair(f"lora_transformer_transformer_blocks_0_{module}", (WIDTH, width), 2, 2.0), tmp_path / "a.safetensors"
+    )
+    with pytest.raises(ValueError) if fails else nullcontext():  # noqa: PT011
+        loaded(model, load_file(tmp_path / "a.safetensors"))
+    (verdict,) = check(tmp_path / "a.safetensors", ["diffusers"]).values()
+    assert ("transformer_names" in {each.fact.name for each in verdict.findings}) == fails
+    line = ["convert", str(tmp_path / "a.safetensors"), "--base", str(tmp_path / "base"), "--to", "diffusers"]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    assert loaded(flux(tmp_path / "again"), load_file(tmp_path / "out/pytorch_lora_weights.safetensors"))
+
+
+def test_diffusers_of_wan_takes_no_set_weight(tmp_path: Path) -> None:
+    """As `check` says, which knows nothing of its other models."""
+    q = "diffusion_model.blocks.0.self_attn.q"
+    tensors = {f"{q}.lora_A.weight": torch.ones(2, 8), f"{q}.lora_B.weight": torch.ones(8, 2)}
+    tensors["diffusion_model.blocks.0.self_attn.k.set_weight"] = torch.ones(8, 8)
+    with pytest.raises(ValueError, match="set_weight"):
+        diffusers.loaders.WanLoraLoaderMixin.lora_state_dict(dict(tensors))
+    save_file(tensors, tmp_path / "a.safetensors")
+    (verdict,) = check(tmp_path / "a.safetensors", ["diffusers"]).values()
+    assert {each.fact.name: each.rule.severity for each in verdict.findings}["set"] == "not established"
 
 
 def loaded(model: Any, tensors: dict[str, torch.Tensor]) -> bool:

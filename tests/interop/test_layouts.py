@@ -145,8 +145,37 @@ def test_what_is_normalized_is_fine_once_it_is_converted(
         assert check(tmp_path / "comfy", ["comfyui"])["comfyui"].ok
 
 
+CUT = [name for name in READ if not name.startswith(("DoRA", "set_weight"))]
+
+
+@pytest.mark.parametrize("how", [["--rank", "1"], ["--energy", "0.9"], ["--budget", "1M"]], ids=lambda how: how[0])
+@pytest.mark.parametrize(
+    "name", [name for name in CUT if name.startswith(("diff", "w_norm", "lora_B.bias", "LoHa", "LoCon"))]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_cut_is_the_best_of_its_rank(tmp_path: Path, name: str, how: list[str]) -> None:
+    """A difference of a matrix is written as factors then; what is no matrix of a layer is kept as it is."""
+    torch.manual_seed(1)
+    layout = LAYOUTS[name]()
+    base = stored(tmp_path, layout)
+    given, out = str(tmp_path / "a.safetensors"), str(tmp_path / "cut.safetensors")
+    assert run(["truncate", given, *how, "--exact", "-o", out]) == 0
+    assert run(["fuse", str(tmp_path / "base"), out, *EXACT, "-o", str(tmp_path / "out")]) == 0
+    found = load_file(tmp_path / "out" / "diffusion_pytorch_model.safetensors")
+    for tensor, W in base.items():
+        change = layout.changes.get(tensor, torch.zeros_like(W))
+        assert isinstance(change, torch.Tensor)
+        U, S, V = torch.linalg.svd(change.double().flatten(1) if W.ndim in (2, 4) else change.double().reshape(1, -1))
+        few = {"--rank": 1, "--budget": len(S)}.get(how[0]) or int(
+            (S.square().cumsum(0) < 0.9 * S.square().sum()).sum()
+        ) + 1
+        best = (U[:, :few] * S[:few]) @ V[:few]
+        torch.testing.assert_close(found[tensor].double(), W.double() + best.reshape(W.shape), atol=1e-5, rtol=1e-5)
+
+
 ENCODERS = ("text_model.", "encoder.block.")
 NO_LORA = (
+    *(f"set_weight of a {what}" for what in ("norm", "bias", "scale", "modulation")),
     "lora_B.bias",
     "lora_up.bias",
     "diff_b",

@@ -16,7 +16,15 @@ from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion import headers
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
-from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_handled, is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import (
+    LANGUAGE,
+    OF_IMAGES,
+    SET,
+    check_handled,
+    is_own,
+    is_underscored,
+    parse,
+)
 from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, of_no_layer, single, underscored
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import as_kernels, entries, kernel_shapes
@@ -60,6 +68,10 @@ class Diffusion:
 
     name: str
     summary: str
+
+    @property
+    def file(self) -> str:
+        return DIFFUSERS if self.name == "diffusers" else WRITTEN
 
     def claims(self, place: Place) -> bool:
         try:
@@ -123,7 +135,7 @@ class Diffusion:
             return headers.WRITTEN[self.name](config.metadata, known, stored)
 
         return Arrangement(
-            DIFFUSERS if self.name == "diffusers" else WRITTEN,
+            self.file,
             {module: [module] for module in layout},
             dtypes,
             tensors | dict.fromkeys(alphas.values(), Spec("F32", (1,))),
@@ -147,7 +159,7 @@ class Diffusion:
 
     def _single(self, layout: Layout) -> bool:
         """Whether a module is stored as one tensor; diffusers has matrices as factors, one of which is the identity."""
-        return (layout.dense and layout.shape[0] == 1) or (layout.kind == DIFFERENCE and self.name != "diffusers")
+        return layout.dense and (layout.shape[0] == 1 or (layout.kind == DIFFERENCE and self.name != "diffusers"))
 
 
 NAMED = {"kohya": underscored, "comfy": dotted, "diffusers": in_pipeline}
@@ -158,7 +170,7 @@ def _spelled(names: Collection[str]) -> str:
     """The format that has such names."""
     if any(map(is_underscored, names)):
         return "kohya"
-    own = all(COMPONENT.match(name) and not name.endswith(".alpha") for name in names)
+    own = all(COMPONENT.match(name) and not name.endswith((".alpha", f".{SET}")) for name in names)
     return "diffusers" if own else "comfy"
 
 
@@ -177,9 +189,14 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
     cannot = {
         **(dict.fromkeys(alone, "a bias of LoRA without its module") if name == "diffusers" else {}),
         **{module: f"a difference of {what}" for module, what in differences.items()},
-        **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
     }
+    for tensor in full:
+        raise UnsupportedError(
+            f"is a full tensor, which the format {name} does not have",
+            tensor=tensor,
+            hint="name the model with --base: what is written then is its difference; or fuse the adapter into its base",
+        )
     for tensor, what in cannot.items():
         raise UnsupportedError(
             f"is {what}, which the format {name} does not have", tensor=tensor, hint="fuse the adapter into its base"

@@ -56,7 +56,7 @@ OWN = re.compile(
     rf"^(?:{UNDERSCORED})|^(?:{COMPONENTS})\.|^transformer\.(?:{AROUND})\.|^(?:transformer\.)?(?:blocks|{ROOTS})\.|{PROJECTIONS}"
     r"|_lora\d?\.(?:down|up)\.weight$"
     r"|\.lora_(?:down|up|mid)\.weight$|\.lora\.(?:down|up)\.weight$|\.lora_linear_layer\.(?:down|up)\.weight$"
-    r"|\.(?:diff(?:_[bm])?|[wb]_norm|dora_scale)$"
+    r"|\.(?:diff(?:_[bm])?|[wb]_norm|dora_scale|set_weight)$"
 )
 """What only names of such adapters have."""
 
@@ -84,6 +84,9 @@ DIFFERENCES = {
     "b_norm": ".bias",
 }
 """Ends of names of what is added to a tensor, all of it → what the tensor is called after the module."""
+
+SET = "set_weight"
+"""The end of the name of what takes the place of a tensor: of a weight after its module, of any other after its own name."""
 
 MERGE = "merge it with the tool that trained it"
 BESIDE = "load it next to the model, in the program that it was made for"
@@ -118,7 +121,6 @@ NOT_HANDLED = [
         "an adapter in Nunchaku's format, whose factors are packed for its kernels",
         "give the file that it was converted from",
     ),
-    (r"\.set_weight$", "tensors that replace the base's", MERGE),
     (r"\.bias_(?:indices|values|size)$", "a sparse difference of LyCORIS", MERGE),
     (r"^bundle_emb\.", "a textual inversion that is bundled with it", "take it out, and keep it in a file of its own"),
     *((pattern, kind, MERGE) for pattern, kind, _ in ARRAYS),
@@ -174,8 +176,8 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
         )
     if module and end in DIFFERENCES:
         return Key(module + DIFFERENCES[end], "diff")
-    if end == "diff_m":
-        return Key(f"{module}.modulation", "diff")
+    if module and end == SET:
+        return Key(module, SET)
     raise InputError(
         "is not the name of a tensor of an adapter of an image or video model",
         tensor=name,

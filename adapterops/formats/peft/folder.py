@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 class Peft:
     """What PEFT saves and loads."""
 
+    file = WEIGHTS
+
     def claims(self, place: Place) -> bool:
         if place.folder:
             return place.has(place.path / WEIGHTS) or any(place.has(inner / WEIGHTS) for inner in place.entries())

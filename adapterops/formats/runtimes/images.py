@@ -59,6 +59,10 @@ IMAGES = {
             "dora_inputs": wrong(
                 "of Stable Diffusion the magnitudes are dropped, with a line in the log (measured)", FUSE
             ),
+            "transformer_names": unknown(
+                "depends on the model: Flux fails to load, since such names are read of attention alone (measured)",
+                TO_DIFFUSERS,
+            ),
             "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_PEFT),
             "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_PEFT),
             "lokr": unknown(
@@ -66,6 +70,9 @@ IMAGES = {
                 CUT_TO_PEFT,
             ),
             "difference": wrong("of Flux and Wan, norms and biases are filtered with a line in the log", FUSE),
+            "set": unknown(
+                "depends on the model: Wan fails to load (measured); what others do with it is not known", FUSE
+            ),
             "base": refused("what is left over is a ValueError", OWN_BASE),
         },
     ),
@@ -101,6 +108,7 @@ IMAGES = {
             "lokr": fine(),
             "difference": fine("diff and diff_b are keys of its own"),
             "modulation": wrong('of modulations is left out: "lora key not loaded" in the log', FUSE),
+            "set": fine("set_weight is a key of its own, and has no strength"),
             "base": ignored('"lora key not loaded" in the log', OWN_BASE),
         },
     ),

@@ -36,6 +36,7 @@ FACTS = {
     "dora": "DoRA",
     "dora_inputs": "DoRA with a magnitude for each input",
     "dora_vector": "DoRA with a dora_scale of one dimension",
+    "transformer_names": "lora_transformer_ before what is no attention",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
     "loha": "LoHa",
     "lokr": "LoKr",
@@ -46,6 +47,7 @@ FACTS = {
     "attention": "LoRA on a MultiheadAttention of torch",
     "difference": "differences of whole tensors",
     "modulation": "differences of modulations (diff_m)",
+    "set": "tensors that replace the base's (set_weight)",
     "saved": "modules_to_save",
     "biases": "trained biases",
     "embeddings": "whole embeddings or heads",
@@ -83,7 +85,7 @@ OWN_BASE = "give the base that the adapter was trained on"
 OTHERS_SHOWN = "adapterops check {source}, which shows the programs of all kinds"
 
 DORA = {"dora", "dora_inputs", "dora_vector"}
-TRAINED = {"saved", "biases", "embeddings", "difference"}
+TRAINED = {"saved", "biases", "embeddings", "difference", "set"}
 STOPS = {
     NORMALIZE: {*DORA, "gain", "replication", *TRAINED},
     BASED: {*DORA, "gain", "replication", *TRAINED},

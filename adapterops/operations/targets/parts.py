@@ -44,9 +44,12 @@ def rows_of(update: Any, rows: slice) -> Any:
     """
     from adapterops.updates.dense import Dense
     from adapterops.updates.magnitude import Magnitude
+    from adapterops.updates.replacement import Replacement
 
     if (rows.start, rows.stop) == (0, update.shape[0]):
         return update
+    if isinstance(update, Replacement):
+        return Replacement(update.weight[rows])
     if isinstance(update, Magnitude):
         return replace(update, direction=rows_of(update.direction, rows), magnitude=update.magnitude[rows])
     factors = update.lowrank()
@@ -61,9 +64,12 @@ def placed(update: Any, first: int, height: int) -> Any:
 
     from adapterops.updates.dense import Dense
     from adapterops.updates.magnitude import Magnitude
+    from adapterops.updates.replacement import Replacement
 
     if update.shape[0] == height:
         return update
+    if isinstance(update, Replacement):
+        return Replacement(np.pad(update.weight, ((first, height - first - update.shape[0]), (0, 0))))
     if isinstance(update, Magnitude):
         lengths = np.pad(update.magnitude, (first, height - first - update.shape[0]))
         return replace(update, direction=placed(update.direction, first, height), magnitude=lengths)
@@ -76,11 +82,16 @@ def placed(update: Any, first: int, height: int) -> Any:
 
 def together(updates: Sequence[Any]) -> Any:
     """The update of a weight that has these as its parts: their sum. Those of DoRA by outputs have all rows together, each
-    once, and so their lengths.
+    once, and so their lengths; and so have replacements.
     """
     from adapterops.updates.magnitude import Magnitude
+    from adapterops.updates.replacement import Replacement
 
-    if len(updates) == 1 or not isinstance(updates[0], Magnitude):
+    if len(updates) == 1:
+        return sum_of(updates)
+    if isinstance(updates[0], Replacement):
+        return Replacement(sum(each.weight for each in updates))
+    if not isinstance(updates[0], Magnitude):
         return sum_of(updates)
     direction = sum_of([each.direction for each in updates])
     return replace(updates[0], direction=direction, magnitude=sum_of([each.magnitude for each in updates]))

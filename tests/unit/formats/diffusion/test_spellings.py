@@ -51,7 +51,6 @@ def test_module_and_role(name: str, module: str, role: str) -> None:
         ("lora_unet_x.on_input", 0, "(IA)3"),
         ("lora_unet_x.a1.weight", 2, "GLoRA"),
         ("lora_unet_x.lambda_layer", 2, "T-LoRA"),
-        ("img_in.set_weight", 2, "replace"),
         ("img_in.reshape_weight", 1, "widens"),
         ("img_in.lora_A.bias", 1, "a bias inside of LoRA"),
         ("bundle_emb.cat.string_to_param", 2, "textual inversion"),

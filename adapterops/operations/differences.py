@@ -1,0 +1,101 @@
+"""What takes the place of tensors of a base, as what is added to them: files of image models hold differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from adapterops.adapters.adapter import Adapter, name
+from adapterops.checkpoints.checkpoint import Checkpoint, original
+from adapterops.checkpoints.stored import StoredTensor
+from adapterops.errors import UnsupportedError, at
+from adapterops.formats.models.architectures import WEIGHT
+from adapterops.operations.targets.full_tensors import counterparts
+from adapterops.operations.targets.table import resolve
+from adapterops.storage.lazy import Lazy
+from adapterops.updates.dense import measured
+from adapterops.updates.layout import DIFFERENCE, REPLACEMENT, Layout, widest
+
+if TYPE_CHECKING:
+    from adapterops.checkpoints.checkpoint import Rows
+    from adapterops.updates.protocol import Update
+
+
+def as_differences(adapter: Adapter, base: Checkpoint, *, full: bool = True) -> Adapter:
+    """The adapter by the names of a base, in which tensors that replace the base's are V - W: what is added to W. Headers only.
+
+    Args:
+        full: the full tensors of PEFT, too.
+
+    Raises:
+        UnsupportedError: the base has no tensor of that shape.
+
+    Cost: lazy; a tile of two tensors at a time, of one that is written all of it.
+    """
+    replaced = [module for module, each in adapter.layout.items() if each.kind == REPLACEMENT]
+    whole = adapter.full if full else {}
+    if not whole and not replaced:
+        return adapter
+    layout = {module: each for module, each in adapter.layout.items() if module not in replaced}
+    places: dict[str, str] = {}
+    for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items() if replaced else ():
+        places |= {target.source: tensor for target in edit.targets if target.source in replaced}
+    layout |= {module: replace(adapter.layout[module], kind=DIFFERENCE, reads="") for module in replaced}
+    trained = {}
+    for tensor, (_, start) in counterparts(adapter, base.layout, base.config).items() if whole else ():
+        spec, module = whole[tensor].spec, tensor.removesuffix(WEIGHT)
+        if start is None or base.layout[start].shape != spec.shape:
+            raise UnsupportedError(
+                f"is a full tensor of shape {list(spec.shape)}, and the base has {_there(start, base)}: it is no difference of that",
+                path=name(adapter),
+                tensor=tensor,
+                hint=f"fuse it into its base: adapterops fuse BASE {name(adapter)} -o fused",
+            )
+        trained[module] = tensor, start
+        shape, _, rank, kernel = measured(spec.shape)
+        layout[module] = Layout(
+            shape, rank, widest([spec.dtype, base.layout[start].dtype]), True, DIFFERENCE, kernel=kernel
+        )
+
+    def compute(module: str) -> Update:
+        with at(tensor=module):
+            if module in trained:
+                tensor, start = trained[module]
+                stored = whole[tensor]
+                return _difference(layout[module], original(StoredTensor({"": stored}, stored.spec.shape)), base, start)
+            update: Any = adapter.updates[module]
+            return _minus(update, base, places[module]) if module in places else update
+
+    return replace(
+        adapter,
+        updates=Lazy(sorted(layout), compute),
+        layout=dict(sorted(layout.items())),
+        full={} if full else adapter.full,
+    )
+
+
+def _there(start: str | None, base: Checkpoint) -> str:
+    return f"{start} {list(base.layout[start].shape)}" if start else "no tensor in its place"
+
+
+def _difference(layout: Layout, after: Rows, base: Checkpoint, start: str) -> Update:
+    import numpy as np
+
+    from adapterops.updates.difference import Difference
+
+    rows = base.used(start)
+    dtype = np.dtype(np.float64 if layout.dtype == "F64" else np.float32)
+    group = base.group(start)
+    return Difference(
+        layout.shape, dtype, lambda *those: after(*those).values, lambda *those: rows(*those).values, group
+    )
+
+
+def _minus(update: Any, base: Checkpoint, tensor: str) -> Update:
+    """V - W of a replacement V of all of a tensor."""
+    import numpy as np
+
+    from adapterops.updates.dense import Dense
+
+    W = base.used(tensor)(0, update.shape[0]).values
+    return Dense(np.subtract(update.weight, W.astype(update.dtype)))

@@ -1,0 +1,127 @@
+"""What replaces tensors of a base, as ComfyUI's `set` and PEFT's modules_to_save do, becomes what is added to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import adapterops as ao
+from adapterops.cli.main import run
+from adapterops.errors import UnsupportedError
+from adapterops.operations.differences import as_differences
+
+EXACT = ("--dtype", "float32", "--precision", "float64")
+
+
+def as_fused(folder: Path, base: str, adapter: str) -> dict[str, torch.Tensor]:
+    out = folder / f"{Path(adapter).stem}-fused"
+    assert run(["fuse", base, adapter, *EXACT, "-o", str(out)]) == 0
+    (file,) = out.glob("*.safetensors")
+    return load_file(file)
+
+
+@pytest.mark.parametrize(("form", "end"), [("kohya", "diff"), ("comfy", "diff"), ("diffusers", "lora_A.weight")])
+def test_set_is_written_as_a_difference(
+    tmp_path: Path, form: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    base = {
+        "transformer_blocks.0.attn.to_q.weight": torch.randn(8, 8),
+        "transformer_blocks.0.attn.to_q.bias": torch.randn(8),
+    }
+    save_file(base, tmp_path / "base.safetensors")
+    stated = {f"transformer.{name}": torch.randn(each.shape) for name, each in base.items()}
+    kept = {name: each for name, each in stated.items() if form != "diffusers" or each.ndim > 1}
+    save_file(
+        {f"{name.removesuffix('.weight')}.set_weight": each for name, each in kept.items()}, tmp_path / "a.safetensors"
+    )
+    given, out = str(tmp_path / "base.safetensors"), str(tmp_path / "out.safetensors")
+    line = ["convert", str(tmp_path / "a.safetensors"), "--to", form, "-o", out]
+    if form != "comfy":
+        assert run(line) == 4
+        assert "--base BASE --to comfy" in capsys.readouterr().err
+    assert run([*line, "--base", given]) == 0
+    assert any(name.endswith(end) for name in load_file(out))
+    assert not any(name.endswith("set_weight") for name in load_file(out))
+    found = as_fused(tmp_path, given, out)
+    for name, each in base.items():
+        torch.testing.assert_close(found[name], kept.get(f"transformer.{name}", each))
+
+
+class Tiny(nn.Module):
+    """What the denoiser of a pipeline is made of, as PEFT sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transformer_blocks = nn.ModuleList([nn.Module()])
+        self.transformer_blocks[0].attn = nn.Module()
+        self.transformer_blocks[0].attn.to_q = nn.Linear(8, 8)
+        self.norm = nn.LayerNorm(8)
+        self.proj_out = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.proj_out(self.norm(self.transformer_blocks[0].attn.to_q(x)))
+        return found
+
+
+@pytest.mark.parametrize("form", ["kohya", "comfy"])
+def test_full_tensors_of_peft_are_written_as_differences(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of LoRA with trained norms, heads and biases: what is fused computes what PEFT's model does."""
+    torch.manual_seed(0)
+    model = Tiny()
+    save_file(model.state_dict(), tmp_path / "base.safetensors")
+    config = peft.LoraConfig(r=2, target_modules=["to_q"], modules_to_save=["norm", "proj_out"], bias="lora_only")
+    live = peft.get_peft_model(model, config)
+    with torch.no_grad():
+        for parameter in live.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    live.save_pretrained(tmp_path / "a")
+    x = torch.randn(3, 8)
+    wanted = live(x).detach()
+    base, out = str(tmp_path / "base.safetensors"), str(tmp_path / "out.safetensors")
+    line = ["convert", str(tmp_path / "a"), "--to", form, "-o", out]
+    assert run(line) == 4
+    assert "--base" in capsys.readouterr().err
+    assert run([*line, "--base", base]) == 0
+    names = {name.rpartition(".")[2] for name in load_file(out)}
+    assert {"diff", "diff_b"} <= names
+    again = Tiny()
+    again.load_state_dict(as_fused(tmp_path, base, out))
+    torch.testing.assert_close(again(x).detach(), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_another_shape_has_no_difference(tmp_path: Path) -> None:
+    """Of a vocabulary that was resized nothing says what the new rows are added to."""
+    save_file({"model.embed_tokens.weight": torch.ones(8, 4)}, tmp_path / "base.safetensors")
+    (tmp_path / "a").mkdir()
+    tensors = {"base_model.model.model.embed_tokens.weight": torch.ones(9, 4)}
+    save_file(tensors, tmp_path / "a/adapter_model.safetensors")
+    fields = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": [], "modules_to_save": ["embed_tokens"]}
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps(fields))
+    adapter, base = ao.open_adapter(tmp_path / "a"), ao.open_checkpoint(tmp_path / "base.safetensors")
+    with pytest.raises(UnsupportedError, match=r"of shape \[9, 4\].*\[8, 4\]") as raised:
+        as_differences(adapter, base)
+    assert "fuse" in str(raised.value.hint)
+
+
+def test_set_is_merged_as_a_difference(tmp_path: Path) -> None:
+    """With the base, half of what it changes is half of V - W."""
+    torch.manual_seed(0)
+    W, V = torch.randn(8, 8), torch.randn(8, 8)
+    save_file({"blocks.0.attn.q.weight": W}, tmp_path / "base.safetensors")
+    save_file({"diffusion_model.blocks.0.attn.q.set_weight": V}, tmp_path / "a.safetensors")
+    base, out = str(tmp_path / "base.safetensors"), str(tmp_path / "out.safetensors")
+    assert run(["merge", str(tmp_path / "a.safetensors"), "-w", "0.5", "--linear", "--base", base, "-o", out]) == 0
+    torch.testing.assert_close(as_fused(tmp_path, base, out)["blocks.0.attn.q.weight"], (W + V) / 2)
+    assert run(["fuse", base, str(tmp_path / "a.safetensors"), "-w", "0.5", "-o", str(tmp_path / "half")]) == 4
+    exact = as_fused(tmp_path, base, str(tmp_path / "a.safetensors"))
+    assert torch.equal(exact["blocks.0.attn.q.weight"], V)
