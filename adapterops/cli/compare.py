@@ -138,7 +138,14 @@ def _planning(
 
     inputs = adapters_of(named([str(source) for source in sources]), looking.alpha)
     there = Model(str(base)) if base else None
-    request = Request(inputs, parse(" + ".join(inputs), inputs), base=there, output=Output(adapter=base is not None))
+    request = Request(
+        inputs,
+        parse(" + ".join(inputs), inputs),
+        allow_base_mismatch=len({each.config.base_model for each in adapters} - {None}) > 1,
+        base=there,
+        allow_pickle=looking.allow_pickle,
+        output=Output(adapter=base is not None),
+    )
     seen = seen_from(plan.parent, request, Path(), Opened(dict(zip(inputs, adapters, strict=True)), {}))
     merged = planning.planned(adapters)
 

@@ -95,7 +95,8 @@ class Plan:
                 hint="leave --drop-opposed out, or merge adapters that do not oppose each other",
             )
         stated = request.as_json()
-        head: dict[str, Any] = {"inputs": stated["inputs"]}
+        allowed = [name for name in ("allow_base_mismatch", "allow_pickle") if stated[name]]
+        head: dict[str, Any] = {"inputs": stated["inputs"], **{name: stated[name] for name in allowed}}
         if request.base is not None:
             head |= {"base": stated["base"], "output": {"adapter": True}}
         names = ", ".join(request.inputs)
