@@ -11,6 +11,7 @@ from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_ba
 from adapterops.engine.execution import DEFAULT, Execution, Once
 from adapterops.engine.plan import once
 from adapterops.errors import IncompatibleError, OptionError, at, check_opened
+from adapterops.methods.holding import Holding, Holdings, hold
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import FEW, Multipliers, Scale, fixed, matching
 from adapterops.methods.settings import settings, usual
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 GRAM = 28
 """Bytes for each entry of a Gram matrix: one in float32, their sum, and what solving with it copies."""
+SHORT = 4e9
+"""Multiplications of a merge that are done before anything is written, for what is said of it: a second or two."""
+OF_FACTORS, OF_ENTRIES = 10, 100
+"""Times what the products of all factors take, and multiplications an entry, for a merge and what it holds."""
 OWN = 5
 """Matrices in float64 that a method on these keeps, besides the updates: three for an SVD, the sum, and the result."""
 
@@ -119,7 +124,7 @@ def merge(
         total,
         updates=Lazy(layout, compute),
         layout=layout,
-        history=replace(step, multipliers=merging.multipliers),
+        history=replace(step, multipliers=merging.multipliers, holdings=merging.holdings),
     )
 
 
@@ -196,13 +201,36 @@ class _Merging:
         self._masked = "seed" in parameters
         self._names = cache(lambda: _mask_names(adapters, weights))
         self._model = self._whole(shared) if method.whole_model(parameters) else None
-        self.multipliers = self._multipliers(layout if fixed(scale, len(adapters)) is None else {})
+        scaled = {module: each for module, each in layout.items() if method.acts != "matrices" or each.matrix}
+        effort = sum(self._effort(module, each) for module, each in layout.items())
+        quick = sum(each.entries for each in layout.values() if each.dense or not self._by_rank) <= FEW
+        self.multipliers = Multipliers(tuple(scaled) if fixed(scale, len(adapters)) is None else (), self.update, quick)
+        self.holdings = Holdings(tuple(layout), self._hold, quick, effort <= SHORT)
 
-    def _multipliers(self, layout: Mapping[str, Layout]) -> Multipliers:
-        by_rank = self._method.acts in ("updates", "products") and self._space is SPACES["delta"]
-        scaled = {module: each for module, each in layout.items() if self._method.acts != "matrices" or each.matrix}
-        entries = sum(each.entries for each in scaled.values() if each.dense or not by_rank)
-        return Multipliers(tuple(scaled), self.update, entries <= FEW)
+    @property
+    def _by_rank(self) -> bool:
+        """Whether the method needs no entries where the updates have factors."""
+        return self._method.acts in ("updates", "products") and self._space is SPACES["delta"]
+
+    def _effort(self, module: str, layout: Layout) -> float:
+        """About how many multiplications it takes to compute a module, and what it holds."""
+        inputs = [adapter.layout[module] for adapter in self._adapters if module in adapter.layout]
+        ranks = sum(min(each.rank, *each.shape) for each in inputs)
+        by_factors = OF_FACTORS * sum(layout.shape) * ranks**2
+        dense = layout.dense or any(each.dense for each in inputs)
+        return by_factors + (OF_ENTRIES + len(inputs) * ranks) * layout.entries * dense
+
+    def _hold(self, module: str) -> Holding:
+        """What a module of the merge holds of those that it is of."""
+        import numpy as np
+
+        present, everywhere = self._present(module), range(len(self._adapters))
+        found = hold(self.update(module), [self._adapters[i].updates[module] for i in present])
+        factor = self.multipliers.found.get(module, fixed(self._scale, len(self._adapters)))
+        places = [present.index(i) if i in present else -1 for i in everywhere]
+        pad = {name: np.append(getattr(found, name), 0.0)[places] for name in ("both", "seen")}
+        gram = np.pad(found.gram, (0, 1))[np.ix_(places, places)]
+        return Holding(found.total, pad["both"], pad["seen"], gram, factor)
 
     def update(self, module: str) -> Linear:
         """What becomes of a module."""
@@ -218,7 +246,9 @@ class _Merging:
         if factor is None:
             plain = method.name == "linear" and space is SPACES["delta"] and all(self._weights[i] == 1 for i in present)
             summed = result if plain else None
-            factor = self.multipliers.found[module] = matching(result, updates, method.borne, method.order, summed)
+            factor = self.multipliers.found.get(module)
+            if factor is None:
+                factor = self.multipliers.found[module] = matching(result, updates, method.borne, method.order, summed)
         return result if factor == 1 else factor * result
 
     def _mean(self, updates: Sequence[Linear]) -> Linear:

@@ -1,0 +1,33 @@
+"""What a merge holds, in words."""
+
+from __future__ import annotations
+
+from strategies import low_rank
+
+from adapterops import Adapter, merge
+from adapterops.provenance.history import Step
+from adapterops.reports.holding import called, held_rows, held_sentences
+
+
+def of(count: int) -> Step:
+    history = merge([Adapter.of({"q": low_rank(seed, 30, 30, 1)}) for seed in range(count)], "linear").history
+    assert isinstance(history, Step)
+    return history
+
+
+def test_of_many_those_of_which_least_is_kept_have_rows() -> None:
+    step = of(11)
+    assert step.holdings
+    found = step.holdings.all()
+    assert found
+    header, rows = held_rows([f"a{index}" for index in range(11)], found, {"mean": 1 / 11})
+    assert header == ["adapter", "kept + added", "error on its inputs", "kept + added at mean"]
+    assert len(rows) == 8
+    others, read = held_sentences(found)
+    assert others.startswith("of the 3 others ")
+    assert "no forecast of accuracy" in read
+    assert len(held_rows(["a", "b"], (of(2).holdings or step.holdings).all() or {}, {})[1]) == 2
+
+
+def test_what_was_made_in_memory_is_called_by_what_made_it() -> None:
+    assert called(of(2).inputs) == ["(memory)", "(memory)"]
