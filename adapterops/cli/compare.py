@@ -80,8 +80,11 @@ def command(
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=looking.how(progress))
 
+    from adapterops.methods.holding import apart, as_json
     from adapterops.operations.comparing.outlook import outlooks
+    from adapterops.recipes.plan import held_by_default
     from adapterops.reports.diagnosis import diagnose
+    from adapterops.reports.holding import same
     from adapterops.reports.numbers import numbers
     from adapterops.reports.outlook import opposed_sentences, outlook_numbers, outlook_rows, outlook_sentences
     from adapterops.reports.rows import module_rows, pair_rows, summary_rows
@@ -90,11 +93,12 @@ def command(
     findings = diagnose(found)
     short = summary(found, findings)
     merges = outlooks(found) if advise or plan else []
+    holdings = held_by_default(adapters, looking.how(None)) if advise else None
 
     if looking.as_json:
         told = numbers(found, short, findings)
         if merges:
-            told["outlook"] = outlook_numbers(found, merges)
+            told["outlook"] = outlook_numbers(found, merges) | ({"default": as_json(holdings)} if holdings else {})
         if write:
             opposed = write()
             told |= {"plan": str(plan), "opposed": opposed, "dropped": list(opposed) if drop_opposed else []}
@@ -112,6 +116,8 @@ def command(
         output.print_table(*outlook_rows(found, merges))
         for sentence in outlook_sentences(found, merges):
             output.line(sentence)
+        if holdings and (far := apart(holdings)) is not None:
+            output.line(same(far))
         output.line()
     output.print_findings(findings)
     output.print_command(short)

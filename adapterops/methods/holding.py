@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 
 from adapterops.errors import InputError
+from adapterops.linalg.geometry import inner
 from adapterops.methods.entries import inner_products, tile_height
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Linear
 
 SINGULAR = 1e-12
 """An eigenvalue below this, relative to the largest, is rounding."""
+
+RULES = ("linear", "even", "tsv")
+"""Methods of which any may be the right one for some adapters, and which may all make the same of others."""
+
+ALIKE = 0.05
+"""How far apart they are at most, relative to the merge, where it does not matter which of them is taken."""
 
 Each = Callable[[Callable[[str], object], Iterable[str]], Iterable[object]]
 """`map`, or what does several at a time."""
@@ -31,6 +38,7 @@ class Holding:
         seen: ‖M Pᵢ‖², (n,), with the projection Pᵢ onto the inputs that ΔWᵢ reads; NaN where an update has no factors.
         gram: ⟨ΔWᵢ, ΔWⱼ⟩, (n, n).
         factor: what M was multiplied by, other than zero; None where no scale changes it.
+        rules: ⟨Mᵣ, Mₛ⟩ of what each of `RULES` makes of these adapters, itself among them; None where not all were asked.
     """
 
     total: float
@@ -38,6 +46,7 @@ class Holding:
     seen: Array
     gram: Array
     factor: float | None = 1.0
+    rules: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,32 @@ def as_json(holdings: Mapping[str, Holding]) -> dict[str, Any]:
     return {
         "held": [None if each is None else asdict(each) for each in held(holdings)],
         "condition": condition(whole(holdings)),
+        **({} if (far := apart(holdings)) is None else {"rules_apart": far}),
     }
+
+
+def apart(holdings: Mapping[str, Holding]) -> float | None:
+    """How far what two of `RULES` make is apart at most, max ‖Mᵣ - Mₛ‖ / max ‖Mᵣ‖ over all modules: a bound on what the choice
+    of one of them may change. None where they were not asked.
+    """
+    grams = [each.rules for each in holdings.values() if each.rules is not None]
+    if len(grams) < len(holdings):
+        return None
+    gram = sum(grams, np.zeros((len(RULES),) * 2))
+    squares = np.diag(gram)
+    furthest, largest = float((squares[:, None] + squares - 2 * gram).max()), float(squares.max())
+    return math.sqrt(max(0.0, furthest) / largest) if largest else 0.0
+
+
+def products(updates: Sequence[Linear]) -> Array:
+    """⟨ΔWᵢ, ΔWⱼ⟩ in float64.
+
+    Cost: O((out + in) r²) a pair of factors; else a pass over the entries.
+    """
+    factors = [each for update in updates if (each := update.lowrank()) is not None]
+    if len(factors) < len(updates):
+        return inner_products(updates)
+    return np.array([[inner(one, other) for other in factors] for one in factors])
 
 
 def whole(holdings: Mapping[str, Holding]) -> Array:

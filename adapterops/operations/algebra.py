@@ -11,9 +11,9 @@ from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_ba
 from adapterops.engine.execution import DEFAULT, Execution, Once
 from adapterops.engine.plan import once
 from adapterops.errors import IncompatibleError, OptionError, at, check_opened
-from adapterops.methods.holding import Holding, Holdings, hold
+from adapterops.methods.holding import RULES, Holding, Holdings, hold, products
 from adapterops.methods.registry import Method, find
-from adapterops.methods.scaling import FEW, Multipliers, Scale, fixed, matching
+from adapterops.methods.scaling import AUTO, FEW, Multipliers, Scale, fixed, matching
 from adapterops.methods.settings import settings, usual
 from adapterops.methods.spaces import SPACES, Block, Space, factored
 from adapterops.operations.grams import file_of, matched
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 GRAM = 28
 """Bytes for each entry of a Gram matrix: one in float32, their sum, and what solving with it copies."""
-SHORT = 4e9
-"""Multiplications of a merge that are done before anything is written, for what is said of it: a second or two."""
-OF_FACTORS, OF_ENTRIES = 10, 100
-"""Times what the products of all factors take, and multiplications an entry, for a merge and what it holds."""
+SHORT = 1.2e11
+"""Multiplications that are done before anything is written, for what is said of a merge: seconds of work."""
+OF_HOLDING, OF_CORE, OF_ENTRIES = 4, 12, 4000
+"""Times (out + in) R²: for inner products of factors, and for a method in a joint core; multiplications an entry, all passes
+over these together."""
 OWN = 5
 """Matrices in float64 that a method on these keeps, besides the updates: three for an SVD, the sum, and the result."""
 
@@ -115,6 +116,10 @@ def merge(
         return once(measure, step, shapes, name, how=how)
 
     merging = _Merging(adapters, chosen, [_named(each, widths) for each in given], layout, shared, **options)
+    if _comparable(chosen, options, layout) and merging.effort(layout, len(RULES)) <= SHORT:
+        plain = {"weights": weights, "scale": options["scale"]}
+        rules = (merging if name == chosen.name else _rule(adapters, name, layout, shared, plain) for name in RULES)
+        merging.rules = tuple(rules)
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
@@ -126,6 +131,22 @@ def merge(
         layout=layout,
         history=replace(step, multipliers=merging.multipliers, holdings=merging.holdings),
     )
+
+
+def _comparable(method: Method, options: Mapping[str, Any], layout: Mapping[str, Layout]) -> bool:
+    """Whether each of `RULES` may make an adapter of these: of factors, none of which has a weight of its own."""
+    usual = options["space"] == method.spaces[0] and options["scale"] == AUTO and set(options["weights"]) == {1.0}
+    factors = all(each.matrix and not each.dense for each in layout.values())
+    return method.name in RULES and usual and len(options["weights"]) > 1 and factors
+
+
+def _rule(
+    adapters: Sequence[Adapter], name: str, layout: Mapping[str, Layout], shared: Once, options: Mapping[str, Any]
+) -> _Merging:
+    """What another method makes of the same adapters."""
+    method = find(name)
+    parameters = {**options, "space": method.spaces[0], **method.defaults}
+    return _Merging(adapters, method, [], layout, shared, **parameters)
 
 
 def _grams(adapter: Adapter, method: Method) -> Grams:
@@ -199,26 +220,29 @@ class _Merging:
         self._adapters, self._grams, self._weights, self._scale = adapters, grams, weights, scale
         self._method, self._space, self._parameters = method, SPACES[space], parameters
         self._masked = "seed" in parameters
+        self.rules: tuple[_Merging, ...] = ()
         self._names = cache(lambda: _mask_names(adapters, weights))
         self._model = self._whole(shared) if method.whole_model(parameters) else None
         scaled = {module: each for module, each in layout.items() if method.acts != "matrices" or each.matrix}
-        effort = sum(self._effort(module, each) for module, each in layout.items())
         quick = sum(each.entries for each in layout.values() if each.dense or not self._by_rank) <= FEW
         self.multipliers = Multipliers(tuple(scaled) if fixed(scale, len(adapters)) is None else (), self.update, quick)
-        self.holdings = Holdings(tuple(layout), self._hold, quick, effort <= SHORT)
+        self.holdings = Holdings(tuple(layout), self._hold, quick, self.effort(layout) <= SHORT)
 
     @property
     def _by_rank(self) -> bool:
         """Whether the method needs no entries where the updates have factors."""
         return self._method.acts in ("updates", "products") and self._space is SPACES["delta"]
 
-    def _effort(self, module: str, layout: Layout) -> float:
-        """About how many multiplications it takes to compute a module, and what it holds."""
+    def effort(self, layout: Mapping[str, Layout], rules: int = 0) -> float:
+        """About how many multiplications it takes to compute all modules, and what they hold; and as many more `rules`."""
+        return sum(self._effort(module, each, rules) for module, each in layout.items())
+
+    def _effort(self, module: str, layout: Layout, rules: int) -> float:
         inputs = [adapter.layout[module] for adapter in self._adapters if module in adapter.layout]
         ranks = sum(min(each.rank, *each.shape) for each in inputs)
-        by_factors = OF_FACTORS * sum(layout.shape) * ranks**2
+        times = OF_HOLDING + OF_CORE * (rules + (not self._by_rank)) + rules * (rules + 1)
         dense = layout.dense or any(each.dense for each in inputs)
-        return by_factors + (OF_ENTRIES + len(inputs) * ranks) * layout.entries * dense
+        return times * sum(layout.shape) * ranks**2 + (OF_ENTRIES + len(inputs) * ranks) * layout.entries * dense
 
     def _hold(self, module: str) -> Holding:
         """What a module of the merge holds of those that it is of."""
@@ -230,7 +254,8 @@ class _Merging:
         places = [present.index(i) if i in present else -1 for i in everywhere]
         pad = {name: np.append(getattr(found, name), 0.0)[places] for name in ("both", "seen")}
         gram = np.pad(found.gram, (0, 1))[np.ix_(places, places)]
-        return Holding(found.total, pad["both"], pad["seen"], gram, factor)
+        rules = products([each.update(module) for each in self.rules]) if self.rules else None
+        return Holding(found.total, pad["both"], pad["seen"], gram, factor, rules)
 
     def update(self, module: str) -> Linear:
         """What becomes of a module."""

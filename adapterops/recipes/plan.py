@@ -10,8 +10,9 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import run
-from adapterops.errors import OptionError
+from adapterops.errors import IncompatibleError, OptionError, UnsupportedError
 from adapterops.expressions.formula import literal
+from adapterops.methods.holding import Holding
 from adapterops.methods.scaling import AUTO
 from adapterops.operations.algebra import merge
 from adapterops.operations.comparing.opposed import Opposed, opposed
@@ -27,6 +28,19 @@ def planned(adapters: Sequence[Adapter]) -> Adapter:
         IncompatibleError, OptionError: as `merge` does; nothing is computed.
     """
     return merge(adapters, scale=AUTO, allow_base_mismatch=True)
+
+
+def held_by_default(adapters: Sequence[Adapter], how: Execution = DEFAULT) -> Mapping[str, Holding] | None:
+    """What that merge holds of each adapter, module by module, where it takes seconds; None elsewhere, and where there is no such
+    merge.
+    """
+    try:
+        step = planned(adapters).history
+    except (IncompatibleError, OptionError, UnsupportedError):
+        return None
+    assert isinstance(step, Step)
+    assert step.holdings
+    return step.holdings.all(partial(run, how=how)) if step.holdings.short else None
 
 
 def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT) -> Plan:

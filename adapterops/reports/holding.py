@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from adapterops.errors import count
-from adapterops.methods.holding import Held, Holding, condition, held, whole
+from adapterops.methods.holding import ALIKE, RULES, Held, Holding, apart, condition, held, whole
 from adapterops.provenance.history import Source, Step
 from adapterops.reports.figures import percent
 from adapterops.reports.rows import Table
@@ -34,10 +34,19 @@ def held_sentences(holdings: Mapping[str, Holding]) -> list[str]:
     left = [f"of the {count(len(kept), 'other')} {percent(kept[0])} to {percent(kept[-1])} is kept"] if kept else []
     spread = condition(whole(holdings))
     far = "infinite: one is a combination of the others" if math.isinf(spread) else f"{spread:.3g} (1: orthogonal)"
+    rules = apart(holdings)
     return [
         *left,
         f"relative to the norm of each; no forecast of accuracy. Condition number of their cosines: {far}",
+        *([same(rules)] if rules is not None and rules <= ALIKE else []),
     ]
+
+
+def same(rules: float) -> str:
+    """What `apart` found, in words."""
+    names = ", ".join(f"--{name}" for name in RULES)
+    far = f"{names} differ by at most {percent(rules)} of the merge here"
+    return f"{far}: any of them makes nearly the same adapter" if rules <= ALIKE else far
 
 
 def called(inputs: Sequence[Step | Source]) -> list[str]:

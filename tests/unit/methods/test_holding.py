@@ -10,7 +10,7 @@ import pytest
 from strategies import low_rank
 
 from adapterops import Adapter, LowRank, merge
-from adapterops.methods.holding import Held, Holdings, condition, held, hold
+from adapterops.methods.holding import RULES, Held, Holdings, apart, condition, held, hold
 from adapterops.provenance.history import Step
 from adapterops.updates.dense import Dense
 
@@ -85,17 +85,34 @@ def test_numbers_that_are_none_are_not_measured() -> None:
     assert holdings(merge([A, wrong], "linear", scale="sum")).all() is None
 
 
-def test_only_what_takes_a_second_is_known_before_anything_is_written() -> None:
-    def of(shape: tuple[int, int]) -> Adapter:
+def test_only_what_takes_seconds_is_known_before_anything_is_written() -> None:
+    def of(side: int, count: int, method: str) -> Holdings:
         found = Adapter.of({"q": low_rank(0, 3, 2, 1)})
-        return replace(found, layout={"q": replace(found.layout["q"], shape=shape, rank=16)})
+        adapter = replace(found, layout={"q": replace(found.layout["q"], shape=(side, side), rank=16)})
+        return holdings(merge([adapter] * count, method))
 
-    small, large = (holdings(merge([of(shape)] * 8, "even")) for shape in ((4096, 4096), (10**6, 10**6)))
-    assert small.short
-    assert small.quick
-    assert not large.short
-    assert holdings(merge([of((10**3, 10**3))] * 2, "ties")).short
-    assert not holdings(merge([of((10**4, 10**4))] * 2, "ties")).short
+    for side, count, method in ((4096, 8, "even"), (10**6, 2, "linear"), (10**3, 2, "ties")):
+        assert of(side, count, method).short
+        assert of(side, count, method).quick
+    for side, count, method in ((10**6, 8, "even"), (10**4, 2, "ties")):
+        assert not of(side, count, method).short
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_how_far_rules_are_apart_bounds_every_pair(method: str) -> None:
+    adapters = [A, B, C]
+    found = holdings(merge(adapters, method)).all()
+    assert found
+    made = [flat(each, each) for each in (merge(adapters, rule, scale="auto") for rule in RULES)]
+    furthest = max(np.linalg.norm(one - other) for one in made for other in made)
+    assert apart(found) == pytest.approx(furthest / max(map(np.linalg.norm, made)), rel=1e-5)
+
+
+def test_of_copies_all_rules_make_the_same() -> None:
+    found = holdings(merge([B, 0.9 * B, B])).all()
+    assert found
+    assert apart(found) == pytest.approx(0, abs=1e-6)
+    assert apart(holdings(merge([A, B], "linear", scale="sum")).all() or {"q": hold(Dense(np.eye(2)), [])}) is None
 
 
 def test_the_condition_of_two_is_that_of_their_cosine() -> None:
