@@ -13,7 +13,7 @@ from adapterops.engine.plan import once
 from adapterops.errors import IncompatibleError, OptionError, at, check_opened
 from adapterops.methods.holding import RULES, Holding, Holdings, hold, products
 from adapterops.methods.registry import Method, find
-from adapterops.methods.scaling import AUTO, FEW, Multipliers, Scale, fixed, matching
+from adapterops.methods.scaling import AUTO, FEW, Multipliers, Scale, fixed, matching, undisturbed
 from adapterops.methods.settings import settings, usual
 from adapterops.methods.spaces import SPACES, Block, Space, factored
 from adapterops.operations.grams import file_of, matched
@@ -273,7 +273,11 @@ class _Merging:
             summed = result if plain else None
             factor = self.multipliers.found.get(module)
             if factor is None:
-                factor = self.multipliers.found[module] = matching(result, updates, method.borne, method.order, summed)
+                if method.disturbs:
+                    factor = undisturbed(result, updates, method.borne, summed)
+                else:
+                    factor = matching(result, updates, method.borne, method.order, summed)
+                self.multipliers.found[module] = factor
         return result if factor == 1 else factor * result
 
     def _mean(self, updates: Sequence[Linear]) -> Linear:
