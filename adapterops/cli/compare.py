@@ -80,9 +80,8 @@ def command(
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=looking.how(progress))
 
-    from adapterops.methods.holding import apart, as_json
     from adapterops.operations.comparing.outlook import outlooks
-    from adapterops.recipes.plan import held_by_default
+    from adapterops.recipes.plan import by_default
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.holding import same
     from adapterops.reports.numbers import numbers
@@ -93,12 +92,12 @@ def command(
     findings = diagnose(found)
     short = summary(found, findings)
     merges = outlooks(found) if advise or plan else []
-    holdings = held_by_default(adapters, looking.how(None)) if advise else None
+    default = by_default(adapters, looking.how(None)) if advise else None
 
     if looking.as_json:
         told = numbers(found, short, findings)
         if merges:
-            told["outlook"] = outlook_numbers(found, merges) | ({"default": as_json(holdings)} if holdings else {})
+            told["outlook"] = outlook_numbers(found, merges) | ({"default": default} if default else {})
         if write:
             opposed = write()
             told |= {"plan": str(plan), "opposed": opposed, "dropped": list(opposed) if drop_opposed else []}
@@ -116,8 +115,8 @@ def command(
         output.print_table(*outlook_rows(found, merges))
         for sentence in outlook_sentences(found, merges):
             output.line(sentence)
-        if holdings and (far := apart(holdings)) is not None:
-            output.line(same(far))
+        if default and default["rules_apart"] is not None:
+            output.line(same(default["rules_apart"]))
         output.line()
     output.print_findings(findings)
     output.print_command(short)

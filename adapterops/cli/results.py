@@ -23,7 +23,7 @@ from adapterops.engine.local import run
 from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
-from adapterops.methods.holding import as_json
+from adapterops.methods.holding import as_json, parallel, whole
 from adapterops.methods.scaling import SUM, describe, fixed, others, times
 from adapterops.methods.settings import SEVERAL, usual
 from adapterops.provenance.history import Step
@@ -88,7 +88,8 @@ def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
             plain = set(step.parameters["weights"]) == {1.0}
             scales = {name: factor for name, factor in others(scale, len(names)).items() if factor and plain}
             print_table(*held_rows(names, found, scales))
-            for sentence in held_sentences(found):
+            rules = step.holdings.apart(partial(run, how=how)) if step.holdings and parallel(whole(found)) else None
+            for sentence in held_sentences(found, rules):
                 line(f"  {sentence}")
 
 

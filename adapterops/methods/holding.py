@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,6 @@ class Holding:
         seen: ‖M Pᵢ‖², (n,), with the projection Pᵢ onto the inputs that ΔWᵢ reads; NaN where an update has no factors.
         gram: ⟨ΔWᵢ, ΔWⱼ⟩, (n, n).
         factor: what M was multiplied by, other than zero; None where no scale changes it.
-        rules: ⟨Mᵣ, Mₛ⟩ of what each of `RULES` makes of these adapters, itself among them; None where not all were asked.
     """
 
     total: float
@@ -46,7 +46,6 @@ class Holding:
     seen: Array
     gram: Array
     factor: float | None = 1.0
-    rules: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -78,18 +77,41 @@ def hold(result: Linear, updates: Sequence[Linear]) -> Holding:
     return Holding(float(products[0, 0]), products[0, 1:], seen, products[1:, 1:])
 
 
-def _of_factors(result: LowRank, updates: Sequence[LowRank]) -> Holding:
-    B, A = result.scale * result.B.astype(np.float64), result.A.astype(np.float64)
+def hold_sum(updates: Sequence[LowRank], weights: Sequence[float]) -> Holding:
+    """The same of M = Σ wᵢ ΔWᵢ, for about what its norm takes."""
+    return _of_factors(None, updates, weights)
+
+
+def _of_factors(result: LowRank | None, updates: Sequence[LowRank], weights: Sequence[float] = ()) -> Holding:
+    """Of a merge by its factors, or of the sum by weights: all from products of all B's, and of all A's."""
     outputs = np.concatenate([each.scale * each.B.astype(np.float64) for each in updates], axis=1)
     inputs = np.concatenate([each.A.astype(np.float64) for each in updates])
-    starts = np.cumsum([0, *(each.rank for each in updates)])[:-1]
+    ends = np.cumsum([0, *(each.rank for each in updates)])
+    blocks = [slice(begin, end) for begin, end in pairwise(ends)]
     left, right = outputs.T @ outputs, inputs @ inputs.T
-    gram = np.add.reduceat(np.add.reduceat(left * right, starts, axis=0), starts, axis=1)
-    both = np.add.reduceat(((B.T @ outputs) * (A @ inputs.T)).sum(axis=0), starts)
-    own = B.T @ B
-    total = float((own * (A @ A.T)).sum())
-    across = (A @ _read(each) for each in updates)
-    return Holding(total, both, np.array([float((own * (each @ each.T)).sum()) for each in across]), gram)
+    products = left * right
+    gram = np.array([[products[one, other].sum() for other in blocks] for one in blocks])
+    if result is None:
+        by = np.repeat(np.asarray(weights, np.float64), np.diff(ends))
+        own, across = by[:, None] * left * by, right
+        both, total = gram @ weights, float(np.asarray(weights) @ gram @ weights)
+    else:
+        B, A = result.scale * result.B.astype(np.float64), result.A.astype(np.float64)
+        own, across = B.T @ B, A @ inputs.T
+        shared = (B.T @ outputs) * across
+        both, total = np.array([shared[:, block].sum() for block in blocks]), float((own * (A @ A.T)).sum())
+    seen = [_through(own, across[:, block], right[block, block]) for block in blocks]
+    return Holding(total, both, np.array(seen), gram)
+
+
+def _through(own: Array, across: Array, gram: Array) -> float:
+    """‖M P‖² by BᵀB and A Aᵢᵀ of M = B A, and Aᵢ Aᵢᵀ of the inputs that P is of; NaN where these are too nearly dependent."""
+    if not len(gram) or not gram.any():
+        return 0.0
+    values, vectors = np.linalg.eigh(gram)
+    real = values > SINGULAR * values[-1]
+    turned = across @ (vectors[:, real] / np.sqrt(values[real]))
+    return float((own * (turned @ turned.T)).sum())
 
 
 def _read(update: LowRank) -> Array:
@@ -122,6 +144,7 @@ class Holdings:
         compute: the `Holding` of one; None where its numbers are too large, or none.
         quick: whether all may be found for their own sake, as for `Multipliers`.
         short: whether that takes no more than a second or two, so that it is known before anything is written.
+        rules: of a module ⟨Mᵣ, Mₛ⟩ of what each of `RULES` makes of these adapters; None where not all make one.
         found: module → what `compute` found.
     """
 
@@ -129,6 +152,7 @@ class Holdings:
     compute: Callable[[str], Holding | None]
     quick: bool
     short: bool
+    rules: Callable[[str], Array] | None = None
     found: dict[str, Holding | None] = field(default_factory=dict)
 
     def all(self, each: Each = map) -> dict[str, Holding] | None:
@@ -137,6 +161,16 @@ class Holdings:
         self.found.update(zip(missing, each(self._tried, missing), strict=True))  # type: ignore[arg-type]
         known = {module: found for module in self.modules if (found := self.found[module]) is not None}
         return known if len(known) == len(self.modules) else None
+
+    def apart(self, each: Each = map) -> float | None:
+        """What `apart` says of all modules; None where the rules are not asked.
+
+        Cost: that of three merges.
+        """
+        if self.rules is None:
+            return None
+        grams: Any = each(self.rules, self.modules)
+        return apart(sum(grams, np.zeros((len(RULES),) * 2)))
 
     def _tried(self, module: str) -> Holding | None:
         try:
@@ -176,18 +210,23 @@ def as_json(holdings: Mapping[str, Holding]) -> dict[str, Any]:
     return {
         "held": [None if each is None else asdict(each) for each in held(holdings)],
         "condition": condition(whole(holdings)),
-        **({} if (far := apart(holdings)) is None else {"rules_apart": far}),
     }
 
 
-def apart(holdings: Mapping[str, Holding]) -> float | None:
-    """How far what two of `RULES` make is apart at most, max ‖Mᵣ - Mₛ‖ / max ‖Mᵣ‖ over all modules: a bound on what the choice
-    of one of them may change. None where they were not asked.
+def parallel(gram: Array) -> bool:
+    """Whether all adapters are nearly multiples of one, by their inner products: its second eigenvalue next to the first.
+
+    >>> parallel(np.ones((3, 3))), parallel(np.diag([1.0, 0.5])), parallel(np.diag([1.0, 1e-3]))
+    (True, False, True)
     """
-    grams = [each.rules for each in holdings.values() if each.rules is not None]
-    if len(grams) < len(holdings):
-        return None
-    gram = sum(grams, np.zeros((len(RULES),) * 2))
+    values = np.linalg.eigvalsh(gram)
+    return len(values) < 2 or bool(values[-2] <= ALIKE * values[-1])
+
+
+def apart(gram: Array) -> float:
+    """How far what two of `RULES` make is apart at most, max ‖Mᵣ - Mₛ‖ / max ‖Mᵣ‖ over all modules, by their inner products: a
+    bound on what the choice of one of them may change.
+    """
     squares = np.diag(gram)
     furthest, largest = float((squares[:, None] + squares - 2 * gram).max()), float(squares.max())
     return math.sqrt(max(0.0, furthest) / largest) if largest else 0.0

@@ -7,13 +7,15 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
 from adapterops.engine.execution import DEFAULT, Execution, Once
 from adapterops.engine.plan import once
 from adapterops.errors import IncompatibleError, OptionError, at, check_opened
-from adapterops.methods.holding import RULES, Holding, Holdings, hold, products
+from adapterops.methods.holding import RULES, Holding, Holdings, hold, hold_sum, products
 from adapterops.methods.registry import Method, find
-from adapterops.methods.scaling import AUTO, FEW, Multipliers, Scale, fixed, matching, undisturbed
+from adapterops.methods.scaling import AUTO, FEW, Multipliers, Scale, automatic, fixed, matching, undisturbed
 from adapterops.methods.settings import settings, usual
 from adapterops.methods.spaces import SPACES, Block, Space, factored
 from adapterops.operations.grams import file_of, matched
@@ -116,10 +118,11 @@ def merge(
         return once(measure, step, shapes, name, how=how)
 
     merging = _Merging(adapters, chosen, [_named(each, widths) for each in given], layout, shared, **options)
+    holdings = merging.holdings
     if _comparable(chosen, options, layout) and merging.effort(layout, len(RULES)) <= SHORT:
         plain = {"weights": weights, "scale": options["scale"]}
-        rules = (merging if name == chosen.name else _rule(adapters, name, layout, shared, plain) for name in RULES)
-        merging.rules = tuple(rules)
+        rules = [merging if name == chosen.name else _rule(adapters, name, layout, shared, plain) for name in RULES]
+        holdings = replace(holdings, rules=lambda module: products([each.update(module) for each in rules]))
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
@@ -129,7 +132,7 @@ def merge(
         total,
         updates=Lazy(layout, compute),
         layout=layout,
-        history=replace(step, multipliers=merging.multipliers, holdings=merging.holdings),
+        history=replace(step, multipliers=merging.multipliers, holdings=holdings),
     )
 
 
@@ -220,7 +223,7 @@ class _Merging:
         self._adapters, self._grams, self._weights, self._scale = adapters, grams, weights, scale
         self._method, self._space, self._parameters = method, SPACES[space], parameters
         self._masked = "seed" in parameters
-        self.rules: tuple[_Merging, ...] = ()
+        self._rows = {module: each.shape[0] for module, each in layout.items()}
         self._names = cache(lambda: _mask_names(adapters, weights))
         self._model = self._whole(shared) if method.whole_model(parameters) else None
         scaled = {module: each for module, each in layout.items() if method.acts != "matrices" or each.matrix}
@@ -246,16 +249,36 @@ class _Merging:
 
     def _hold(self, module: str) -> Holding:
         """What a module of the merge holds of those that it is of."""
-        import numpy as np
-
         present, everywhere = self._present(module), range(len(self._adapters))
-        found = hold(self.update(module), [self._adapters[i].updates[module] for i in present])
+        updates = [self._adapters[i].updates[module] for i in present]
+        summed = self._summed(module, updates)
+        found = hold(self.update(module), updates) if summed is None else summed
         factor = self.multipliers.found.get(module, fixed(self._scale, len(self._adapters)))
+        if summed is not None:
+            factor = self._automatic(module, summed) if factor is None else factor
+            by = factor
+            found = replace(found, total=by**2 * found.total, both=by * found.both, seen=by**2 * found.seen)
         places = [present.index(i) if i in present else -1 for i in everywhere]
         pad = {name: np.append(getattr(found, name), 0.0)[places] for name in ("both", "seen")}
         gram = np.pad(found.gram, (0, 1))[np.ix_(places, places)]
-        rules = products([each.update(module) for each in self.rules]) if self.rules else None
-        return Holding(found.total, pad["both"], pad["seen"], gram, factor, rules)
+        return Holding(found.total, pad["both"], pad["seen"], gram, factor)
+
+    def _summed(self, module: str, updates: Sequence[Linear]) -> Holding | None:
+        """What the sum holds, where that is the method and all have factors."""
+        if self._method.name != "linear" or self._space is not SPACES["delta"]:
+            return None
+        factors = [each for update in updates if (each := update.lowrank()) is not None]
+        if len(factors) < len(updates):
+            return None
+        return hold_sum(factors, [self._weights[i] for i in self._present(module)])
+
+    def _automatic(self, module: str, summed: Holding) -> float:
+        """The factor of `auto` of a sum, by what it holds."""
+        norms = np.sqrt(np.maximum(0.0, summed.gram.diagonal())).tolist()
+        whole = float(np.sqrt(max(0.0, summed.gram.sum())))
+        borne = self._method.borne * float(self._rows[module]) ** 0.5
+        factor = automatic(float(np.sqrt(max(0.0, summed.total))), norms, whole, borne)
+        return self.multipliers.found.setdefault(module, factor)
 
     def update(self, module: str) -> Linear:
         """What becomes of a module."""
@@ -273,7 +296,10 @@ class _Merging:
             summed = result if plain else None
             factor = self.multipliers.found.get(module)
             if factor is None:
-                if method.disturbs:
+                plain_sum = self._summed(module, updates) if method is self._method else None
+                if plain_sum is not None:
+                    factor = self._automatic(module, plain_sum)
+                elif method.disturbs:
                     factor = undisturbed(result, updates, method.borne, summed)
                 else:
                     factor = matching(result, updates, method.borne, method.order, summed)
@@ -293,8 +319,6 @@ class _Merging:
         return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
 
     def _block(self, method: Method, module: str, present: Sequence[int], block: Block) -> Linear:
-        import numpy as np
-
         from adapterops.methods.entries import inner_products, near, ordinary, tile_height
         from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling

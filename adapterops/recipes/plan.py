@@ -12,7 +12,7 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import run
 from adapterops.errors import IncompatibleError, OptionError, UnsupportedError
 from adapterops.expressions.formula import literal
-from adapterops.methods.holding import Holding
+from adapterops.methods.holding import as_json
 from adapterops.methods.scaling import AUTO
 from adapterops.operations.algebra import merge
 from adapterops.operations.comparing.opposed import Opposed, opposed
@@ -30,9 +30,9 @@ def planned(adapters: Sequence[Adapter]) -> Adapter:
     return merge(adapters, scale=AUTO, allow_base_mismatch=True)
 
 
-def held_by_default(adapters: Sequence[Adapter], how: Execution = DEFAULT) -> Mapping[str, Holding] | None:
-    """What that merge holds of each adapter, module by module, where it takes seconds; None elsewhere, and where there is no such
-    merge.
+def by_default(adapters: Sequence[Adapter], how: Execution = DEFAULT) -> dict[str, Any] | None:
+    """What that merge holds of each adapter, and how far `RULES` are apart, where it takes seconds; None elsewhere, and where
+    there is no such merge.
     """
     try:
         step = planned(adapters).history
@@ -40,7 +40,9 @@ def held_by_default(adapters: Sequence[Adapter], how: Execution = DEFAULT) -> Ma
         return None
     assert isinstance(step, Step)
     assert step.holdings
-    return step.holdings.all(partial(run, how=how)) if step.holdings.short else None
+    each = partial(run, how=how)
+    found = step.holdings.all(each) if step.holdings.short else None
+    return None if found is None else {**as_json(found), "rules_apart": step.holdings.apart(each)}
 
 
 def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT) -> Plan:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from adapterops.errors import count
-from adapterops.methods.holding import ALIKE, RULES, Held, Holding, apart, condition, held, whole
+from adapterops.methods.holding import ALIKE, RULES, Held, Holding, condition, held, whole
 from adapterops.provenance.history import Source, Step
 from adapterops.reports.figures import percent
 from adapterops.reports.rows import Table
@@ -28,13 +28,14 @@ def held_rows(names: Sequence[str], holdings: Mapping[str, Holding], scales: Map
     ]
 
 
-def held_sentences(holdings: Mapping[str, Holding]) -> list[str]:
-    """How to read the rows, those that are left out, and how far apart the adapters are."""
+def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None) -> list[str]:
+    """How to read the rows, those that are left out, how far apart the adapters are, and that any of some rules makes nearly the
+    same, where these are so little `apart`.
+    """
     kept = sorted(each.kept for each in held(holdings) if each is not None)[SHOWN:]
     left = [f"of the {count(len(kept), 'other')} {percent(kept[0])} to {percent(kept[-1])} is kept"] if kept else []
     spread = condition(whole(holdings))
     far = "infinite: one is a combination of the others" if math.isinf(spread) else f"{spread:.3g} (1: orthogonal)"
-    rules = apart(holdings)
     return [
         *left,
         f"relative to the norm of each; no forecast of accuracy. Condition number of their cosines: {far}",

@@ -10,7 +10,7 @@ import pytest
 from strategies import low_rank
 
 from adapterops import Adapter, LowRank, merge
-from adapterops.methods.holding import RULES, Held, Holdings, apart, condition, held, hold
+from adapterops.methods.holding import RULES, Held, Holdings, condition, held, hold
 from adapterops.provenance.history import Step
 from adapterops.updates.dense import Dense
 
@@ -101,18 +101,15 @@ def test_only_what_takes_seconds_is_known_before_anything_is_written() -> None:
 @pytest.mark.parametrize("method", RULES)
 def test_how_far_rules_are_apart_bounds_every_pair(method: str) -> None:
     adapters = [A, B, C]
-    found = holdings(merge(adapters, method)).all()
-    assert found
+    found = holdings(merge(adapters, method)).apart()
     made = [flat(each, each) for each in (merge(adapters, rule, scale="auto") for rule in RULES)]
     furthest = max(np.linalg.norm(one - other) for one in made for other in made)
-    assert apart(found) == pytest.approx(furthest / max(map(np.linalg.norm, made)), rel=1e-5)
+    assert found == pytest.approx(furthest / max(map(np.linalg.norm, made)), rel=1e-5)
 
 
 def test_of_copies_all_rules_make_the_same() -> None:
-    found = holdings(merge([B, 0.9 * B, B])).all()
-    assert found
-    assert apart(found) == pytest.approx(0, abs=1e-6)
-    assert apart(holdings(merge([A, B], "linear", scale="sum")).all() or {"q": hold(Dense(np.eye(2)), [])}) is None
+    assert holdings(merge([B, 0.9 * B, B])).apart() == pytest.approx(0, abs=1e-6)
+    assert holdings(merge([A, B], "linear", scale="sum")).apart() is None
 
 
 def test_the_condition_of_two_is_that_of_their_cosine() -> None:
