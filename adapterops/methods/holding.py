@@ -105,8 +105,10 @@ def _of_factors(result: LowRank | None, updates: Sequence[LowRank], weights: Seq
 
 
 def _through(own: Array, across: Array, gram: Array) -> float:
-    """‖M P‖² by BᵀB and A Aᵢᵀ of M = B A, and Aᵢ Aᵢᵀ of the inputs that P is of; NaN where these are too nearly dependent."""
-    if not len(gram) or not gram.any():
+    """‖M P‖² by BᵀB and A Aᵢᵀ of M = B A, and Aᵢ Aᵢᵀ of the rows whose span P is of; those that depend on others to 1e-6 are none."""
+    if not np.isfinite(gram).all():
+        return math.nan
+    if not gram.any():
         return 0.0
     values, vectors = np.linalg.eigh(gram)
     real = values > SINGULAR * values[-1]

@@ -37,6 +37,8 @@ SHORT = 1.2e11
 OF_HOLDING, OF_CORE, OF_ENTRIES = 4, 12, 4000
 """Times (out + in) R²: for inner products of factors, and for a method in a joint core; multiplications an entry, all passes
 over these together."""
+SQUARES = 1e-250
+"""What the square of a norm is at least, to be computed as it is."""
 OWN = 5
 """Matrices in float64 that a method on these keeps, besides the updates: three for an SVD, the sum, and the result."""
 
@@ -264,13 +266,14 @@ class _Merging:
         return Holding(found.total, pad["both"], pad["seen"], gram, factor)
 
     def _summed(self, module: str, updates: Sequence[Linear]) -> Holding | None:
-        """What the sum holds, where that is the method and all have factors."""
+        """What the sum holds, where that is the method, and all have factors whose squares float64 has."""
         if self._method.name != "linear" or self._space is not SPACES["delta"]:
             return None
         factors = [each for update in updates if (each := update.lowrank()) is not None]
         if len(factors) < len(updates):
             return None
-        return hold_sum(factors, [self._weights[i] for i in self._present(module)])
+        found = hold_sum(factors, [self._weights[i] for i in self._present(module)])
+        return found if (found.gram.diagonal() > SQUARES).all() and np.isfinite(found.gram).all() else None
 
     def _automatic(self, module: str, summed: Holding) -> float:
         """The factor of `auto` of a sum, by what it holds."""
