@@ -21,7 +21,7 @@ def held_rows(names: Sequence[str], holdings: Mapping[str, Holding], scales: Map
     own, others = held(holdings), [held(holdings, scale) for scale in scales.values()]
     order = sorted(range(len(own)), key=lambda place: math.inf if (each := own[place]) is None else each.kept)
     shown = sorted(order[:SHOWN]) if len(order) > SHOWN else range(len(own))
-    header = ["adapter", "kept + added", "error on its inputs", *(f"kept + added at {name}" for name in scales)]
+    header = ["adapter", "kept", "error", *(f"at {name}" for name in scales)]
     return header, [
         [names[place], _both(own[place]), _error(own[place]), *(_both(each[place]) for each in others)]
         for place in shown
@@ -38,7 +38,8 @@ def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None) 
     far = "infinite: one is a combination of the others" if math.isinf(spread) else f"{spread:.3g} (1: orthogonal)"
     return [
         *left,
-        f"relative to the norm of each; no forecast of accuracy. Condition number of their cosines: {far}",
+        "kept of each + what the others add to it, the error on the inputs that it reads, relative to its norm: no forecast of "
+        f"accuracy; condition number of their cosines {far}",
         *([same(rules)] if rules is not None and rules <= ALIKE else []),
     ]
 
