@@ -116,6 +116,10 @@ class Adapter:
         return f"<Adapter of {count(len(self.layout), 'module')} on {self.config.base_model or 'an unknown base'}>"
 
 
+WITH_BASE = "name the model with --base: what each adapter changes there is added, also of DoRA"
+"""What goes on where several are combined."""
+
+
 def sum_of(updates: Sequence[Any]) -> Any:
     from adapterops.updates.sums import total  # here: headers need no numpy
 
@@ -137,7 +141,7 @@ def combined(
     """
     if len(adapters) > 1:
         for adapter in adapters:
-            check_needs_no_base(adapter, "added")
+            check_needs_no_base(adapter, "added", WITH_BASE)
     check_named(adapters)
     _check_alike(adapters)
     warn_of_pairs([(name(adapter), adapter.config.format, adapter.layout) for adapter in adapters])
@@ -205,18 +209,29 @@ def check_ordered(adapter: Adapter) -> None:
 
 
 def check_linear(adapter: Adapter, what: str) -> None:
-    """Raise UnsupportedError for an adapter that has more than linear updates,
-    which alone can be `what`: added or scaled.
+    """Raise UnsupportedError for an adapter that has more than linear updates, which alone can be `what`: added or scaled.
+
+    Full tensors of a sum or a merge of several are those that all have: they take the place of the base's whatever the
+    weights, and so whatever the sum is multiplied by.
     """
     check_needs_no_base(adapter, what)
     trained = [tensor for tensor in adapter.full if tensor not in _under_updates(adapter)]
-    if trained:
+    if trained and not _of_several(adapter.history):
         raise UnsupportedError(
             f"has full tensors (modules_to_save or biases), which replace the base's and cannot be {what}",
             path=name(adapter),
             tensor=trained[0],
             hint=f"fuse it into its base by itself: adapterops fuse BASE {name(adapter)} -o fused",
         )
+
+
+def _of_several(history: Step | Source) -> bool:
+    """Whether it is of a sum or a merge of several, whatever was done to that since."""
+    while isinstance(history, Step) and len(history.inputs) == 1:
+        history = history.inputs[0]
+    if isinstance(history, Source):
+        return False
+    return history.operation == "add" or (history.operation == "merge" and len(history.parameters["weights"]) > 1)
 
 
 def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None) -> None:

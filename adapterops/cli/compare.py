@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -83,6 +83,7 @@ def command(
         found = comparing.compare(adapters, how=looking.how(progress))
 
     from adapterops.operations.comparing.outlook import outlooks
+    from adapterops.recipes.plan import by_default
     from adapterops.reports.diagnosis import diagnose
     from adapterops.reports.numbers import numbers
     from adapterops.reports.outlook import opposed_sentences, outlook_numbers
@@ -91,16 +92,17 @@ def command(
     findings = diagnose(found)
     short = summary(found, findings)
     merges = outlooks(found) if advise or plan else []
+    default = by_default(adapters, looking.how(None)) if advise else None
     if looking.as_json:
         told = numbers(found, short, findings)
         if merges:
-            told["outlook"] = outlook_numbers(found, merges)
+            told["outlook"] = outlook_numbers(found, merges) | ({"default": default} if default else {})
         if write:
             opposed = write()
             told |= {"plan": str(plan), "opposed": opposed, "dropped": list(opposed) if drop_opposed else []}
         output.print_json("comparison", told)
         return
-    _print_tables(found, merges)
+    _print_tables(found, merges, default)
     output.print_findings(findings)
     output.print_command(short)
     if write:
@@ -109,8 +111,9 @@ def command(
         output.line(f"wrote {plan}; edit it, and make it: adapterops run {plan} -o merged")
 
 
-def _print_tables(found: Comparison, merges: Sequence[Outlook]) -> None:
+def _print_tables(found: Comparison, merges: Sequence[Outlook], default: Mapping[str, Any] | None) -> None:
     """The adapters, their pairs, and what merges would hold of each; with --verbose every module."""
+    from adapterops.reports.holding import same
     from adapterops.reports.outlook import outlook_rows, outlook_sentences
     from adapterops.reports.rows import module_rows, pair_rows, summary_rows
 
@@ -126,6 +129,8 @@ def _print_tables(found: Comparison, merges: Sequence[Outlook]) -> None:
         output.print_table(*outlook_rows(found, merges))
         for sentence in outlook_sentences(found, merges):
             output.line(sentence)
+        if default and default["rules_apart"] is not None:
+            output.line(same(default["rules_apart"]))
         output.line()
 
 
@@ -146,7 +151,14 @@ def _planning(
 
     inputs = adapters_of(named([str(source) for source in sources]), looking.alpha)
     there = Model(str(base)) if base else None
-    request = Request(inputs, parse(" + ".join(inputs), inputs), base=there, output=Output(adapter=base is not None))
+    request = Request(
+        inputs,
+        parse(" + ".join(inputs), inputs),
+        allow_base_mismatch=len({each.config.base_model for each in adapters} - {None}) > 1,
+        base=there,
+        allow_pickle=looking.allow_pickle,
+        output=Output(adapter=base is not None),
+    )
     seen = seen_from(plan.parent, request, Path(), Opened(dict(zip(inputs, adapters, strict=True)), {}))
     merged = planning.planned(adapters)
 

@@ -23,6 +23,7 @@ from adapterops.engine.local import run
 from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
+from adapterops.methods.holding import as_json, parallel, whole
 from adapterops.methods.scaling import SUM, describe, fixed, others, times
 from adapterops.methods.settings import SEVERAL, usual
 from adapterops.provenance.history import Step
@@ -31,6 +32,7 @@ from adapterops.requests.running import Made
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.saving import SavedCheckpoint
+    from adapterops.methods.holding import Holding
     from adapterops.requests.running import Written
     from adapterops.updates.survival import Survival
 
@@ -75,6 +77,30 @@ def print_result(made: Made, saved: Written, more: Mapping[str, Any]) -> None:
         _warn(saved)
 
 
+def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
+    """What each merge of several holds of each, where that is known before anything is written, or in a plan soon enough."""
+    from adapterops.reports.holding import called, held_rows, held_sentences
+
+    for step in merges(made):
+        found = _holdings(step, planned, how)
+        if found:
+            names, scale = called(step.inputs), step.parameters["scale"]
+            plain = set(step.parameters["weights"]) == {1.0}
+            scales = {name: factor for name, factor in others(scale, len(names)).items() if factor and plain}
+            print_table(*held_rows(names, found, scales))
+            rules = step.holdings.apart(partial(run, how=how)) if step.holdings and parallel(whole(found)) else None
+            for sentence in held_sentences(found, rules):
+                line(f"  {sentence}")
+
+
+def _holdings(step: Step, planned: bool, how: Execution) -> Mapping[str, Holding] | None:
+    each = step.holdings
+    number = len(step.parameters["weights"])
+    if each is None or number < 2 or missing(step) or not (each.quick if planned else each.short):
+        return None
+    return each.all(partial(run, how=how))
+
+
 def print_scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
     """What merges are multiplied by, where weights do not say it. A plan has the commands for something else."""
     for step in merges(made):
@@ -111,6 +137,8 @@ def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, An
         each: dict[str, Any] = {"method": step.parameters["method"], "scale": scale, "factor": fixed(scale, number)}
         if each["factor"] is None:
             each["multipliers"] = _multipliers(step, how) or None
+        if found := _holdings(step, planned, how):
+            each |= as_json(found)
         if planned and click.get_current_context().info_name in WITH_SCALE:
             each["commands"] = {name: again("--scale", name) for name in others(scale, number)}
         told.append(each)

@@ -14,9 +14,9 @@ from click.core import ParameterSource
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saved import Saved
 from adapterops.cli.output import amount, line, print_json, print_table, progress, span, written
-from adapterops.cli.results import print_result, print_scales, scales
+from adapterops.cli.results import print_held, print_result, print_scales, scales
 from adapterops.cli.running import Running
-from adapterops.cli.terminal import verbose
+from adapterops.cli.terminal import quiet, verbose
 from adapterops.cli.typed import command_line
 from adapterops.cli.values import verified
 from adapterops.engine.execution import DEVICES, Execution, Share
@@ -75,6 +75,8 @@ def write(
             place, free = (Path(push.repo), None) if push else (out, planned.free(out))
             _print_plan(made, planned, place, free, running.as_json, how)
             return
+        if not (running.as_json or running.spread.part or quiet()):
+            print_held(made, planned=False, how=how)
         noted = command_line() if command is None else command
         if running.spread.part:
             from adapterops.requests.parts import write_part  # here, as below: it takes long to import
@@ -158,6 +160,7 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
         line(f"  tensors changed: {changed}, copied byte for byte: {tensors - changed}")
         for job in plan.jobs:
             line(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
+    print_held(made, planned=True, how=how)
     print_scales(made, planned=True, how=how)
     line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
     line(f"  inputs: {', '.join(source.name for source in sources(result.history))}")

@@ -190,7 +190,8 @@ def _described(made: Made, node: Mapping[str, Any]) -> str:
     parameters = {
         name: value
         for name, value in node.items()
-        if name not in ("operation", "inputs", "method", "multipliers") and value not in (None, False)
+        if name not in ("operation", "inputs", "method", "multipliers", "held", "condition")
+        and value not in (None, False)
     }
     method = f" ({node['method']})" if "method" in node else ""
     shown = ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in parameters.items())

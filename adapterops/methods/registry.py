@@ -104,6 +104,7 @@ class Method:
         sized: whether the size of its result is part of its answer, which no scale is then multiplied to by default.
         borne: what the norm of a module is at most at the scale `auto`, relative to sqrt(out), unless the mean is larger.
         order: of that norm, (Σ σ^order)^(1/order) over the singular values σ: 2, or 4, which large ones count for more in.
+        disturbs: whether that bound is on what the others add to the update that they disturb most, and not on the norm.
         adds: whether a module is `linear` where an update of an adapter has no lower rank than the matrix.
         check: raises OptionError for weights and parameters that do not go together.
         whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
@@ -123,6 +124,7 @@ class Method:
     adds: bool = False
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
+    disturbs: bool = False
 
     @property
     def summary(self) -> str:
@@ -193,6 +195,7 @@ def method(
     adds: bool = False,
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None,
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False,
+    disturbs: bool = False,
     **parameters: Parameter,
 ) -> Callable[[K], K]:
     """Register a kernel under `name`, with a `Parameter` for each of its keyword-only arguments.
@@ -216,7 +219,21 @@ def method(
     def register(kernel: K) -> K:
         where = spaces or SPACES_OF.get(acts, ANYWHERE)
         entry = Method(
-            name, kernel, source, acts, where, parameters, capped, rank, sized, borne, order, adds, check, whole_model
+            name,
+            kernel,
+            source,
+            acts,
+            where,
+            parameters,
+            capped,
+            rank,
+            sized,
+            borne,
+            order,
+            adds,
+            check,
+            whole_model,
+            disturbs,
         )
         if acts not in ACTS:
             raise ValueError(f"method {name!r} acts on {acts!r}: expected one of {', '.join(ACTS)}")

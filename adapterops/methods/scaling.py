@@ -73,6 +73,32 @@ def matching(
     return automatic(norm, [each.norm() for each in inputs], whole, bound, GROWN if order == 2 else inf)
 
 
+def undisturbed(result: Linear, inputs: Sequence[Linear], borne: float, summed: Linear | None = None) -> float:
+    """The factor of `auto` for a method whose bound is on what it disturbs: 1, or what makes the largest ‖M - keptᵢ ΔWᵢ‖
+    `borne` sqrt(out), with keptᵢ = ⟨M, ΔWᵢ⟩ / ‖ΔWᵢ‖²; or what makes Σ ⟨M, ΔWᵢ⟩ no more than Σ ‖ΔWᵢ‖², so that of what is the same in
+    all there is no more than in each; whichever is least, and no less than what makes it the norm of the mean.
+
+    Cost: the inner products of all.
+    """
+    from adapterops.methods.holding import hold
+
+    found = hold(result, inputs)
+    own = found.gram.diagonal()
+    there = own > 0
+    both, own = found.both[there], own[there]
+    if not found.total > 0 or not len(own):
+        return 1.0
+    largest = sqrt(max(0.0, found.total - float((both**2 / own).min())))
+    norm = sqrt(found.total)
+    least = (total(inputs) if summed is None else summed).norm() / len(own) / norm
+    bounds = [1.0]
+    if largest > 0:
+        bounds.append(borne * sqrt(result.shape[0]) / largest)
+    if both.sum() > 0:
+        bounds.append(float(own.sum() / both.sum()))
+    return max(min(bounds), min(1.0, least))
+
+
 def _fourth(update: Linear, norm: float) -> float:
     """(Σ σ⁴)^(1/4) / norm of the singular values: with M = B A, Σ σ⁴ = tr((Bᵀ B A Aᵀ)²)."""
     factors = update.lowrank()

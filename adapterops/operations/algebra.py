@@ -7,12 +7,15 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
 from adapterops.engine.execution import DEFAULT, Execution, Once
 from adapterops.engine.plan import once
 from adapterops.errors import IncompatibleError, OptionError, at, check_opened
+from adapterops.methods.holding import RULES, Holding, Holdings, hold, hold_sum, products
 from adapterops.methods.registry import Method, find
-from adapterops.methods.scaling import FEW, Multipliers, Scale, fixed, matching
+from adapterops.methods.scaling import AUTO, FEW, Multipliers, Scale, automatic, fixed, matching, undisturbed
 from adapterops.methods.settings import settings, usual
 from adapterops.methods.spaces import SPACES, Block, Space, factored
 from adapterops.operations.grams import file_of, matched
@@ -29,6 +32,13 @@ if TYPE_CHECKING:
 
 GRAM = 28
 """Bytes for each entry of a Gram matrix: one in float32, their sum, and what solving with it copies."""
+SHORT = 1.2e11
+"""Multiplications that are done before anything is written, for what is said of a merge: seconds of work."""
+OF_HOLDING, OF_CORE, OF_ENTRIES = 4, 12, 4000
+"""Times (out + in) R²: for inner products of factors, and for a method in a joint core; multiplications an entry, all passes
+over these together."""
+SQUARES = 1e-250
+"""What the square of a norm is at least, to be computed as it is."""
 OWN = 5
 """Matrices in float64 that a method on these keeps, besides the updates: three for an SVD, the sum, and the result."""
 
@@ -110,6 +120,11 @@ def merge(
         return once(measure, step, shapes, name, how=how)
 
     merging = _Merging(adapters, chosen, [_named(each, widths) for each in given], layout, shared, **options)
+    holdings = merging.holdings
+    if _comparable(chosen, options, layout) and merging.effort(layout, len(RULES)) <= SHORT:
+        plain = {"weights": weights, "scale": options["scale"]}
+        rules = [merging if name == chosen.name else _rule(adapters, name, layout, shared, plain) for name in RULES]
+        holdings = replace(holdings, rules=lambda module: products([each.update(module) for each in rules]))
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
@@ -119,8 +134,24 @@ def merge(
         total,
         updates=Lazy(layout, compute),
         layout=layout,
-        history=replace(step, multipliers=merging.multipliers),
+        history=replace(step, multipliers=merging.multipliers, holdings=holdings),
     )
+
+
+def _comparable(method: Method, options: Mapping[str, Any], layout: Mapping[str, Layout]) -> bool:
+    """Whether each of `RULES` may make an adapter of these: of factors, none of which has a weight of its own."""
+    usual = options["space"] == method.spaces[0] and options["scale"] == AUTO and set(options["weights"]) == {1.0}
+    factors = all(each.matrix and not each.dense for each in layout.values())
+    return method.name in RULES and usual and len(options["weights"]) > 1 and factors
+
+
+def _rule(
+    adapters: Sequence[Adapter], name: str, layout: Mapping[str, Layout], shared: Once, options: Mapping[str, Any]
+) -> _Merging:
+    """What another method makes of the same adapters."""
+    method = find(name)
+    parameters = {**options, "space": method.spaces[0], **method.defaults}
+    return _Merging(adapters, method, [], layout, shared, **parameters)
 
 
 def _grams(adapter: Adapter, method: Method) -> Grams:
@@ -194,15 +225,63 @@ class _Merging:
         self._adapters, self._grams, self._weights, self._scale = adapters, grams, weights, scale
         self._method, self._space, self._parameters = method, SPACES[space], parameters
         self._masked = "seed" in parameters
+        self._rows = {module: each.shape[0] for module, each in layout.items()}
         self._names = cache(lambda: _mask_names(adapters, weights))
         self._model = self._whole(shared) if method.whole_model(parameters) else None
-        self.multipliers = self._multipliers(layout if fixed(scale, len(adapters)) is None else {})
+        scaled = {module: each for module, each in layout.items() if method.acts != "matrices" or each.matrix}
+        quick = sum(each.entries for each in layout.values() if each.dense or not self._by_rank) <= FEW
+        self.multipliers = Multipliers(tuple(scaled) if fixed(scale, len(adapters)) is None else (), self.update, quick)
+        self.holdings = Holdings(tuple(layout), self._hold, quick, self.effort(layout) <= SHORT)
 
-    def _multipliers(self, layout: Mapping[str, Layout]) -> Multipliers:
-        by_rank = self._method.acts in ("updates", "products") and self._space is SPACES["delta"]
-        scaled = {module: each for module, each in layout.items() if self._method.acts != "matrices" or each.matrix}
-        entries = sum(each.entries for each in scaled.values() if each.dense or not by_rank)
-        return Multipliers(tuple(scaled), self.update, entries <= FEW)
+    @property
+    def _by_rank(self) -> bool:
+        """Whether the method needs no entries where the updates have factors."""
+        return self._method.acts in ("updates", "products") and self._space is SPACES["delta"]
+
+    def effort(self, layout: Mapping[str, Layout], rules: int = 0) -> float:
+        """About how many multiplications it takes to compute all modules, and what they hold; and as many more `rules`."""
+        return sum(self._effort(module, each, rules) for module, each in layout.items())
+
+    def _effort(self, module: str, layout: Layout, rules: int) -> float:
+        inputs = [adapter.layout[module] for adapter in self._adapters if module in adapter.layout]
+        ranks = sum(min(each.rank, *each.shape) for each in inputs)
+        times = OF_HOLDING + OF_CORE * (rules + (not self._by_rank)) + rules * (rules + 1)
+        dense = layout.dense or any(each.dense for each in inputs)
+        return times * sum(layout.shape) * ranks**2 + (OF_ENTRIES + len(inputs) * ranks) * layout.entries * dense
+
+    def _hold(self, module: str) -> Holding:
+        """What a module of the merge holds of those that it is of."""
+        present, everywhere = self._present(module), range(len(self._adapters))
+        updates = [self._adapters[i].updates[module] for i in present]
+        summed = self._summed(module, updates)
+        found = hold(self.update(module), updates) if summed is None else summed
+        factor = self.multipliers.found.get(module, fixed(self._scale, len(self._adapters)))
+        if summed is not None:
+            factor = self._automatic(module, summed) if factor is None else factor
+            by = factor
+            found = replace(found, total=by**2 * found.total, both=by * found.both, seen=by**2 * found.seen)
+        places = [present.index(i) if i in present else -1 for i in everywhere]
+        pad = {name: np.append(getattr(found, name), 0.0)[places] for name in ("both", "seen")}
+        gram = np.pad(found.gram, (0, 1))[np.ix_(places, places)]
+        return Holding(found.total, pad["both"], pad["seen"], gram, factor)
+
+    def _summed(self, module: str, updates: Sequence[Linear]) -> Holding | None:
+        """What the sum holds, where that is the method, and all have factors whose squares float64 has."""
+        if self._method.name != "linear" or self._space is not SPACES["delta"]:
+            return None
+        factors = [each for update in updates if (each := update.lowrank()) is not None]
+        if len(factors) < len(updates):
+            return None
+        found = hold_sum(factors, [self._weights[i] for i in self._present(module)])
+        return found if (found.gram.diagonal() > SQUARES).all() and np.isfinite(found.gram).all() else None
+
+    def _automatic(self, module: str, summed: Holding) -> float:
+        """The factor of `auto` of a sum, by what it holds."""
+        norms = np.sqrt(np.maximum(0.0, summed.gram.diagonal())).tolist()
+        whole = float(np.sqrt(max(0.0, summed.gram.sum())))
+        borne = self._method.borne * float(self._rows[module]) ** 0.5
+        factor = automatic(float(np.sqrt(max(0.0, summed.total))), norms, whole, borne)
+        return self.multipliers.found.setdefault(module, factor)
 
     def update(self, module: str) -> Linear:
         """What becomes of a module."""
@@ -218,7 +297,16 @@ class _Merging:
         if factor is None:
             plain = method.name == "linear" and space is SPACES["delta"] and all(self._weights[i] == 1 for i in present)
             summed = result if plain else None
-            factor = self.multipliers.found[module] = matching(result, updates, method.borne, method.order, summed)
+            factor = self.multipliers.found.get(module)
+            if factor is None:
+                plain_sum = self._summed(module, updates) if method is self._method else None
+                if plain_sum is not None:
+                    factor = self._automatic(module, plain_sum)
+                elif method.disturbs:
+                    factor = undisturbed(result, updates, method.borne, summed)
+                else:
+                    factor = matching(result, updates, method.borne, method.order, summed)
+                self.multipliers.found[module] = factor
         return result if factor == 1 else factor * result
 
     def _mean(self, updates: Sequence[Linear]) -> Linear:
@@ -234,8 +322,6 @@ class _Merging:
         return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
 
     def _block(self, method: Method, module: str, present: Sequence[int], block: Block) -> Linear:
-        import numpy as np
-
         from adapterops.methods.entries import inner_products, near, ordinary
         from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling

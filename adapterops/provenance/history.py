@@ -19,6 +19,7 @@ from adapterops.storage.place import Place, Remote
 from adapterops.storage.tensors import TensorFile
 
 if TYPE_CHECKING:
+    from adapterops.methods.holding import Holdings
     from adapterops.methods.scaling import Multipliers
 
 
@@ -157,13 +158,14 @@ def _identity(path: Path) -> tuple[int, ...]:
 class Step:
     """An operation on other adapters. Without inputs: an adapter that was made in memory.
 
-    `multipliers` are those of a merge, which depend on the numbers.
+    `multipliers` and `holdings` are those of a merge, which depend on the numbers.
     """
 
     operation: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Step | Source, ...] = ()
     multipliers: Multipliers | None = None
+    holdings: Holdings | None = None
 
     def as_json(self, sources: list[Source], *, measured: bool = False) -> dict[str, Any]:
         """The tree of operations; its leaves are numbers in `sources`. With what was `measured` of the numbers: whoever
@@ -178,8 +180,18 @@ class Step:
             "operation": self.operation,
             **self.parameters,
             **({"multipliers": told} if told else {}),
+            **(self._held() if measured else {}),
             **({"inputs": inputs} if inputs else {}),
         }
+
+    def _held(self) -> dict[str, Any]:
+        """What a merge of several holds of each, where that is known before anything is written."""
+        if self.holdings is None or not self.holdings.short:
+            return {}
+        from adapterops.methods.holding import as_json
+
+        found = self.holdings.all()
+        return as_json(found) if found else {}
 
 
 def sources(node: Step | Source) -> list[Source]:

@@ -137,6 +137,10 @@ def _operation(node: Any, inputs: int) -> None:
         _fail(f"operation: its name is {_shown(fields.get('operation'))}, expected text")
     multipliers = _table(fields.get("multipliers", {}), "multipliers")
     _numbers(multipliers, tuple(multipliers), "multipliers")
+    _numbers(fields, ("condition",), "operation")
+    for each in _list(fields.get("held", []), "held"):
+        if each is not None:
+            _numbers(each, ("kept", "added", "error"), "held", ("kept", "added"))
     for inner in _list(fields.get("inputs", []), f"{fields['operation'][:80]}: inputs"):
         _operation(inner, inputs)
 

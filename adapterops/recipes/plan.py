@@ -10,8 +10,9 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import run
-from adapterops.errors import OptionError
+from adapterops.errors import IncompatibleError, OptionError, UnsupportedError
 from adapterops.expressions.formula import literal
+from adapterops.methods.holding import as_json
 from adapterops.methods.scaling import AUTO
 from adapterops.operations.algebra import merge
 from adapterops.operations.comparing.opposed import Opposed, opposed
@@ -27,6 +28,21 @@ def planned(adapters: Sequence[Adapter]) -> Adapter:
         IncompatibleError, OptionError: as `merge` does; nothing is computed.
     """
     return merge(adapters, scale=AUTO, allow_base_mismatch=True)
+
+
+def by_default(adapters: Sequence[Adapter], how: Execution = DEFAULT) -> dict[str, Any] | None:
+    """What that merge holds of each adapter, and how far `RULES` are apart, where it takes seconds; None elsewhere, and where
+    there is no such merge.
+    """
+    try:
+        step = planned(adapters).history
+    except (IncompatibleError, OptionError, UnsupportedError):
+        return None
+    assert isinstance(step, Step)
+    assert step.holdings
+    each = partial(run, how=how)
+    found = step.holdings.all(each) if step.holdings.short else None
+    return None if found is None else {**as_json(found), "rules_apart": step.holdings.apart(each)}
 
 
 def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT) -> Plan:
@@ -95,7 +111,8 @@ class Plan:
                 hint="leave --drop-opposed out, or merge adapters that do not oppose each other",
             )
         stated = request.as_json()
-        head: dict[str, Any] = {"inputs": stated["inputs"]}
+        allowed = [name for name in ("allow_base_mismatch", "allow_pickle") if stated[name]]
+        head: dict[str, Any] = {"inputs": stated["inputs"], **{name: stated[name] for name in allowed}}
         if request.base is not None:
             head |= {"base": stated["base"], "output": {"adapter": True}}
         names = ", ".join(request.inputs)

@@ -43,7 +43,7 @@ MISTAKES = {
     "convert language --to diffusers -o out": (4, "is of a language model (task_type CAUSAL_LM)"),
     "convert empty --to peft -o out": (3, "name the folder or the file of an adapter"),
     "check kohya.safetensors --for comfy": (2, "did you mean comfyui?"),
-    "merge dora dora -o out": (4, "adapterops fuse BASE dora -o fused; adapterops extract fused --base BASE"),
+    "merge dora dora -o out": (4, "name the model with --base"),
     "card model.safetensors": (5, "name the folder"),
     "show kohya.safetensor": (5, "did you mean kohya.safetensors"),
 }

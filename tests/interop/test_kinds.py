@@ -177,6 +177,35 @@ def test_what_needs_the_weight_is_refused_without_it(
         assert "q_proj" in shown or "down_proj" in shown
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_with_the_base_several_are_merged_as_what_peft_changes_in_it(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed
+) -> None:
+    """DoRA with LoHa, and with itself: half the sum of what PEFT's own merges differ from the base by."""
+    monkeypatch.chdir(tmp_path)
+    W = load_file(base / "model.safetensors")
+    changes = []
+    for kind in ("dora", "loha"):
+        merged = trained(base, tmp_path / kind, kind).merge_and_unload().state_dict()
+        changes.append({name: merged[name] - W[name] for name in W if "q_proj" in name or "down_proj" in name})
+    for sources, own in ((("dora", "loha"), changes), (("dora", "dora"), changes[:1] * 2)):
+        wanted = {name: 0.5 * own[0][name] + 0.5 * own[1][name] for name in own[0]}
+        typed("fuse", base, *sources, "-w", "0.5", "-w", "0.5", "-o", "fused", "--force")
+        fused = load_file(tmp_path / "fused/model.safetensors")
+        for name, change in wanted.items():
+            torch.testing.assert_close(fused[name] - W[name], change, atol=2e-6, rtol=1e-4)
+        shown = typed("merge", *sources, "--base", base, "-w", "0.5", "-w", "0.5", "--exact", "-o", "merged", "--force")
+        assert "energy kept" in shown
+        found = ao.open_adapter(tmp_path / "merged")
+        for name, change in wanted.items():
+            module = name.removesuffix(".weight")
+            u, s, vt = torch.linalg.svd(change.double(), full_matrices=False)
+            rank = found.layout[module].rank
+            best = (u[:, :rank] * s[:rank]) @ vt[:rank]
+            torch.testing.assert_close(entries(found.updates[module]).double(), best, atol=1e-5, rtol=1e-3)
+    assert "--base" in typed("merge", "dora", "dora", code=4)
+
+
 @pytest.mark.parametrize(
     ("kind", "fields"), [("dora", {"use_dora": False}), ("loha", {"peft_type": "LORA", "lora_alpha": 4})]
 )

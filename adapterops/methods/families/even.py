@@ -33,13 +33,13 @@ def even(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     main = leading(added)
     if not len(main.values):
         return added
-    values = (main.values / main.values[0]) ** _shared(parts) * main.values[0]
+    values = (main.values / main.values[0]) ** shared(parts) * main.values[0]
     values *= np.vdot(main.values, main.values) / np.vdot(values, main.values)
     evened: Array = added + main.matrix(values - main.values)
     return evened
 
 
-def _shared(matrices: Sequence[Array]) -> float:
+def shared(matrices: Sequence[Array]) -> float:
     """q: at most 1, and 1 for one update alone."""
     norms = [float(np.linalg.norm(each)) for each in matrices]
     units = [each / norm for each, norm in zip(matrices, norms, strict=True) if norm]

@@ -8,26 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adapterops.methods.holding import Held
+from adapterops.methods.holding import condition as spread
 from adapterops.methods.registry import BORNE
 from adapterops.methods.scaling import AUTO, MEAN, SUM, automatic, fixed
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.updates.protocol import Array
-
-SINGULAR = 1e-12
-"""An eigenvalue below this, relative to the largest, is rounding."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a merge M holds of an adapter ΔWᵢ, over all modules.
-
-    Attributes:
-        kept: ⟨M, ΔWᵢ⟩ / ‖ΔWᵢ‖²: 1 is all of it, in its own direction.
-        added: ‖M - kept ΔWᵢ‖ / ‖ΔWᵢ‖, what the others are to it.
-    """
-
-    kept: float
-    added: float
 
 
 @dataclass(frozen=True)
@@ -70,13 +56,7 @@ def condition(comparison: Comparison) -> float:
     combination of the others. Those that are zero do not count.
     """
     whole = sum((gram(comparison, module) for module in comparison.sum_layout), np.zeros(()))
-    there = [index for index, profile in enumerate(comparison.profiles) if profile.norm]
-    if not there:
-        return 1.0
-    chosen = whole[np.ix_(there, there)]
-    norms = np.sqrt(np.diag(chosen))
-    values = np.linalg.eigvalsh(chosen / np.outer(norms, norms))
-    return float(values[-1] / values[0]) if values[0] > SINGULAR * values[-1] else math.inf
+    return spread(whole)
 
 
 def _outlook(comparison: Comparison, grams: Mapping[str, Array], scale: str) -> Outlook:

@@ -19,27 +19,35 @@ from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.weights import names_of
 from adapterops.storage.lazy import Lazy
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import DIFFERENCE, Layout
 
 if TYPE_CHECKING:
+    from adapterops.updates.dense import Dense
     from adapterops.updates.protocol import Array
 
 Start = tuple[str, Target]
 """A tensor of the base, and what of an update is added to it."""
 
 
-def on_base(adapter: Adapter, base: Checkpoint) -> Adapter:
+def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False) -> Adapter:
     """The adapter with all that the base settles: what became LoRA by that can be scaled and added like any other. Lazy.
 
     Of PiSSA, OLoRA and KaSA, which change the base before they train, the change is a part of the update then.
 
+    Args:
+        differences: what depends on its weight in any other way, such as DoRA, becomes W' - W, entry by entry, which can be
+            scaled and added, too. It has no factors, and saving cuts it to the rank of its own.
+
     Raises:
         IncompatibleError, UnsupportedError: as `resolve` does.
 
-    Cost: of a module of these three, O(out in min(out, in)) whenever it is asked for, and all of its weight in float64.
+    Cost: of a module of these three, O(out in min(out, in)) whenever it is asked for, and all of its weight in float64; of a
+        difference its entries, too.
     """
     adapter = fitted(adapter, base)
-    started = [module for module, each in adapter.layout.items() if each.reads == "weight"]
+    started = [
+        module for module, each in adapter.layout.items() if each.reads == "weight" or (differences and each.reads)
+    ]
     if not started:
         return adapter
     places: dict[str, list[Start]] = {module: [] for module in started}
@@ -47,16 +55,32 @@ def on_base(adapter: Adapter, base: Checkpoint) -> Adapter:
         for target in edit.targets:
             if target.source in places:
                 places[target.source].append((edit.start or tensor, target))
-    known = {
-        module: replace(each, reads="", kind="LoRA", rank=min(2 * each.rank, *each.shape)) if module in places else each
-        for module, each in adapter.layout.items()
-    }
+    known = {module: _on(each) if module in places else each for module, each in adapter.layout.items()}
 
     def compute(module: str) -> Any:
         update = adapter.updates[module]
-        return update.on(_weight(places[module], base)) if module in places else update
+        if module not in places:
+            return update
+        W = _weight(places[module], base)
+        return update.on(W) if adapter.layout[module].reads == "weight" else _difference(update, W)
 
     return replace(adapter, updates=Lazy(known, compute), layout=known)
+
+
+def _on(layout: Layout) -> Layout:
+    """Of what depended on its weight, with that."""
+    if layout.reads == "weight":
+        return replace(layout, reads="", kind="LoRA", rank=min(2 * layout.rank, *layout.shape))
+    return replace(layout, reads="", kind=DIFFERENCE, dense=True, rank=min(layout.rank, *layout.shape))
+
+
+def _difference(update: Any, W: Array) -> Dense:
+    """W' - W of an update that depends on W, all of it."""
+    import numpy as np
+
+    from adapterops.updates.dense import Dense
+
+    return Dense(update.change((slice(0, W.shape[0]), slice(0, W.shape[1])), W, np.empty_like(W)))
 
 
 def _weight(places: Sequence[Start], base: Checkpoint) -> Array:

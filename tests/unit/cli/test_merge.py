@@ -10,7 +10,9 @@ import pytest
 from corpus import write_adapter
 
 import adapterops as ao
+from adapterops.cli import writing
 from adapterops.cli.main import run
+from adapterops.requests.running import save
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +46,28 @@ def test_what_does_not_go_together(arguments: list[str], message: str, capsys: p
     assert run(["merge", "a", "b", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not Path("merged").exists()
+
+
+def stopped(*given: object, **how: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_is_kept_of_each_is_said_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_adapter(tmp_path / "c", seed=2)
+    monkeypatch.setattr(writing, "save", stopped)
+    assert run(["merge", "a", "b", "c"]) == 130
+    shown = capsys.readouterr().out
+    assert "no forecast of accuracy" in shown
+    assert "condition number of their cosines" in shown
+    assert not Path("merged").exists()
+    monkeypatch.setattr(writing, "save", save)
+    assert run(["merge", "a", "b", "c", "--dry-run", "--json"]) == 0
+    (planned,) = json.loads(capsys.readouterr().out)["scales"]
+    assert run(["merge", "a", "b", "c", "--json"]) == 0
+    (made,) = json.loads(capsys.readouterr().out)["scales"]
+    noted = json.loads(Path("merged/adapterops.json").read_text())["operation"]
+    assert planned["held"] == made["held"] == noted["held"]
+    assert planned["condition"] == made["condition"] == noted["condition"]
+    assert len(noted["held"]) == 3

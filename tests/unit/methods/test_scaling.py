@@ -40,7 +40,7 @@ def norm(adapter: Adapter) -> float:
     return float(np.linalg.norm(entries(adapter)))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name, each in METHODS.items() if not each.disturbs])
 @pytest.mark.parametrize("size", [0.001, 0.02, 0.05, 1.0])
 def test_every_method_is_as_large_as_it_may_be(method: str, size: float) -> None:
     inputs = [size * each for each in ((A, B) if method == "slerp" else (A, B, C))]

@@ -1,0 +1,267 @@
+"""What a merge holds of each adapter that it is of: by inner products, module by module, at any scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from adapterops.errors import InputError
+from adapterops.linalg.geometry import inner
+from adapterops.methods.entries import inner_products, tile_height
+from adapterops.updates.lowrank import LowRank
+from adapterops.updates.protocol import Array, Linear
+
+SINGULAR = 1e-12
+"""An eigenvalue below this, relative to the largest, is rounding."""
+
+RULES = ("linear", "even", "tsv")
+"""Methods of which any may be the right one for some adapters, and which may all make the same of others."""
+
+ALIKE = 0.05
+"""How far apart they are at most, relative to the merge, where it does not matter which of them is taken."""
+
+Each = Callable[[Callable[[str], object], Iterable[str]], Iterable[object]]
+"""`map`, or what does several at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Holding:
+    """Of a module M of a merge of n adapters; those that lack it are zero in it.
+
+    Attributes:
+        total: ‖M‖².
+        both: ⟨M, ΔWᵢ⟩, (n,).
+        seen: ‖M Pᵢ‖², (n,), with the projection Pᵢ onto the inputs that ΔWᵢ reads; NaN where an update has no factors.
+        gram: ⟨ΔWᵢ, ΔWⱼ⟩, (n, n).
+        factor: what M was multiplied by, other than zero; None where no scale changes it.
+    """
+
+    total: float
+    both: Array
+    seen: Array
+    gram: Array
+    factor: float | None = 1.0
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a merge M holds of an adapter ΔWᵢ, over all modules.
+
+    Attributes:
+        kept: ⟨M, ΔWᵢ⟩ / ‖ΔWᵢ‖²: 1 is all of it, in its own direction.
+        added: ‖M - kept ΔWᵢ‖ / ‖ΔWᵢ‖, what the others are to it.
+        error: ‖(M - ΔWᵢ) Pᵢ‖ / ‖ΔWᵢ‖, the error on the inputs that ΔWᵢ reads; None where it is not known.
+    """
+
+    kept: float
+    added: float
+    error: float | None = None
+
+
+def hold(result: Linear, updates: Sequence[Linear]) -> Holding:
+    """The inner products of a merge and the updates that it is of, in float64.
+
+    Cost: O((out + in) R²) of factors, R the sum of all ranks; else two passes over the entries.
+    """
+    factors = [each for update in (result, *updates) if (each := update.lowrank()) is not None]
+    if len(factors) > len(updates):
+        return _of_factors(factors[0], factors[1:])
+    products = inner_products([result, *updates])
+    bases = [_read(each) for update in updates if (each := update.lowrank()) is not None]
+    seen = _seen(result, bases) if len(bases) == len(updates) else np.full(len(updates), np.nan)
+    return Holding(float(products[0, 0]), products[0, 1:], seen, products[1:, 1:])
+
+
+def hold_sum(updates: Sequence[LowRank], weights: Sequence[float]) -> Holding:
+    """The same of M = Σ wᵢ ΔWᵢ, for about what its norm takes."""
+    return _of_factors(None, updates, weights)
+
+
+def _of_factors(result: LowRank | None, updates: Sequence[LowRank], weights: Sequence[float] = ()) -> Holding:
+    """Of a merge by its factors, or of the sum by weights: all from products of all B's, and of all A's."""
+    outputs = np.concatenate([each.scale * each.B.astype(np.float64) for each in updates], axis=1)
+    inputs = np.concatenate([each.A.astype(np.float64) for each in updates])
+    ends = np.cumsum([0, *(each.rank for each in updates)])
+    blocks = [slice(begin, end) for begin, end in pairwise(ends)]
+    left, right = outputs.T @ outputs, inputs @ inputs.T
+    products = left * right
+    gram = np.array([[products[one, other].sum() for other in blocks] for one in blocks])
+    if result is None:
+        by = np.repeat(np.asarray(weights, np.float64), np.diff(ends))
+        own, across = by[:, None] * left * by, right
+        both, total = gram @ weights, float(np.asarray(weights) @ gram @ weights)
+    else:
+        B, A = result.scale * result.B.astype(np.float64), result.A.astype(np.float64)
+        own, across = B.T @ B, A @ inputs.T
+        shared = (B.T @ outputs) * across
+        both, total = np.array([shared[:, block].sum() for block in blocks]), float((own * (A @ A.T)).sum())
+    seen = [_through(own, across[:, block], right[block, block]) for block in blocks]
+    return Holding(total, both, np.array(seen), gram)
+
+
+def _through(own: Array, across: Array, gram: Array) -> float:
+    """‖M P‖² by BᵀB and A Aᵢᵀ of M = B A, and Aᵢ Aᵢᵀ of the rows whose span P is of; those that depend on others to 1e-6 are none."""
+    if not np.isfinite(gram).all():
+        return math.nan
+    if not gram.any():
+        return 0.0
+    values, vectors = np.linalg.eigh(gram)
+    real = values > SINGULAR * values[-1]
+    turned = across @ (vectors[:, real] / np.sqrt(values[real]))
+    return float((own * (turned @ turned.T)).sum())
+
+
+def _read(update: LowRank) -> Array:
+    """An orthonormal basis of the inputs that an update reads, (in, r)."""
+    from adapterops.linalg.factor import balanced
+
+    rows = balanced(update).A
+    norms = np.linalg.norm(rows, axis=1)
+    basis: Array = (rows[norms > 0] / norms[norms > 0, None]).T
+    return basis
+
+
+def _seen(result: Linear, bases: Sequence[Array]) -> Array:
+    """‖M V‖² for each basis V, a tile of M at a time."""
+    (height, width), step = result.shape, tile_height(result.shape)
+    found, memory = np.zeros(len(bases)), np.empty((min(step, height), width), result.dtype)
+    for first in range(0, height, step):
+        part = slice(first, min(first + step, height)), slice(0, width)
+        tile = result.rows(part, memory[: part[0].stop - first])
+        found += [float(np.square(tile @ basis).sum()) for basis in bases]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Holdings:
+    """What a merge holds of its adapters: found when it is asked for.
+
+    Attributes:
+        modules: those of the merge.
+        compute: the `Holding` of one; None where its numbers are too large, or none.
+        quick: whether all may be found for their own sake, as for `Multipliers`.
+        short: whether that takes no more than a second or two, so that it is known before anything is written.
+        rules: of a module ⟨Mᵣ, Mₛ⟩ of what each of `RULES` makes of these adapters; None where not all make one.
+        found: module → what `compute` found.
+    """
+
+    modules: Collection[str]
+    compute: Callable[[str], Holding | None]
+    quick: bool
+    short: bool
+    rules: Callable[[str], Array] | None = None
+    found: dict[str, Holding | None] = field(default_factory=dict)
+
+    def all(self, each: Each = map) -> dict[str, Holding] | None:
+        """Those of all modules: what is not found yet is computed, by `each`. None where one is not to be had."""
+        missing = [module for module in self.modules if module not in self.found]
+        self.found.update(zip(missing, each(self._tried, missing), strict=True))  # type: ignore[arg-type]
+        known = {module: found for module in self.modules if (found := self.found[module]) is not None}
+        return known if len(known) == len(self.modules) else None
+
+    def apart(self, each: Each = map) -> float | None:
+        """What `apart` says of all modules; None where the rules are not asked.
+
+        Cost: that of three merges.
+        """
+        if self.rules is None:
+            return None
+        grams: Any = each(self.rules, self.modules)
+        return apart(sum(grams, np.zeros((len(RULES),) * 2)))
+
+    def _tried(self, module: str) -> Holding | None:
+        try:
+            found = self.compute(module)
+        except InputError:  # not finite: whoever writes it says so
+            return None
+        return found if found is None or math.isfinite(found.total) else None
+
+
+def held(holdings: Mapping[str, Holding], scale: float | None = None) -> list[Held | None]:
+    """What the merge holds of each adapter; None of one that is zero. `scale`: if every module were its full size times this
+    number, and not what it is.
+    """
+    total = 0.0
+    kept, own, wrong = (np.zeros(()) for _ in range(3))
+    for each in holdings.values():
+        by = 1.0 if scale is None or each.factor is None else scale / each.factor
+        norms = np.diag(each.gram)
+        kept, total, own = kept + by * each.both, total + by**2 * each.total, own + norms
+        wrong = wrong + by**2 * each.seen - 2 * by * each.both + norms
+    return [
+        _held(*map(float, numbers)) if numbers[1] else None
+        for numbers in zip(
+            *map(np.atleast_1d, (kept, own, wrong)), *([np.broadcast_to(total, np.shape(own))]), strict=True
+        )
+    ]
+
+
+def _held(product: float, own: float, wrong: float, total: float) -> Held:
+    """By ⟨M, ΔWᵢ⟩, ‖ΔWᵢ‖², ‖(M - ΔWᵢ) Pᵢ‖² and ‖M‖²."""
+    added = math.sqrt(max(0.0, total - product**2 / own) / own)
+    return Held(product / own, added, None if math.isnan(wrong) else math.sqrt(max(0.0, wrong) / own))
+
+
+def as_json(holdings: Mapping[str, Holding]) -> dict[str, Any]:
+    """What is held of each adapter, and the condition of all; no number where that is infinite."""
+    return {
+        "held": [None if each is None else asdict(each) for each in held(holdings)],
+        "condition": condition(whole(holdings)),
+    }
+
+
+def parallel(gram: Array) -> bool:
+    """Whether all adapters are nearly multiples of one, by their inner products: its second eigenvalue next to the first.
+
+    >>> parallel(np.ones((3, 3))), parallel(np.diag([1.0, 0.5])), parallel(np.diag([1.0, 1e-3]))
+    (True, False, True)
+    """
+    values = np.linalg.eigvalsh(gram)
+    return len(values) < 2 or bool(values[-2] <= ALIKE * values[-1])
+
+
+def apart(gram: Array) -> float:
+    """How far what two of `RULES` make is apart at most, max ‖Mᵣ - Mₛ‖ / max ‖Mᵣ‖ over all modules, by their inner products: a
+    bound on what the choice of one of them may change.
+    """
+    squares = np.diag(gram)
+    furthest, largest = float((squares[:, None] + squares - 2 * gram).max()), float(squares.max())
+    return math.sqrt(max(0.0, furthest) / largest) if largest else 0.0
+
+
+def products(updates: Sequence[Linear]) -> Array:
+    """⟨ΔWᵢ, ΔWⱼ⟩ in float64.
+
+    Cost: O((out + in) r²) a pair of factors; else a pass over the entries.
+    """
+    factors = [each for update in updates if (each := update.lowrank()) is not None]
+    if len(factors) < len(updates):
+        return inner_products(updates)
+    return np.array([[inner(one, other) for other in factors] for one in factors])
+
+
+def whole(holdings: Mapping[str, Holding]) -> Array:
+    """⟨ΔWᵢ, ΔWⱼ⟩ over all modules."""
+    found: Array = sum((each.gram for each in holdings.values()), np.zeros(()))
+    return found
+
+
+def condition(gram: Array) -> float:
+    """Largest over least eigenvalue of the cosines of adapters, from their inner products over all modules: 1 where all are
+    orthogonal, infinite where one is a combination of the others. Those that are zero do not count.
+
+    >>> condition(np.eye(3)), condition(np.ones((2, 2))), condition(np.zeros((2, 2)))
+    (1.0, inf, 1.0)
+    """
+    there = np.flatnonzero(np.diag(gram))
+    if not len(there):
+        return 1.0
+    chosen = gram[np.ix_(there, there)]
+    norms = np.sqrt(np.diag(chosen))
+    values = np.linalg.eigvalsh(chosen / np.outer(norms, norms))
+    return float(values[-1] / values[0]) if values[0] > SINGULAR * values[-1] else math.inf

@@ -1,0 +1,72 @@
+"""What a merge holds of each adapter, in words: facts about the updates, and no forecast of a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from adapterops.errors import count
+from adapterops.methods.holding import ALIKE, RULES, Held, Holding, condition, held, whole
+from adapterops.provenance.history import Source, Step
+from adapterops.reports.figures import percent
+from adapterops.reports.rows import Table
+
+SHOWN = 8
+"""Adapters with a row of their own; of more, those of which least is kept."""
+
+
+def held_rows(names: Sequence[str], holdings: Mapping[str, Holding], scales: Mapping[str, float]) -> Table:
+    """A row for each adapter: what is kept of it and added to it, the error on its inputs, and the first two at other scales."""
+    own, others = held(holdings), [held(holdings, scale) for scale in scales.values()]
+    order = sorted(range(len(own)), key=lambda place: math.inf if (each := own[place]) is None else each.kept)
+    shown = sorted(order[:SHOWN]) if len(order) > SHOWN else range(len(own))
+    header = ["adapter", "kept", "error", *(f"at {name}" for name in scales)]
+    return header, [
+        [names[place], _both(own[place]), _error(own[place]), *(_both(each[place]) for each in others)]
+        for place in shown
+    ]
+
+
+def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None) -> list[str]:
+    """How to read the rows, those that are left out, how far apart the adapters are, and that any of some rules makes nearly the
+    same, where these are so little `apart`.
+    """
+    kept = sorted(each.kept for each in held(holdings) if each is not None)[SHOWN:]
+    left = [f"of the {count(len(kept), 'other')} {percent(kept[0])} to {percent(kept[-1])} is kept"] if kept else []
+    spread = condition(whole(holdings))
+    far = "infinite: one is a combination of the others" if math.isinf(spread) else f"{spread:.3g} (1: orthogonal)"
+    return [
+        *left,
+        "kept of each + what the others add to it, the error on the inputs that it reads, relative to its norm: no forecast of "
+        f"accuracy; condition number of their cosines {far}",
+        *([same(rules)] if rules is not None and rules <= ALIKE else []),
+    ]
+
+
+def same(rules: float) -> str:
+    """What `apart` found, in words."""
+    names = ", ".join(f"--{name}" for name in RULES)
+    far = f"{names} differ by at most {percent(rules)} of the merge here"
+    return f"{far}: any of them makes nearly the same adapter" if rules <= ALIKE else far
+
+
+def called(inputs: Sequence[Step | Source]) -> list[str]:
+    """What to call what is merged: the end of its path, all of it where two end alike; an operation by its name."""
+    found = [_source(each) for each in inputs]
+    short = [PurePath(each).name or each for each in found]
+    return [whole if short.count(end) > 1 else end for whole, end in zip(found, short, strict=True)]
+
+
+def _source(node: Step | Source) -> str:
+    while isinstance(node, Step) and len(node.inputs) == 1:
+        node = node.inputs[0]
+    return node.name if isinstance(node, Source) else f"({node.operation})"
+
+
+def _both(each: Held | None) -> str:
+    return "zero" if each is None else f"{percent(each.kept)} + {percent(each.added)}"
+
+
+def _error(each: Held | None) -> str:
+    return "" if each is None or each.error is None else percent(each.error)

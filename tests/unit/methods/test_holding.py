@@ -1,0 +1,117 @@
+"""What a merge holds of each adapter, against dense matrices in float64."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from strategies import low_rank
+
+from adapterops import Adapter, LowRank, merge
+from adapterops.methods.holding import RULES, Held, Holdings, condition, held, hold
+from adapterops.provenance.history import Step
+from adapterops.updates.dense import Dense
+
+A, B, C = (
+    Adapter.of({"q": low_rank(seed, 17, 15, 2), **({"v": low_rank(seed + 9, 14, 15, 3)} if seed else {})})
+    for seed in range(3)
+)
+
+
+def holdings(adapter: Adapter) -> Holdings:
+    assert isinstance(adapter.history, Step)
+    found = adapter.history.holdings
+    assert found
+    return found
+
+
+def flat(adapter: Adapter, like: Adapter) -> np.ndarray:
+    parts = (adapter.updates[m].dense() if m in adapter.layout else np.zeros(like.layout[m].shape) for m in like.layout)
+    return np.concatenate([each.ravel() for each in parts]).astype(np.float64)
+
+
+def projected(adapter: Adapter, merged: Adapter) -> float:
+    """‖(M - ΔW) P‖ over the modules of an adapter, P by a pseudoinverse; ΔW and P are zero in those that it lacks."""
+    found = 0.0
+    for module in adapter.layout:
+        own = adapter.updates[module].dense().astype(np.float64)
+        P = np.linalg.pinv(own, rcond=1e-6) @ own
+        found += np.square((merged.updates[module].dense() - own) @ P).sum()
+    return math.sqrt(found)
+
+
+@pytest.mark.parametrize(("method", "scale"), [("linear", "auto"), ("even", "auto"), ("ties", "mean"), ("tsv", 0.7)])
+def test_what_is_held_is_that_of_dense_matrices(method: str, scale: float | str) -> None:
+    merged = merge([A, B, C], method, scale=scale)
+    found = holdings(merged).all()
+    assert found
+    M = flat(merged, merged)
+    for adapter, each in zip((A, B, C), held(found), strict=True):
+        own = flat(adapter, merged)
+        kept, size = M @ own / (own @ own), float(np.linalg.norm(own))
+        assert each
+        assert each.kept == pytest.approx(kept, rel=1e-5)
+        assert each.added == pytest.approx(np.linalg.norm(M - kept * own) / size, rel=1e-4)
+        assert each.error == pytest.approx(projected(adapter, merged) / size, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["linear", "even", "ties"])
+def test_at_another_scale_it_is_that_of_the_merge_at_that_scale(method: str) -> None:
+    auto, mean = (holdings(merge([A, B, C], method, scale=scale)).all() for scale in ("auto", "mean"))
+    assert auto
+    assert mean
+    for one, other in zip(held(auto, 1 / 3), held(mean), strict=True):
+        assert one
+        assert other
+        assert (one.kept, one.added, one.error) == pytest.approx((other.kept, other.added, other.error))
+
+
+def test_what_is_zero_has_no_share_and_what_has_no_factors_no_error() -> None:
+    zero = Adapter.of({"q": 0.0 * low_rank(1, 17, 15, 2)})
+    found = holdings(merge([A, zero], "linear")).all()
+    assert found
+    kept, nothing = held(found)
+    assert kept == Held(pytest.approx(1), pytest.approx(0, abs=1e-6), pytest.approx(0, abs=1e-6))
+    assert nothing is None
+    full = Dense(np.random.default_rng(0).normal(size=(17, 15)))
+    (own,) = held({"q": hold(full, [full])})
+    assert own == Held(pytest.approx(1), pytest.approx(0, abs=1e-6), None)
+
+
+def test_numbers_that_are_none_are_not_measured() -> None:
+    wrong = Adapter.of({"q": LowRank(np.full((17, 2), np.nan), np.ones((2, 15)))})
+    assert holdings(merge([A, wrong], "linear", scale="sum")).all() is None
+
+
+def test_only_what_takes_seconds_is_known_before_anything_is_written() -> None:
+    def of(side: int, count: int, method: str) -> Holdings:
+        found = Adapter.of({"q": low_rank(0, 3, 2, 1)})
+        adapter = replace(found, layout={"q": replace(found.layout["q"], shape=(side, side), rank=16)})
+        return holdings(merge([adapter] * count, method))
+
+    for side, count, method in ((4096, 8, "even"), (10**6, 2, "linear"), (10**3, 2, "ties")):
+        assert of(side, count, method).short
+        assert of(side, count, method).quick
+    for side, count, method in ((10**6, 8, "even"), (10**4, 2, "ties")):
+        assert not of(side, count, method).short
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_how_far_rules_are_apart_bounds_every_pair(method: str) -> None:
+    adapters = [A, B, C]
+    found = holdings(merge(adapters, method)).apart()
+    made = [flat(each, each) for each in (merge(adapters, rule, scale="auto") for rule in RULES)]
+    furthest = max(np.linalg.norm(one - other) for one in made for other in made)
+    assert found == pytest.approx(furthest / max(map(np.linalg.norm, made)), rel=1e-5)
+
+
+def test_of_copies_all_rules_make_the_same() -> None:
+    assert holdings(merge([B, 0.9 * B, B])).apart() == pytest.approx(0, abs=1e-6)
+    assert holdings(merge([A, B], "linear", scale="sum")).apart() is None
+
+
+def test_the_condition_of_two_is_that_of_their_cosine() -> None:
+    cosine = 0.6
+    assert condition(np.array([[4.0, 6 * cosine], [6 * cosine, 9.0]])) == pytest.approx((1 + cosine) / (1 - cosine))

@@ -1,0 +1,45 @@
+"""What a merge holds, in words."""
+
+from __future__ import annotations
+
+from strategies import low_rank
+
+from adapterops import Adapter, merge
+from adapterops.provenance.history import Step
+from adapterops.reports.holding import called, held_rows, held_sentences, same
+
+
+def of(count: int) -> Step:
+    history = merge([Adapter.of({"q": low_rank(seed, 30, 30, 1)}) for seed in range(count)], "linear").history
+    assert isinstance(history, Step)
+    return history
+
+
+def test_of_many_those_of_which_least_is_kept_have_rows() -> None:
+    step = of(11)
+    assert step.holdings
+    found = step.holdings.all()
+    assert found
+    header, rows = held_rows([f"a{index}" for index in range(11)], found, {"mean": 1 / 11})
+    assert header == ["adapter", "kept", "error", "at mean"]
+    assert len(rows) == 8
+    others, read = held_sentences(found)
+    assert others.startswith("of the 3 others ")
+    assert "no forecast of accuracy; condition number of their cosines 1" in read
+    assert len(held_rows(["a", "b"], (of(2).holdings or step.holdings).all() or {}, {})[1]) == 2
+
+
+def test_that_any_rule_makes_nearly_the_same_is_said_where_it_is_so() -> None:
+    one = Adapter.of({"q": low_rank(0, 30, 30, 2)})
+    history = merge([one, one]).history
+    assert isinstance(history, Step)
+    assert history.holdings
+    found = history.holdings.all()
+    assert found
+    assert held_sentences(found, history.holdings.apart())[-1].endswith("any of them makes nearly the same adapter")
+    assert "any of them" not in same(0.06)
+    assert not any("--tsv" in each for each in held_sentences(found, 0.06))
+
+
+def test_what_was_made_in_memory_is_called_by_what_made_it() -> None:
+    assert called(of(2).inputs) == ["(memory)", "(memory)"]
