@@ -67,10 +67,10 @@ def passages(tokenizer: Any, texts: list[str]) -> torch.Tensor:
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
 
 
-def trained(base: Path, ids: torch.Tensor, strength: tuple[int, int, float], folder: Path) -> Any:
+def trained(base: Path, ids: torch.Tensor, strength: tuple[int, int, float], folder: Path, seed: int = 0) -> Any:
     """The base with an adapter that PEFT trained and saved."""
     rank, steps, rate = strength
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=MODULES, task_type="CAUSAL_LM")
     model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).train()
     optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], lr=rate)

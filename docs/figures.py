@@ -76,7 +76,34 @@ def rounding() -> str:
             beside = "" if way == "stochastic" else f", nearer in {nearer} of {len(rows)}"
             cells.append(f"{fmean(found):.4f} ± {stdev(found) / len(found) ** 0.5:.4f}{beside}")
         lines.append(f"| {way} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_losses(results), ""])
+
+
+JUDGED = (
+    "nearest",
+    "stochastic",
+    "once from 16 bits",
+    "calibrated, inputs of the task",
+    "calibrated, inputs of other tasks",
+    "calibrated, inputs without data",
+)
+"""Ways whose losses are shown."""
+
+
+def _losses(results: dict[str, Any]) -> list[str]:
+    """What merging does to the loss of each training, and for how many that is noise."""
+    head = " | ".join(f"{model}: more loss, mean; largest | within 2 errors | interval with 0" for model in results)
+    lines = [f"| way | {head} |", f"|---|{'---|---|---|' * len(results)}"]
+    for way in JUDGED:
+        cells = []
+        for rows in results.values():
+            more = [row[way]["loss"] - row["unmerged"]["loss"] for row in rows]
+            noise = sum(abs(each) <= 2 * row["unmerged"]["error"] for each, row in zip(more, rows, strict=True))
+            paired = sum(row[way]["more"][0] <= 0 <= row[way]["more"][1] for row in rows)
+            cells += [f"{fmean(more):+.4f}; {max(map(abs, more)):.4f}"]
+            cells += [f"{each} of {len(rows)}" for each in (noise, paired)]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return lines
 
 
 def gguf() -> str:

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from adapterops.arrays.columns import BAND
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import UnsupportedError, at, count
 from adapterops.formats.models.model_files import ModelFiles
 from adapterops.provenance.history import Source, Step
 from adapterops.quant.ggml import Ggml
+from adapterops.quant.grid import is_by_columns
 from adapterops.quant.header import key
 from adapterops.quant.registry import kept, writable
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC, Encoder, Scheme
 from adapterops.quant.used import unrounded
+from adapterops.quant.words import BANDS
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK
@@ -225,7 +228,16 @@ class Checkpoint:
         """
         kept, codes = max(self.holding.values(), default=0), bool(self.schemes)
         arrays, wide = 8 + 4 * codes + 8 * bool(kept) + 16 * (codes and self.rounding == STOCHASTIC), 4
-        return workers * (arrays * wide * max(BLOCK, self.together) + kept) + CHUNK
+        return workers * (arrays * wide * max(BLOCK, self.together) + kept + self.by_columns) + CHUNK
+
+    @property
+    def by_columns(self) -> int:
+        """Bytes of the largest weight that is computed and stored by columns, whose codes are written when all are there,
+        and of the bands in which such parts are read.
+        """
+        found = [self.stored[name] for name in self.changed]
+        sizes = [sum(part.spec.bytes for part in each.parts.values()) for each in found if is_by_columns(each.scheme)]
+        return max(sizes) + BANDS * BAND if sizes else 0
 
     @property
     def together(self) -> int:

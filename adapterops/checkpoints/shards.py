@@ -253,9 +253,10 @@ def _encode(
         if block.changes:
             stored = stored.to(torch_dtype(decoded_to(scheme))).float()
         pieces = way.back({**pieces, USED: stored})
-    stored = pieces.pop(USED)
+    stored, late = pieces.pop(USED), getattr(encoder, "late", ())
     for role, piece in pieces.items():
-        put(role, as_bytes(piece))
+        if role not in late:
+            put(role, as_bytes(piece))
     same = block.changes and scheme == before.scheme
     return (
         values,

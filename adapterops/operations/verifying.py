@@ -103,7 +103,8 @@ class Comparison:
         """About how many bytes so many workers hold at a time: of each what comparing a tensor takes, or judging it."""
         together, arrays = self.expected.together, OF_CODES if self.expected.schemes else ARRAYS
         kept = max(self.expected.holding.values(), default=0)
-        return workers * (max(arrays * 4 * max(BLOCK, together), self.second.memory(together)) + kept) + CHUNK
+        each = max(arrays * 4 * max(BLOCK, together) + self.expected.by_columns, self.second.memory(together))
+        return workers * (each + kept) + CHUNK
 
     def run(self, items: Sequence[str | Path], how: Execution) -> Generator[Finding, None, None]:
         """What is found of some items, in their order."""

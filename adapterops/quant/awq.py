@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
-from adapterops.quant.grid import all_rows, changed_of_all, decoded, integers, to_grid
+from adapterops.quant.grid import changed_columns, columns_to_grid, decoded, integers
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import scheme
 from adapterops.quant.said import AUTO_ROUND, auto_round_section
 from adapterops.quant.scheme import LONG_NAMES, Part, Read
-from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
+from adapterops.quant.words import WORD, columns, group_size, packed, unpacked, words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,19 +89,33 @@ class AWQ:
         parts = {"qweight": Part("I32", (into, columns)), "scales": Part(self.scale, (groups, out))}
         return parts if self.symmetric else {**parts, "qzeros": Part("I32", (groups, columns))}
 
-    granularity, decode, numbers, on_grid, changed = all_rows, decoded, integers, to_grid, changed_of_all
+    decode, numbers, on_grid, changed = decoded, integers, columns_to_grid, changed_columns
+
+    def granularity(self, shape: tuple[int, ...]) -> int:
+        """Rows in a word."""
+        return len(PLACES)
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        return _ordered(whole(self.parts(shape)["qweight"], read, "qweight")).T[begin:end].contiguous()
+        return self._streamed(shape, read, "qweight", begin, end).contiguous()
+
+    def of_columns(self, stored: Tensor) -> Tensor:
+        return _ordered(stored).T
 
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
-        tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items() if role != "qweight"}
-        scales = self._wide(tensors["scales"].float())[begin:end]
-        return scales, 8 if self.symmetric else self._wide(_ordered(tensors["qzeros"]).float())[begin:end]
+        scales = self._wide(columns(self.parts(shape)["scales"], read, "scales", begin, end).T.float())
+        if self.symmetric:
+            return scales, 8
+        return scales, self._wide(self._streamed(shape, read, "qzeros", begin, end).float())
 
     def _wide(self, groups: Tensor) -> Tensor:
-        """(groups, out) → (out, in)"""
-        return groups.T.repeat_interleave(self.group, dim=1)
+        """(out, groups) → (out, in)"""
+        return groups.repeat_interleave(self.group, dim=1)
+
+    def _streamed(self, shape: tuple[int, ...], read: Read, role: str, begin: int, end: int) -> Tensor:
+        """The codes of rows [begin, end) in a part of words."""
+        first = begin // len(PLACES)
+        words = columns(self.parts(shape)[role], read, role, first, -(-end // len(PLACES)))
+        return self.of_columns(words)[begin - first * len(PLACES) :][: end - begin]
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         columns = codes.T.reshape(shape[1], -1, len(PLACES))

@@ -5,17 +5,18 @@ integers of 2 to 8 bits in groups, or with one scale for a row or all. Its grid 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
-from adapterops.quant.grid import all_rows, changed_of_all, column_groups, decoded, integers, to_grid
+from adapterops.quant.grid import changed, column_groups, decoded, integers, one_row, to_grid
 from adapterops.quant.header import Claim, Header, key, shown
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.said import compressed_weights
 from adapterops.quant.scheme import LONG_NAMES, Part, Read
-from adapterops.quant.words import group_size, packed, unpacked, whole, words
+from adapterops.quant.words import WORD, group_size, packed, rows, unpacked, whole, words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,25 +120,35 @@ class Compressed:
             parts["weight_zero_point"] = Part(self.zero, (rows, count))
         return parts
 
-    granularity, decode, numbers, on_grid, changed = all_rows, decoded, integers, to_grid, changed_of_all
+    granularity, decode, numbers, on_grid = one_row, decoded, integers, to_grid
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        stored = whole(self.parts(shape)["weight_packed"], read, "weight_packed")
-        return unpacked(stored[begin:end], self.width)[:, : shape[1]]
+        stored = rows(self.parts(shape)["weight_packed"], read, "weight_packed", begin, end)
+        return unpacked(stored, self.width)[:, : shape[1]]
 
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
         parts = self.parts(shape)
         column = self._groups(shape, read)
-        scale = whole(parts["weight_scale"], read, "weight_scale").float()
-        wide = (scale.expand(shape[0], 1) if self.one else scale)[begin:end][:, column]
+        if self.one:
+            scale = whole(parts["weight_scale"], read, "weight_scale").float().expand(end - begin, 1)
+        else:
+            scale = rows(parts["weight_scale"], read, "weight_scale", begin, end).float()
+        wide = scale[:, column]
         if self.symmetric:
             return wide, 1 << self.width - 1
-        stored = whole(parts["weight_zero_point"], read, "weight_zero_point")
+        return wide, self._zeros(parts["weight_zero_point"], read, begin, end)[:, column]
+
+    def _zeros(self, part: Part, read: Read, begin: int, end: int) -> Tensor:
+        """Of rows [begin, end), a column for each group."""
         if self.zero == PLAIN:
-            zeros = stored.float() + (1 << self.width - 1)
-        else:
-            zeros = unpacked(stored.T.contiguous(), self.width)[:, : shape[0]].T.float()
-        return wide, zeros[begin:end][:, column]
+            return rows(part, read, "weight_zero_point", begin, end).float() + (1 << self.width - 1)
+        first, last = begin // WORD * self.width, min(-(-end // WORD) * self.width, part.shape[0])
+        words = rows(part, read, "weight_zero_point", first, last)  # which begin with a code
+        start = begin % WORD
+        return unpacked(words.T.contiguous(), self.width)[:, start : start + end - begin].T.float()
+
+    def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
+        return changed(self, shape, read, (begin, begin + len(parts["weight_packed"])), parts)
 
     def _groups(self, shape: tuple[int, ...], read: Read) -> Tensor:
         """The group of each column. A -1 among those stored says that the columns are in order, as the library has it."""

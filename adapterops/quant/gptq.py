@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
-from adapterops.quant.grid import all_rows, changed_of_all, column_groups, decoded, integers, to_grid
+from adapterops.quant.grid import changed_columns, column_groups, columns_to_grid, decoded, integers, one_row
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.said import AUTO_ROUND, gptq_section
 from adapterops.quant.scheme import LONG_NAMES, Part, Read
-from adapterops.quant.words import WORD, group_size, packed, unpacked, whole, words
+from adapterops.quant.words import WORD, columns, group_size, packed, streamed, unpacked, whole, words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,27 +97,28 @@ class GPTQ:
         }
         return {**parts, "g_idx": Part("I32", (into,))} if self.ordered else parts
 
-    granularity, decode, numbers, on_grid, changed = all_rows, decoded, integers, to_grid, changed_of_all
+    granularity, decode, numbers, on_grid, changed = one_row, decoded, integers, columns_to_grid, changed_columns
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         import torch
 
-        stored, result = (
-            whole(self.parts(shape)["qweight"], read, "qweight"),
-            torch.empty(end - begin, shape[1], dtype=torch.uint8),
-        )
+        part, result = self.parts(shape)["qweight"], torch.empty(end - begin, shape[1], dtype=torch.uint8)
         step = max(1, AT_ONCE // shape[1])
         for first in range(begin, end, step):
             last = min(first + step, end)
-            result[first - begin : last - begin] = unpacked(stored[:, first:last].T.contiguous(), self.width)
+            result[first - begin : last - begin] = self.of_columns(columns(part, read, "qweight", first, last))
         return result
 
+    def of_columns(self, stored: Tensor) -> Tensor:
+        return unpacked(stored.T.contiguous(), self.width)
+
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor]:
-        tensors = {role: whole(part, read, role) for role, part in self.parts(shape).items() if role != "qweight"}
-        groups = column_groups(tensors.get("g_idx"), "g_idx", shape[1], self.group)
-        zeros = unpacked(tensors["qzeros"], self.width)[:, : shape[0]]
+        parts = self.parts(shape)
+        order = whole(parts["g_idx"], read, "g_idx") if self.ordered else None
+        groups = column_groups(order, "g_idx", shape[1], self.group)
+        zeros = streamed(parts["qzeros"], read, "qzeros", (begin, end), self.width)
         zeros = ((zeros + self.offset) & (1 << self.width) - 1).T.float()
-        return tensors["scales"].T.float()[begin:end][:, groups], zeros[begin:end][:, groups]
+        return columns(parts["scales"], read, "scales", begin, end).T.float()[:, groups], zeros[:, groups]
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"qweight": packed(codes, self.width).T.contiguous()}

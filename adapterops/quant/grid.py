@@ -47,9 +47,9 @@ class Integers(Coded, Protocol):
         """Bits of a code."""
 
 
-def all_rows(scheme: Scheme, shape: tuple[int, ...]) -> int:
-    """`granularity` of what is stored transposed, or in words that hold numbers of several rows: all rows."""
-    return shape[0]
+def one_row(scheme: Scheme, shape: tuple[int, ...]) -> int:
+    """`granularity` of what is stored row by row, or column by column."""
+    return 1
 
 
 def decoded(scheme: Coded, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
@@ -73,11 +73,30 @@ def to_grid(scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> Enco
     return OnGrid(scheme, shape, read, key)
 
 
-def changed_of_all(
-    scheme: Coded, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]
+class InColumns(Coded, Protocol):
+    """A scheme that stores the rows of a weight as columns."""
+
+    def of_columns(self, stored: Tensor) -> Tensor:
+        """The codes in some columns of the part, a row for each."""
+
+
+def is_by_columns(scheme: Scheme | None) -> bool:
+    """Whether the rows of a weight are columns in its parts."""
+    return hasattr(getattr(scheme, "scheme", scheme), "of_columns")
+
+
+def columns_to_grid(scheme: InColumns, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+    """`on_grid` of what is stored by columns."""
+    return ByColumns(scheme, shape, read, key)
+
+
+def changed_columns(
+    scheme: InColumns, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]
 ) -> Tensor:
-    """`changed` of what is written all rows at a time."""
-    return changed(scheme, shape, read, (0, shape[0]), parts)
+    """`changed` of what is stored by columns."""
+    (piece,) = parts.values()
+    made = scheme.of_columns(piece)
+    return made != scheme.codes(shape, read, begin, begin + len(made))
 
 
 def column_groups(stored: Tensor | None, role: str, into: int, group: int) -> Tensor:
@@ -135,6 +154,30 @@ class OnGrid:
 
     def rest(self) -> dict[str, Tensor]:
         return {}
+
+
+class ByColumns(OnGrid):
+    """The same, where rows are stored as columns: what is made of each block of rows is known at once, and written when
+    all are.
+    """
+
+    def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> None:
+        super().__init__(scheme, shape, read, key)
+        self.late: dict[str, Tensor] = {}
+        self._at = 0
+
+    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
+        pieces, decoded = super().rows(values, begin)
+        ((role, piece),) = pieces.items()
+        if role not in self.late:
+            self.late[role] = piece.new_empty(self.scheme.parts(self.shape)[role].shape)
+        self._at = self._at if begin else 0
+        self.late[role][:, self._at : self._at + piece.shape[1]] = piece
+        self._at += piece.shape[1]
+        return pieces, decoded
+
+    def rest(self) -> dict[str, Tensor]:
+        return self.late
 
 
 def changed(

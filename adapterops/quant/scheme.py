@@ -73,6 +73,7 @@ class Encoder(Protocol):
     def rest(self) -> Mapping[str, Tensor]:
         """The parts that are known when all rows are.
         On an existing grid the parts that are not named stay what they are.
+        An encoder of what is stored by columns has an attribute `late`, with the parts that are written only then.
         """
 
 

@@ -74,5 +74,9 @@ class TransposedEncoder:
         parts, stored = self.inner.rows(values.T.contiguous(), begin)
         return parts, lambda: stored().T
 
+    @property
+    def late(self) -> Mapping[str, Tensor]:
+        return getattr(self.inner, "late", {})
+
     def rest(self) -> Mapping[str, Tensor]:
         return self.inner.rest()

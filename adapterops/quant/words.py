@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import TYPE_CHECKING, Any
 
+from adapterops.arrays.columns import Columns
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged
 from adapterops.quant.header import CONFIG
@@ -83,6 +85,46 @@ def whole(part: Part, read: Read, role: str) -> Tensor:
 
     data = read(role, 0, math.prod(part.shape) * BITS[part.dtype] // 8)
     return data.view(getattr(torch, TORCH_NAMES[part.dtype])).view(part.shape)
+
+
+def rows(part: Part, read: Read, role: str, begin: int, end: int) -> Tensor:
+    """Rows [begin, end) of a part that is a matrix, in its dtype."""
+    import torch
+
+    size = part.shape[1] * BITS[part.dtype] // 8
+    data = read(role, begin * size, end * size)
+    return data.view(getattr(torch, TORCH_NAMES[part.dtype])).view(end - begin, part.shape[1])
+
+
+BANDS = 6
+"""Parts whose last bands a thread keeps: codes, scales and zeros of two weights."""
+
+_bands = threading.local()
+
+
+def columns(part: Part, read: Read, role: str, begin: int, end: int) -> Tensor:
+    """Columns [begin, end) of a part that is a matrix, in its dtype; not to be written to.
+
+    What a thread reads in bands of `Columns` is kept until it reads other parts.
+    """
+    import torch
+
+    size, height = BITS[part.dtype] // 8, part.shape[0]
+    kept: list[tuple[Read, str, Columns]] = _bands.__dict__.setdefault("kept", [])
+    found = next((each for own, known, each in kept if known == role and own == read), None)
+    if found is None:
+        found = Columns(lambda first, last: read(role, first, last).numpy(), height, part.shape[1] * size)
+        kept[:] = [(read, role, found), *kept[: BANDS - 1]]
+    data, dtype = found(begin * size, end * size), getattr(torch, TORCH_NAMES[part.dtype])
+    return torch.from_numpy(data.copy()).view(dtype) if data.size else torch.empty(height, end - begin, dtype=dtype)
+
+
+def streamed(part: Part, read: Read, role: str, span: tuple[int, int], bits: int) -> Tensor:
+    """Codes [begin, end) of each row of a part, whose rows are streams of codes."""
+    begin, end = span
+    first, last = begin // WORD * bits, min(-(-end // WORD) * bits, part.shape[1])  # words that begin with a code
+    start = begin - begin // WORD * WORD
+    return unpacked(columns(part, read, role, first, last), bits)[:, start : start + end - begin]
 
 
 def group_size(bits: Any, size: Any, into: int, *, whole: bool = True) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.verification.decoding import GRIDS, NESTED, absmax4, blocks, book, codes4, floats, raw
+from adapterops.verification.decoding import NESTED, Entries, absmax4, blocks, book, codes4, floats, raw
 from adapterops.verification.ggml import TERMS
 from adapterops.verification.rounding import Matrix
 
@@ -20,9 +20,6 @@ ROUNDED = 2.0**-8
 FLOAT32 = 2.0**-20
 """How far, relative to itself, a sum in float32 may be from that in float64."""
 
-WHOLE = ("awq", "gptq", "compressed-tensors")
-"""Schemes whose words hold codes of several rows, or whose scales do."""
-
 MAP_GAP = 0.0075
 """Half the largest gap of the 256 numbers that nested scales are stored in."""
 
@@ -31,7 +28,7 @@ def aligned(scheme: Any, shape: tuple[int, ...]) -> int:
     """Rows that are judged together: whole blocks."""
     if hasattr(scheme, "block_size"):
         return int(np.lcm(scheme.block_size, shape[-1])) // shape[-1]
-    return {"fp8": 1, "mxfp4": shape[-2], **dict.fromkeys(WHOLE, shape[0])}.get(scheme.name, 1)
+    return 1
 
 
 def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
@@ -40,7 +37,7 @@ def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: 
     first, last, size = begin * width, begin * width + S.size, scheme.block_size
     codes = codes4(stored, first, last)
     block = np.arange(last - first) // size
-    kept = absmax4(stored, scheme)[first // size : -(-last // size)]
+    kept = absmax4(stored, scheme, first // size, -(-last // size))
     flat = S.reshape(-1)
     own = np.maximum.reduceat(np.abs(flat), np.arange(0, len(flat), size)) if len(flat) else flat
     scale = kept if chance else own
@@ -79,10 +76,9 @@ def int8(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool)
     return result
 
 
-def neighbours(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+def neighbours(entries: Entries, S: Matrix, chance: bool) -> Matrix:
     """The same for codes with a number, a zero point and a scale each, whose grid is kept."""
-    shape = stored.shape if scheme is stored.scheme else stored.shape[::-1]
-    number, down, up, scale = GRIDS[scheme.name](stored, scheme, shape)(begin, begin + len(S))
+    number, down, up, scale = entries
     with np.errstate(all="ignore"):
         s = np.where(scale == 0, number, S / scale)
     gap = np.where(s > number, up, down)
@@ -200,5 +196,5 @@ JUDGES = {
     "nf4": four_bits,
     "fp4": four_bits,
     "int8": int8,
-    **dict.fromkeys(GRIDS, neighbours),
 }
+"""Of schemes without a grid of numbers."""

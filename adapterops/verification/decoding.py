@@ -6,11 +6,13 @@ Slow and plain. Every formula is one line of the table in docs/quantized.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from adapterops.arrays.columns import Columns
+from adapterops.arrays.dtypes import BITS
 from adapterops.arrays.ggml import BLOCKS
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.storage.tensors import Spec
@@ -42,6 +44,7 @@ NF4 = (
 FP4 = tuple(sign * n / 12 for sign in (1, -1) for n in (0, 0.0625, 8, 12, 4, 6, 2, 3))
 E2M1 = tuple(sign * n for sign in (1, -1) for n in (0, 0.5, 1, 1.5, 2, 3, 4, 6))
 AWQ_PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
+WORD = 32
 NESTED = 256
 
 
@@ -75,6 +78,15 @@ def decoder(stored: StoredTensor, *, rounded: bool = False) -> Decoder | None:
             return rounded_to(exact(begin, end).astype(np.float32).astype(np.float64), scheme.dtype)
 
     return (lambda begin, end: rows(0, shape[0]).T[begin:end]) if transposed else rows
+
+
+def grid(stored: StoredTensor) -> Grid | None:
+    """What entries are made of, in rows as they are stored; None for a scheme that has no number and scale for each."""
+    scheme: Any = stored.scheme
+    own: Any = getattr(scheme, "scheme", scheme)
+    if own is None or own.name not in GRIDS:
+        return None
+    return GRIDS[own.name](stored, own, stored.shape if own is scheme else stored.shape[::-1])
 
 
 def plain(stored: StoredTensor, begin: int, end: int) -> Matrix:
@@ -127,13 +139,13 @@ def codes4(stored: StoredTensor, begin: int, end: int) -> Matrix:
     return np.stack([data >> 4, data & 15], axis=1).reshape(-1)[: end - begin]
 
 
-def absmax4(stored: StoredTensor, scheme: Any) -> Matrix:
-    """The scale of every block; nested, map[code] · nested_absmax + offset, in float32 as bitsandbytes has it."""
+def absmax4(stored: StoredTensor, scheme: Any, first: int, last: int) -> Matrix:
+    """The scales of blocks [first, last); nested, map[code] · nested_absmax + offset, in float32 as bitsandbytes has it."""
     if not scheme.nested:
-        return floats(raw(stored, "weight.absmax"), "F32")
+        return floats(raw(stored, "weight.absmax", 4 * first, 4 * last), "F32")
     numbers, scales = (raw(stored, f"weight.nested_{role}").view(np.float32) for role in ("quant_map", "absmax"))
-    codes = raw(stored, "weight.absmax")
-    found: Matrix = numbers[codes] * scales[np.arange(len(codes)) // NESTED] + np.float32(scheme.offset)
+    codes = raw(stored, "weight.absmax", first, last)
+    found: Matrix = numbers[codes] * scales[np.arange(first, last) // NESTED] + np.float32(scheme.offset)
     return found.astype(np.float64)
 
 
@@ -143,13 +155,14 @@ def book(scheme: Any) -> Matrix:
 
 
 def _four_bits(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
-    absmax, width, numbers = absmax4(stored, scheme), shape[-1], book(scheme)
+    width, size, numbers = shape[-1], scheme.block_size, book(scheme)
 
     def rows(begin: int, end: int) -> Matrix:
         first, last = begin * width, end * width
         start = first - first % 2
         codes = codes4(stored, start, last)[first - start :]
-        blocks = np.arange(first, last) // scheme.block_size
+        absmax = absmax4(stored, scheme, first // size, -(-last // size))
+        blocks = np.arange(first, last) // size - first // size
         found: Matrix = (numbers[codes] * absmax[blocks]).reshape(end - begin, width)
         return found
 
@@ -179,20 +192,24 @@ def _of_table(table: Matrix, codes: Matrix, scale: Matrix) -> Entries:
 
 def _fp8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     width, (high, wide) = shape[-1], scheme.block
-    scales = floats(raw(stored, scheme.role), scheme.scale).reshape(-(-shape[0] // high), -(-width // wide))
-    zeros = np.zeros_like(scales)
-    if scheme.zero:
-        data = raw(stored, "weight_zero_point")
-        zeros = (_table(scheme.zero)[data] if scheme.zero != "I8" else data.view(np.int8)).reshape(scales.shape)
+    across, size = -(-width // wide), BITS[scheme.scale] // 8
+
+    def of_blocks(data: Matrix, begin: int, end: int) -> Matrix:
+        """What a part has for each block, for every entry."""
+        every = data.reshape(-1, across)[:, np.arange(width) // wide]
+        found: Matrix = every[np.arange(begin, end) // high - begin // high]
+        return found
 
     def rows(begin: int, end: int) -> Entries:
+        first, last = begin // high * across, -(-end // high) * across
         codes = raw(stored, "weight", begin * width, end * width).reshape(-1, width)
-        own: Matrix = scales[np.arange(begin, end)[:, None] // high, np.arange(width)[None, :] // wide]
-        found = _of_table(_bytes(scheme), codes, own)
+        scales = floats(raw(stored, scheme.role, first * size, last * size), scheme.scale)
+        found = _of_table(_bytes(scheme), codes, of_blocks(scales, begin, end))
         if not scheme.zero:
             return found
-        zero: Matrix = zeros[np.arange(begin, end)[:, None] // high, np.arange(width)[None, :] // wide]
-        return found._replace(number=found.number - zero)
+        data = raw(stored, "weight_zero_point", first, last)
+        zeros = _table(scheme.zero)[data] if scheme.zero != "I8" else data.view(np.int8).astype(np.float64)
+        return found._replace(number=found.number - of_blocks(zeros, begin, end))
 
     return rows
 
@@ -207,20 +224,27 @@ def _bytes(scheme: Any) -> Matrix:
 
 
 def _mxfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
-    _, into, out = shape
-    size = out * into // 32
+    """Of every expert (out, in) is stored, and its transpose is what is used."""
+    into, out = shape[1:]
+    each = out * into // 2
 
-    def expert(number: int) -> tuple[Matrix, Matrix]:
-        data = raw(stored, "_blocks", number * size * 16, (number + 1) * size * 16)
-        scales = floats(raw(stored, "_scales", number * size, (number + 1) * size), "U8")
-        codes = np.stack([data & 15, data >> 4], axis=1).reshape(out, into).T
-        return codes, np.repeat(scales, 32).reshape(out, into).T
+    @lru_cache(1)
+    def parts_of(expert: int) -> tuple[Columns, Columns]:
+        codes = _inside(stored, "_blocks", expert * each, out, into // 2)
+        return codes, _inside(stored, "_scales", expert * each // 16, out, into // 32)
 
     def rows(begin: int, end: int) -> Entries:
-        first, last = begin // into, -(-end // into)
-        codes, scales = (np.concatenate(each) for each in zip(*map(expert, range(first, last)), strict=True))
-        own = slice(begin - first * into, end - first * into)
-        return _of_table(np.array(E2M1), codes[own], scales[own])
+        parts = []
+        for expert in range(begin // into, -(-end // into)):
+            first, last = (min(max(row - expert * into, 0), into) for row in (begin, end))
+            codes, powers = parts_of(expert)
+            data = codes(first // 2, -(-last // 2))
+            found = np.stack([data & 15, data >> 4], axis=2).reshape(out, -1)[:, first % 2 :][:, : last - first].T
+            scales = floats(np.ascontiguousarray(powers(first // 32, -(-last // 32))).ravel(), "U8")
+            scales = scales.reshape(out, -1)[:, np.arange(first, last) // 32 - first // 32].T
+            parts.append((found, scales))
+        found, scales = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return _of_table(np.array(E2M1), found, scales)
 
     return rows
 
@@ -229,25 +253,28 @@ def _nvfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     width = shape[-1]
     inverse = scheme.whole == "weight_global_scale"
     whole = floats(raw(stored, scheme.whole), "F32")[0]
-    scales = floats(raw(stored, "weight_scale"), "F8_E4M3").reshape(shape[0], -1) * (1 / whole if inverse else whole)
+    across = -(-width // 16)
 
     def rows(begin: int, end: int) -> Entries:
+        scales = floats(raw(stored, "weight_scale", begin * across, end * across), "F8_E4M3").reshape(-1, across)
+        scales = scales * (1 / whole if inverse else whole)
         codes = "weight_packed" if inverse else "weight"
         data = raw(stored, codes, begin * width // 2, end * width // 2)
         found = np.stack([data & 15, data >> 4], axis=1).reshape(-1, width)
-        return _of_table(np.array(E2M1), found, np.repeat(scales[begin:end], 16, axis=1)[:, :width])
+        return _of_table(np.array(E2M1), found, np.repeat(scales, 16, axis=1)[:, :width])
 
     return rows
 
 
 def _mxfp4_rows(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     width = shape[-1]
-    scales = floats(raw(stored, "weight_scale"), "U8").reshape(shape[0], -1)
+    across = -(-width // 32)
 
     def rows(begin: int, end: int) -> Entries:
+        scales = floats(raw(stored, "weight_scale", begin * across, end * across), "U8").reshape(-1, across)
         data = raw(stored, "weight_packed", begin * width // 2, end * width // 2)
         found = np.stack([data & 15, data >> 4], axis=1).reshape(-1, width)
-        return _of_table(np.array(E2M1), found, np.repeat(scales[begin:end], 32, axis=1)[:, :width])
+        return _of_table(np.array(E2M1), found, np.repeat(scales, 32, axis=1)[:, :width])
 
     return rows
 
@@ -260,54 +287,123 @@ def stream(data: Matrix, bits: int) -> Matrix:
     return codes
 
 
-def _integers(codes: Matrix, width: int, zeros: Matrix | int, scales: Matrix, group: Matrix) -> Grid:
-    """(code[i, j] - zero[i, group[j]]) · scale[i, group[j]], for codes of (out, in) of so many bits."""
+def _stream_of(stored: StoredTensor, role: str, groups: int, bits: int) -> Decoder:
+    """Codes [begin, end) of a part with a row of words for each group, as (codes, groups)."""
+    columns = _columns(stored, role, groups)
+
+    def codes(begin: int, end: int) -> Matrix:
+        first, last = begin // WORD * WORD, -(-end // WORD) * WORD  # where codes begin with a word
+        data = np.ascontiguousarray(columns(first * bits // 8, min(last * bits // 8, columns.width)))
+        found: Matrix = stream(data, bits)[:, begin - first : end - first].T
+        return found
+
+    return codes
+
+
+def _columns(stored: StoredTensor, role: str, height: int) -> Columns:
+    """A part with so many rows, by its columns."""
+    return _inside(stored, role, 0, height, stored.parts[role].spec.bytes // height)
+
+
+def _inside(stored: StoredTensor, role: str, first: int, height: int, width: int) -> Columns:
+    """A matrix of bytes that begins at the byte `first` of a part, by its columns."""
+    return Columns(lambda begin, end: raw(stored, role, first + begin, first + end), height, width)
+
+
+def _floats_of(stored: StoredTensor, role: str, groups: int, dtype: str) -> Decoder:
+    """Scales [begin, end) of a part with a row for each group, as (scales, groups)."""
+    columns, size = _columns(stored, role, groups), BITS[dtype] // 8
+
+    def scales(begin: int, end: int) -> Matrix:
+        data = np.ascontiguousarray(columns(begin * size, end * size))
+        found: Matrix = floats(data.ravel(), dtype).reshape(groups, -1).T
+        return found
+
+    return scales
+
+
+def _integers(width: int, codes: Decoder, zeros: Decoder | int, scales: Decoder, group: Matrix) -> Grid:
+    """(code[i, j] - zero[i, group[j]]) · scale[i, group[j]], for codes of so many bits, of some rows."""
 
     def rows(begin: int, end: int) -> Entries:
-        own = slice(begin, end)
-        zero = zeros if isinstance(zeros, int) else zeros[own][:, group].astype(np.float64)
-        code = codes[own].astype(np.float64)
+        zero = zeros if isinstance(zeros, int) else zeros(begin, end)[:, group].astype(np.float64)
+        code = codes(begin, end).astype(np.float64)
         down, up = (code > 0).astype(np.float64), (code < (1 << width) - 1).astype(np.float64)
-        return Entries(code - zero, down, up, scales[own][:, group])
+        return Entries(code - zero, down, up, scales(begin, end)[:, group])
 
     return rows
 
 
 def _awq(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
-    out, into = shape
-    order = np.array([8 * word + place for word in range(out // 8) for place in AWQ_PLACES])
-    codes = stream(raw(stored, "qweight").reshape(into, -1), 4)[:, order].T
-    scales = floats(raw(stored, "scales"), scheme.scale).reshape(-1, out).T
-    zeros = 8 if scheme.symmetric else stream(raw(stored, "qzeros").reshape(len(scales.T), -1), 4)[:, order].T
-    return _integers(codes, 4, zeros, scales, np.arange(into) // scheme.group)
+    into, groups = shape[1], stored.parts["scales"].spec.shape[0]
+
+    def placed(words: Decoder) -> Decoder:
+        """Codes of a stream in the order of the rows."""
+
+        def codes(begin: int, end: int) -> Matrix:
+            first, last = begin // 8 * 8, -(-end // 8) * 8
+            found = words(first, last)
+            found = found.reshape(-1, 8, found.shape[1])[:, AWQ_PLACES].reshape(found.shape)
+            return found[begin - first : end - first]
+
+        return codes
+
+    codes = placed(_stream_of(stored, "qweight", into, 4))
+    zeros = 8 if scheme.symmetric else placed(_stream_of(stored, "qzeros", groups, 4))
+    scales = _floats_of(stored, "scales", groups, scheme.scale)
+    return _integers(4, codes, zeros, scales, np.arange(into) // scheme.group)
 
 
 def _gptq(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
-    out, into = shape
-    words = raw(stored, "qweight").view("<u4").reshape(-1, out).T
-    codes = stream(np.ascontiguousarray(words).view(np.uint8).reshape(out, -1), scheme.width)
-    scales = floats(raw(stored, "scales"), scheme.scale).reshape(-1, out).T
-    zeros = stream(raw(stored, "qzeros").reshape(len(scales.T), -1), scheme.width).T.astype(np.int64)
-    zeros = (zeros + scheme.offset) % (1 << scheme.width)
+    into = shape[1]
+    columns = _columns(stored, "qweight", stored.parts["qweight"].spec.shape[0])
+    groups = stored.parts["scales"].spec.shape[0]
+    stored_zeros = _stream_of(stored, "qzeros", groups, scheme.width)
+
+    def codes(begin: int, end: int) -> Matrix:
+        words = np.ascontiguousarray(columns(4 * begin, 4 * end)).view("<u4").T
+        return stream(np.ascontiguousarray(words).view(np.uint8), scheme.width)[:, :into]
+
+    def zeros(begin: int, end: int) -> Matrix:
+        found: Matrix = (stored_zeros(begin, end).astype(np.int64) + scheme.offset) % (1 << scheme.width)
+        return found
+
     group = raw(stored, "g_idx").view("<i4") if scheme.ordered else np.arange(into) // scheme.group
-    return _integers(codes, scheme.width, zeros, scales, group)
+    return _integers(scheme.width, codes, zeros, _floats_of(stored, "scales", groups, scheme.scale), group)
 
 
 def _compressed(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     out, into = shape
-    half = 1 << (scheme.width - 1)
-    codes = stream(raw(stored, "weight_packed").reshape(out, -1), scheme.width)[:, :into]
-    scales = floats(raw(stored, "weight_scale"), scheme.scale)
-    scales = np.full((out, 1), scales[0]) if scheme.one else scales.reshape(out, -1)
-    zeros: Matrix | int = half
-    if not scheme.symmetric and scheme.zero == "I8":
-        zeros = raw(stored, "weight_zero_point").view(np.int8).reshape(out, -1).astype(np.int64) + half
-    elif not scheme.symmetric:
-        words = raw(stored, "weight_zero_point").view("<u4").reshape(-1, scales.shape[1]).T
-        zeros = stream(np.ascontiguousarray(words).view(np.uint8).reshape(scales.shape[1], -1), scheme.width)[:, :out].T
+    half, bits = 1 << (scheme.width - 1), scheme.width
+    row, groups = stored.parts["weight_packed"].spec.bytes // out, into // scheme.group
+    size = groups * BITS[scheme.scale] // 8
+
+    def codes(begin: int, end: int) -> Matrix:
+        return stream(raw(stored, "weight_packed", begin * row, end * row).reshape(-1, row), bits)[:, :into]
+
+    def scales(begin: int, end: int) -> Matrix:
+        if scheme.one:
+            return np.repeat(floats(raw(stored, "weight_scale"), scheme.scale)[:1, None], end - begin, axis=0)
+        data = raw(stored, "weight_scale", begin * size, end * size)
+        return floats(data, scheme.scale).reshape(end - begin, groups)
+
+    def in_bytes(begin: int, end: int) -> Matrix:
+        data = raw(stored, "weight_zero_point", begin * groups, end * groups)
+        found: Matrix = data.view(np.int8).reshape(end - begin, groups).astype(np.int64) + half
+        return found
+
+    def in_words(begin: int, end: int) -> Matrix:
+        first, last = begin // WORD, -(-end // WORD)  # the words of so many codes begin with a code
+        every = stored.parts["weight_zero_point"].spec.bytes
+        data = raw(stored, "weight_zero_point", 4 * first * bits * groups, min(4 * last * bits * groups, every))
+        words = np.ascontiguousarray(data.view("<u4").reshape(-1, groups).T)
+        found: Matrix = stream(words.view(np.uint8), bits)[:, begin - WORD * first : end - WORD * first].T
+        return found
+
+    zeros = half if scheme.symmetric else in_bytes if scheme.zero == "I8" else in_words
     group = raw(stored, "weight_g_idx").view("<i4") if scheme.ordered else np.arange(into) // scheme.group
     group = np.arange(into) // scheme.group if (group == -1).any() else group
-    return _integers(codes, scheme.width, zeros, scales, group)
+    return _integers(bits, codes, zeros, scales, group)
 
 
 Formula: TypeAlias = Callable[[StoredTensor, Any, tuple[int, ...]], Decoder]

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.columns import BAND
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.beside import beside
-from adapterops.verification.codes import JUDGES, aligned, as_new_blocks, off_grid
+from adapterops.verification.codes import JUDGES, aligned, as_new_blocks, neighbours, off_grid
 from adapterops.verification.configs import config_doubts, has_other_words
-from adapterops.verification.decoding import Decoder, decoder
+from adapterops.verification.decoding import Decoder, Grid, decoder, grid
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.ggml import TERMS
 from adapterops.verification.names import Base
@@ -35,6 +36,9 @@ TILE = 1 << 17
 
 ARRAYS, OF_CODES = 14, 32
 """Of so many entries, in float64, that are held at a time: what is judged, what it should be, and how far it may be off."""
+
+BANDS = 6
+"""In which parts that are stored by columns are read: codes, scales and zeros of the base and of the model."""
 
 SIGMAS = 8.0
 """Standard deviations of what is left of an update that chance may explain."""
@@ -68,7 +72,7 @@ class Witness:
     def memory(self, together: int) -> int:
         """About how many bytes judging a tensor holds, where so many entries at most have to be judged together."""
         coded = any(stored.scheme for stored in self.model.stored.values())
-        return (OF_CODES if coded else ARRAYS) * 8 * max(TILE, together)
+        return (OF_CODES if coded else ARRAYS) * 8 * max(TILE, together) + (BANDS * BAND if coded else 0)
 
     def tensor(self, name: str) -> Iterator[Doubt]:
         """What is wrong with a tensor.
@@ -255,6 +259,8 @@ class Judge:
     value: Decoder
     chance: bool
     fresh: bool = False
+    grid: Grid | None = None
+    """Of a scheme whose entries have a number and a scale each, in the order in which it is stored."""
 
     @property
     def _plain(self) -> Any:
@@ -268,12 +274,16 @@ class Judge:
 
     def __call__(self, S: Matrix, slack: Matrix, begin: int, end: int) -> tuple[Matrix, Matrix]:
         """Which of the rows [begin, end) are not what S is rounded to, and what they stand for."""
+        transposed = self._plain is not self.found.scheme
+        stored = np.ascontiguousarray(S.T) if transposed else S
+        if self.grid is not None:
+            entries = self.grid(begin, begin + len(stored))
+            value, off = entries.number * entries.scale, neighbours(entries, stored, self.chance)
+            return (off.T, value.T) if transposed else (off, value)
         value = self.value(begin, end)
         if self.found.scheme is None:
             away = 2 * half_step(S, self.found.dtype) if self.chance else half_step(value, self.found.dtype)
             return ~(np.abs(value - S) <= away + slack), value
-        transposed = self._plain is not self.found.scheme
-        stored = np.ascontiguousarray(S.T) if transposed else S
         off = JUDGES[self._plain.name](self.found, self._plain, stored, begin, self.chance)
         if self.fresh and self._plain.name in TERMS:
             off &= ~as_new_blocks(self.found, self._plain, stored, begin)
@@ -292,10 +302,9 @@ def together(found: StoredTensor) -> int:
 def judge_of(found: StoredTensor, chance: bool = False, fresh: bool = False) -> Judge | None:
     """What judges a stored tensor; None for a scheme that is not written, or of another package."""
     scheme: Any = found.scheme
-    value = decoder(found)
-    if value is None or (scheme is not None and getattr(scheme, "scheme", scheme).name not in JUDGES):
-        return None
-    return Judge(found, value, chance, fresh)
+    value, numbers = decoder(found), grid(found)
+    known = scheme is None or numbers or getattr(scheme, "scheme", scheme).name in JUDGES
+    return Judge(found, value, chance, fresh, numbers) if value and known else None
 
 
 def witness(

@@ -18,7 +18,7 @@ import numpy as np
 
 from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.samples import Sample
-from adapterops.verification.rounding import Matrix, half_step, rounded_to
+from adapterops.verification.rounding import Matrix, rounded_to
 
 ADAPTER, BASE = "adapter", "base"
 """Whose dtype an update is rounded to."""
@@ -140,14 +140,10 @@ def loosely(sample: Sample, weights: Matrix, width: float = 0.0, S: Matrix | Non
 
     Two steps of the output, and 2⁻⁷ of Σ|B||A|.
     """
-    assert sample.dtype is not None
-    size = sum(
-        abs(weight) * delta.slack / UNIT / (scaled.rank + 2)
-        for weight, delta, scaled in zip(weights, sample.deltas, sample.scaled, strict=True)
-        if scaled
-    )
-    dtype = "F32" if sample.grid == "F64" else str(sample.grid)
-    bound = 4 * np.maximum(half_step(sample.M, dtype), half_step(sample.W, dtype)) + 2.0**-7 * size
+    bound = sample.coarse
+    for weight, size in zip(weights, sample.sizes, strict=True):
+        if size is not None and weight:
+            bound = bound + 2.0**-7 * abs(weight) * size
     wrong: Matrix = ~(np.abs(sample.M - (sample.sum(weights) if S is None else S)) <= bound + width * np.abs(sample.W))
     return wrong
 

@@ -18,10 +18,10 @@ from adapterops.verification.diagnosis.conventions import Convention
 from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.fitting import joint
 from adapterops.verification.diagnosis.grounds import THROUGH, of_checkpoint, rounded_alone, through
-from adapterops.verification.diagnosis.judging import Look, best, judge, look, looks
+from adapterops.verification.diagnosis.judging import Judged, Look, best, judge, look, looks
 from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed, unlike
-from adapterops.verification.diagnosis.samples import Ground, Subject, Unit
+from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
 from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding, suspect
 from adapterops.verification.diagnosis.verdicts import (
@@ -199,10 +199,14 @@ def _judged(
     how: Execution,
 ) -> Diagnosis:
     guess, loose = best(found), THROUGH[under].loose if under in THROUGH else 0.0
-    judged, roundings = judge(subject, found, guess, ground, loose, how)
-    wrong = [each for each in judged if not each.right]
     alike = Likeness(subject)
-    why = list(local.run(lambda each: suspect(alike, each, guess, ground, loose), wrong, how=how))
+
+    def reason(judged: Judged, sample: Sample) -> Finding | None:
+        return None if judged.right else suspect(alike, judged, guess, ground, loose, sample)
+
+    pairs, roundings = judge(subject, found, guess, ground, loose, reason, how)
+    judged, why = [each for each, _ in pairs], [each for _, each in pairs if each]
+    wrong = [each for each in judged if not each.right]
     others = local.run(lambda name: _others(subject, name, under, ground), sorted(subject.model.layout), how=how)
     told = {each.place for each in why if each.kind == NOT_FINITE}
     rest = {each.unit.tensor for each in judged} - {

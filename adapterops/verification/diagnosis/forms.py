@@ -43,6 +43,9 @@ ONE = np.ones(1)
 
 Found = tuple[str, str]
 
+Update = tuple[int, Place, Any]
+"""Of which adapter, where it adds, and what."""
+
 
 def form(
     subject: Subject, unit: Unit, sample: Sample, weights: Matrix, ground: Ground | None, loose: float
@@ -59,17 +62,18 @@ def form(
 def _forms(
     subject: Subject, unit: Unit, sample: Sample, weights: Matrix, ground: Ground | None, loose: float
 ) -> Iterator[Found]:
-    ones = np.ones(len(weights))
+    ones, updates = np.ones(len(weights)), list(_updates(subject, unit))
+    own = [each for each in updates if of_factors(each[2])]
     tried = [ones, *([weights] if np.isfinite(weights).all() and (weights != 1).any() else [])]
     for each in tried:
         yield from _limited(sample, each, loose)
-    yield from _magnitude(subject, unit, sample, loose)
-    yield from _ranks(subject, unit, sample, loose)
-    yield from _halves(subject, unit, sample, loose)
+    yield from _magnitude(subject, unit, updates, sample, loose)
+    yield from _ranks(own, sample, loose)
+    yield from _halves(subject, unit, own, sample, loose)
     for each in tried:
         yield from _sparse(sample, each, loose)
-    yield from _transposed(subject, unit, sample, ground, loose)
-    yield from _separate(subject, unit, sample, loose)
+    yield from _transposed(subject, unit, own, sample, ground, loose)
+    yield from _separate(own, sample, loose)
 
 
 def _limited(sample: Sample, weights: Matrix, loose: float) -> Iterator[Found]:
@@ -86,9 +90,11 @@ def _limited(sample: Sample, weights: Matrix, loose: float) -> Iterator[Found]:
         yield LIMITED, f"holds its update limited to ±{most:.3g}: what is beyond that is cut off"
 
 
-def _magnitude(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
+def _magnitude(
+    subject: Subject, unit: Unit, updates: Sequence[Update], sample: Sample, loose: float
+) -> Iterator[Found]:
     """Of DoRA the update without its magnitudes."""
-    for k, place, update in _updates(subject, unit):
+    for k, place, update in updates:
         if is_dora(update):
             delta = subject.other(unit, sample, place, update.direction, place.transposed)
             rest = replace(sample, W=sample.sum(np.arange(len(sample.deltas)) != k))
@@ -96,9 +102,9 @@ def _magnitude(subject: Subject, unit: Unit, sample: Sample, loose: float) -> It
             yield from _if(one, MAGNITUDE, "holds its update without the magnitudes of DoRA", loose)
 
 
-def _ranks(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
+def _ranks(own: Sequence[Update], sample: Sample, loose: float) -> Iterator[Found]:
     """Of an update of factors which ranks, or singular values, are in a difference, all with one weight."""
-    for k, place, update in _own(subject, unit):
+    for k, place, update in own:
         if len(sample.deltas) > 1 and sum(delta.values.any() for delta in sample.deltas) > 1:
             return
         right = (update.B.T if place.transposed else update.A).astype(np.float64)
@@ -126,8 +132,8 @@ def _ranks(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterat
                 return
 
 
-def _halves(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
-    for k, place, update in _own(subject, unit):
+def _halves(subject: Subject, unit: Unit, own: Sequence[Update], sample: Sample, loose: float) -> Iterator[Found]:
+    for k, place, update in own:
         height, width = len(unit.rows), sample.W.shape[1]
         rest = replace(sample, W=sample.sum(np.arange(len(sample.deltas)) != k), scaled=[sample.scaled[k]])
         if height % 2 == 0:
@@ -172,7 +178,9 @@ def in_lines(wrong: Matrix, changed: Matrix) -> bool:
     return any(not (wrong.any(axis=axis) & changed.any(axis=axis)).any() for axis in (0, 1))
 
 
-def _transposed(subject: Subject, unit: Unit, sample: Sample, ground: Ground | None, loose: float) -> Iterator[Found]:
+def _transposed(
+    subject: Subject, unit: Unit, own: Sequence[Update], sample: Sample, ground: Ground | None, loose: float
+) -> Iterator[Found]:
     """Where the weight itself is the other way round."""
     size = sample.W.shape[1]
     before = (ground or subject.below)(unit.tensor)
@@ -189,18 +197,17 @@ def _transposed(subject: Subject, unit: Unit, sample: Sample, ground: Ground | N
             return
     turned = replace(sample, W=W)
     yield from _if(turned, TRANSPOSED, "is the base's weight transposed, and its update", loose)
-    for k, place, update in _own(subject, unit):
+    for k, place, update in own:
         delta = subject.other(unit, sample, place, update, not place.transposed)
         one = replace(turned, deltas=[delta], scaled=[sample.scaled[k]])
         yield from _if(one, TRANSPOSED, "is its sum of weight and update transposed", loose)
 
 
-def _separate(subject: Subject, unit: Unit, sample: Sample, loose: float) -> Iterator[Found]:
+def _separate(own: Sequence[Update], sample: Sample, loose: float) -> Iterator[Found]:
     """B and A of adapters in all pairs: with weights of products of one's B and another's A, that are not zero.
 
     Cost: of n adapters of rank r the products of their factors, n² unknowns, and one ΔW.
     """
-    own = list(_own(subject, unit))
     if not 2 <= len(own) <= PAIRED or len({(place.transposed, each.A.shape) for _, place, each in own}) > 1:
         return
     left, right = [], []
@@ -248,12 +255,7 @@ def _if(sample: Sample, kind: str, what: str, loose: float) -> Iterator[Found]:
         yield kind, what + ("" if np.allclose(found.weights, 1, atol=0.01) else f", times {times}")
 
 
-def _own(subject: Subject, unit: Unit) -> Iterator[tuple[int, Place, Any]]:
-    """Of every adapter with factors there: its number, where it adds, and its update."""
-    return (each for each in _updates(subject, unit) if of_factors(each[2]))
-
-
-def _updates(subject: Subject, unit: Unit) -> Iterator[tuple[int, Place, Any]]:
+def _updates(subject: Subject, unit: Unit) -> Iterator[Update]:
     for k, (adapter, places) in enumerate(zip(subject.adapters, subject.places(unit.tensor), strict=True)):
         for place in places:
             if place.rows == unit.rows and place.columns == unit.columns:

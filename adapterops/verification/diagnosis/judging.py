@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -188,9 +189,12 @@ class Judge:
     loose: float
     conventions: Sequence[Convention]
 
-    def __call__(self, look: Look) -> Judged:
-        sample = self.subject.sample(look.unit, self.ground)
-        assert sample is not None  # it was looked at
+    def sample(self, unit: Unit) -> Sample:
+        found = self.subject.sample(unit, self.ground)
+        assert found is not None  # it was looked at
+        return found
+
+    def __call__(self, look: Look, sample: Sample) -> Judged:
         if sample.dtype is not None and not np.isfinite(sample.M).all():
             return Judged(look, sample.M.size, sample.M.size, True, None)
         weights = self.guess.of(sample.scaled)
@@ -243,23 +247,40 @@ class Judge:
         """Of how many units each convention explains all."""
         scores = dict.fromkeys(self.conventions, 0)
         for look in few:
-            sample, rounded = self.subject.sample(look.unit, self.ground), self.rounded(look.unit)
-            assert sample is not None  # it was looked at
+            sample, rounded = self.sample(look.unit), self.rounded(look.unit)
             for each in self.conventions:
                 scores[each] += self.explains(each, look.unit, sample, rounded)
         return scores
 
 
+Reason = TypeVar("Reason")
+
+
 def judge(
-    subject: Subject, found: Sequence[Look], guess: Guess, ground: Ground | None, loose: float, how: Execution
-) -> tuple[list[Judged], list[Convention]]:
-    """Every unit under a guess, and the roundings that explain most of a few: the first is tried first in all."""
+    subject: Subject,
+    found: Sequence[Look],
+    guess: Guess,
+    ground: Ground | None,
+    loose: float,
+    reason: Callable[[Judged, Sample], Reason],
+    how: Execution,
+) -> tuple[list[tuple[Judged, Reason]], list[Convention]]:
+    """Every unit under a guess with a reason for it, from the rows that were read for both; and the roundings that explain
+    most of a few: the first is tried first in all.
+    """
     out = subject.model.layout[found[0].unit.tensor].dtype
     trying = Judge(subject, guess, ground, loose, ())
     trying = replace(trying, conventions=distinct(len(subject.adapters) > 1, trying.dtypes(found[0].unit), out))
     telling = [each for each in found if not each.unchanged and not each.coded and agrees(each, guess)]
     scores = trying.scores(telling[:: max(1, len(telling) // FEW)][:FEW])
     order = sorted(scores, key=lambda each: -scores[each])
-    judged = list(local.run(replace(trying, conventions=order), found, how=how))
-    used = [each for each in order if any(one.convention == each for one in judged)]
+    judging = replace(trying, conventions=order)
+
+    def one(look: Look) -> tuple[Judged, Reason]:
+        sample = judging.sample(look.unit)
+        judged = judging(look, sample)
+        return judged, reason(judged, sample)
+
+    judged = list(local.run(one, found, how=how))
+    used = [each for each in order if any(one.convention == each for one, _ in judged)]
     return judged, [each for each in order if scores[each] == scores[order[0]] > 0] or used[:1]

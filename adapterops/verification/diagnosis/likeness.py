@@ -32,6 +32,19 @@ RESEMBLING = 0.08
 rounding is ten times as large as the update."""
 
 
+LOOKS = 64
+"""Kept for how many shapes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """Which rows and columns of updates of a shape are compared: one for all units of that shape."""
+
+    shape: tuple[int, int]
+    rows: Matrix
+    columns: Matrix
+
+
 class Sketch(NamedTuple):
     """Some rows of what a place has of the left factor and some columns of the right one, without scale, each None where
     it has another size; or some entries of an update that is no product.
@@ -82,9 +95,10 @@ class Likeness:
         """
         down = spread(len(rows), ROWS)
         across = spread(difference.shape[1], min(COLUMNS, ENTRIES // len(down)))
-        few, at = difference[np.ix_(down, across)], (tuple(rows[down].tolist()), tuple(across.tolist()))
+        few = difference[np.ix_(down, across)]
+        at = self._looked(len(unit.rows), difference.shape[1], tuple(rows[down].tolist()), tuple(across.tolist()))
         for each in self._candidates(unit, number):
-            found = self._entries(number, each, (len(unit.rows), difference.shape[1]), *at)
+            found = self._entries(number, each, at)
             if found is not None and resembles(few, found):
                 yield each
 
@@ -115,11 +129,9 @@ class Likeness:
             None,
         )
 
-    def _entries(
-        self, number: int, each: Candidate, shape: tuple[int, int], rows: tuple[int, ...], columns: tuple[int, ...]
-    ) -> Matrix | None:
+    def _entries(self, number: int, each: Candidate, at: Looked) -> Matrix | None:
         """Of a candidate, but for a factor; None where its parts are no factors of one rank, or have not this shape."""
-        B, A = (self._sketch(number, place, each.transposed, shape, rows, columns) for place in (each.B, each.A))
+        B, A = (self._sketch(number, place, each.transposed, at) for place in (each.B, each.A))
         if each.A == each.B and B.entries is not None:
             return B.entries
         left, right = (A.left, B.right) if each.transposed else (B.left, A.right)
@@ -131,8 +143,9 @@ class Likeness:
     @cached_property
     def _sketch(self) -> Callable[..., Sketch]:
         ranks = [each.rank or 1 for adapter in self.subject.adapters for each in adapter.layout.values()]
+        most = max((ROWS + COLUMNS) * max(ranks, default=1), ENTRIES)
 
-        @lru_cache(maxsize=max(2, KEPT // (4 * (ROWS + COLUMNS) * max(ROWS, *ranks))))
+        @lru_cache(maxsize=max(2, KEPT // (4 * most)))
         def sketch(
             number: int,
             source: str,
@@ -140,13 +153,11 @@ class Likeness:
             length: int,
             turned: bool,
             transposed: bool,
-            shape: tuple[int, int],
-            rows: tuple[int, ...],
-            columns: tuple[int, ...],
+            at: Looked,
         ) -> Sketch:
             update: Any = self.subject.adapters[number].updates[source]
             place = Place(source, range(length), slice(None), first, turned)
-            down, across = np.array(rows), np.array(columns)
+            down, across, shape = at.rows, at.columns, at.shape
             if of_factors(update):
                 B, A = outputs(update, place), inputs(update, place)
                 left, right = (A.T, B.T) if transposed else (B, A)
@@ -161,10 +172,18 @@ class Likeness:
             found = [formula.rows(slice(row, row + 1), W).values[:, across] for row in first + down]
             return Sketch(None, None, np.concatenate(found))
 
-        def of(number: int, place: Place, *rest: Any) -> Sketch:
-            return sketch(number, place.source, place.first, len(place.rows), place.transposed, *rest)
+        def of(number: int, place: Place, transposed: bool, at: Looked) -> Sketch:
+            return sketch(number, place.source, place.first, len(place.rows), place.transposed, transposed, at)
 
         return of
+
+    @cached_property
+    def _looked(self) -> Callable[..., Looked]:
+        @lru_cache(LOOKS)
+        def looked(height: int, width: int, rows: tuple[int, ...], columns: tuple[int, ...]) -> Looked:
+            return Looked((height, width), np.array(rows), np.array(columns))
+
+        return looked
 
     def nearest(self, unit: Unit, number: int) -> list[Place]:
         """At most `MOST` other places of an adapter that have the shape of a unit: those in the same part of the model first,

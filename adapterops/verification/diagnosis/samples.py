@@ -115,6 +115,19 @@ class Sample:
         return np.full(self.M.shape, np.sqrt(3 * np.square(self.D).mean()) or 1.0)
 
     @cached_property
+    def coarse(self) -> Matrix:
+        """Two steps of M or of W, in the dtype that M was rounded to."""
+        assert self.dtype is not None
+        dtype = "F32" if self.grid == "F64" else str(self.grid)
+        return 4 * half_step(np.maximum(np.abs(self.M), np.abs(self.W)), dtype)
+
+    @cached_property
+    def sizes(self) -> Sequence[Matrix | None]:
+        """Σ|B||A| of every update; None of one without a scale."""
+        pairs = zip(self.deltas, self.scaled, strict=True)
+        return [delta.slack / UNIT / (scaled.rank + 2) if scaled else None for delta, scaled in pairs]
+
+    @cached_property
     def changed(self) -> Matrix:
         """Which entries are not what they were, rounded to the dtype that they are stored in now."""
         changed: Matrix = self.D != 0

@@ -33,14 +33,14 @@ class Finding:
     what: str
 
 
-def suspect(alike: Likeness, judged: Judged, guess: Guess, ground: Ground | None, loose: float) -> Finding:
-    """Why a unit is not what a guess says: the first of what is known that explains all entries looked at.
+def suspect(
+    alike: Likeness, judged: Judged, guess: Guess, ground: Ground | None, loose: float, sample: Sample
+) -> Finding:
+    """Why a unit is not what a guess says: the first of what is known that explains all entries of its sample.
 
-    Cost: the unit is read again, and ΔW formed for those other updates of its shape that a few of its entries resemble.
+    Cost: ΔW is formed for those other updates of its shape that a few of its entries resemble.
     """
-    subject = alike.subject
-    unit, sample = judged.unit, subject.sample(judged.unit, ground)
-    assert sample is not None  # it was judged
+    subject, unit = alike.subject, judged.unit
     place = subject.place(unit)
     if not np.isfinite(sample.M).all():
         what = not_finite(subject.model.stored[unit.tensor])

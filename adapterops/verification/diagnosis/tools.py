@@ -148,4 +148,4 @@ def _why(judge: Judge, alike: Likeness, unit: Unit) -> Finding:
         return Finding(CODES, unit.module, "is in codes: how the program rounds to them is not known here")
     if not loosely(sample, judge.guess.weights).any():
         return Finding("rounding", unit.module, "is W + ΔW, rounded otherwise than the program does")
-    return suspect(alike, Judged(found, 1, 1, True, None), judge.guess, None, 0.0)
+    return suspect(alike, Judged(found, 1, 1, True, None), judge.guess, None, 0.0, sample)

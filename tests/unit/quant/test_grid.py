@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from codes import reader
+from codes import raw, reader
 from kept_grids import KINDS, stored
 
+from adapterops.arrays import columns
 from adapterops.quant.grid import share
 from adapterops.quant.registry import is_kept, kept, writable
 from adapterops.testing import check_grid
@@ -88,3 +89,24 @@ def test_what_the_ends_do_not_hold_the_rest_of_the_row_does() -> None:
     assert torch.equal(found[1], s[1])
     assert torch.equal(found[2], s[2].clamp(0, 3))  # nothing is held, so that nothing can make up for it
     assert bool(((found >= low) & (found <= low + 1)).all())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_few_rows_at_a_time_are_what_is_stored(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of what is stored by columns, which is written when all rows are there, and read in narrow bands."""
+    monkeypatch.setattr(columns, "BAND", 300)
+    scheme, shape = KINDS[kind]
+    parts = stored(scheme, shape)
+    read, height, step = reader(parts), math.prod(shape[:-1]), 3 * scheme.granularity(shape)
+    encoder, made = scheme.on_grid(shape, read, "key"), dict[str, list[torch.Tensor]]()
+    for begin in range(0, height, step):
+        values = scheme.decode(shape, read, begin, min(begin + step, height)).clone()
+        pieces, _ = encoder.rows(values, begin)
+        assert not bool(scheme.changed(shape, read, begin, pieces).any())
+        for role, piece in pieces.items():
+            if role not in getattr(encoder, "late", ()):
+                made.setdefault(role, []).append(raw(piece.contiguous()).clone())
+    made |= {role: [raw(piece.contiguous())] for role, piece in encoder.rest().items()}
+    assert made
+    for role, found in made.items():
+        assert torch.equal(torch.cat([each.view(-1) for each in found]), raw(parts[role].contiguous()).view(-1)), role

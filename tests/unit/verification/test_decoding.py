@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import adapterops as ao
+from adapterops.arrays import columns
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.quant.awq import AWQ
 from adapterops.quant.compressed import Compressed
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.fp8 import FP8
+from adapterops.quant.gptq import GPTQ
 from adapterops.quant.int8 import Int8
 from adapterops.quant.mxfp4 import MXFP4
 from adapterops.quant.nvfp4 import NVFP4
@@ -29,6 +32,7 @@ from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.tensors import Stored
 from adapterops.verification.decoding import decoder, floats
+from adapterops.verification.witness import judge_of, together
 
 SHAPE = (48, 64)
 
@@ -150,3 +154,55 @@ def test_dequantizing_to_float32_never_goes_through_16_bits(scheme: str, tmp_pat
     found = load_file(tmp_path / "out/model.safetensors")["model.q_proj.weight"].numpy()
     assert np.allclose(found, rows(0, 64), rtol=2.0**-22, atol=0)
     assert not np.array_equal(found, torch.from_numpy(found).bfloat16().float().numpy())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_rows_are_those_of_the_whole(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever they begin in a word, a group or a block, and however narrow the bands are in which a file is read."""
+    monkeypatch.setattr(columns, "BAND", 256)
+    scheme, shape, parts = made(kind)
+    rows, height = decoder(stored(tmp_path, scheme, shape, parts)), int(np.prod(shape[:-1]))
+    assert rows
+    whole = rows(0, height)
+    for begin, end in [(0, 1), (1, 2), (3, 13), (7, 8), (15, 47), (31, 33), (height - 1, height), (5, height)]:
+        assert np.array_equal(rows(begin, end), whole[begin:end])
+
+
+@pytest.mark.parametrize("kind", ["gptq", "awq", "compressed", "mxfp4"])
+def test_a_large_weight_is_judged_in_the_memory_of_a_tile(kind: str, tmp_path: Path) -> None:
+    scheme, shape, parts = large(kind)
+    weight, height = stored(tmp_path, scheme, shape, parts), int(np.prod(shape[:-1]))
+    judge = judge_of(weight, chance=True)
+    assert judge
+    assert together(weight) == 1
+    tracemalloc.start()
+    for begin in range(0, height, 64):
+        S = judge.value(begin, begin + 64)
+        assert not judge(S, 0 * S, begin, begin + 64)[0].any()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20  # of 2^22 entries one array in float64 takes half of that
+
+
+def large(kind: str) -> tuple[Scheme, tuple[int, ...], dict[str, Tensor]]:
+    out = into = 2048
+    scales = normal(1, 16, out).abs().half() + 0.01
+    if kind == "mxfp4":
+        blocks = torch.randint(0, 256, (1, out, into // 32, 16), dtype=torch.uint8)
+        return (
+            MXFP4(),
+            (1, into, out),
+            {"_blocks": blocks, "_scales": torch.full((1, out, into // 32), 120).to(torch.uint8)},
+        )
+    if kind == "gptq":
+        parts = {"qweight": words(1, into // 8, out), "qzeros": words(2, 16, out // 8), "scales": scales}
+        return GPTQ(4, 128, ordered=False), (out, into), parts
+    if kind == "awq":
+        parts = {"qweight": words(1, into, out // 8), "qzeros": words(2, 16, out // 8), "scales": scales}
+        return AWQ(128, symmetric=False), (out, into), parts
+    packed = {
+        "weight_packed": words(1, out, into // 8),
+        "weight_scale": scales.T,
+        "weight_shape": torch.tensor([out, into]),
+    }
+    return Compressed(4, 128, symmetric=False), (out, into), {**packed, "weight_zero_point": words(2, out // 8, 16)}

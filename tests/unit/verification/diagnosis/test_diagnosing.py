@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from merged_models import CONVENTIONS, MODULES, Merge, base, lora, write
 import adapterops
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.storage.lazy import Lazy
 from adapterops.verification.deltas import Formula
 from adapterops.verification.diagnosis import samples
+from adapterops.verification.diagnosis.grounds import THROUGH
 from adapterops.verification.witness import witness
 
 
@@ -161,3 +165,29 @@ def test_codes_of_all_rows_are_judged_once(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Formula, "entire", True)
     assert of.beyond_codes(unit, [1.0]) == 0
     assert runs == [(0, 64)]
+
+
+def test_what_is_read_of_a_model_that_has_another_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each weight the rows are read twice, once before and once after it is known what most of the model is; and of
+    each update the factors a few times, however many modules they are compared with.
+    """
+    before, adapter, other = base(1, torch.bfloat16), lora(1), lora(2)
+    model = open_checkpoint(write(tmp_path / "m", Merge(before, [other], CONVENTIONS["once"]).made()))
+    opened = open_checkpoint(write(tmp_path / "b", before))
+    mine, read = open_adapter(adapter.save(tmp_path / "a")), Counter[str]()
+    sample, updates = samples.Subject.sample, mine.updates
+
+    def counted(self: samples.Subject, unit: samples.Unit, *rest: Any) -> Any:
+        read["samples"] += 1
+        return sample(self, unit, *rest)
+
+    def compute(name: str) -> Any:
+        read["updates"] += 1
+        return updates[name]
+
+    monkeypatch.setattr(samples.Subject, "sample", counted)
+    found = adapterops.diagnose(model, opened, {"mine": replace(mine, updates=Lazy(mine.layout, compute))})
+    assert found.verdict == "something-else"
+    tried = 2 * len(THROUGH)  # at most, on other grounds
+    assert read["samples"] <= 2 * len(MODULES) + tried, read
+    assert read["updates"] <= 7 * len(MODULES) + tried, read

@@ -36,7 +36,8 @@ def test_its_kind(fault: str, kind: str, tmp_path: Path) -> None:
     model, opened = (open_checkpoint(write(tmp_path / name, t)) for name, t in (("m", tensors), ("b", before)))
     subject = Subject(model, [witness(model, opened, open_adapter(adapter.save(tmp_path / "a")))[0]])
     unit = next(each for each in subject.units if each.module == Q)
-    found = look(subject, unit)
+    found, sample = look(subject, unit), subject.sample(unit)
     assert found is not None
+    assert sample is not None
     judged = Judged(found, 1, 1, True, None)
-    assert suspect(Likeness(subject), judged, Guess(np.ones(1)), None, 0.0).kind == kind
+    assert suspect(Likeness(subject), judged, Guess(np.ones(1)), None, 0.0, sample).kind == kind
