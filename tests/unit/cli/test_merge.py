@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +45,12 @@ def test_what_does_not_go_together(arguments: list[str], message: str, capsys: p
     assert run(["merge", "a", "b", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not Path("merged").exists()
+
+
+def test_adapters_of_other_modules_are_added_as_the_message_says(capsys: pytest.CaptureFixture[str]) -> None:
+    write_adapter(Path("my lora"), modules=["model.norms.o_proj"])
+    assert run(["merge", "my lora", "b"]) == 4
+    said = capsys.readouterr().err
+    assert "modules overlap" in said
+    command = said.partition("add them: adapterops ")[2].partition(";")[0]
+    assert run(shlex.split(command)) == 0
