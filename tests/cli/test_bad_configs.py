@@ -347,3 +347,14 @@ def test_no_module_in_common(refused, tmp_path):
 def test_modules_of_one_root_under_two_prefixes(refused, tmp_path):
     a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", modules=["model.layers.9.up_proj"])
     refused(["merge", a, b], 4, "E-SPELLING", a, b, Q, "model.layers.9.up_proj", "--base")
+
+
+@pytest.mark.parametrize("mean", [[], ["--full", "mean"]])
+def test_heads_of_different_shapes_have_no_mean_to_offer(refused, tmp_path, mean):
+    folders = []
+    for name, labels in (("a", 2), ("b", 3)):
+        tensors = {**factors(), f"{PREFIX}score.weight": torch.ones(labels, 8)}
+        folders.append(write_adapter(tmp_path / name, tensors, config(modules_to_save=["score"])))
+    a, b = folders
+    error = refused(["merge", a, b, *mean], 4, "E-UNSUPPORTED", b, a, "[3, 8]", "[2, 8]", tensor="score.weight")
+    assert "--full" not in str(error)

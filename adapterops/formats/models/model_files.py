@@ -204,6 +204,8 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
 
 def _adapter(place: Place, what: str = "an adapter") -> InputError:
     hint = "name the folder of the model; fuse has it before the adapters, or as --base"
+    if place.folder and place.has(place.path / ADAPTER_CONFIG) and place.has(place.path / SINGLE):
+        hint = f"{SINGLE} has the tensors of LoRA: call it adapter_model.safetensors, as PEFT does"
     return InputError(f"is {what}, where a model is expected", path=place, hint=hint, code="E-ADAPTER")
 
 
