@@ -18,6 +18,7 @@ Inner functions raise the fact; whoever knows the file or the tensor adds it wit
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -192,6 +193,16 @@ def printable(text: str) -> str:
     True
     """
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def in_json(value: Any, most: int = 200) -> str:
+    """A value of a config, as its file has it, and a word by itself in single quotes.
+
+    >>> in_json(None), in_json([True]), in_json("all")
+    ('null', '[true]', "'all'")
+    """
+    text = repr(value) if isinstance(value, str) else printable(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 @contextmanager

@@ -282,6 +282,16 @@ def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[
         for tensor, stored in adapter.full.items():
             first, other = found.setdefault(tensor, (adapter, stored))
             rows = {each.config.tokens.get(tensor) for each in (first, adapter)}
+            shape, before = stored.spec.shape, other.spec.shape
+            if shape != before and len(rows) == 1:
+                raise UnsupportedError(
+                    f"is a full tensor (of modules_to_save, or a bias) of shape {list(shape)}, and of {list(before)} in "
+                    f"{name(first)}: no tensor of a merge can be both",
+                    path=name(adapter),
+                    tensor=tensor,
+                    hint="give adapters that trained it in one shape, or fuse each by itself: "
+                    f"adapterops fuse BASE {name(adapter)} -o fused",
+                )
             if len(rows) > 1 or not (means or other.same_bytes(stored)):
                 raise _unlike(f"and not the same in {name(first)}", tensor, adapter, MEAN if len(rows) == 1 else "")
     trained = {tensor for tensor, (adapter, _) in found.items() if tensor not in _under_updates(adapter)}

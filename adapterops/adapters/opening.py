@@ -112,7 +112,7 @@ def _finite(tensor: Stored, allow: bool, rows: tuple[int, int] | None) -> Array:
             f"has numbers that are NaN or infinite: {fine.size - fine.sum()} of {fine.size}",
             path=tensor.file.path,
             tensor=tensor.name,
-            hint="use another checkpoint of the training, or accept them with --allow-nonfinite, an option of merge and truncate",
+            hint="use another checkpoint of the training; merge and calc add them as they are with --allow-nonfinite",
             code="E-NONFINITE",
         )
     return values

@@ -11,6 +11,9 @@ BITS = {
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """The dtypes that algebra is done in, and torch's names for them; others are carried as bytes."""
 
+ALIASES = {"fp64": "F64", "fp32": "F32", "fp16": "F16"}
+"""What people call dtypes, besides the names of safetensors, in any case, and torch."""
+
 CARRIED = {
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "BOOL": "bool", "C64": "complex64",
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",

@@ -246,7 +246,7 @@ def _check_changed(modules: Facts, out: Path) -> None:
         zero = all(each.delta == 0 for each in modules.values())
         raise VerificationError(
             "the result would be the base, byte for byte: "
-            + ("every update is zero" if zero else "rounding erased every update"),
+            + ("every update is zero, or too small for float32" if zero else "rounding erased every update"),
             path=out,
             hint="adapterops show says whether B was ever trained; or are the weights 0?"
             if zero

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ SHOWN = 8
 
 @click.command("calc", cls=Sectioned)
 @click.argument("expression")
-@click.argument("inputs", nargs=-1, required=True, metavar="NAME=SOURCE... | COLLECTION")
+@click.argument("inputs", nargs=-1, metavar="NAME=SOURCE... | COLLECTION")
 @click.option("--allow-base-mismatch", is_flag=True, help="Combine adapters of different base models.")
 @cutting
 @options.output("calculated")
@@ -52,6 +53,12 @@ def command(
 
 
 def _named(inputs: tuple[str, ...], expression: str) -> dict[str, str]:
+    if not inputs:
+        sources = " ".join(f"{name}={name if Path(name).exists() else 'PATH'}" for name in sorted(names_in(expression)))
+        raise OptionError(
+            "no adapter is named: NAME=SOURCE is missing",
+            hint=f"say where each is: adapterops calc {shlex.quote(expression)} {sources or 'a=PATH'}",
+        )
     found: dict[str, str] = {}
     for each in inputs:
         for name, path in _of_collection(each, expression) or [_pair(each)]:

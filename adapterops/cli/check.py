@@ -20,7 +20,12 @@ from adapterops.storage.place import Place
 
 @click.command("check", cls=Sectioned)
 @click.argument("source", type=values.SOURCE, default=".")
-@click.option("--for", "runtime", type=click.Choice(list(RUNTIMES)), help="The program.  [default: a table of all]")
+@click.option(
+    "--for",
+    "runtime",
+    type=click.Choice(list(RUNTIMES), case_sensitive=False),
+    help="The program.  [default: a table of all]",
+)
 @click.option(
     "--max-rank", type=values.COUNT, metavar="R", help="The largest rank it takes.  [default: the program's own]"
 )

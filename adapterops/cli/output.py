@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 import textwrap
@@ -40,9 +41,11 @@ def written(out: Path) -> Iterator[None]:
 
 def percent(fraction: float) -> str:
     """
-    >>> percent(1.0), percent(0.99999999), percent(0.8259), percent(0.0)
-    ('100%', '99.9999%', '82.59%', '0.00%')
+    >>> percent(1.0), percent(0.99999999), percent(0.8259), percent(0.0), percent(math.nan)
+    ('100%', '99.9999%', '82.59%', '0.00%', 'not a number')
     """
+    if math.isnan(fraction):
+        return "not a number"
     if fraction >= 1:
         return f"{fraction:.0%}"
     return min(f"{100 * fraction:.2f}%", "99.9999%") if fraction < 0.99995 else f"{min(100 * fraction, 99.9999):.4f}%"

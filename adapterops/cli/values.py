@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import click
 from click.shell_completion import CompletionItem
 
-from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.dtypes import ALIASES, FLOATS
 from adapterops.cli.usage import meant
 from adapterops.formats.registry import FORMATS
 from adapterops.formats.registry import written as writable
@@ -35,9 +35,11 @@ class DType(click.ParamType):  # type: ignore[type-arg]  # generic only in the n
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """
-        >>> DType().convert("float32", None, None), DType().convert("bf16", None, None)
-        ('F32', 'BF16')
+        >>> [DType().convert(each, None, None) for each in ("float32", "bf16", "fp16")]
+        ['F32', 'BF16', 'F16']
         """
+        if value.lower() in ALIASES:
+            return ALIASES[value.lower()]
         found = [short for short, long in self.known.items() if value.lower() in (short.lower(), long)]
         return found[0] if found else self.fail(f"{value!r} is not one of {', '.join(self.choices)}", param, ctx)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
+from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at, in_json
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import check_dotted
 from adapterops.formats.diffusion.written import of_no_layer
@@ -133,7 +133,7 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
         )
     rank = stated.get("rank")
     if type(rank) is not int or rank < 1:
-        raise InputError(f"lora_parameters: rank is {rank!r}, expected a whole number above 0", code="E-CONFIG")
+        raise InputError(f"lora_parameters: rank is {in_json(rank)}, expected a whole number above 0", code="E-CONFIG")
     scale = check_alpha("lora_parameters: scale", stated.get("scale"))
     if stated.get("alpha") not in (None, rank) and not {"fine_tune_type", "num_layers"} & fields.keys():
         raise UnsupportedError(

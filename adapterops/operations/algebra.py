@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -391,8 +392,8 @@ def _check_overlap(adapters: Sequence[Adapter]) -> None:
         raise IncompatibleError(
             f"0 of {len(adapter.layout)} modules overlap with those of {name(first)}: {mine!r} here, {other!r} there",
             path=name(adapter),
-            hint='if they adapt different modules of one model, add them: adapterops calc "a + b" a=... b=...; '
-            "or name the model with --base",
+            hint="if they adapt different modules of one model, add them: "
+            f'adapterops calc "a + b" a={shlex.quote(name(first))} b={shlex.quote(name(adapter))}; or name the model with --base',
             code="E-OVERLAP",
         )
 

@@ -19,13 +19,16 @@ from adapterops.operations.targets.weights import SINGLE, names_of
 NUMBER = re.compile(r"(?=\.\d+\.)")
 """What follows the name of a list of modules."""
 
+COMPUTED = re.compile(r"(?:.*\.)?(?:rotary_emb\.(?:inv_freq|cos_cached|sin_cached)|masked_bias|position_ids)")
+"""Buffers that older versions of transformers stored, and every version computes: no training changes them."""
+
 SHOWN = 5
 """Names that an error lists of each side."""
 
 
 def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
     """Every tensor of a tuned checkpoint with its counterpart; prefixes may be those of another version of
-    transformers.
+    transformers. Buffers that a model computes may be in one of them alone.
 
     Raises:
         IncompatibleError: one checkpoint has tensors that the other lacks.
@@ -38,10 +41,10 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
             names = [shared[canonical(name)]]
         if len(names) == 1:
             found[name] = names[0]
-        else:
+        elif not COMPUTED.fullmatch(name):
             unpaired.append(name)
     paired = set(found.values())
-    missing = [name for name in base.layout if name not in paired]
+    missing = [name for name in base.layout if name not in paired and not COMPUTED.fullmatch(name)]
     grown = [other for name, other in found.items() if tuned.layout[name].shape != base.layout[other].shape]
     if not unpaired and missing and all(any(made_one(name, other) for other in grown) for name in missing):
         raise IncompatibleError(

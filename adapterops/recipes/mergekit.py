@@ -16,6 +16,7 @@ is not understood is refused by its name.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from adapterops.requests.request import Input, Layers, Model, Output, Request
 from adapterops.storage.strict_yaml import Place
 
 METHOD, PASSTHROUGH = "merge_method", "passthrough"
-FIELDS = (METHOD, "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source")
+FIELDS = (METHOD, "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source", "tokenizer")
 LAYER = re.compile(r"\.(\d+)\.")
 
 
@@ -150,7 +151,9 @@ def _path(reader: Reader, place: Place, value: Any, folder: Path) -> str:
     if (folder / text).exists():
         return text
     if "+" in text:
-        reader.fail(place, "is a model with an adapter", "fuse that first: adapterops fuse MODEL ADAPTER -o fused")
+        model, _, adapter = text.partition("+")
+        command = shlex.join(["adapterops", "fuse", model, adapter, "-o", "fused"])
+        reader.fail(place, "is a model with an adapter", f"fuse that first, and name the result: {command}")
     there = reference(text)
     return there.uri if there else text
 
@@ -202,9 +205,17 @@ def _check_tokenizer(reader: Reader, top: Mapping[str, Any], base: str, folder: 
     """Raise OptionError for a tokenizer that is not the base's. Models with other words are refused when they are opened, and
     of equal ones the union is that of the base.
     """
+    place: Place = ("tokenizer_source",)
     stated = top.get("tokenizer_source")
-    if stated not in (None, "base", "union") and _path(reader, ("tokenizer_source",), stated, folder) != base:
-        reader.fail(("tokenizer_source",), f"is {stated}, and the result has the tokenizer of the base", "write base")
+    if top.get("tokenizer") is not None:
+        if stated is not None:
+            reader.fail(("tokenizer",), "is given next to tokenizer_source", "leave one of them out")
+        place, stated = (
+            ("tokenizer", "source"),
+            reader.table(("tokenizer",), top["tokenizer"], ("source",)).get("source"),
+        )
+    if stated not in (None, "base", "union") and _path(reader, place, stated, folder) != base:
+        reader.fail(place, f"is {stated}, and the result has the tokenizer of the base", "write base")
 
 
 def _tensors(folder: Path, path: str) -> list[str]:
@@ -269,7 +280,7 @@ def _terms(
             model: _settled(method.models, [source.parameters, *shared], tensor, depth)
             for model, source in models.items()
         }
-        group = Group(own, each)
+        group = Group(own, each, {name: source.path for name, source in models.items()})
         groups.setdefault(repr(group), (group, []))[1].append(tensor)
     found = []
     for group, members in groups.values():

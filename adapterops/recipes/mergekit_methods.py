@@ -7,7 +7,7 @@ every tensor its former L1 norm. All else is the same formula, in float32 where 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from adapterops.errors import OptionError
@@ -20,10 +20,12 @@ class Group:
     Attributes:
         own: of the method.
         models: the name of each model → its parameters.
+        called: the name of each model → what the recipe calls it.
     """
 
     own: Mapping[str, Any]
     models: Mapping[str, Mapping[str, Any]]
+    called: Mapping[str, str] = field(default_factory=dict)
 
     def number(self, name: str) -> float:
         """A parameter of the method, as a number."""
@@ -37,7 +39,9 @@ class Group:
 
     def numbers(self, name: str) -> list[float]:
         """A parameter of every model."""
-        return [_number(f"{name} of {model}", each.get(name)) for model, each in self.models.items()]
+        return [
+            _number(f"{name} of {self.called.get(model, model)}", each.get(name)) for model, each in self.models.items()
+        ]
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,10 @@ class Recipe:
 
 def _number(name: str, value: Any) -> float:
     if value is None:
-        raise OptionError(f"{name} is missing, and has no default in mergekit")
+        raise OptionError(
+            f"{name} is missing, and has no default in mergekit",
+            hint=f"give it: parameters: {{{name.partition(' ')[0]}: NUMBER}}",
+        )
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise OptionError(f"{name} is {value!r}, expected a number")
     return float(value)

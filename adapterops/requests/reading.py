@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from adapterops.arrays.dtypes import FLOATS, WIDE
+from adapterops.arrays.dtypes import ALIASES, FLOATS, WIDE
 from adapterops.errors import InputError, OptionError
 from adapterops.expressions.expression import check_name, parse
 from adapterops.expressions.functions import nearest
@@ -37,12 +37,12 @@ TRUTHS = tuple(name for name, kind in REQUEST.items() if kind is TRUTH)
 DTYPES = {
     **{short: short for short in FLOATS},
     **{long: short for short, long in FLOATS.items()},
-    "bf16": "BF16",
-    "fp16": "F16",
+    **ALIASES,
+    **{short.lower(): short for short in FLOATS},
     WIDE: WIDE,
     WIDE.lower(): WIDE,
 }
-UNITS = {"k": 10**3, "M": 10**6, "G": 10**9}
+UNITS = "kmgt"
 SHOWN = 80
 """Characters of a value that a message shows."""
 
@@ -71,15 +71,15 @@ def stated_request(fields: Any) -> Request:
 
 
 def size(text: str, name: str = "--max-shard-size") -> int:
-    """Bytes.
+    """Bytes, in units of 1000 or, with an i, of 1024, in capitals or not, as transformers reads them.
 
-    >>> size("2GB"), size("300MB")
-    (2000000000, 300000000)
+    >>> size("2GB"), size("300mb"), size("1KiB")
+    (2000000000, 300000000, 1024)
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])B", text.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b", text.strip(), re.IGNORECASE)
     if match is None or float(match[1]) == 0:
         raise OptionError(f"{name} is {text[:80]!r}, expected a size such as 500MB or 2GB")
-    return whole(match[1], UNITS[match[2]], name)
+    return whole(match[1], (1024 if match[3] else 1000) ** (1 + UNITS.index(match[2].lower())), name)
 
 
 class Reader:

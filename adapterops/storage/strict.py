@@ -33,6 +33,9 @@ REMEDIES = {
 }
 """What helps where the system refuses to read a path."""
 
+CORRECT = "get it again from where it came, or correct it: JSON in UTF-8, without a byte-order mark"
+"""What helps where a JSON file is not what programs agree on."""
+
 A_FILE = "name a file; pipes and devices are not read"
 IN_IT = "name a file in it"
 
@@ -227,7 +230,7 @@ def read_json(path: Path, limit: int = CONFIG_LIMIT) -> Any:
         NotFoundError, InputError: it is missing, not a regular file, larger than `limit` bytes, or not strict JSON.
     """
     descriptor = open_regular(path)
-    with os.fdopen(descriptor, "rb") as file, at(path=path), reading():
+    with os.fdopen(descriptor, "rb") as file, at(path=path, hint=CORRECT), reading():
         text = file.read(min(limit, os.fstat(descriptor).st_size) + 1)
         if len(text) > limit:
             raise InputError(f"is larger than {limit} bytes, too large for a config", code="E-JSON")

@@ -46,9 +46,9 @@ RANKS = (1, 3, 12)
 def check_format(name: str) -> None:
     """The laws of a format that is written, for every kind of update that is linear, several shapes and ranks.
 
-    What was saved is claimed by this format alone; opening it gives back every update, in float32, by a name that may
-    have underscores for dots, or another prefix; saving that gives the same bytes, and so does saving what was computed
-    of it by a factor of 1.
+    What was saved is claimed by this format alone; the rank of each Scaling is that of the tensors; opening it gives back
+    every update, in float32, by a name that may have underscores for dots, or another prefix; saving that gives the same
+    bytes, and so does saving what was computed of it by a factor of 1.
     """
     for kind, made in KINDS.items():
         for rank in RANKS:
@@ -66,6 +66,11 @@ def _check(name: str, updates: Mapping[str, Linear], folder: Path) -> None:
         raise AssertionError(f"{name}: {error}") from error
     claimed = [each for each, format in FORMATS.items() if format.claims(Place.of(first))]
     assert claimed == [name], f"{name}: what it saves is claimed by {claimed}"
+    read = FORMATS[name].read(Place.of(first), None)
+    ranks = {module: (each.rank, read.scalings[module].rank) for module, each in read.modules.items()}
+    assert all(None in pair or pair[0] == pair[1] for pair in ranks.values()), (
+        f"{name}: the ranks of tensors and of their Scaling differ: {ranks}"
+    )
     opened = open_adapter(first)
     spelled = {flat(module).key: module for module in opened.layout}
     assert sorted(spelled) == sorted(flat(module).key for module in updates), f"{name}: modules {sorted(opened.layout)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adapterops.errors import IncompatibleError, InputError, UnsupportedError
+from adapterops.errors import IncompatibleError, InputError, UnsupportedError, in_json
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LORA, LowRank, measure
 from adapterops.updates.protocol import Array
@@ -20,7 +20,7 @@ def _stated(fields: Mapping[str, Any]) -> Kind:
     """That of the groups which the config of PEFT has."""
     group = fields.get(SIZE)
     if type(group) is not int or group < 1:
-        raise InputError(f"{SIZE} is {group!r}, expected a number of inputs", code="E-CONFIG")
+        raise InputError(f"{SIZE} is {in_json(group)}, expected a number of inputs", code="E-CONFIG")
     if group == 1:
         raise UnsupportedError(
             f"{FLAG} is set with groups of one input: PEFT multiplies the update of a weight of GPTQ by the number of inputs "

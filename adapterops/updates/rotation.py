@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from adapterops.errors import IncompatibleError, InputError, UnsupportedError
+from adapterops.errors import IncompatibleError, InputError, UnsupportedError, in_json
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.magnitude import Transposed
 from adapterops.updates.protocol import Array, Part, no_factors, unscaled
@@ -141,7 +141,8 @@ def _stated(fields: Mapping[str, Any]) -> Kind:
     terms, most = fields.get("num_cayley_neumann_terms", 5), fields.get("eps", 6e-5)
     if type(terms) is not int or terms < 1 or isinstance(most, bool) or not isinstance(most, int | float):
         raise InputError(
-            f"num_cayley_neumann_terms is {terms!r} and eps is {most!r}, expected numbers", code="E-CONFIG"
+            f"num_cayley_neumann_terms is {in_json(terms)} and eps is {in_json(most)}, expected numbers",
+            code="E-CONFIG",
         )
     series = fields.get("use_cayley_neumann", True)
     return oft(

@@ -55,14 +55,14 @@ def test_config_that_is_not_strict_json(refused_config, text, phrase):
 VALUES = {
     "r of 0": ({"r": 0}, "r is 0"),
     "negative r": ({"r": -2}, "r is -2"),
-    "r that is true": ({"r": True}, "r is True"),
+    "r that is true": ({"r": True}, "r is true"),
     "r with a fraction": ({"r": 2.0}, "r is 2.0"),
-    "no r": ({"r": None}, "r is None"),
+    "no r": ({"r": None}, "r is null"),
     "alpha of 0": ({"lora_alpha": 0}, "lora_alpha is 0"),
     "negative alpha": ({"lora_alpha": -1}, "lora_alpha is -1"),
-    "alpha that is true": ({"lora_alpha": True}, "lora_alpha is True"),
+    "alpha that is true": ({"lora_alpha": True}, "lora_alpha is true"),
     "rank in a pattern of 0": ({"rank_pattern": {"q_proj": 0}}, "rank_pattern['q_proj'] is 0"),
-    "rank pattern that is a list": ({"rank_pattern": ["q_proj"]}, "rank_pattern is ['q_proj']"),
+    "rank pattern that is a list": ({"rank_pattern": ["q_proj"]}, 'rank_pattern is ["q_proj"]'),
     "alpha in a pattern of 0": ({"alpha_pattern": {"q_proj": 0}}, "alpha_pattern['q_proj'] is 0"),
     "use_rslora that is a string": ({"use_rslora": "yes"}, "use_rslora is 'yes'"),
     "base that is a number": ({"base_model_name_or_path": 7}, "base_model_name_or_path is 7"),
@@ -147,6 +147,7 @@ NAMES = {
     "a full tensor": f"{PREFIX}model.norm.weight",
     "a trained bias that the config does not announce": f"{PREFIX}{Q}.bias",
     "the value head of a critic": "v_head.summary.weight",
+    "LoRA in small letters": "base_model.model.layers.0.self_attn.q_proj.lora_a.weight",
     "LoRA in the names of torchtune": "layers.0.attn.q_proj.lora_a.weight",
     "LoRA in the names of NeMo": "model.decoder.layers.0.mlp.linear_fc2.adapter.linear_in.weight",
     "a kohya or diffusers LoRA": "lora_unet_down_blocks_0.lora_down.weight",
@@ -346,3 +347,14 @@ def test_no_module_in_common(refused, tmp_path):
 def test_modules_of_one_root_under_two_prefixes(refused, tmp_path):
     a, b = write_adapter(tmp_path / "a"), write_adapter(tmp_path / "b", modules=["model.layers.9.up_proj"])
     refused(["merge", a, b], 4, "E-SPELLING", a, b, Q, "model.layers.9.up_proj", "--base")
+
+
+@pytest.mark.parametrize("mean", [[], ["--full", "mean"]])
+def test_heads_of_different_shapes_have_no_mean_to_offer(refused, tmp_path, mean):
+    folders = []
+    for name, labels in (("a", 2), ("b", 3)):
+        tensors = {**factors(), f"{PREFIX}score.weight": torch.ones(labels, 8)}
+        folders.append(write_adapter(tmp_path / name, tensors, config(modules_to_save=["score"])))
+    a, b = folders
+    error = refused(["merge", a, b, *mean], 4, "E-UNSUPPORTED", b, a, "[3, 8]", "[2, 8]", tensor="score.weight")
+    assert "--full" not in str(error)

@@ -306,6 +306,7 @@ def test_different_bases_are_combined_when_asked_for(
         (["a", "a=plain", "b=all"], 2, "b is given and not used"),
         (["a", "1=plain"], 2, "cannot be the name"),
         (["a"], 2, "NAME=SOURCE"),
+        (["all - 2*b"], 2, "say where each is: adapterops calc 'all - 2*b' all=all b=PATH"),
         (["2*a", "a=nowhere"], 5, "nowhere: does not exist"),
         (["2*a", "a=plain", "--rank", "2", "--energy", "0.9"], 2, "exactly one"),
         (["2*a", "a=base"], 3, "has no adapter_model.safetensors"),

@@ -143,7 +143,6 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("quantize base --bits 4", 2, "there is no option --bits", "did you mean --to?"),
         ("quantize base nf4", 2, "too many arguments: nf4", "usage: adapterops quantize [OPTIONS] [SOURCE];"),
         ("fuse base tuned --dtype half", 2, "'half' is not one of", "did you mean float16?"),
-        ("fuse base tuned --dtype fp32", 2, "'fp32' is not one of", "did you mean float32?"),
         ("quantize base --device gpu", 2, "'gpu' is not one of", "did you mean cuda?"),
         ("fuse tuned", 2, "the model is missing", "usage: adapterops fuse [OPTIONS] BASE SOURCES...;"),
         ("verify base fused", 2, "too many arguments: fused", "usage: adapterops verify [OPTIONS] [MODEL];"),

@@ -73,7 +73,7 @@ BASED: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: peft.LoraConfig(r=3, target_modules=MIXED, init_lora_weights="pissa", use_rslora=True, lora_alpha=5),
     ),
     "PiSSA of Conv1D": ("gpt2", lambda: peft.LoraConfig(r=3, target_modules=CONV1D, init_lora_weights="pissa")),
-    "OLoRA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, init_lora_weights="olora", lora_alpha=5)),
+    "OLoRA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, init_lora_weights="OLoRA", lora_alpha=5)),
     "KaSA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=MIXED, kasa_config=KasaConfig(), lora_alpha=5)),
     "QA-LoRA": (
         "llama",

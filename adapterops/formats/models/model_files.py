@@ -204,6 +204,8 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
 
 def _adapter(place: Place, what: str = "an adapter") -> InputError:
     hint = "name the folder of the model; fuse has it before the adapters, or as --base"
+    if place.folder and place.has(place.path / ADAPTER_CONFIG) and place.has(place.path / SINGLE):
+        hint = f"{SINGLE} has the tensors of LoRA: call it adapter_model.safetensors, as PEFT does"
     return InputError(f"is {what}, where a model is expected", path=place, hint=hint, code="E-ADAPTER")
 
 
@@ -222,19 +224,25 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         f"has no {SINGLE} and no {INDEX}; it has {', '.join(there[:8]) or 'nothing'}"
         + (" ..." if len(there) > 8 else ""),
         path=place,
-        hint=_hint(there),
+        hint=_hint(place, there),
         code="E-FOLDER",
     )
 
 
-def _hint(there: Collection[str]) -> str:
-    """What to do about a folder with these files, in which no model was found."""
+def _hint(place: Place, there: Collection[str]) -> str:
+    """What to do about a folder with these files, in which no model was found: a repository in the Hub's cache has it in a
+    folder of `snapshots`.
+    """
     if any(SHARD.search(name) for name in there):
         return "the index of the shards is missing: download it too"
     if files := sorted(name for name in there if name.endswith(".safetensors")):
         return f"name the file of the model itself, such as {files[0]}"
     if any(name.endswith(SUFFIX) for name in there):
         return "it has several models: name the file of one"
+    patterns = [] if place.remote else [f"{depth}/{name}" for depth in ("*", "*/*") for name in (SINGLE, INDEX)]
+    inner = [each for pattern in patterns for each in place.path.glob(pattern)]
+    if inner:
+        return f"name the folder of the model, such as {min(inner).parent}"
     return "name a folder that a model was saved to"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from adapterops.errors import InputError, UnsupportedError
+from adapterops.errors import InputError, UnsupportedError, in_json
 from adapterops.formats.peft.types import LOAD, MERGE, TYPES
 from adapterops.updates.kinds import KINDS
 
@@ -18,6 +18,12 @@ BASE_CHANGING = {
     "loftq": "give the base that LoftQ made, and set init_lora_weights to true in the config: it is LoRA on that one",
 }
 """Beginnings of init_lora_weights under which the factors belong to a base that the stored one does not tell → way on."""
+
+IN_ANY_CASE = ("gaussian", "mica", "olora")
+"""Values of init_lora_weights that PEFT compares without case."""
+
+KNOWN_STARTS = (*IN_ANY_CASE, "eva", "orthogonal", "pissa")
+"""Values of init_lora_weights that leave the base as it is, or change it as the base itself shows."""
 
 REFUSED = {
     "loftq_config": ("its factors belong to a quantized base", BASE_CHANGING["loftq"]),
@@ -159,23 +165,26 @@ def read_config(fields: Any) -> AdapterConfig:
     kinds = [kind for kind in KINDS.values() if kind.peft_type == stated]
     if not kinds:
         read = ", ".join(sorted({kind.peft_type for kind in KINDS.values() if kind.peft_type}))
-        known = TYPES.get(str(stated))
+        known, capitals = TYPES.get(str(stated)), str(stated).upper()
         called = f", {known.name}" if known else ""
+        mistyped = capitals != stated and (capitals in TYPES or capitals in read.split(", "))
+        newer = "update adapterops, or merge it into its base with the PEFT that made it"
         raise UnsupportedError(
-            f"peft_type is {stated!r}{called}: it is not handled here, as {read} are",
-            hint=known.hint if known else "update adapterops, or merge it into its base with the PEFT that made it",
+            f"peft_type is {in_json(stated)}{called}: it is not handled here, as {read} are",
+            hint=known.hint if known else f"PEFT writes it in capitals: {capitals}" if mistyped else newer,
         )
     own = {field for kind in kinds for field in (kind.alpha, kind.flag, *kind.fields) if field}
     _check_replication(fields.get(REPLICATION))
+    _check_start(fields)
     refused = REFUSED | {field: (why, MERGE) for kind in kinds for field, why in kind.refused.items()}
     for name, value in fields.items():
         if name not in own:
             _check_field(name, value, refused)
     for name in ("base_model_name_or_path", "revision", "task_type"):
         if not isinstance(fields.get(name), str | None):
-            raise InputError(f"{name} is {fields[name]!r}, expected a string or null", code="E-CONFIG")
+            raise InputError(f"{name} is {in_json(fields[name])}, expected a string or null", code="E-CONFIG")
     if not isinstance(mapping := fields.get("auto_mapping"), dict | None):
-        raise InputError(f"auto_mapping is {mapping!r}, expected an object or null", code="E-CONFIG")
+        raise InputError(f"auto_mapping is {in_json(mapping)}, expected an object or null", code="E-CONFIG")
     return AdapterConfig(
         fields.get("base_model_name_or_path") or None,
         fields.get("revision") or None,
@@ -201,7 +210,7 @@ def is_at_least(fields: Any, version: tuple[int, int]) -> bool:
 
 def _list(what: str, names: Any) -> tuple[str, ...]:
     if not isinstance(names or [], list) or not all(isinstance(name, str) and name for name in names or []):
-        raise InputError(f"{what} is {names!r}, expected names", code="E-CONFIG")
+        raise InputError(f"{what} is {in_json(names)}, expected names", code="E-CONFIG")
     return tuple(names or [])
 
 
@@ -211,21 +220,44 @@ def _check_replication(ranges: Any) -> None:
     whole = all(type(number) is int for pair in pairs for number in pair)
     if ranges and not (pairs == ranges and whole and all(0 <= first < end for first, end in pairs)):
         raise InputError(
-            f"{REPLICATION} is {ranges!r}, expected ranges of layers such as [[0, 4], [2, 6]]", code="E-CONFIG"
+            f"{REPLICATION} is {in_json(ranges)}, expected ranges of layers such as [[0, 4], [2, 6]]", code="E-CONFIG"
         )
 
 
+def start_of(fields: Any) -> str | None:
+    """What a config says of how the factors began, as PEFT compares it; None where it is no name.
+
+    >>> start_of({"init_lora_weights": "OLoRA"}), start_of({"init_lora_weights": True})
+    ('olora', None)
+    """
+    value = fields.get("init_lora_weights") if isinstance(fields, dict) else None
+    if not isinstance(value, str):
+        return None
+    return value.lower() if value.lower() in IN_ANY_CASE else value
+
+
+def _check_start(fields: Mapping[str, Any]) -> None:
+    """Raise UnsupportedError for a beginning that changed the base in a way that the base does not show, or may have."""
+    value = start_of(fields)
+    if value is None or value in KNOWN_STARTS:
+        return
+    for start, hint in BASE_CHANGING.items():
+        if value.startswith(start):
+            raise UnsupportedError(
+                f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed, "
+                "in a way that neither base nor adapter states",
+                hint=hint,
+            )
+    raise UnsupportedError(
+        f"init_lora_weights is {value!r}, which is not known here: it may have changed the base that the factors belong to",
+        hint="set it to true in the config, if it left the base as it was; otherwise merge it into its base with the "
+        "program that made it",
+    )
+
+
 def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) -> None:
-    if name == "init_lora_weights" and isinstance(value, str):
-        for start, hint in BASE_CHANGING.items():
-            if value.startswith(start):
-                raise UnsupportedError(
-                    f"init_lora_weights is {value!r}: the factors belong to a base that this initialisation changed, "
-                    "in a way that neither base nor adapter states",
-                    hint=hint,
-                )
     if name == "bias" and value not in ("none", None, False, *BIASES):
-        raise InputError(f"bias is {value!r}, expected none, all or lora_only", code="E-CONFIG")
+        raise InputError(f"bias is {in_json(value)}, expected none, all or lora_only", code="E-CONFIG")
     if name in refused and value:
         why, hint = refused[name]
         raise UnsupportedError(f"{name} is set: {why}", hint=hint)

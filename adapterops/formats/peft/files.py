@@ -100,7 +100,7 @@ def _weights(place: Place) -> Path:
         if place.has(source / name):
             return source / name
     there = [path.name for path in place.entries()]
-    if any(map(OF_MODELS.fullmatch, there)):
+    if any(map(OF_MODELS.fullmatch, there)) and CONFIG not in there:
         raise InputError(
             f"is a model, where an adapter is expected: it has no {WEIGHTS}",
             path=place,

@@ -78,6 +78,11 @@ OTHER_KINDS = [
         "export it to PEFT's format with the program that trained it",
     ),
     (
+        r"^base_model\..*\.lora_[ab]\b",
+        "LoRA in small letters, and PEFT loads lora_A and lora_B alone",
+        "give its tensors these names, or save the adapter again",
+    ),
+    (
         r"\.lora_[ab]\.weight$",
         "LoRA in the names of torchtune",
         "save it in PEFT's format: torchtune writes adapter_model.safetensors, too",

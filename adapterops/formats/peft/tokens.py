@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from adapterops.errors import InputError
+from adapterops.errors import InputError, in_json
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_input, is_output
 
 
@@ -46,7 +46,7 @@ def token_indices(fields: Any, names: Collection[str]) -> dict[str, tuple[int, .
         whole = isinstance(rows, list) and all(type(row) is int and row >= 0 for row in rows)
         if not whole or not rows or len(set(rows)) != len(rows):
             raise InputError(
-                f"trainable_token_indices is {stated!r}, expected the numbers of the rows that {name} has, each once",
+                f"trainable_token_indices is {in_json(stated)}, expected the numbers of the rows that {name} has, each once",
                 hint="give the config that was saved with the adapter",
                 code="E-CONFIG",
             )

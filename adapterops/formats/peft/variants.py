@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import InputError, UnsupportedError
-from adapterops.formats.peft.config import is_at_least
+from adapterops.errors import InputError, UnsupportedError, in_json
+from adapterops.formats.peft.config import is_at_least, start_of
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def variant(fields: Any) -> Variant:
     fields = fields if isinstance(fields, dict) else {}
     if fields.get("peft_type") == "OFT":
         _check_rotation(fields)
-    start, blocks = STARTED.get(str(fields.get("init_lora_weights"))), fields.get("use_bdlora")
+    start, blocks = STARTED.get(start_of(fields) or ""), fields.get("use_bdlora")
     in_groups = KINDS["QA-LoRA"].stated if fields.get("use_qalora") else None
     pooled = in_groups and in_groups(fields)
     if start and (blocks or pooled or fields.get("use_dora") or fields.get("kasa_config")):
@@ -100,7 +100,7 @@ def _sides(blocks: Any) -> list[tuple[str, str]]:
     named = {field: blocks.get(field) or [] for field in BLOCKS} if isinstance(blocks, dict) else {}
     sound = all(isinstance(each, list) and all(isinstance(one, str) for one in each) for each in named.values())
     if type(count) is not int or count < 1 or not sound:
-        raise InputError(f"use_bdlora is {blocks!r}, expected nblocks and lists of names", code="E-CONFIG")
+        raise InputError(f"use_bdlora is {in_json(blocks)}, expected nblocks and lists of names", code="E-CONFIG")
     return [(pattern, BLOCKS[field]) for field, patterns in named.items() for pattern in patterns]
 
 

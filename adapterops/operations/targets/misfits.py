@@ -56,7 +56,8 @@ def misfits(
         shown = ", ".join(f"{fits} of {count} {_how(move)}" for move, fits in tried[:3])
         return IncompatibleError(f"{fact}. Renamed, these would fit: {shown}", hint=_renaming(tried), code="E-NAMES")
     hint = (
-        f"no wrapper, prefix or suffix of the names makes one fit: it is for another architecture; {OWN_BASE}"
+        "no wrapper, prefix or suffix of the names makes one fit: it is for another architecture, or has the names of "
+        f"another program; {OWN_BASE}"
         if nothing
         else OWN_BASE
     )

@@ -51,6 +51,10 @@ def test_a_language_adapter_has_no_place_in_programs_for_images(runtime: str, ca
     assert run(["check", "llama", "--for", "vllm"]) == 0
 
 
+def test_programs_in_any_case() -> None:
+    assert run(["check", "plain", "--for", "vLLM"]) == 0
+
+
 def test_it_can_be_read_by_scripts(capsys: Capture) -> None:
     assert run(["check", "plain", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,12 @@ def test_what_is_kept_of_each_is_said_before_anything_is_written(
     assert planned["held"] == made["held"] == noted["held"]
     assert planned["condition"] == made["condition"] == noted["condition"]
     assert len(noted["held"]) == 3
+
+
+def test_adapters_of_other_modules_are_added_as_the_message_says(capsys: pytest.CaptureFixture[str]) -> None:
+    write_adapter(Path("my lora"), modules=["model.norms.o_proj"])
+    assert run(["merge", "my lora", "b"]) == 4
+    said = capsys.readouterr().err
+    assert "modules overlap" in said
+    command = said.partition("add them: adapterops ")[2].partition(";")[0]
+    assert run(shlex.split(command)) == 0

@@ -39,6 +39,13 @@ def test_tensors_that_one_of_them_lacks_are_named() -> None:
         pair(model(NORM), model(Q))
 
 
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.self_attn.rotary_emb.inv_freq", "h.0.attn.masked_bias", "bert.embeddings.position_ids"]
+)
+def test_buffers_that_a_model_computes_may_be_in_one_of_them_alone(name: str) -> None:
+    assert pair(model(Q, name), model(Q)) == pair(model(Q), model(Q, name)) == {Q: Q}
+
+
 def test_modules_become_full_tensors_with_all_that_is_in_them_unless_they_are_adapted() -> None:
     tuned = model("norm.weight", "norm.bias", Q, "layers.0.q_proj.bias", "other.weight")
     assert list(full_tensors(["norm.weight"], ["layers.0.q_proj"], tuned, Loading())) == ["norm.weight", "norm.bias"]

@@ -60,7 +60,7 @@ def test_random_methods_are_read_and_keep_what_was_asked(place: Path, method: st
         ({"tokenizer_source": "code"}, "tokenizer_source is code"),
         ({"parameters": {"rescale": True, "density": 0.5}}, "rescale is true"),
         ({"parameters": {"gamma": 0.1}}, "parameters.gamma is unknown"),
-        ({"models": [{"model": "chat"}]}, "weight of a is missing"),
+        ({"models": [{"model": "chat"}]}, "weight of chat is missing"),
         ({"models": None, "slices": [{}, {}]}, "has models and slices"),
         ({"merge_method": "passthrough"}, "slices is missing or empty"),
         ({"base_model": None}, "has no base_model"),
@@ -69,13 +69,24 @@ def test_random_methods_are_read_and_keep_what_was_asked(place: Path, method: st
         ({"parameters": {"lambda": [{"filter": 3, "value": 1}]}}, "filter is 3, expected text"),
         ({"parameters": {"lambda": [{"value": []}]}}, "value is neither"),
         ({"dtype": "int8"}, "dtype is int8"),
-        ({"models": [{"model": "chat+lora", "parameters": {"weight": 1}}]}, "a model with an adapter"),
+        (
+            {"models": [{"model": "chat+my lora", "parameters": {"weight": 1}}]},
+            "a model with an adapter\n  fuse that first, and name the result: adapterops fuse chat 'my lora' -o fused",
+        ),
+        ({"tokenizer": {"source": "code"}}, "tokenizer.source is code"),
+        ({"tokenizer": {"source": "base"}, "tokenizer_source": "base"}, "is given next to tokenizer_source"),
+        ({"tokenizer": {"source": "base", "tokens": {}}}, "tokenizer.tokens is unknown"),
     ],
 )
 def test_what_is_not_understood_is_named(place: Path, change: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError) as caught:
         read_recipe(written(place, {**TIES, **change}))
     assert said in str(caught.value)
+
+
+def test_both_ways_to_say_whose_tokenizer_it_is(place: Path) -> None:
+    table = read_recipe(written(place, {**TIES, "tokenizer": {"source": "base"}})).request
+    assert table == read_recipe(written(place, {**TIES, "tokenizer_source": "base"})).request
 
 
 def test_some_layers_of_a_model_are_refused(place: Path) -> None:

@@ -8,7 +8,10 @@ from adapterops.errors import OptionError
 from adapterops.requests.reading import size
 
 
-@pytest.mark.parametrize(("text", "bytes_"), [("2GB", 2 * 10**9), ("1.5 MB", 1_500_000), (" 1kB ", 1000)])
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [("2GB", 2 * 10**9), ("1.5 MB", 1_500_000), (" 1kB ", 1000), ("20KB", 20_000), ("2GiB", 2**31), ("1tb", 10**12)],
+)
 def test_sizes(text: str, bytes_: int) -> None:
     assert size(text) == bytes_
 

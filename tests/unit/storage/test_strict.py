@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapterops.errors import InputError, NotFoundError
-from adapterops.storage.strict import DEPTH, json_text, open_regular, parse_json, reading, similar
+from adapterops.storage.strict import CORRECT, DEPTH, json_text, open_regular, parse_json, read_json, reading, similar
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,14 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         open_regular(tmp_path / "link")
     with pytest.raises(NotFoundError, match="does not exist"):
         open_regular(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b'{"r": 8,}'])
+def test_what_helps_where_a_file_is_not_json(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(text)
+    with pytest.raises(InputError) as caught:
+        read_json(tmp_path / "config.json")
+    assert caught.value.hint == CORRECT
 
 
 def test_a_failure_of_the_system_is_one_of_the_input() -> None:

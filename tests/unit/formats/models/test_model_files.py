@@ -265,6 +265,14 @@ def test_a_folder_without_a_model_says_what_it_has(tmp_path: Path) -> None:
     assert "notes.txt" in str(refused(tmp_path / "base"))
 
 
+@pytest.mark.parametrize("inner", ["snapshots/0123abc", "merged"])
+def test_a_folder_with_a_model_further_in_names_it(tmp_path: Path, inner: str) -> None:
+    (tmp_path / "models--owner--name" / inner).parent.mkdir(parents=True)
+    write_sharded(tmp_path / "models--owner--name" / inner)
+    error = refused(tmp_path / "models--owner--name")
+    assert error.hint == f"name the folder of the model, such as {tmp_path / 'models--owner--name' / inner}"
+
+
 def test_nothing_is_there(tmp_path: Path) -> None:
     write_single(tmp_path / "model-7b")
     assert "model-7b" in str(refused(tmp_path / "model-7", 5))

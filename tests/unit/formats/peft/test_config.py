@@ -27,12 +27,20 @@ def test_what_is_known_of_an_adapter() -> None:
         ({"modules_to_save": "lm_head"}, InputError, "expected names"),
         ({"peft_type": "VBLORA"}, UnsupportedError, "VB-LoRA"),
         ({"peft_type": "NEW"}, UnsupportedError, "peft_type is 'NEW'"),
+        ({"peft_type": "lora"}, UnsupportedError, "PEFT writes it in capitals: LORA"),
+        ({"init_lora_weights": "sparkle"}, UnsupportedError, "'sparkle', which is not known here"),
+        ({"init_lora_weights": "pissa_niter_4"}, UnsupportedError, "belong to a base that this initialisation changed"),
         ({"new_field": 1}, UnsupportedError, "'new_field' is set and not known here"),
     ],
 )
 def test_what_is_refused(fields: dict[str, Any], kind: type[Exception], fact: str) -> None:
     with pytest.raises(kind, match=fact):
         read_config(config(2, **fields))
+
+
+@pytest.mark.parametrize("start", [True, False, None, "Gaussian", "eva", "orthogonal", "MiCA", "pissa", "OLoRA"])
+def test_beginnings_that_the_base_shows(start: Any) -> None:
+    assert read_config(config(2, init_lora_weights=start)) == read_config(config(2))
 
 
 def test_a_field_that_is_not_set_means_nothing() -> None:

@@ -11,6 +11,7 @@ from peft_folders import adapter
 from safetensors.torch import save_file
 
 from adapterops.errors import InputError, NotFoundError, UnsupportedError
+from adapterops.formats.models.model_files import read_model
 from adapterops.formats.peft.files import has_config, read_files
 from adapterops.storage.place import Place
 
@@ -34,6 +35,13 @@ def test_several_in_one_folder(tmp_path: Path) -> None:
 def test_a_model_is_named_as_one(tmp_path: Path) -> None:
     weights = adapter(tmp_path, {}) / "adapter_model.safetensors"
     shutil.move(weights, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="has no adapter_model") as caught:  # there is a config of PEFT
+        read_files(tmp_path)
+    assert caught.value.hint == f"name the file itself, such as {tmp_path / 'model.safetensors'}"
+    assert read_files(tmp_path / "model.safetensors").paths[0] == tmp_path / "model.safetensors"
+    with pytest.raises(InputError, match="call it adapter_model"):
+        read_model(tmp_path)
+    (tmp_path / "adapter_config.json").unlink()
     with pytest.raises(InputError, match="is a model, where an adapter is expected"):
         read_files(tmp_path)
 

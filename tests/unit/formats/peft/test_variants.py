@@ -18,6 +18,7 @@ def test_what_started_on_a_changed_base() -> None:
     assert variant({"init_lora_weights": True})("q_proj", LORA) is LORA
     assert variant(None)("q_proj", LORA) is plain("q_proj", LORA) is LORA
     assert variant({"init_lora_weights": "olora"})("q_proj", DORA) is DORA
+    assert variant({"init_lora_weights": "OLoRA"})("q_proj", LORA).name == "OLoRA"  # as PEFT compares it
 
 
 def test_blocks_are_placed_on_the_diagonal() -> None:
