@@ -50,7 +50,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q --doctest-modules adapterops
+	$(BIN)/pytest -q adapterops
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -W -d $(VENV)/doctrees docs site
