@@ -547,8 +547,8 @@ REASONS = {
     r"no weight that LoRA can hold changed": "nothing but embeddings changed, and tensors of the first kind: no LoRA can be made of that.",
     r"several depths": "a layer is used at several depths, and its weights are in the files once. Run the adapter with "
     "PEFT, next to its base: what PEFT merges is another model, too.",
-    r"which is not handled|can hold this parameter\n|can hold this parameter$": "a parameter of experts is none of "
-    "`gate_up_proj`, `up_proj` and `down_proj`, or is of shared experts. PEFT "
+    r"which is not handled|can hold this parameter\n|can hold this parameter$": "a parameter of experts is not "
+    "`gate_up_proj`, `up_proj` or `down_proj`, or is one of shared experts. PEFT "
     "merges the adapter; instead of `extract`, use the tuned model.",
     r"is tied to other tensors": "the output embedding is tied to others, and no config can say that it is not. Load the "
     "adapter with PEFT, which unties the model; or train without LoRA on it.",

@@ -114,6 +114,7 @@ class Base:
         self._ends: dict[str, list[Parts]] = {}
         self._bare: dict[Parts, list[str]] = {}
         self._files: dict[Parts, list[str]] | None = None
+        self._sided = side and any(f"{side}_model." in name for name in layout)
         for name in layout:
             self._bare.setdefault(bare(name), []).append(name)
             self._keys.setdefault(key(name), []).append(name)
@@ -175,7 +176,8 @@ class Base:
         return found[0] if len(found) == 1 else None
 
     def _of_side(self, found: list[str]) -> list[str]:
-        return [tensor for tensor in found if f"{self.side}_model." in tensor] if self.side else found
+        """Those of the part that is asked for, where the base is more than that."""
+        return [tensor for tensor in found if f"{self.side}_model." in tensor] if self._sided else found
 
     def find_alike(self, name: str, shapes: tuple[tuple[int, ...], ...]) -> str | None:
         """The tensor whose name ends like one."""

@@ -128,6 +128,8 @@ DETECTORS = [
     "RTDetrForObjectDetection",
     "RfDetrModel",
     "TableTransformerForObjectDetection",
+    "Tipsv2Model",
+    "Tipsv2VisionModel",
     "UperNetForSemanticSegmentation",
     "ViTMSNForImageClassification",
 ]
