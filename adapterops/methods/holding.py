@@ -203,7 +203,8 @@ def held(holdings: Mapping[str, Holding], scale: float | None = None) -> list[He
 
 def _held(product: float, own: float, wrong: float, total: float) -> Held:
     """By ⟨M, ΔWᵢ⟩, ‖ΔWᵢ‖², ‖(M - ΔWᵢ) Pᵢ‖² and ‖M‖²."""
-    added = math.sqrt(max(0.0, total - product**2 / own) / own)
+    rest = total - product**2 / own
+    added = math.sqrt(rest / own) if rest > SINGULAR * total else 0.0  # less is rounding
     return Held(product / own, added, None if math.isnan(wrong) else math.sqrt(max(0.0, wrong) / own))
 
 

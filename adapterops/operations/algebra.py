@@ -135,7 +135,7 @@ def merge(
         total,
         updates=Lazy(layout, compute),
         layout=layout,
-        history=replace(step, multipliers=merging.multipliers, holdings=holdings),
+        history=replace(step, multipliers=merging.multipliers, holdings=holdings if len(adapters) > 1 else None),
     )
 
 

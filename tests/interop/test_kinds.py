@@ -203,7 +203,7 @@ def test_with_the_base_several_are_merged_as_what_peft_changes_in_it(
             rank = found.layout[module].rank
             best = (u[:, :rank] * s[:rank]) @ vt[:rank]
             torch.testing.assert_close(entries(found.updates[module]).double(), best, atol=1e-5, rtol=1e-3)
-    assert "--base" in typed("merge", "dora", "dora", code=4)
+    assert "--base" in typed("merge", "dora", "dora", "-o", "refused", code=4)
 
 
 @pytest.mark.parametrize(
