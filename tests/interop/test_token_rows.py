@@ -154,7 +154,7 @@ def change(adapter: Path, indices: Any) -> None:
         ([3, 3], 3, "each once"),
         ([3, -1], 3, "trainable_token_indices is [3, -1]"),
         ({"wte": [3, 4]}, 3, "trainable_token_indices is {'wte': [3, 4]}"),
-        (None, 3, "trainable_token_indices is None"),
+        (None, 3, "trainable_token_indices is null"),
         ({"embed_tokens": [3, 4], "lm_head": [5]}, 3, "trainable_token_indices names rows of lm_head"),
     ],
     ids=str,
