@@ -153,7 +153,7 @@ def change(adapter: Path, indices: Any) -> None:
         ([3], 3, "has the shape [2, 32], and trainable_token_indices names 1 rows"),
         ([3, 3], 3, "each once"),
         ([3, -1], 3, "trainable_token_indices is [3, -1]"),
-        ({"wte": [3, 4]}, 3, "trainable_token_indices is {'wte': [3, 4]}"),
+        ({"wte": [3, 4]}, 3, 'trainable_token_indices is {"wte": [3, 4]}'),
         (None, 3, "trainable_token_indices is null"),
         ({"embed_tokens": [3, 4], "lm_head": [5]}, 3, "trainable_token_indices names rows of lm_head"),
     ],
