@@ -111,7 +111,7 @@ def test_dry_run_and_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ({"fine_tune_type": "dora"}, 3, "has lora_a, lora_b but no m"),
         ({"lora_parameters": None}, 3, "no lora_parameters"),
         ({"lora_parameters": {"rank": 2, "scale": 1.0}}, 3, "the config says rank 2, the tensors have rank 3"),
-        ({"lora_parameters": {"rank": 3, "alpha": 16}}, 3, "scale is None"),
+        ({"lora_parameters": {"rank": 3, "alpha": 16}}, 3, "scale is null"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, fields: dict[str, Any], code: int, said: str) -> None:
