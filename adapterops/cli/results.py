@@ -23,7 +23,7 @@ from adapterops.engine.local import run
 from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
-from adapterops.methods.holding import as_json, parallel, whole
+from adapterops.methods.holding import ROOM, as_json, parallel, whole
 from adapterops.methods.scaling import SUM, describe, fixed, others, times
 from adapterops.methods.settings import SEVERAL, usual
 from adapterops.provenance.history import Step
@@ -98,7 +98,7 @@ def _holdings(step: Step, planned: bool, how: Execution) -> Mapping[str, Holding
     number = len(step.parameters["weights"])
     if each is None or number < 2 or missing(step) or not (each.quick if planned else each.short):
         return None
-    return each.all(partial(run, how=how))
+    return each.all(partial(run, how=how), 0 if planned or how.memory else ROOM)
 
 
 def print_scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:

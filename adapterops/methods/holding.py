@@ -25,6 +25,11 @@ RULES = ("linear", "even", "tsv")
 ALIKE = 0.05
 """How far apart they are at most, relative to the merge, where it does not matter which of them is taken."""
 
+ROOM = 1 << 27
+"""Bytes of what was merged to say what it holds that are kept until they are written, where no limit on memory is stated: the rest
+is merged once more.
+"""
+
 Each = Callable[[Callable[[str], object], Iterable[str]], Iterable[object]]
 """`map`, or what does several at a time."""
 
@@ -143,7 +148,8 @@ class Holdings:
 
     Attributes:
         modules: those of the merge.
-        compute: the `Holding` of one; None where its numbers are too large, or none.
+        compute: the `Holding` of one, and how many bytes of what that takes may be kept for writing it; None where its numbers
+            are too large, or none.
         quick: whether all may be found for their own sake, as for `Multipliers`.
         short: whether that takes no more than a second or two, so that it is known before anything is written.
         rules: of a module ⟨Mᵣ, Mₛ⟩ of what each of `RULES` makes of these adapters; None where not all make one.
@@ -151,16 +157,20 @@ class Holdings:
     """
 
     modules: Collection[str]
-    compute: Callable[[str], Holding | None]
+    compute: Callable[[str, int], Holding | None]
     quick: bool
     short: bool
     rules: Callable[[str], Array] | None = None
     found: dict[str, Holding | None] = field(default_factory=dict)
 
-    def all(self, each: Each = map) -> dict[str, Holding] | None:
-        """Those of all modules: what is not found yet is computed, by `each`. None where one is not to be had."""
-        missing = [module for module in self.modules if module not in self.found]
-        self.found.update(zip(missing, each(self._tried, missing), strict=True))  # type: ignore[arg-type]
+    def all(self, each: Each = map, room: int = 0) -> dict[str, Holding] | None:
+        """Those of all modules: what is not found yet is computed, by `each`. None where one is not to be had.
+
+        Args:
+            room: bytes that the modules may take which are kept until they are written.
+        """
+        for _ in each(lambda module: self.note(module, lambda: self.compute(module, room)), self.modules):
+            pass
         known = {module: found for module in self.modules if (found := self.found[module]) is not None}
         return known if len(known) == len(self.modules) else None
 
@@ -174,12 +184,15 @@ class Holdings:
         grams: Any = each(self.rules, self.modules)
         return apart(sum(grams, np.zeros((len(RULES),) * 2)))
 
-    def _tried(self, module: str) -> Holding | None:
+    def note(self, module: str, compute: Callable[[], Holding | None]) -> None:
+        """Find that of a module, if it is not known yet."""
+        if module in self.found:
+            return
         try:
-            found = self.compute(module)
+            found = compute()
         except InputError:  # not finite: whoever writes it says so
-            return None
-        return found if found is None or math.isfinite(found.total) else None
+            found = None
+        self.found[module] = found if found is None or math.isfinite(found.total) else None
 
 
 def held(holdings: Mapping[str, Holding], scale: float | None = None) -> list[Held | None]:

@@ -28,6 +28,7 @@ from adapterops.updates.layout import Layout
 if TYPE_CHECKING:
     from adapterops.adapters.grams import Grams
     from adapterops.methods.entries import Entries, Model
+    from adapterops.updates.lowrank import LowRank
     from adapterops.updates.protocol import Array, Linear
 
 
@@ -129,7 +130,7 @@ def merge(
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
-            return merging.update(module)
+            return merging.made(module)
 
     return replace(
         total,
@@ -232,7 +233,9 @@ class _Merging:
         scaled = {module: each for module, each in layout.items() if method.acts != "matrices" or each.matrix}
         quick = sum(each.entries for each in layout.values() if each.dense or not self._by_rank) <= FEW
         self.multipliers = Multipliers(tuple(scaled) if fixed(scale, len(adapters)) is None else (), self.update, quick)
-        self.holdings = Holdings(tuple(layout), self._hold, quick, self.effort(layout) <= SHORT)
+        stated = method.name == "linear" and fixed(scale, len(adapters)) is not None
+        self.holdings = Holdings(tuple(layout), self._hold, quick, not stated and self.effort(layout) <= SHORT)
+        self._ready: dict[str, LowRank] = {}
 
     @property
     def _by_rank(self) -> bool:
@@ -250,12 +253,24 @@ class _Merging:
         dense = layout.dense or any(each.dense for each in inputs)
         return times * sum(layout.shape) * ranks**2 + (OF_ENTRIES + len(inputs) * ranks) * layout.entries * dense
 
-    def _hold(self, module: str) -> Holding:
-        """What a module of the merge holds of those that it is of."""
+    def made(self, module: str) -> Linear:
+        """What becomes of a module, for whoever writes it: by the way it is noted what that holds."""
+        if (ready := self._ready.pop(module, None)) is not None:
+            return ready
+        result = self.update(module)
+        if self.holdings.short:
+            self.holdings.note(module, lambda: self._hold(module, result=result))
+        return result
+
+    def _hold(self, module: str, room: int = 0, result: Linear | None = None) -> Holding:
+        """What a module of the merge holds of those that it is of. What was computed for that is kept for whoever writes it, while
+        all that is takes no more than `room`, in bytes.
+        """
         present, everywhere = self._present(module), range(len(self._adapters))
         updates = [self._adapters[i].updates[module] for i in present]
-        summed = self._summed(module, updates)
-        found = hold(self.update(module), updates) if summed is None else summed
+        summed = found = self._summed(module, updates)
+        if found is None:
+            found = hold(self._kept(module, room) if result is None else result, updates)
         factor = self.multipliers.found.get(module, fixed(self._scale, len(self._adapters)))
         if summed is not None:
             factor = self._automatic(module, summed) if factor is None else factor
@@ -265,6 +280,13 @@ class _Merging:
         pad = {name: np.append(getattr(found, name), 0.0)[places] for name in ("both", "seen")}
         gram = np.pad(found.gram, (0, 1))[np.ix_(places, places)]
         return Holding(found.total, pad["both"], pad["seen"], gram, factor)
+
+    def _kept(self, module: str, room: int) -> Linear:
+        result = self.update(module)
+        factors = result.lowrank()
+        if factors is not None and sum(map(_size, (factors, *list(self._ready.values())))) <= room:
+            self._ready[module] = factors
+        return result
 
     def _summed(self, module: str, updates: Sequence[Linear]) -> Holding | None:
         """What the sum holds, where that is the method, and all have factors whose squares float64 has."""
@@ -378,6 +400,10 @@ class _Merging:
             return self._entries(module, self._completed(present, blocks[0]))
 
         return Model([lambda module=module: entries(module) for module in modules], shared)  # type: ignore[misc]  # no type is inferred for a default
+
+
+def _size(update: LowRank) -> int:
+    return int(update.A.nbytes + update.B.nbytes)
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from adapterops.errors import count
 from adapterops.methods.holding import ALIKE, RULES, Held, Holding, condition, held, whole
 from adapterops.provenance.history import Source, Step
 from adapterops.reports.figures import percent
-from adapterops.reports.rows import Table
+
+if TYPE_CHECKING:
+    from adapterops.reports.rows import Table
 
 SHOWN = 8
 """Adapters with a row of their own; of more, those of which least is kept."""
 
 
 def held_rows(names: Sequence[str], holdings: Mapping[str, Holding], scales: Mapping[str, float]) -> Table:
-    """A row for each adapter: what is kept of it and added to it, the error on its inputs, and the first two at other scales."""
+    """A row for each adapter: what is kept of it, what the others add to it, the error on its inputs; what is kept at other scales."""
     own, others = held(holdings), [held(holdings, scale) for scale in scales.values()]
     order = sorted(range(len(own)), key=lambda place: math.inf if (each := own[place]) is None else each.kept)
     shown = sorted(order[:SHOWN]) if len(order) > SHOWN else range(len(own))
-    header = ["adapter", "kept", "error", *(f"at {name}" for name in scales)]
-    return header, [
-        [names[place], _both(own[place]), _error(own[place]), *(_both(each[place]) for each in others)]
-        for place in shown
-    ]
+    header = ["adapter", "kept", "added by others", "error on its inputs", *(f"kept at {name}" for name in scales)]
+    return header, [[names[place], *_cells(own[place]), *(_kept(each[place]) for each in others)] for place in shown]
 
 
 def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None) -> list[str]:
@@ -35,11 +35,10 @@ def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None) 
     kept = sorted(each.kept for each in held(holdings) if each is not None)[SHOWN:]
     left = [f"of the {count(len(kept), 'other')} {percent(kept[0])} to {percent(kept[-1])} is kept"] if kept else []
     spread = condition(whole(holdings))
-    far = "infinite: one is a combination of the others" if math.isinf(spread) else f"{spread:.3g} (1: orthogonal)"
+    far = "infinite: one is a combination of the others" if math.isinf(spread) else f"{spread:.3g}"
     return [
         *left,
-        "kept of each + what the others add to it, the error on the inputs that it reads, relative to its norm: no forecast of "
-        f"accuracy; condition number of their cosines {far}",
+        f"relative to the norm of each, and no forecast of accuracy; condition number of their cosines: {far}",
         *([same(rules)] if rules is not None and rules <= ALIKE else []),
     ]
 
@@ -64,9 +63,11 @@ def _source(node: Step | Source) -> str:
     return node.name if isinstance(node, Source) else f"({node.operation})"
 
 
-def _both(each: Held | None) -> str:
-    return "zero" if each is None else f"{percent(each.kept)} + {percent(each.added)}"
+def _kept(each: Held | None) -> str:
+    return "zero" if each is None else percent(each.kept)
 
 
-def _error(each: Held | None) -> str:
-    return "" if each is None or each.error is None else percent(each.error)
+def _cells(each: Held | None) -> list[str]:
+    if each is None:
+        return ["zero", "", ""]
+    return [percent(each.kept), percent(each.added), "" if each.error is None else percent(each.error)]

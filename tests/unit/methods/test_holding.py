@@ -115,3 +115,28 @@ def test_of_copies_all_rules_make_the_same() -> None:
 def test_the_condition_of_two_is_that_of_their_cosine() -> None:
     cosine = 0.6
     assert condition(np.array([[4.0, 6 * cosine], [6 * cosine, 9.0]])) == pytest.approx((1 + cosine) / (1 - cosine))
+
+
+def test_what_is_merged_to_say_what_it_holds_is_kept_until_it_is_written() -> None:
+    merged, again = (merge([A, B, C], "tsv", scale="sum") for _ in range(2))
+    found = holdings(merged)
+    found.all(room=10**6)
+    kept = merged.updates["q"]
+    assert kept is not merged.updates["q"]
+    np.testing.assert_array_equal(kept.dense(), again.updates["q"].dense())
+    found.found.clear()
+    found.all(room=0)
+    assert merged.updates["v"] is not merged.updates["v"]
+
+
+def test_what_is_merged_says_what_it_holds_by_the_way() -> None:
+    merged = merge([A, B, C], "tsv")
+    for module in merged.layout:
+        assert merged.updates[module]
+    assert holdings(merged).found.keys() == merged.layout.keys()
+
+
+def test_a_sum_at_a_stated_scale_is_not_read_twice() -> None:
+    assert not holdings(merge([A, B], "linear", scale="sum")).short
+    assert not holdings(merge([A, B], "linear", weights=[0.5, 2])).short
+    assert holdings(merge([A, B], "linear")).short

@@ -21,11 +21,11 @@ def test_of_many_those_of_which_least_is_kept_have_rows() -> None:
     found = step.holdings.all()
     assert found
     header, rows = held_rows([f"a{index}" for index in range(11)], found, {"mean": 1 / 11})
-    assert header == ["adapter", "kept", "error", "at mean"]
+    assert header == ["adapter", "kept", "added by others", "error on its inputs", "kept at mean"]
     assert len(rows) == 8
     others, read = held_sentences(found)
     assert others.startswith("of the 3 others ")
-    assert "no forecast of accuracy; condition number of their cosines 1" in read
+    assert "no forecast of accuracy; condition number of their cosines: 1" in read
     assert len(held_rows(["a", "b"], (of(2).holdings or step.holdings).all() or {}, {})[1]) == 2
 
 
