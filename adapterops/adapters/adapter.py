@@ -165,7 +165,7 @@ def combined(
 def check_named(adapters: Sequence[Adapter]) -> None:
     """Raise IncompatibleError where modules of adapters may be one module under two names, or in two orders."""
     check_replicated_alike(adapters)
-    for adapter in adapters if len(adapters) > 1 else ():  # one by itself may be kept as it is; saving looks at it
+    for adapter in adapters:
         check_ordered(adapter)
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
     check_spelled(shapes, [name(adapter) for adapter in adapters])

@@ -39,7 +39,8 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         images = (request.output.format or alike[0].config.format) in OF_IMAGES
         alike = [as_differences(each, base, full=images) for each in alike]
         return dict(zip(opened.adapters, alike, strict=True))
-    check_named(list(opened.adapters.values()))
+    if len(opened.adapters) > 1:  # one by itself may be kept as it is
+        check_named(list(opened.adapters.values()))
     return opened.adapters
 
 

@@ -77,7 +77,7 @@ def test_without_a_base_it_is_neither_combined_nor_saved(tmp_path: Path) -> None
     for attempt in (
         lambda: adapter + adapter,
         lambda: ao.merge([adapter, adapter], "ties"),
-        lambda: ao.save_adapter(ao.merge([adapter], "ties"), tmp_path / "out"),
+        lambda: ao.merge([adapter], "ties"),
         lambda: ao.compare([adapter, adapter]),
         lambda: ao.save_adapter(adapter, tmp_path / "out"),
         lambda: ao.save_adapter(0.5 * adapter, tmp_path / "out"),
