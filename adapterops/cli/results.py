@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from adapterops.reports.figures import three
 from adapterops.requests.running import Made
 
 if TYPE_CHECKING:
+    from adapterops.checkpoints.checkpoint import Checkpoint
     from adapterops.checkpoints.saving import SavedCheckpoint
     from adapterops.methods.holding import Holding
     from adapterops.requests.running import Written
@@ -81,30 +83,51 @@ def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
     """What each merge of several holds of each, where that is known before anything is written, or in a plan soon enough."""
     from adapterops.reports.holding import called, held_rows, held_sentences
 
+    how = _measuring(made, how)
     for step in merges(made):
         found = _holdings(step, planned, how)
         if found:
-            names, scale = called(step.inputs), step.parameters["scale"]
+            scale, number = step.parameters["scale"], _number(step)
             plain = set(step.parameters["weights"]) == {1.0}
-            scales = {name: factor for name, factor in others(scale, len(names)).items() if factor and plain}
-            print_table(*held_rows(names, found, scales))
+            scales = {name: factor for name, factor in others(scale, number).items() if factor and plain}
+            print_table(*held_rows(called(step.inputs[:number]), found, scales))
             rules = step.holdings.apart(partial(run, how=how)) if step.holdings and parallel(whole(found)) else None
-            for sentence in held_sentences(found, rules):
+            for sentence in held_sentences(found, rules, cut=_is_cut(made.result)):
                 line(f"  {sentence}")
+
+
+def _measuring(made: Made, how: Execution) -> Execution:
+    """How it is measured what merges come to: a model gets the bits of a processor by that, and memory is not divided."""
+    how = how if isinstance(made.result, Adapter) else replace(how, device=AS_IS.device)
+    return how if how.memory is None else replace(how, workers=1)
+
+
+def _is_cut(result: Adapter | Checkpoint) -> bool:
+    """Whether less than what was merged is written."""
+    if not isinstance(result, Adapter):
+        return False
+    return any(each.dense for each in result.layout.values()) or any(
+        step.operation == "truncate" for step in steps(result.history)
+    )
+
+
+def _number(step: Step) -> int:
+    """How many adapters are merged: Gram files are inputs, too."""
+    return len(step.parameters["weights"])
 
 
 def _holdings(step: Step, planned: bool, how: Execution) -> Mapping[str, Holding] | None:
     each = step.holdings
-    number = len(step.parameters["weights"])
-    if each is None or number < 2 or missing(step) or not (each.quick if planned else each.short):
+    if each is None or _number(step) < 2 or missing(step) or not (each.quick if planned else each.short):
         return None
     return each.all(partial(run, how=how), 0 if planned or how.memory else ROOM)
 
 
 def print_scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
     """What merges are multiplied by, where weights do not say it. A plan has the commands for something else."""
+    how = _measuring(made, how)
     for step in merges(made):
-        scale, number = step.parameters["scale"], len(step.inputs)
+        scale, number = step.parameters["scale"], _number(step)
         if _usual(step):
             line(
                 f"  method {step.parameters['method']}, the default for {SEVERAL[0]} to {SEVERAL[-1]} adapters: {PLAIN}"
@@ -125,15 +148,15 @@ def _usual(step: Step) -> bool:
     """Whether no method was named, and the default for so many adapters is not that for two."""
     context, method = click.get_current_context(), step.parameters["method"]
     asked = context.params.get("method") or context.params.get(method)
-    default = usual(len(step.inputs), False)
+    default = usual(_number(step), False)
     return context.info_name in BY_NUMBER and method == default != DEFAULT and not asked
 
 
 def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, Any]:
     """The same as JSON: one for each merge, the last one first."""
-    told = []
+    told, how = [], _measuring(made, how)
     for step in merges(made):
-        scale, number = step.parameters["scale"], len(step.inputs)
+        scale, number = step.parameters["scale"], _number(step)
         each: dict[str, Any] = {"method": step.parameters["method"], "scale": scale, "factor": fixed(scale, number)}
         if each["factor"] is None:
             each["multipliers"] = _multipliers(step, how) or None

@@ -174,17 +174,17 @@ def tile_height(shape: tuple[int, int]) -> int:
 
 def inner_products(updates: Sequence[Linear]) -> Array:
     """⟨ΔWᵢ, ΔWⱼ⟩ in float64, tile by tile; times one power of two where they are too small or too large for that."""
-    found, zero = _products(updates, 0)
+    found, zero = products_at(updates, 0)
     if not np.isfinite(found).all():
-        return _products(updates, SMALLER)[0]
+        return products_at(updates, SMALLER)[0]
     for exponent in LARGER:
         if zero or found.diagonal().max() > SQUARED:
             break
-        found, _ = _products(updates, exponent)
+        found, _ = products_at(updates, exponent)
     return found
 
 
-def _products(updates: Sequence[Linear], exponent: int) -> tuple[Array, bool]:
+def products_at(updates: Sequence[Linear], exponent: int) -> tuple[Array, bool]:
     """⟨cΔWᵢ, cΔWⱼ⟩, c = 2^exponent, and whether all entries are zero."""
     (height, width), step = updates[0].shape, tile_height(updates[0].shape)
     found, memory = np.zeros((len(updates), len(updates))), np.empty((len(updates), min(step, height), width))

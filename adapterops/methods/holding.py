@@ -12,8 +12,8 @@ import numpy as np
 
 from adapterops.errors import InputError
 from adapterops.linalg.geometry import inner
-from adapterops.methods.entries import inner_products, tile_height
-from adapterops.updates.lowrank import LowRank
+from adapterops.methods.entries import inner_products, products_at, tile_height
+from adapterops.updates.lowrank import LowRank, gram
 from adapterops.updates.protocol import Array, Linear
 
 SINGULAR = 1e-12
@@ -76,7 +76,7 @@ def hold(result: Linear, updates: Sequence[Linear]) -> Holding:
     factors = [each for update in (result, *updates) if (each := update.lowrank()) is not None]
     if len(factors) > len(updates):
         return _of_factors(factors[0], factors[1:])
-    products = inner_products([result, *updates])
+    products, _ = products_at([result, *updates], 0)
     bases = [_read(each) for update in updates if (each := update.lowrank()) is not None]
     seen = _seen(result, bases) if len(bases) == len(updates) else np.full(len(updates), np.nan)
     return Holding(float(products[0, 0]), products[0, 1:], seen, products[1:, 1:])
@@ -88,37 +88,51 @@ def hold_sum(updates: Sequence[LowRank], weights: Sequence[float]) -> Holding:
 
 
 def _of_factors(result: LowRank | None, updates: Sequence[LowRank], weights: Sequence[float] = ()) -> Holding:
-    """Of a merge by its factors, or of the sum by weights: all from products of all B's, and of all A's."""
-    outputs = np.concatenate([each.scale * each.B.astype(np.float64) for each in updates], axis=1)
-    inputs = np.concatenate([each.A.astype(np.float64) for each in updates])
-    ends = np.cumsum([0, *(each.rank for each in updates)])
-    blocks = [slice(begin, end) for begin, end in pairwise(ends)]
-    left, right = outputs.T @ outputs, inputs @ inputs.T
-    products = left * right
-    gram = np.array([[products[one, other].sum() for other in blocks] for one in blocks])
+    """Of a merge by its factors, or of the sum by weights: all from products of all B's, and of all A's, a tile at a time."""
+    each = [*updates, *([] if result is None else [result])]
+    ends = np.cumsum([0, *(update.rank for update in each)])
+    blocks, (height, width) = [slice(begin, end) for begin, end in pairwise(ends)], each[0].shape
+    left = gram(height, ends[-1], lambda rows: _beside([update.scale * _double(update.B[rows]) for update in each]))
+    right = gram(width, ends[-1], lambda rows: _beside([_double(update.A[:, rows]).T for update in each]))
+    shared = left * right
+    products = np.array([[shared[one, other].sum() for other in blocks] for one in blocks])
     if result is None:
         by = np.repeat(np.asarray(weights, np.float64), np.diff(ends))
-        own, across = by[:, None] * left * by, right
-        both, total = gram @ weights, float(np.asarray(weights) @ gram @ weights)
+        own, across, found = by[:, None] * left * by, right, products
+        both, total = found @ weights, float(np.asarray(weights) @ found @ weights)
     else:
-        B, A = result.scale * result.B.astype(np.float64), result.A.astype(np.float64)
-        own, across = B.T @ B, A @ inputs.T
-        shared = (B.T @ outputs) * across
-        both, total = np.array([shared[:, block].sum() for block in blocks]), float((own * (A @ A.T)).sum())
-    seen = [_through(own, across[:, block], right[block, block]) for block in blocks]
-    return Holding(total, both, np.array(seen), gram)
+        last = blocks.pop()
+        own, across, found = left[last, last], right[last], products[:-1, :-1]
+        both, total = products[-1, :-1], float(products[-1, -1])
+    seen = [_through(own, across[:, block], left[block, block], right[block, block]) for block in blocks]
+    return Holding(total, both, np.array(seen), found)
 
 
-def _through(own: Array, across: Array, gram: Array) -> float:
-    """‖M P‖² by BᵀB and A Aᵢᵀ of M = B A, and Aᵢ Aᵢᵀ of the rows whose span P is of; those that depend on others to 1e-6 are none."""
-    if not np.isfinite(gram).all():
+def _double(array: Array) -> Array:
+    return array.astype(np.float64, copy=False)
+
+
+def _beside(columns: Sequence[Array]) -> Array:
+    return np.concatenate(columns, axis=1)
+
+
+def _through(own: Array, across: Array, left: Array, right: Array) -> float:
+    """‖M P‖² by BᵀB and A Aᵢᵀ of M = B A, and by BᵢᵀBᵢ and AᵢAᵢᵀ of the ΔWᵢ = BᵢAᵢ whose inputs P is of; what is less than 1e-6 of
+    its largest singular value it does not read.
+    """
+    if not (np.isfinite(left).all() and np.isfinite(right).all()):
         return math.nan
-    if not gram.any():
-        return 0.0
-    values, vectors = np.linalg.eigh(gram)
-    real = values > SINGULAR * values[-1]
-    turned = across @ (vectors[:, real] / np.sqrt(values[real]))
+    values, vectors = _real(right)
+    scaled, basis = vectors * np.sqrt(values), vectors / np.sqrt(values)
+    turned = across @ basis @ _real(scaled.T @ left @ scaled)[1]
     return float((own * (turned @ turned.T)).sum())
+
+
+def _real(gram: Array) -> tuple[Array, Array]:
+    """Eigenvalues that are no rounding, and their vectors."""
+    values, vectors = np.linalg.eigh(gram)
+    real = values > SINGULAR * values.max(initial=0.0)
+    return values[real], vectors[:, real]
 
 
 def _read(update: LowRank) -> Array:

@@ -271,7 +271,8 @@ class _Merging:
         summed = found = self._summed(module, updates)
         if found is None:
             found = hold(self._kept(module, room) if result is None else result, updates)
-        factor = self.multipliers.found.get(module, fixed(self._scale, len(self._adapters)))
+        scaled = not (self._means(module) and isinstance(self._scale, str))
+        factor = self.multipliers.found.get(module, fixed(self._scale, len(self._adapters))) if scaled else None
         if summed is not None:
             factor = self._automatic(module, summed) if factor is None else factor
             by = factor
@@ -312,7 +313,7 @@ class _Merging:
         updates = [self._adapters[i].updates[module] for i in present]
         inputs = [self._adapters[i].layout[module] for i in present]
         method, space = _here(self._method, self._space, inputs)
-        if method.acts == "matrices" and not inputs[0].matrix:
+        if self._means(module):
             return self._mean(updates)
         blocks, back = space.open(updates, [self._weights[i] for i in present])
         result = back([self._block(method, module, present, block) for block in blocks])
@@ -331,6 +332,11 @@ class _Merging:
                     factor = matching(result, updates, method.borne, method.order, summed)
                 self.multipliers.found[module] = factor
         return result if factor == 1 else factor * result
+
+    def _means(self, module: str) -> bool:
+        """Whether the method takes a tensor for no matrix."""
+        inputs = [self._adapters[i].layout[module] for i in self._present(module)]
+        return _here(self._method, self._space, inputs)[0].acts == "matrices" and not inputs[0].matrix
 
     def _mean(self, updates: Sequence[Linear]) -> Linear:
         """The weighted mean of the updates of a tensor that the method does not take for a matrix, times a scale that is a

@@ -20,15 +20,22 @@ SHOWN = 8
 
 
 def held_rows(names: Sequence[str], holdings: Mapping[str, Holding], scales: Mapping[str, float]) -> Table:
-    """A row for each adapter: what is kept of it, what the others add to it, the error on its inputs; what is kept at other scales."""
+    """A row for each adapter: what is kept of it, what else is in the merge, the error on its inputs where that is known; and what
+    is kept at other scales.
+    """
     own, others = held(holdings), [held(holdings, scale) for scale in scales.values()]
     order = sorted(range(len(own)), key=lambda place: math.inf if (each := own[place]) is None else each.kept)
     shown = sorted(order[:SHOWN]) if len(order) > SHOWN else range(len(own))
-    header = ["adapter", "kept", "added by others", "error on its inputs", *(f"kept at {name}" for name in scales)]
-    return header, [[names[place], *_cells(own[place]), *(_kept(each[place]) for each in others)] for place in shown]
+    columns = {"kept": [_share(each, "kept") for each in own], "rest": [_share(each, "added") for each in own]}
+    if any(each is not None and each.error is not None for each in own):
+        columns["error on its inputs"] = [_share(each, "error") for each in own]
+    columns |= {
+        f"kept at {name}": [_share(each, "kept") for each in found] for name, found in zip(scales, others, strict=True)
+    }
+    return ["adapter", *columns], [[names[place], *(each[place] for each in columns.values())] for place in shown]
 
 
-def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None) -> list[str]:
+def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None, cut: bool = False) -> list[str]:
     """How to read the rows, those that are left out, how far apart the adapters are, and that any of some rules makes nearly the
     same, where these are so little `apart`.
     """
@@ -36,9 +43,10 @@ def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None) 
     left = [f"of the {count(len(kept), 'other')} {percent(kept[0])} to {percent(kept[-1])} is kept"] if kept else []
     spread = condition(whole(holdings))
     far = "infinite: one is a combination of the others" if math.isinf(spread) else f"{spread:.3g}"
+    before = ", before it is cut to its rank" if cut else ""
     return [
         *left,
-        f"relative to the norm of each, and no forecast of accuracy; condition number of their cosines: {far}",
+        f"relative to the norm of each{before}, and no forecast of accuracy; condition number of their cosines: {far}",
         *([same(rules)] if rules is not None and rules <= ALIKE else []),
     ]
 
@@ -51,10 +59,13 @@ def same(rules: float) -> str:
 
 
 def called(inputs: Sequence[Step | Source]) -> list[str]:
-    """What to call what is merged: the end of its path, all of it where two end alike; an operation by its name."""
+    """What to call what is merged: the end of its path, all of it where two end alike, with a number where two are one; an
+    operation by its name.
+    """
     found = [_source(each) for each in inputs]
     short = [PurePath(each).name or each for each in found]
-    return [whole if short.count(end) > 1 else end for whole, end in zip(found, short, strict=True)]
+    names = [whole if short.count(end) > 1 else end for whole, end in zip(found, short, strict=True)]
+    return [f"{each} ({names[: i + 1].count(each)})" if names.count(each) > 1 else each for i, each in enumerate(names)]
 
 
 def _source(node: Step | Source) -> str:
@@ -63,11 +74,8 @@ def _source(node: Step | Source) -> str:
     return node.name if isinstance(node, Source) else f"({node.operation})"
 
 
-def _kept(each: Held | None) -> str:
-    return "zero" if each is None else percent(each.kept)
-
-
-def _cells(each: Held | None) -> list[str]:
+def _share(each: Held | None, name: str) -> str:
     if each is None:
-        return ["zero", "", ""]
-    return [percent(each.kept), percent(each.added), "" if each.error is None else percent(each.error)]
+        return "zero" if name == "kept" else ""
+    found = getattr(each, name)
+    return "" if found is None else percent(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from strategies import low_rank
 
 from adapterops import Adapter, LowRank, merge
-from adapterops.methods.holding import RULES, Held, Holdings, condition, held, hold
+from adapterops.methods.holding import RULES, Held, Holdings, condition, held, hold, hold_sum
 from adapterops.provenance.history import Step
 from adapterops.updates.dense import Dense
 
@@ -140,3 +141,40 @@ def test_a_sum_at_a_stated_scale_is_not_read_twice() -> None:
     assert not holdings(merge([A, B], "linear", scale="sum")).short
     assert not holdings(merge([A, B], "linear", weights=[0.5, 2])).short
     assert holdings(merge([A, B], "linear")).short
+
+
+@pytest.mark.parametrize("method", ["linear", "even"])
+def test_an_adapter_reads_nothing_where_it_is_zero_and_only_what_its_outputs_take(method: str) -> None:
+    rng = np.random.default_rng(0)
+    narrow = LowRank(np.repeat(rng.normal(size=(17, 1)), 3, axis=1), rng.normal(size=(3, 15)))
+    zero = LowRank(np.zeros((17, 2)), rng.normal(size=(2, 15)))
+    other = {"q": low_rank(1, 17, 15, 2), "v": low_rank(2, 17, 15, 2)}
+    for own in ({"q": narrow, "v": zero}, {"q": low_rank(3, 17, 15, 2), "v": narrow}):
+        adapter = Adapter.of(own)
+        merged = merge([adapter, Adapter.of(other)], method)
+        found = holdings(merged).all()
+        assert found
+        each = held(found)[0]
+        assert each
+        size = float(np.linalg.norm(flat(adapter, merged)))
+        assert each.error == pytest.approx(projected(adapter, merged) / size, rel=1e-4)
+
+
+def test_what_is_no_matrix_is_the_mean_at_every_scale() -> None:
+    adapters = [
+        replace(found, layout={"q": replace(found.layout["q"], matrix=False), "v": found.layout["v"]})
+        for found in (B, C)
+    ]
+    found = holdings(merge(adapters, "tsv", scale="mean")).all()
+    assert found
+    assert found["q"].factor is None
+    assert found["v"].factor == 0.5
+
+
+def test_no_more_than_a_tile_of_the_factors_is_in_float64() -> None:
+    updates = [LowRank(np.ones((20_000, 32), np.float32), np.ones((32, 4000), np.float32)) for _ in range(4)]
+    tracemalloc.start()
+    hold_sum(updates, [1.0] * 4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8_000_000 < 8 * 4 * 32 * 24_000

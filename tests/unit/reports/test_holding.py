@@ -21,11 +21,13 @@ def test_of_many_those_of_which_least_is_kept_have_rows() -> None:
     found = step.holdings.all()
     assert found
     header, rows = held_rows([f"a{index}" for index in range(11)], found, {"mean": 1 / 11})
-    assert header == ["adapter", "kept", "added by others", "error on its inputs", "kept at mean"]
+    assert header == ["adapter", "kept", "rest", "error on its inputs", "kept at mean"]
     assert len(rows) == 8
     others, read = held_sentences(found)
     assert others.startswith("of the 3 others ")
     assert "no forecast of accuracy; condition number of their cosines: 1" in read
+    assert "before it is cut to its rank" not in read
+    assert "before it is cut to its rank" in held_sentences(found, cut=True)[-1]
     assert len(held_rows(["a", "b"], (of(2).holdings or step.holdings).all() or {}, {})[1]) == 2
 
 
@@ -42,4 +44,4 @@ def test_that_any_rule_makes_nearly_the_same_is_said_where_it_is_so() -> None:
 
 
 def test_what_was_made_in_memory_is_called_by_what_made_it() -> None:
-    assert called(of(2).inputs) == ["(memory)", "(memory)"]
+    assert called(of(2).inputs) == ["(memory) (1)", "(memory) (2)"]
