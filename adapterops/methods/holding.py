@@ -59,7 +59,7 @@ class Held:
 
     Attributes:
         kept: ⟨M, ΔWᵢ⟩ / ‖ΔWᵢ‖²: 1 is all of it, in its own direction.
-        added: ‖M - kept ΔWᵢ‖ / ‖ΔWᵢ‖, what the others are to it.
+        added: ‖M - kept ΔWᵢ‖ / ‖ΔWᵢ‖, the rest of the merge.
         error: ‖(M - ΔWᵢ) Pᵢ‖ / ‖ΔWᵢ‖, the error on the inputs that ΔWᵢ reads; None where it is not known.
     """
 
