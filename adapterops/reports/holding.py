@@ -28,9 +28,9 @@ def held_rows(names: Sequence[str], holdings: Mapping[str, Holding], scales: Map
     shown = sorted(order[:SHOWN]) if len(order) > SHOWN else range(len(own))
     columns = {"kept": [_share(each, "kept") for each in own], "rest": [_share(each, "added") for each in own]}
     if any(each is not None and each.error is not None for each in own):
-        columns["error on its inputs"] = [_share(each, "error") for each in own]
+        columns["error"] = [_share(each, "error") for each in own]
     columns |= {
-        f"kept at {name}": [_share(each, "kept") for each in found] for name, found in zip(scales, others, strict=True)
+        f"at {name}": [_share(each, "kept") for each in found] for name, found in zip(scales, others, strict=True)
     }
     return ["adapter", *columns], [[names[place], *(each[place] for each in columns.values())] for place in shown]
 
@@ -46,7 +46,8 @@ def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None, 
     before = ", before it is cut to its rank" if cut else ""
     return [
         *left,
-        f"relative to the norm of each{before}, and no forecast of accuracy; condition number of their cosines: {far}",
+        f"what is kept of each and the rest of the merge, relative to its norm, and the error on its inputs{before}: no forecast of "
+        f"accuracy; condition number of their cosines: {far}",
         *([same(rules)] if rules is not None and rules <= ALIKE else []),
     ]
 
