@@ -30,7 +30,7 @@ def held_rows(names: Sequence[str], holdings: Mapping[str, Holding], scales: Map
     if any(each is not None and each.error is not None for each in own):
         columns["error"] = [_share(each, "error") for each in own]
     columns |= {
-        f"at {name}": [_share(each, "kept") for each in found] for name, found in zip(scales, others, strict=True)
+        f"kept at {name}": [_share(each, "kept") for each in found] for name, found in zip(scales, others, strict=True)
     }
     return ["adapter", *columns], [[names[place], *(each[place] for each in columns.values())] for place in shown]
 

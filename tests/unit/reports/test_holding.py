@@ -21,7 +21,7 @@ def test_of_many_those_of_which_least_is_kept_have_rows() -> None:
     found = step.holdings.all()
     assert found
     header, rows = held_rows([f"a{index}" for index in range(11)], found, {"mean": 1 / 11})
-    assert header == ["adapter", "kept", "rest", "error", "at mean"]
+    assert header == ["adapter", "kept", "rest", "error", "kept at mean"]
     assert len(rows) == 8
     others, read = held_sentences(found)
     assert others.startswith("of the 3 others ")
