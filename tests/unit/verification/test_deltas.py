@@ -15,6 +15,7 @@ from adapterops.updates.hadamard import Hadamard
 from adapterops.updates.kronecker import Kronecker
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.magnitude import Magnitude
+from adapterops.updates.replacement import Replacement
 from adapterops.updates.rotation import Rotation
 from adapterops.updates.sums import Sum
 from adapterops.verification.deltas import FORMULAS, Formula
@@ -36,6 +37,7 @@ UPDATES: dict[str, Any] = {
     "(IA)³ by inputs": Gain(rng.standard_normal(5), True, (6, 5)),
     "OFT": Rotation(SKEW[None], (6, 5)),
     "OFT of a series": Rotation(SKEW[None] / 4, (6, 5), 5),
+    "a replaced tensor": Replacement(rng.standard_normal((6, 5))),
     "BOFT": Rotation(np.stack([SKEW, -SKEW]), (6, 5), None, rng.standard_normal(6), [rng.permutation(5)] * 2),
 }
 
