@@ -46,17 +46,25 @@ def near_sum(stored: Array, dtype: str, change: Change, piece: Piece, own: Part,
     return near
 
 
-def near_elsewhere(stored: Array, dtype: str, change: Change, piece: Piece, own: Part) -> Array:
-    """Where `stored` is a rounding of W0 + ΔW as another processor may find ΔW, if entries are merged in it."""
-    wide, found = change.W.astype(np.float64), np.zeros(stored.shape, bool)
-    step = half_step(stored, dtype)
+def near_elsewhere(stored: Array, dtype: str, change: Change, piece: Piece, own: Part, asked: Array) -> Array:
+    """Which of the entries that are asked for are a rounding of W0 + ΔW as another processor may find ΔW, if entries are merged
+    in it: none are where nothing is.
+
+    Cost: of each try the tiles that have such rows, until all are explained.
+    """
+    found = np.zeros(stored.shape, bool)
     for seed in range(TRIES):
-        other = elsewhere(piece.update, own, seed)
+        rows = np.flatnonzero((asked & ~found).any(axis=1))
+        if not len(rows):
+            break
+        some = slice(rows[0], rows[-1] + 1)
+        other = elsewhere(piece.update, (slice(own[0].start + some.start, own[0].start + some.stop), own[1]), seed)
         if other is None:
             break
-        delta = other.astype(np.float64)
+        wide, there = change.W[some].astype(np.float64), stored[some]
         uncertain = 2.0**-23 * np.abs(wide) + 4 * uncertainty(other)
-        found |= np.abs(stored.astype(np.float64) - (wide + delta)) <= step + uncertain
+        off = np.abs(there.astype(np.float64) - (wide + other.astype(np.float64)))
+        found[some] |= asked[some] & (off <= half_step(there, dtype) + uncertain)
     return found
 
 

@@ -121,11 +121,30 @@ def test_an_entry_at_a_threshold_may_be_decided_otherwise_elsewhere(method: str,
     assert 0 < np.count_nonzero(other) < 0.5 * other.size
     part = slice(0, len(W)), own[1]
     change, piece = Change("q", part, W, here), Piece(Target("q.weight", "q", "q", update.shape), update)
-    assert near_elsewhere(rounded_to(W + there.astype(np.float64), "BF16"), "BF16", change, piece, own).all()
-    wrong = near_elsewhere(rounded_to(W + 1.02 * there.astype(np.float64), "F32"), "F32", change, piece, own)
+    asked = np.ones(W.shape, bool)
+    assert near_elsewhere(rounded_to(W + there.astype(np.float64), "BF16"), "BF16", change, piece, own, asked).all()
+    wrong = near_elsewhere(rounded_to(W + 1.02 * there.astype(np.float64), "F32"), "F32", change, piece, own, asked)
     assert not wrong[np.abs(there) > 0.1].any()
+
+
+def test_another_processor_is_tried_for_the_rows_that_are_asked_for_until_all_are_explained() -> None:
+    tried, values = list[int](), np.random.default_rng(0).standard_normal((60, 50)).astype(np.float32)
+    tiling = Tiling(10, lambda: lambda first: tried.append(first) or values[first : first + 10])
+    piece = Piece(Target("q.weight", "q", "q", values.shape), Merged(values.shape, values.dtype, tiling))
+    part, own = (slice(0, 40), slice(0, 50)), (slice(20, 60), slice(0, 50))
+    change, asked = Change("q", part, np.zeros_like(values[20:]), values[20:]), np.zeros((40, 50), bool)
+    stored = values[20:].copy()
+    assert not near_elsewhere(stored, "F32", change, piece, own, asked).any()
+    assert tried == []
+    asked[[12, 14], [3, 40]] = True
+    assert np.array_equal(near_elsewhere(stored, "F32", change, piece, own, asked), asked)
+    assert tried == [30]
+    stored[12, 3] += 1
+    assert np.count_nonzero(near_elsewhere(stored, "F32", change, piece, own, asked)) == 1
+    assert set(tried) == {30}
 
 
 def test_where_no_entries_are_merged_nothing_is_decided() -> None:
     piece, change, _ = made("factors", "BF16")
-    assert not near_elsewhere(change.W + change.delta, "BF16", change, piece, OWN).any()
+    asked = np.ones(change.W.shape, bool)
+    assert not near_elsewhere(change.W + change.delta, "BF16", change, piece, OWN, asked).any()
