@@ -68,7 +68,7 @@ def run(
     queue, workers, progress = list(items), how.threads, how.progress
     work = _Work(function, queue, needs_torch, lane, list(map(size, queue)) if size else [], AHEAD * workers)
     if how.device != "cpu":
-        work.place = partial(_computing, how.device, to_the_bit)
+        work.place = partial(_computing, how.device, to_the_bit, how.memory)
     needing = list(map(needs_torch, queue))
     others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, len(queue)) - 1)]
     if any(needing) and not all(needing):
@@ -210,10 +210,10 @@ class _Work(Generic[Item, Result]):
             self._changed.notify_all()
 
 
-def _computing(device: str, to_the_bit: bool) -> AbstractContextManager[None]:
+def _computing(device: str, to_the_bit: bool, memory: int | None) -> AbstractContextManager[None]:
     from adapterops.arrays.device import computing  # here, so that headers can be read without numpy
 
-    return computing(device, to_the_bit)
+    return computing(device, to_the_bit, memory)
 
 
 @cache
