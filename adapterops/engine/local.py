@@ -14,6 +14,7 @@ from functools import cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from adapterops.arrays.columns import forget
 from adapterops.arrays.libraries import imported_torch
 from adapterops.engine.execution import DEFAULT, Execution
 
@@ -84,6 +85,7 @@ def run(
                     if progress:
                         progress(index + 1, len(queue))
         finally:
+            forget()  # the other threads end
             work.stop()
             for thread in others:
                 if thread.ident is not None and not STOPPING.is_set():
