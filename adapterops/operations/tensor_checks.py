@@ -13,7 +13,7 @@ from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.operations.additions import Addition
-from adapterops.operations.identity import Probe, near_elsewhere, near_sum
+from adapterops.operations.identity import Elsewhere, Probe, near_sum
 from adapterops.operations.output_files import Problem
 from adapterops.quant.registry import kept
 from adapterops.quant.scheme import torch_dtype
@@ -205,6 +205,7 @@ def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint
 
     checks: dict[str, ModuleCheck] = {piece.target.module: ModuleCheck() for piece in rows.pieces}
     probes = {piece.target.module: Probe(piece) for piece in rows.pieces}
+    others = {piece.target.module: Elsewhere(piece.update) for piece in rows.pieces}
     outside, elsewhere = 0, list[int]()
     dtype, memory = expected.layout[name].dtype, Scratch()
     for begin, end in expected.blocks(name):
@@ -227,7 +228,7 @@ def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint
             )
             left, as_here = off - int(np.count_nonzero(near)), stored
             if draws is None and 0 < left <= max(1, CLOSE * different[part].size):
-                there = near_elsewhere(stored[part], dtype, change, piece, own, different[part] & ~near)
+                there = others[piece.target.module].near(stored[part], dtype, change.W, own, different[part] & ~near)
                 near = near | there
                 places = np.zeros(different.shape, bool)
                 places[part] = there
