@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 BAND = 1 << 23
 """Bytes that are read at a time, or one column."""
+
+BANDS = 6
+"""Matrices whose last bands a thread keeps: codes, scales and zeros of two weights."""
 
 
 class Columns:
@@ -50,3 +54,25 @@ class Columns:
             at = row * self.width
             found[row] = np.frombuffer(self.read(at + first, at + last), np.uint8)
         return found
+
+
+class _Own(threading.local):
+    def __init__(self) -> None:
+        self.kept: list[tuple[object, Columns]] = []
+
+
+_OWN = _Own()
+
+
+def kept(key: object, make: Callable[[], Columns]) -> Columns:
+    """The columns that this thread has by a key, of which it keeps the last `BANDS`, until its work ends."""
+    found = next((columns for known, columns in _OWN.kept if known == key), None)
+    if found is None:
+        found = make()
+        _OWN.kept[:] = [(key, found), *_OWN.kept[: BANDS - 1]]
+    return found
+
+
+def forget() -> None:
+    """Keep none of them: the work of this thread has ended."""
+    _OWN.kept.clear()

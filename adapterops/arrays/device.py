@@ -10,7 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -38,6 +40,24 @@ ELEMENTWISE = {
     *("greater", "greater_equal", "less", "less_equal", "equal", "not_equal"),
     *("bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "logical_xor"),
 }
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _as_declared(function: Function, name: str = "") -> Function:
+    """A function of numpy, or a method of its arrays, that is not computed with other options than it declares."""
+    declared = signature(function)
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        try:
+            declared.bind(*arguments, **options)
+        except TypeError as error:
+            what = name or f"{function.__name__} of an array"
+            raise _unsupported(f"{what} with other options than {declared}") from error
+        return function(*arguments, **options)
+
+    return wraps(function)(called)  # type: ignore[return-value]  # of the same signature
 
 
 class DeviceArray(NDArrayOperatorsMixin):
@@ -86,29 +106,42 @@ class DeviceArray(NDArrayOperatorsMixin):
     def __setitem__(self, key: Any, value: Any) -> None:
         self.tensor[_tensors(key)] = _tensors(value)
 
+    @_as_declared
     def astype(self, dtype: DTypeLike, copy: bool = True) -> DeviceArray:
         return self._as(self.tensor.to(_torch(dtype), copy=copy))
 
+    @_as_declared
     def copy(self) -> DeviceArray:
         return self._as(self.tensor.clone())
 
+    @_as_declared
     def view(self, dtype: DTypeLike) -> DeviceArray:
         return self._as(self.tensor.view(_torch(dtype)))
 
+    @_as_declared
     def reshape(self, *shape: int) -> DeviceArray:
         return self._as(self.tensor.reshape(*shape))
 
-    def sum(self, dtype: DTypeLike | None = None) -> Any:
-        return home(self).sum(dtype=dtype) if self.ndim == 1 else self._as(self.tensor.reshape(-1)).sum(dtype)
+    @_as_declared
+    def sum(self, *, dtype: DTypeLike | None = None) -> Any:
+        return home(self).sum(dtype=dtype) if self.ndim == 1 else self._as(self.tensor.reshape(-1)).sum(dtype=dtype)
 
-    def max(self, initial: float) -> Any:
+    @_as_declared
+    def max(self, *, initial: float) -> Any:
         """The largest, or `initial`, as a number here; NaN where one is."""
         return (
             np.maximum(self.dtype.type(self.tensor.amax().item()), self.dtype.type(initial)) if self.size else initial
         )
 
+    @_as_declared
     def any(self) -> bool:
         return bool(self.tensor.any())
+
+    def __getattr__(self, name: str) -> Any:
+        """What an array of numpy has, and this one does not; nothing else has it, either."""
+        if hasattr(np.ndarray, name) and not name.startswith("__"):
+            raise _unsupported(f"{name} of an array")
+        raise AttributeError(name)
 
     def __array__(self, *_: Any, **__: Any) -> NDArray[Any]:
         raise _unsupported("an array that is on a GPU is used as one of numpy")
@@ -136,9 +169,10 @@ class DeviceArray(NDArrayOperatorsMixin):
         return into
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        name = f"{function.__module__}.{function.__name__}"
         if function not in FUNCTIONS:
-            raise _unsupported(f"{function.__module__}.{function.__name__}")
-        return FUNCTIONS[function](*args, **kwargs)
+            raise _unsupported(name)
+        return _as_declared(FUNCTIONS[function], name)(*args, **kwargs)
 
     def _as(self, tensor: Tensor) -> DeviceArray:
         return DeviceArray(tensor, self.way)
@@ -154,9 +188,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         if isinstance(value, DeviceArray):
             return value.tensor.to(_torch(dtype))
         if isinstance(value, np.ndarray) and value.ndim:
-            raise TypeError(
-                f"an array of numpy {value.shape} is computed with one on a GPU {self.shape}: send it first"
-            )
+            raise _unsupported(f"an array of numpy {value.shape}, which was not sent first, with one {self.shape}")
         return torch.full(
             (), value.item() if hasattr(value, "item") else value, dtype=_torch(dtype), device=self.tensor.device
         )
@@ -200,11 +232,12 @@ _OWN = _Own()
 
 
 @contextmanager
-def computing(device: str, to_the_bit: bool = False) -> Iterator[None]:
+def computing(device: str, to_the_bit: bool = False, memory: int | None = None) -> Iterator[None]:
     """What this thread computes until the end of the block, it may compute on a device.
 
     Args:
         to_the_bit: but not what has other last bits there, of float32.
+        memory: bytes of it that the work may take, as an error says.
 
     Raises:
         ResourceError: the device has too little memory.
@@ -217,8 +250,11 @@ def computing(device: str, to_the_bit: bool = False) -> Iterator[None]:
         with way.working():
             yield
     except torch.cuda.OutOfMemoryError as error:
-        fact = f"the GPU has too little memory: {str(error).partition('. ')[0]}"
-        raise ResourceError(fact, hint="take fewer --workers, or leave --device out") from error
+        fact = "the GPU has too little memory" if memory is None else f"--memory allows {memory} bytes, also of the GPU"
+        more = "" if memory is None else "allow more --memory, "
+        raise ResourceError(
+            f"{fact}: {str(error).partition('. ')[0]}", hint=f"{more}take fewer --workers, or leave --device out"
+        ) from error
     finally:
         _OWN.way, _OWN.to_the_bit = before
 
@@ -266,16 +302,17 @@ def home(array: Any) -> NDArray[Any]:
     return array.way.fetch(array.tensor.contiguous(), np.empty(array.shape, array.dtype))
 
 
-def _of_first(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of torch as one of numpy, of an array."""
-    return lambda array, **options: array._as(function(array.tensor, **options))
+def _one_there(arrays: Sequence[Any]) -> DeviceArray:
+    """The first of some arrays that is on a device: the others are to be there, too."""
+    return next(each for each in arrays if isinstance(each, DeviceArray))
 
 
 def _of_several(name: str) -> Callable[..., Any]:
-    def function(arrays: Sequence[DeviceArray], axis: int = 0) -> DeviceArray:
+    def function(arrays: Sequence[Either], axis: int = 0) -> DeviceArray:
         import torch
 
-        return arrays[0]._as(getattr(torch, name)([each.tensor for each in arrays], dim=axis))
+        there, dtype = _one_there(arrays), np.result_type(*(each.dtype for each in arrays))
+        return there._as(getattr(torch, name)([there._operand(each, dtype) for each in arrays], dim=axis))
 
     return function
 
@@ -293,6 +330,8 @@ def _decomposed(name: str) -> Callable[..., Any]:
 
         try:
             there = getattr(torch.linalg, name)(array.tensor, **options)
+        except TypeError as error:
+            raise _unsupported(f"numpy.linalg.{name} with", *options) from error
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # documented, and not exported
             raise np.linalg.LinAlgError(str(error)) from error
         return tuple(map(array._as, there)) if isinstance(there, tuple) else array._as(there)
@@ -320,10 +359,13 @@ def _zeros(array: DeviceArray) -> DeviceArray:
     return array._as(torch.zeros_like(array.tensor))
 
 
-def _where(condition: DeviceArray, one: Any, other: Any) -> DeviceArray:
+def _where(condition: Either, one: Any, other: Any) -> DeviceArray:
     import torch
 
-    return condition._as(torch.where(condition.tensor, _tensors(one), _tensors(other)))
+    there = _one_there((condition, one, other))
+    dtype = np.result_type(*(each.dtype if isinstance(each, DeviceArray) else each for each in (one, other)))
+    whether = there._operand(condition, np.dtype(bool))
+    return there._as(torch.where(whether, there._operand(one, dtype), there._operand(other, dtype)))
 
 
 def _sorted_places(array: DeviceArray, axis: int = -1, kind: str | None = None) -> DeviceArray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from adapterops.arrays.columns import BAND
+from adapterops.arrays.columns import BAND, BANDS
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import UnsupportedError, at, count
@@ -20,7 +20,6 @@ from adapterops.quant.header import key
 from adapterops.quant.registry import kept, writable
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC, Encoder, Scheme
 from adapterops.quant.used import unrounded
-from adapterops.quant.words import BANDS
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK

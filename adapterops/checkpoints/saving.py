@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.checkpoints.checkpoint import KEPT, Checkpoint
 from adapterops.checkpoints.finished import Shard, read
 from adapterops.checkpoints.gguf import called, check_fits, is_file
 from adapterops.checkpoints.opening import open_checkpoint
@@ -22,7 +23,7 @@ from adapterops.formats.models.weight_files import index_name, is_part
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, check_distinct, described, write_file, write_manifest
 from adapterops.provenance.reader import read_manifest
-from adapterops.quant.bitsandbytes import check_installed
+from adapterops.quant.bitsandbytes import ENCODED, check_installed
 from adapterops.quant.scheme import STOCHASTIC
 from adapterops.storage.checksums import digest
 from adapterops.storage.journal import Journal
@@ -72,12 +73,12 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
     Raises:
         OptionError: as `check_rounding` does.
         ResourceError: the device is not there, or `how.memory` is too little.
-        NotFoundError: what encodes on a GPU is not installed.
+        NotFoundError: what encodes a weight on a GPU is not installed.
     """
     check_rounding(checkpoint)
     check_fits(checkpoint)
     check_device(how)
-    if how.device != DEFAULT.device and checkpoint.schemes:
+    if how.device != DEFAULT.device and any(map(partial(_by_kernel, checkpoint), checkpoint.changed)):
         check_installed()
     workers = how.within(checkpoint.working_memory).threads
     shards = {name: list(tensors) for name, tensors in checkpoint.shards.items()}
@@ -93,6 +94,12 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
         statistics(checkpoint.history),
         hashed(checkpoint.history, [checkpoint.layout, shards, checkpoint.rounding, checkpoint.seed], schemes),
     )
+
+
+def _by_kernel(checkpoint: Checkpoint, name: str) -> bool:
+    """Whether a kernel of another package finds the codes of a weight on a GPU."""
+    kept, scheme = checkpoint.rounding in KEPT and checkpoint.on_grid(name), checkpoint.schemes.get(name)
+    return not kept and scheme is not None and scheme.name in ENCODED
 
 
 def _readers(checkpoint: Checkpoint, shards: Mapping[str, Sequence[str]]) -> dict[Path, dict[str, int]]:

@@ -253,9 +253,9 @@ def _encode(
         if block.changes:
             stored = stored.to(torch_dtype(decoded_to(scheme))).float()
         pieces = way.back({**pieces, USED: stored})
-    stored, late = pieces.pop(USED), getattr(encoder, "late", ())
+    stored = pieces.pop(USED)
     for role, piece in pieces.items():
-        if role not in late:
+        if role not in encoder.late:
             put(role, as_bytes(piece))
     same = block.changes and scheme == before.scheme
     return (

@@ -117,7 +117,7 @@ def _kB(size: int) -> str:
 
 def check_device(how: Execution) -> None:
     """Raise for a device that is not there, or that would compute with less than float32; and allow it no more memory than
-    the work.
+    the work: all of its own where that has no limit, whatever was allowed before.
 
     Raises:
         ResourceError: torch finds no GPU.
@@ -139,9 +139,8 @@ def check_device(how: Execution) -> None:
             "torch is set to multiply float32 in TF32, with 10 bits of a fraction instead of 23",
             hint="unset TORCH_ALLOW_TF32_CUBLAS_OVERRIDE; in a program: torch.set_float32_matmul_precision('highest')",
         )
-    if how.memory is not None:
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, how.memory / total))
+    fraction = 1.0 if how.memory is None else how.memory / torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, fraction))
 
 
 def device_name(device: str) -> str:

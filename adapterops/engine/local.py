@@ -14,6 +14,7 @@ from functools import cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from adapterops.arrays.columns import forget
 from adapterops.arrays.libraries import imported_torch
 from adapterops.engine.execution import DEFAULT, Execution
 
@@ -68,7 +69,7 @@ def run(
     queue, workers, progress = list(items), how.threads, how.progress
     work = _Work(function, queue, needs_torch, lane, list(map(size, queue)) if size else [], AHEAD * workers)
     if how.device != "cpu":
-        work.place = partial(_computing, how.device, to_the_bit)
+        work.place = partial(_computing, how.device, to_the_bit, how.memory)
     needing = list(map(needs_torch, queue))
     others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, len(queue)) - 1)]
     if any(needing) and not all(needing):
@@ -84,6 +85,7 @@ def run(
                     if progress:
                         progress(index + 1, len(queue))
         finally:
+            forget()  # the other threads end
             work.stop()
             for thread in others:
                 if thread.ident is not None and not STOPPING.is_set():
@@ -210,10 +212,10 @@ class _Work(Generic[Item, Result]):
             self._changed.notify_all()
 
 
-def _computing(device: str, to_the_bit: bool) -> AbstractContextManager[None]:
+def _computing(device: str, to_the_bit: bool, memory: int | None) -> AbstractContextManager[None]:
     from adapterops.arrays.device import computing  # here, so that headers can be read without numpy
 
-    return computing(device, to_the_bit)
+    return computing(device, to_the_bit, memory)
 
 
 @cache

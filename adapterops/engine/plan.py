@@ -130,9 +130,16 @@ def _needs(step: Step) -> Iterator[str]:
 
 
 def rounding_device(history: Step | Source, how: Execution) -> str:
-    """The device, where bytes of the output may depend on it: "" on a processor, and where nothing is merged or cut."""
-    rounds = any(step.operation in ("merge", "truncate", "extract") for step in steps(history))
-    return device_name(how.device) if rounds else ""
+    """The device, where bytes of the output may depend on it: "" on a processor, and where nothing is merged but by sums, or
+    cut.
+    """
+    return device_name(how.device) if any(map(_rounds, steps(history))) else ""
+
+
+def _rounds(step: Step) -> bool:
+    if step.operation != "merge":
+        return step.operation in ("truncate", "extract")
+    return METHODS[step.parameters["method"]].acts != "updates" or step.parameters["space"] != "delta"
 
 
 def dealt(

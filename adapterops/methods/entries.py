@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapterops.arrays.device import device, empty, home, sent
+from adapterops.arrays.device import device, home, sent
 from adapterops.linalg.qr import check_core
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import total, trim
@@ -61,6 +61,7 @@ class Entries:
         self._model = model
         self._moving: int | None = None
         self._updates = updates
+        self._sent: dict[int, tuple[Any, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._updates)
@@ -98,11 +99,16 @@ class Entries:
             self._moving = None
 
     def _rows(self, update: Linear, first: int) -> Array:
-        last = min(first + self.height, self.shape[0])
-        way = self.way if isinstance(update, LowRank) else None  # what has no factors is computed here, and sent
-        out = empty((last - first, self.shape[1]), self.dtype, way)
-        rows = update.rows((slice(first, last), slice(0, self.shape[1])), out)
-        return rows if way or not self.way else sent(rows, self.way)
+        part = slice(first, min(first + self.height, self.shape[0])), slice(0, self.shape[1])
+        if self.way and isinstance(update, LowRank):
+            if id(update) not in self._sent:
+                self._sent[id(update)] = update.sent(self.dtype, self.way)
+            B, A = self._sent[id(update)]
+            rows: Array = B[part[0]] @ A
+            return rows
+        out = np.empty((part[0].stop - first, self.shape[1]), self.dtype)
+        found: Array = sent(update.rows(part, out), self.way)  # what has no factors is computed here
+        return found
 
     def map(self, function: Callable[[Tile], Array]) -> Callable[[int], Array]:
         """`function` of a tile, as a function of its first row."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from adapterops.arrays.floats import at_random
 from adapterops.arrays.scratch import Scratch
 from adapterops.methods.entries import uncertainty
 from adapterops.operations.additions import Piece
+from adapterops.updates.dense import Dense
 from adapterops.updates.merged import elsewhere
 from adapterops.updates.protocol import Array, Part
 from adapterops.updates.survival import Change
@@ -46,18 +49,51 @@ def near_sum(stored: Array, dtype: str, change: Change, piece: Piece, own: Part,
     return near
 
 
-def near_elsewhere(stored: Array, dtype: str, change: Change, piece: Piece, own: Part) -> Array:
-    """Where `stored` is a rounding of W0 + ΔW as another processor may find ΔW, if entries are merged in it."""
-    wide, found = change.W.astype(np.float64), np.zeros(stored.shape, bool)
-    step = half_step(stored, dtype)
-    for seed in range(TRIES):
-        other = elsewhere(piece.update, own, seed)
-        if other is None:
-            break
-        delta = other.astype(np.float64)
-        uncertain = 2.0**-23 * np.abs(wide) + 4 * uncertainty(other)
-        found |= np.abs(stored.astype(np.float64) - (wide + delta)) <= step + uncertain
-    return found
+class Elsewhere:
+    """What another processor may find of an update, if entries are merged in it. Of one that is transposed in memory, any rows are
+    of all tiles: what is decided otherwise of it is found once for each try, and kept.
+    """
+
+    def __init__(self, update: Any) -> None:
+        self._update = update
+        self._decided: dict[int, tuple[Array, Array, Array]] = {}
+
+    def near(self, stored: Array, dtype: str, W0: Array, own: Part, asked: Array) -> Array:
+        """Which of the entries that are asked for are a rounding of W0 + ΔW as another processor may find ΔW: none are where
+        nothing is merged.
+
+        Cost: of each try the tiles that have such rows, until all are explained.
+        """
+        found = np.zeros(stored.shape, bool)
+        for seed in range(TRIES):
+            rows = np.flatnonzero((asked & ~found).any(axis=1))
+            if not len(rows):
+                break
+            some = slice(rows[0], rows[-1] + 1)
+            other = self._rows((slice(own[0].start + some.start, own[0].start + some.stop), own[1]), seed)
+            if other is None:
+                break
+            wide, there = W0[some].astype(np.float64), stored[some]
+            uncertain = 2.0**-23 * np.abs(wide) + 4 * uncertainty(other)
+            off = np.abs(there.astype(np.float64) - (wide + other.astype(np.float64)))
+            found[some] |= asked[some] & (off <= half_step(there, dtype) + uncertain)
+        return found
+
+    def _rows(self, part: Part, seed: int) -> Array | None:
+        """Whole rows of ΔW in one try."""
+        update = self._update
+        if not (isinstance(update, Dense) and update.turned is not None):
+            return elsewhere(update, part, seed)
+        if seed not in self._decided:
+            whole = elsewhere(update, (slice(0, update.shape[0]), part[1]), seed)
+            assert whole is not None  # it is the transpose of what is merged
+            rows, columns = np.nonzero(np.abs(whole - update.weight) > 2 * uncertainty(update.weight))
+            self._decided[seed] = rows, columns, whole[rows, columns]
+        rows, columns, values = self._decided[seed]
+        inside = (part[0].start <= rows) & (rows < part[0].stop)
+        found = update.weight[part].copy()
+        found[rows[inside] - part[0].start, columns[inside]] = values[inside]
+        return found
 
 
 class Probe:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.operations.additions import Addition
-from adapterops.operations.identity import Probe, near_elsewhere, near_sum
+from adapterops.operations.identity import Elsewhere, Probe, near_sum
 from adapterops.operations.output_files import Problem
 from adapterops.quant.registry import kept
 from adapterops.quant.scheme import torch_dtype
@@ -37,8 +37,8 @@ ELSEWHERE = ", by no more than rounding explains on a processor of another kind:
 """Said of codes that are as near to the sum as those that are expected: each bit of their scales depends on the last one of a sum."""
 
 CLOSE = 1e-3
-"""Of the entries of a block, those that a processor may decide otherwise about: about 2^-20 of them are as near to a threshold as its
-rounding, and more of them to their next in a row.
+"""Of the entries of a block, those that a processor may decide otherwise about, or one: about 2^-20 of them are as near to a threshold
+as its rounding, and more of them to their next in a row.
 """
 
 
@@ -77,10 +77,21 @@ class ModuleCheck:
         return counts | ({"survival": self.survival.as_json()} if self.survival else {})
 
 
-def check_tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
-    """What was found of each module that adapts it, and what is wrong with it."""
+class Checked(NamedTuple):
+    """What was found of each module that adapts a tensor, and what is wrong with it.
+
+    `elsewhere` are the entries, counted through the matrix, that a processor of another kind may have made of it.
+    """
+
+    modules: dict[str, ModuleCheck]
+    problems: list[Problem]
+    elsewhere: Sequence[int] = ()
+
+
+def check_tensor(name: str, model: Checkpoint, expected: Checkpoint) -> Checked:
+    """What was found of a tensor."""
     if not expected.computed(name):
-        return {}, list(_copied(name, model.stored[name], expected.stored[name]))
+        return Checked({}, list(_copied(name, model.stored[name], expected.stored[name])))
     from adapterops.updates.survival import rounded
 
     rows = expected.rows(name)
@@ -95,8 +106,8 @@ def check_tensor(name: str, model: Checkpoint, expected: Checkpoint) -> tuple[di
             rounded(rows(begin, end), dtype, memory, expected.draws(name, begin, end)),
         )
         if np.count_nonzero(_bits(found) != _bits(wanted)):
-            return {}, [Problem(name, f"is not what it should be in rows {begin} to {end - 1}")]
-    return {}, []
+            return Checked({}, [Problem(name, f"is not what it should be in rows {begin} to {end - 1}")])
+    return Checked({}, [])
 
 
 def _copied(name: str, found: StoredTensor, wanted: StoredTensor) -> Iterator[Problem]:
@@ -136,7 +147,7 @@ class _Parts:
                 self.problems[role] = Problem(self._name, f"{role} is not the base's")
 
 
-def _quantized(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+def _quantized(name: str, found: StoredTensor, expected: Checkpoint) -> Checked:
     """A weight that is stored in codes: every part of it, byte by byte, and what its updates came to."""
     import torch
 
@@ -153,8 +164,7 @@ def _quantized(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[di
         target, stored = narrowed(block.values, "F32", memory), found.rows(begin, end, memory)
         pieces, decoded = encoder.rows(torch.from_numpy(target), begin)
         wanted = decoded().to(dtype).float().numpy()
-        late = getattr(encoder, "late", ())
-        parts.compare({role: piece for role, piece in pieces.items() if role not in late})
+        parts.compare({role: piece for role, piece in pieces.items() if role not in encoder.late})
         wrong = np.abs(stored - target) > np.abs(wanted - target) * (1 + EQUAL) + EQUAL * np.abs(target).max()
         exact = stored == wanted
         same = block.changes and scheme == before.scheme
@@ -170,7 +180,7 @@ def _quantized(name: str, found: StoredTensor, expected: Checkpoint) -> tuple[di
     if checks and not any(check.wrong for check in checks.values()):
         parts.problems = {role: replace(each, what=each.what + ELSEWHERE) for role, each in parts.problems.items()}
     parts.compare_rest(before)
-    return checks, list(parts.problems.values())
+    return Checked(checks, list(parts.problems.values()))
 
 
 def _first_difference(found: bytes | bytearray, wanted: bytes | bytearray, offset: int) -> str:
@@ -189,15 +199,14 @@ def _changed(wide: Array, before: Array) -> int:
     return int(np.count_nonzero(_bits(wide) != _bits(before) if wide.dtype == before.dtype else wide != before))
 
 
-def _addition(
-    name: str, model: Checkpoint, rows: Addition, expected: Checkpoint
-) -> tuple[dict[str, ModuleCheck], list[Problem]]:
+def _addition(name: str, model: Checkpoint, rows: Addition, expected: Checkpoint) -> Checked:
     from adapterops.arrays.floats import widened
     from adapterops.updates.survival import rounded
 
     checks: dict[str, ModuleCheck] = {piece.target.module: ModuleCheck() for piece in rows.pieces}
     probes = {piece.target.module: Probe(piece) for piece in rows.pieces}
-    outside = 0
+    others = {piece.target.module: Elsewhere(piece.update) for piece in rows.pieces}
+    outside, elsewhere = 0, list[int]()
     dtype, memory = expected.layout[name].dtype, Scratch()
     for begin, end in expected.blocks(name):
         block = rows(begin, end)
@@ -217,9 +226,15 @@ def _addition(
                 if off
                 else different[:0]
             )
-            if draws is None and 0 < off - int(np.count_nonzero(near)) <= CLOSE * different[part].size:
-                near = near | near_elsewhere(stored[part], dtype, change, piece, own) & different[part]
-            ratio = probes[piece.target.module].ratio(stored[part], dtype, change.W, change.delta, own)
+            left, as_here = off - int(np.count_nonzero(near)), stored
+            if draws is None and 0 < left <= max(1, CLOSE * different[part].size):
+                there = others[piece.target.module].near(stored[part], dtype, change.W, own, different[part] & ~near)
+                near = near | there
+                places = np.zeros(different.shape, bool)
+                places[part] = there
+                elsewhere += (np.flatnonzero(places) + begin * different.shape[1]).tolist()
+                as_here = np.where(places, widened(wanted, dtype, Scratch()), stored)
+            ratio = probes[piece.target.module].ratio(as_here[part], dtype, change.W, change.delta, own)
             entries, close = different[part].size, int(np.count_nonzero(near))
             checks[piece.target.module] += ModuleCheck(
                 entries, entries - off, close, off - close, _changed(stored[part], change.W), ratio
@@ -229,7 +244,7 @@ def _addition(
     problems = [_judge(module, name, check) for module, check in checks.items()]
     if outside:
         problems.append(Problem(name, f"entries that no module adapts are not the base's: {outside}"))
-    return checks, [problem for problem in problems if problem]
+    return Checked(checks, [problem for problem in problems if problem], elsewhere)
 
 
 def _judge(module: str, name: str, check: ModuleCheck) -> Problem | None:

@@ -110,15 +110,15 @@ class Comparison:
         """What is found of some items, in their order."""
         how = how.within(self.working_memory)
         torch = self.expected.needs_torch
-        return local.run(self._check, items, needs_torch=lambda item: torch, how=how)
+        return local.run(self._check, items, needs_torch=lambda item: torch, to_the_bit=True, how=how)
 
     def _check(self, item: str | Path) -> Finding:
         if isinstance(item, Path):
             return Finding({}, list(differs(item, self.stated[item])))
         with at(tensor=item):
-            checks, wrong = check_tensor(item, self.model, self.expected)
-            doubts = () if wrong else self.second.tensor(item)
-            return Finding(checks, [*wrong, *(Problem(doubt.place, doubt.what, doubt.size) for doubt in doubts)])
+            modules, wrong, elsewhere = check_tensor(item, self.model, self.expected)
+            doubts = () if wrong else self.second.tensor(item, elsewhere)
+            return Finding(modules, [*wrong, *(Problem(doubt.place, doubt.what, doubt.size) for doubt in doubts)])
 
     def verification(self, findings: Iterable[Finding]) -> Verification:
         """The whole, of what was found of all items."""
@@ -156,7 +156,8 @@ def verify(
     part compared. For the files see `output_files`.
 
     What `fuse` would make shows damage, and not a fault of `fuse`. So every tensor is judged a second time, in float64,
-    by code that shares nothing with it but the readers; see `verification.witness`. Of weights in 16 and 32 bits that
+    by code that shares nothing with it but the readers; see `verification.witness`. Entries of a merge that another
+    processor may keep or drop are judged here alone. Of weights in 16 and 32 bits that
     second judge finds all that is found here, where it is counted. Of codes only this one finds what is within the
     rounding of float32, another seed and any bit of their scales; and only this one knows the dtype that was asked for.
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 DEVICES = ("cuda",)
 """Where its kernel is faster than ours."""
 
+ENCODED = ("nf4",)
+"""The schemes whose codes its kernel finds, where their scales are new."""
+
 LEAST, MOST = 1e-30, 1e30
 """Between these, scales of blocks have an ordinary reciprocal on a GPU, too."""
 
@@ -39,7 +42,7 @@ def section(
 
 
 def check_installed() -> None:
-    """Raise NotFoundError where bitsandbytes is not installed, which a GPU needs."""
+    """Raise NotFoundError where bitsandbytes is not installed, which a GPU needs for the schemes in `ENCODED`."""
     if find_spec("bitsandbytes") is None:
         raise NotFoundError(
             "--device cuda needs bitsandbytes, which is not installed",
@@ -62,7 +65,7 @@ def four_bit(blocks: Tensor, kind: str) -> tuple[Tensor, Tensor] | None:
     """
     import torch
 
-    if kind != "nf4" or blocks.device.type not in DEVICES:
+    if kind not in ENCODED or blocks.device.type not in DEVICES:
         return None
     narrow = blocks.bfloat16()
     if not torch.equal(narrow.float(), blocks):

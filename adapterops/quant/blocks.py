@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from adapterops.arrays.scratch import Scratch, scratch
 from adapterops.quant.bitsandbytes import four_bit
@@ -27,6 +27,8 @@ SMALLEST = 1e-38
 
 class Nearest:
     """absmax anew, codes to nearest, ties to the lower number."""
+
+    late: ClassVar[Collection[str]] = ()
 
     def __init__(self, scheme: FourBit, shape: tuple[int, ...]) -> None:
         self.scheme, self.shape = scheme, shape

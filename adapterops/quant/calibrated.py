@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from adapterops.quant.checks import check_finite
 from adapterops.quant.grid import SMALLEST, Coded, at, below, grid_of
@@ -38,6 +38,8 @@ class Calibrated:
     Source: Frantar et al. 2022, arXiv:2210.17323.
     Differs: the grid is the one that is there, and the update is a part of H.
     """
+
+    late: ClassVar[Collection[str]] = ()
 
     def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, gram: Callable[[], Array]) -> None:
         self.scheme, self.shape, self.read, self.gram = scheme, shape, read, gram

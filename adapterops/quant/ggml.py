@@ -4,10 +4,10 @@ decoded by the library that owns the format, where it is installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from adapterops.arrays.ggml import BLOCKS
 from adapterops.errors import NotFoundError, UnsupportedError
@@ -184,6 +184,8 @@ class OnBlocks:
     read: Read
     key: str
 
+    late: ClassVar[Collection[str]] = ()
+
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
 
@@ -209,6 +211,8 @@ class InNewBlocks:
     scheme: Ggml
     shape: tuple[int, ...]
     key: str | None
+
+    late: ClassVar[Collection[str]] = ()
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch

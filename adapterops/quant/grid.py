@@ -5,7 +5,7 @@ value = (number[code] - zero) · scale, where a table has the numbers by code, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from adapterops.quant.checks import check_finite, damaged
@@ -121,6 +121,10 @@ class OnGrid:
     Where numbers are past the ends of the grid, it is that of the row along its update; see `share`.
     """
 
+    @property
+    def late(self) -> Collection[str]:
+        return ()
+
     def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> None:
         self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
 
@@ -163,21 +167,25 @@ class ByColumns(OnGrid):
 
     def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> None:
         super().__init__(scheme, shape, read, key)
-        self.late: dict[str, Tensor] = {}
+        self._whole: dict[str, Tensor] = {}
         self._at = 0
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         pieces, decoded = super().rows(values, begin)
         ((role, piece),) = pieces.items()
-        if role not in self.late:
-            self.late[role] = piece.new_empty(self.scheme.parts(self.shape)[role].shape)
+        if role not in self._whole:
+            self._whole[role] = piece.new_empty(self.scheme.parts(self.shape)[role].shape)
         self._at = self._at if begin else 0
-        self.late[role][:, self._at : self._at + piece.shape[1]] = piece
+        self._whole[role][:, self._at : self._at + piece.shape[1]] = piece
         self._at += piece.shape[1]
         return pieces, decoded
 
+    @property
+    def late(self) -> Collection[str]:
+        return self._whole
+
     def rest(self) -> dict[str, Tensor]:
-        return self.late
+        return self._whole
 
 
 def changed(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from adapterops.errors import InputError, OptionError, UnsupportedError
 from adapterops.quant.bitsandbytes import section
@@ -119,6 +119,8 @@ def _values(codes: Tensor, scales: Tensor) -> Tensor:
 
 
 class _Nearest:
+    late: ClassVar[Collection[str]] = ()
+
     def __init__(self, scheme: Int8) -> None:
         self.scheme = scheme
 

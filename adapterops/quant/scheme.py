@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from adapterops.arrays.dtypes import FLOATS
@@ -60,6 +60,10 @@ class Scheme(Protocol):
 class Encoder(Protocol):
     """Rows of one weight → the bytes of its parts, some rows at a time, from the first to the last."""
 
+    @property
+    def late(self) -> Collection[str]:
+        """The parts that are stored by columns: `rows` says what it made of its rows, and what is written is what `rest` says."""
+
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         """What each part goes on with, and what the stored rows stand for, in float32.
 
@@ -73,7 +77,6 @@ class Encoder(Protocol):
     def rest(self) -> Mapping[str, Tensor]:
         """The parts that are known when all rows are.
         On an existing grid the parts that are not named stay what they are.
-        An encoder of what is stored by columns has an attribute `late`, with the parts that are written only then.
         """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -75,8 +75,8 @@ class TransposedEncoder:
         return parts, lambda: stored().T
 
     @property
-    def late(self) -> Mapping[str, Tensor]:
-        return getattr(self.inner, "late", {})
+    def late(self) -> Collection[str]:
+        return self.inner.late
 
     def rest(self) -> Mapping[str, Tensor]:
         return self.inner.rest()

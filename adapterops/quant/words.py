@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 from typing import TYPE_CHECKING, Any
 
-from adapterops.arrays.columns import Columns
+from adapterops.arrays.columns import Columns, kept
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged
 from adapterops.quant.header import CONFIG
@@ -96,25 +95,18 @@ def rows(part: Part, read: Read, role: str, begin: int, end: int) -> Tensor:
     return data.view(getattr(torch, TORCH_NAMES[part.dtype])).view(end - begin, part.shape[1])
 
 
-BANDS = 6
-"""Parts whose last bands a thread keeps: codes, scales and zeros of two weights."""
-
-_bands = threading.local()
-
-
 def columns(part: Part, read: Read, role: str, begin: int, end: int) -> Tensor:
     """Columns [begin, end) of a part that is a matrix, in its dtype; not to be written to.
 
-    What a thread reads in bands of `Columns` is kept until it reads other parts.
+    What a thread reads in bands of `Columns` is kept until it reads other parts, or its work ends.
     """
     import torch
 
     size, height = BITS[part.dtype] // 8, part.shape[0]
-    kept: list[tuple[Read, str, Columns]] = _bands.__dict__.setdefault("kept", [])
-    found = next((each for own, known, each in kept if known == role and own == read), None)
-    if found is None:
-        found = Columns(lambda first, last: read(role, first, last).numpy(), height, part.shape[1] * size)
-        kept[:] = [(read, role, found), *kept[: BANDS - 1]]
+    found = kept(
+        (role, read),
+        lambda: Columns(lambda first, last: read(role, first, last).numpy(), height, part.shape[1] * size),
+    )
     data, dtype = found(begin * size, end * size), getattr(torch, TORCH_NAMES[part.dtype])
     return torch.from_numpy(data.copy()).view(dtype) if data.size else torch.empty(height, end - begin, dtype=dtype)
 

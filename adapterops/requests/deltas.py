@@ -21,6 +21,7 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.saving import plan_checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.plan import rounding_device
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
 from adapterops.hub import pulling
 from adapterops.hub.card import render_delta
@@ -60,12 +61,21 @@ class Delta:
     made: Made
 
     @classmethod
-    def begin(cls, made: Made, repo: Reference | str, private: bool | None = None) -> Delta:
+    def begin(cls, made: Made, repo: Reference | str, private: bool | None = None, how: Execution = DEFAULT) -> Delta:
         """
+        Args:
+            how: the model is to be made for its hashes.
+
         Raises:
-            UnsupportedError: a model that it is made of is not on the Hub.
+            UnsupportedError: a model that it is made of is not on the Hub, or its bytes depend on the device.
             NotFoundError, OutputExistsError: as `push` does.
         """
+        if device := rounding_device(made.result.history, how):
+            raise UnsupportedError(
+                f"a merge rounds otherwise on {device} than on a processor, so that a delta of it could not be pulled there",
+                hint="leave --device or --as-delta out",
+                code="E-DEVICE",
+            )
         for name, model in made.seen_from(Path()).models.items():
             if not model.path.startswith(SCHEME):
                 raise UnsupportedError(

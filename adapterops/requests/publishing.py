@@ -92,7 +92,7 @@ def publish(
     jobs = model.plan.jobs
     inputs = sources(checkpoint.history)
     sink: Sink = (
-        Delta.begin(made, repo, private) if as_delta else Publication.begin(repo, model.plan.hash, private, inputs)
+        Delta.begin(made, repo, private, how) if as_delta else Publication.begin(repo, model.plan.hash, private, inputs)
     )
     out = Path(sink.target.repo.rpartition("/")[2])
     place = parts.begin(out, document(made, model, out, command))

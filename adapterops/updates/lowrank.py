@@ -70,7 +70,6 @@ class LowRank:
     scale: float = 1.0
     error: float = 0.0
     _products: dict[Any, Callable[[slice, Array], Array]] = field(default_factory=dict, init=False, repr=False)
-    _sent: dict[Transfer, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False)
     _stored: dict[str, AsStored] = field(default_factory=dict, init=False, repr=False)
     _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -130,12 +129,10 @@ class LowRank:
     dense, change = all_rows, change_by_rows
 
     def rows(self, part: Part, out: Array) -> Array:
-        """The entries of ΔW in a part: each call computes them anew, where `out` is; factors that were sent stay there."""
+        """The entries of ΔW in a part: each call computes them anew, where `out` is."""
         rows, columns = part
         if way := way_of(out):
-            if way not in self._sent:
-                self._sent[way] = sent(self.folded(out.dtype), way), sent(self.A.astype(out.dtype, copy=False), way)
-            B, A = self._sent[way]
+            B, A = self.sent(out.dtype, way)
             return np.matmul(B[rows], A[:, columns], out=out)
         if columns.step in (None, 1) and columns.start in (None, 0) and columns.stop in (None, self.A.shape[1]):
             key = out.dtype
@@ -145,6 +142,10 @@ class LowRank:
         with np.errstate(all="ignore"):
             np.matmul(self.folded(out.dtype)[rows], self.A[:, columns].astype(out.dtype, copy=False), out=out)
         return out
+
+    def sent(self, dtype: np.dtype[Any], way: Transfer) -> tuple[Any, Any]:
+        """scale · B and A in a dtype, where a way leads, for whoever asks for rows there more than once."""
+        return sent(self.folded(dtype), way), sent(self.A.astype(dtype, copy=False), way)
 
     def _product(self, dtype: np.dtype[Any]) -> Callable[[slice, Array], Array]:
         """Some rows of ΔW, as a function of a slice and the memory for them.

@@ -70,8 +70,9 @@ def elsewhere(update: Any, part: Part, seed: int) -> Array | None:
     large as a threshold, or as another one, is kept there, and dropped here. None where no entries are merged.
     """
     if isinstance(update, Merged):
+        opened = update.tiling.opened  # thresholds are those of entries that are not moved
         with update.tiling.moving(seed):
-            tiling = Tiling(update.tiling.height, lambda: update.tiling.opened)
+            tiling = Tiling(update.tiling.height, lambda: opened)
             return replace(update, tiling=tiling).rows(part, np.empty(_size(part, update.shape), update.dtype))
     if isinstance(update, Dense) and update.turned is not None:
         found = elsewhere(update.turned, (part[1], part[0]), seed)

@@ -7,7 +7,7 @@ orientation, codes, scales and sums are found here anew, so that a fault there s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,8 +74,12 @@ class Witness:
         coded = any(stored.scheme for stored in self.model.stored.values())
         return (OF_CODES if coded else ARRAYS) * 8 * max(TILE, together) + (BANDS * BAND if coded else 0)
 
-    def tensor(self, name: str) -> Iterator[Doubt]:
+    def tensor(self, name: str, elsewhere: Sequence[int] = ()) -> Iterator[Doubt]:
         """What is wrong with a tensor.
+
+        Args:
+            elsewhere: entries, counted through its matrix, that need not be judged: of merged ones, which an update has no
+                formula of but its own, what a processor of another kind may have made.
 
         Cost: it is read once, and what it should be computed in float64; memory for a tile, or for the codes of a
         weight that are stored transposed.
@@ -103,7 +107,7 @@ class Witness:
         judge = judge_of(found, self._by_chance(name, each), fresh=not self._stays(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
             return  # a scheme of another package: there is no formula of it here
-        yield from self._compared(name, each, before, judge)
+        yield from self._compared(name, each, before, judge, np.asarray(elsewhere, np.int64))
 
     def before(self, name: str, each: Wanted) -> Decoder | None:
         """Rows of what a tensor is before anything is added; None for a scheme that has no formula here."""
@@ -172,7 +176,7 @@ class Witness:
                 f"is {math.sqrt(left / whole) if whole else math.inf:.3g} times as far from the sum as the base is, for its inputs",
             )
 
-    def _compared(self, name: str, each: Wanted, before: Decoder, judge: Judge) -> Iterator[Doubt]:
+    def _compared(self, name: str, each: Wanted, before: Decoder, judge: Judge, elsewhere: Matrix) -> Iterator[Doubt]:
         spec = self.model.layout[name]
         height, width = spec.matrix
         formulas = [(place, Formula(self.adapter.updates[place.source], place.transposed)) for place in each.places]
@@ -185,7 +189,8 @@ class Witness:
             W = before(begin, end)
             S, slack = _sum(W, formulas, begin, end)
             off, value = judge(S, slack, begin, end)
-            wrong += int(np.count_nonzero(off))
+            explained = elsewhere[(begin * width <= elsewhere) & (elsewhere < end * width)] - begin * width
+            wrong += int(np.count_nonzero(off)) - int(np.count_nonzero(off.reshape(-1)[explained]))
             gain = gain.over(W, S, value) if judge.chance else gain
         if wrong:
             yield Doubt(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from corpus import tree
 from hub_server import SECRET, Hub
+from pretended import pretend
 from tiny_models import write_base, write_tuned
 
 from adapterops.cli.main import run
@@ -60,6 +61,20 @@ def test_what_is_pulled_is_what_was_made(hub: Hub, place: Path) -> None:
     assert {name for name in local if pulled[name] != local[name]} == {"adapterops.json"}
     assert Path("delta/adapterops.json").read_bytes() == there["files/adapterops.json"]
     assert run(["verify", "delta", "--base", "../base", "--adapter", "../a"]) == 0
+
+
+def test_what_rounds_as_no_processor_does_is_refused(
+    hub: Hub, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A merge on a GPU could not be pulled where there is none; what is only added has the same bits everywhere."""
+    pretend(monkeypatch)
+    merge = ["fuse", "hf://me/base", "../a", "../a", "--method", "ties", *COMMAND[3:]]
+    assert run([*merge, "--device", "cuda"]) == 4
+    assert "a merge rounds otherwise on a GPU that is not there" in capsys.readouterr().err
+    assert TARGET not in hub.repos
+    assert not list(Path().iterdir())
+    assert run([*COMMAND, "--device", "cuda"]) == 0
+    assert run(["pull", TARGET]) == 0
 
 
 def test_again_there_is_nothing_to_commit(hub: Hub, place: Path) -> None:

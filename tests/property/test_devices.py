@@ -4,6 +4,7 @@ is what a processor finds, to 1e-5.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from tiny_models import write_base
 
 from adapterops import open_adapter
 from adapterops.arrays import device as module
-from adapterops.arrays.device import computing
+from adapterops.arrays.device import DeviceArray, computing
 from adapterops.cli.main import run
 from adapterops.linalg.factor import factorize, reduced
 from adapterops.methods import METHODS, entries
 from adapterops.methods.entries import Entries
 from adapterops.updates.dense import Dense
+from adapterops.updates.lowrank import LowRank
 from adapterops.updates.merged import Merged, Tiling
 
 BY_ENTRIES = sorted(name for name in METHODS if METHODS[name].acts == "entries")
@@ -63,6 +65,24 @@ def test_the_same_entries_become_the_same_bits(
         np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-4)
     else:
         np.testing.assert_array_equal(there, here)
+
+
+def test_factors_are_sent_once_and_stay_as_long_as_what_is_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    updates = [
+        LowRank(*(random.standard_normal(size).astype(np.float32) for size in ((SHAPE[0], 4), (4, SHAPE[1]))))
+        for _ in range(2)
+    ]
+    gpu, bytes_ = pretend(monkeypatch), sum(each.B.nbytes + each.A.nbytes for each in updates)
+    for times in 1, 2:
+        with computing("cuda"):
+            entries = Entries(updates)
+            for _ in range(2):
+                assert all(isinstance(rows, DeviceArray) for tile in entries.tiles() for rows in tile.values)
+        assert gpu.sent == times * bytes_
+        del entries
+        gc.collect()
+        left = [each for each in gc.get_objects() if isinstance(each, DeviceArray)]
+        assert left == []
 
 
 @pytest.mark.parametrize("exact", [False, True])

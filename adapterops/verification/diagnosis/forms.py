@@ -62,11 +62,11 @@ def form(
 def _forms(
     subject: Subject, unit: Unit, sample: Sample, weights: Matrix, ground: Ground | None, loose: float
 ) -> Iterator[Found]:
-    ones, updates = np.ones(len(weights)), list(_updates(subject, unit))
-    own = [each for each in updates if of_factors(each[2])]
-    tried = [ones, *([weights] if np.isfinite(weights).all() and (weights != 1).any() else [])]
+    tried = [np.ones(len(weights)), *([weights] if np.isfinite(weights).all() and (weights != 1).any() else [])]
     for each in tried:
         yield from _limited(sample, each, loose)
+    updates = list(_updates(subject, unit))
+    own = [each for each in updates if of_factors(each[2])]
     yield from _magnitude(subject, unit, updates, sample, loose)
     yield from _ranks(own, sample, loose)
     yield from _halves(subject, unit, own, sample, loose)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from adapterops.arrays import columns
-from adapterops.arrays.columns import Columns
+from adapterops.arrays.columns import BANDS, Columns, kept
+from adapterops.engine import local
+from adapterops.engine.execution import Execution
 
 MATRIX = np.random.default_rng(0).integers(0, 256, (7, 60), dtype=np.uint8)
 
@@ -32,3 +34,16 @@ def test_columns_in_their_order_are_read_once(monkeypatch: pytest.MonkeyPatch) -
     for begin in range(0, 60, 2):
         found(begin, begin + 2)
     assert read == MATRIX.size
+
+
+def test_a_thread_keeps_those_it_asked_for_last_until_its_work_ends() -> None:
+    made: list[int] = []
+
+    def asked(key: int) -> None:
+        kept(key, lambda: made.append(key) or Columns(lambda begin, end: bytes(end - begin), 1, 1))
+
+    keys = [0, 0, *range(BANDS), 0, BANDS, 0]
+    list(local.run(asked, keys, how=Execution(1)))
+    assert made == [*range(BANDS + 1), 0]
+    list(local.run(asked, [0], how=Execution(1)))
+    assert made == [*range(BANDS + 1), 0, 0]

@@ -12,6 +12,8 @@ from pretended import Gpu, pretend
 
 from adapterops.arrays import device as module
 from adapterops.arrays.device import ELEMENTWISE, DeviceArray, beside, computing, device, empty, home, sent, way_of
+from adapterops.engine import local
+from adapterops.engine.execution import Execution
 from adapterops.errors import ResourceError, UnsupportedError
 
 random = np.random.default_rng(0)
@@ -73,6 +75,11 @@ def test_functions_of_entries_have_the_bits_of_numpy(name: str, gpu: Gpu) -> Non
         lambda x: np.argsort(np.argsort(x, axis=1, kind="stable"), axis=1, kind="stable"),
         lambda x: np.concatenate([x, x], axis=1),
         lambda x: np.where(x > 0, x, 0.0),
+        lambda x: np.where(x > 0, 1.0, 0.0),
+        lambda x: np.where(x > 0, x, np.float64(0.1)),
+        lambda x: np.where(x > 0, x, (x > 0).view(np.uint8)),
+        lambda x: np.where(np.True_, x, 0.0),
+        lambda x: np.stack([x, x.astype(np.float64)]),
         lambda x: x[np.flatnonzero(x[:, 0] > 0)],
         lambda x: x[1:, ::2].T.reshape(-1),
         lambda x: (x > 0).view(np.uint8) + (x < 0.5).view(np.uint8),
@@ -85,7 +92,6 @@ def test_functions_of_entries_have_the_bits_of_numpy(name: str, gpu: Gpu) -> Non
         lambda x: np.asarray(np.count_nonzero(x)),
         lambda x: np.asarray((x > 0).any()),
     ],
-    ids=range(16),
 )
 def test_other_functions_do_too(function: Callable[[Any], Any], gpu: Gpu) -> None:
     same(function, X)
@@ -140,8 +146,21 @@ def test_decompositions_are_done_there_where_they_are_large(
         (lambda x: np.asarray(x), "used as one of numpy"),
         (lambda x: np.var(np.stack([x, x]), axis=1), "numpy.var"),
         (lambda x: np.add(x, x, order="C"), "numpy.add order"),
+        (lambda x: x.mean(), "mean of an array"),
+        (lambda x: x.min(), "min of an array"),
+        (lambda x: x.all(), "all of an array"),
+        (lambda x: x.max(), "max of an array"),
+        (lambda x: x.max(0, initial=0.0), "max of an array"),
+        (lambda x: x.sum(0), "sum of an array"),
+        (lambda x: x.any(axis=0), "any of an array"),
+        (lambda x: x.reshape(7, 5, order="F"), "reshape of an array"),
+        (lambda x: np.linalg.norm(x, axis=1), "numpy.linalg.norm"),
+        (lambda x: np.zeros_like(x, dtype=np.float64), "numpy.zeros_like"),
+        (lambda x: np.where(x), "numpy.where"),
+        (lambda x: np.where(WHETHER, x, 0), r"an array of numpy \(5, 7\)"),
+        (lambda x: np.where(x > 0, Y, 0), r"an array of numpy \(5, 7\)"),
+        (lambda x: np.stack([Y, x]), r"an array of numpy \(5, 7\)"),
     ],
-    ids=range(6),
 )
 def test_what_has_no_counterpart_is_an_error(wrong: Callable[[Any], Any], named: str, gpu: Gpu) -> None:
     with pytest.raises(UnsupportedError, match=named) as caught:
@@ -152,8 +171,20 @@ def test_what_has_no_counterpart_is_an_error(wrong: Callable[[Any], Any], named:
 def test_nothing_is_sent_unnoticed(gpu: Gpu) -> None:
     there = sent(X, device())
     for wrong in (lambda: there + Y, lambda: Y * there):
-        with pytest.raises(TypeError, match="send it first"):
+        with pytest.raises(UnsupportedError, match="was not sent first"):
             wrong()
+
+
+def test_what_no_array_has_is_a_mistake(gpu: Gpu) -> None:
+    with pytest.raises(AttributeError, match="meen"):
+        sent(X, device()).meen()
+    assert not hasattr(sent(X, device()), "__array_interface__")
+
+
+def test_an_option_that_torch_has_not_is_an_error(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL", 1)
+    with pytest.raises(UnsupportedError, match=r"numpy\.linalg\.svd with compute_uv"):
+        np.linalg.svd(sent(Y, device()), compute_uv=False)
 
 
 def test_where_this_thread_computes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,3 +210,12 @@ def test_too_little_memory_is_named(gpu: Gpu) -> None:
     with pytest.raises(ResourceError, match="too little memory: CUDA out of memory") as caught, computing("cuda"):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. GPU 0 has ...")
     assert "--workers" in str(caught.value.hint)
+
+
+def test_what_allows_no_more_memory_is_named(gpu: Gpu) -> None:
+    def work(item: int) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. GPU 0 has ...")
+
+    with pytest.raises(ResourceError, match="--memory allows 1000 bytes, also of the GPU: CUDA") as caught:
+        list(local.run(work, [1], how=Execution(1, "cuda", memory=1000)))
+    assert "allow more --memory" in str(caught.value.hint)

@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from pretended import pretend
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.saving import plan_checkpoint, save_checkpoint
-from adapterops.errors import OutputExistsError, VerificationError
+from adapterops.engine.execution import Execution
+from adapterops.errors import NotFoundError, OutputExistsError, VerificationError
+from adapterops.operations.quantization import rounding
+from adapterops.quant import bitsandbytes
 
 
 @pytest.fixture
@@ -49,3 +53,19 @@ def test_an_output_is_not_replaced_unless_asked_for(fused: Checkpoint, tmp_path:
     with pytest.raises(OutputExistsError):
         save_checkpoint(fused, tmp_path / "out")
     save_checkpoint(fused, tmp_path / "out", force=True)
+
+
+def test_a_gpu_needs_another_package_for_the_codes_that_its_kernel_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, how = ao.open_checkpoint(write_base(tmp_path / "base")), Execution(device="cuda")
+    ao.save_checkpoint(ao.quantize(base, "nf4"), tmp_path / "nf4")
+    codes, adapter = ao.open_checkpoint(tmp_path / "nf4"), ao.open_adapter(write_tuned(tmp_path / "a"))
+    pretend(monkeypatch)
+    monkeypatch.setattr(bitsandbytes, "find_spec", lambda name: None)
+    for scheme in ("fp4", "int8"):
+        plan_checkpoint(ao.quantize(base, scheme), how)
+    plan_checkpoint(rounding(ao.fuse(codes, adapter), "stochastic"), how)  # its scales stay
+    plan_checkpoint(ao.fuse(ao.dequantize(codes), adapter), how)
+    with pytest.raises(NotFoundError, match="needs bitsandbytes"):
+        plan_checkpoint(ao.quantize(base, "nf4"), how)

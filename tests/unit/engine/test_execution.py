@@ -75,4 +75,7 @@ def test_a_gpu_may_take_as_much_memory_as_the_work(monkeypatch: pytest.MonkeyPat
     assert gpu.fraction == 0.25
     check_device(Execution(device="cuda", memory=2 * MEMORY))
     assert gpu.fraction == 1
+    check_device(Execution(device="cuda", memory=MEMORY // 2))
+    check_device(Execution(device="cuda"))
+    assert gpu.fraction == 1, "what is allowed is that of this work, not of the last one"
     assert (device_name("cpu"), device_name("cuda")) == ("", "a GPU that is not there")

@@ -10,11 +10,24 @@ from typing import Any
 import pytest
 from collections_of import adapters, collection
 from corpus import write_adapter
+from pretended import pretend
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.engine import local, plan
 from adapterops.engine.execution import Execution
-from adapterops.engine.plan import DIFFERENCES, SPECTRA, THRESHOLDS, Job, Plan, dealt, hashed, once, statistics, steps
+from adapterops.engine.plan import (
+    DIFFERENCES,
+    SPECTRA,
+    THRESHOLDS,
+    Job,
+    Plan,
+    dealt,
+    hashed,
+    once,
+    rounding_device,
+    statistics,
+    steps,
+)
 from adapterops.errors import ResourceError
 from adapterops.provenance.history import Source, Step
 
@@ -84,3 +97,24 @@ def test_what_is_measured_depends_on_versions_and_kernels(monkeypatch: pytest.Mo
     assert (found(3), found(4)) == (3, 3)
     monkeypatch.setattr(local, "kernels", lambda torch: ["another"])
     assert (found(5), found(6)) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameters", "rounds"),
+    [
+        ("fuse", {}, False),
+        ("merge", {"method": "linear", "space": "delta"}, False),
+        ("merge", {"method": "linear", "space": "core"}, True),
+        ("merge", {"method": "ties", "space": "delta"}, True),
+        ("truncate", {}, True),
+        ("extract", {}, True),
+    ],
+    ids=str,
+)
+def test_bytes_depend_on_a_device_where_it_merges_or_cuts(
+    operation: str, parameters: dict[str, Any], rounds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch)
+    history = Step("fuse", {}, (Step(operation, parameters),))
+    assert rounding_device(history, Execution()) == ""
+    assert bool(rounding_device(history, Execution(device="cuda"))) == rounds

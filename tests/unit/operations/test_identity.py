@@ -10,7 +10,7 @@ import pytest
 from adapterops.methods import METHODS
 from adapterops.methods.entries import Entries
 from adapterops.operations.additions import Piece
-from adapterops.operations.identity import Probe, near_elsewhere, near_sum
+from adapterops.operations.identity import TRIES, Elsewhere, Probe, near_sum
 from adapterops.operations.targets.target import Target
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
@@ -119,13 +119,52 @@ def test_an_entry_at_a_threshold_may_be_decided_otherwise_elsewhere(method: str,
     assert there is not None
     other = np.abs(there - here) > 1e-3 * np.abs(here)
     assert 0 < np.count_nonzero(other) < 0.5 * other.size
-    part = slice(0, len(W)), own[1]
-    change, piece = Change("q", part, W, here), Piece(Target("q.weight", "q", "q", update.shape), update)
-    assert near_elsewhere(rounded_to(W + there.astype(np.float64), "BF16"), "BF16", change, piece, own).all()
-    wrong = near_elsewhere(rounded_to(W + 1.02 * there.astype(np.float64), "F32"), "F32", change, piece, own)
+    asked, tried = np.ones(W.shape, bool), Elsewhere(update)
+    assert tried.near(rounded_to(W + there.astype(np.float64), "BF16"), "BF16", W, own, asked).all()
+    wrong = tried.near(rounded_to(W + 1.02 * there.astype(np.float64), "F32"), "F32", W, own, asked)
     assert not wrong[np.abs(there) > 0.1].any()
+
+
+VALUES = np.random.default_rng(0).standard_normal((60, 50)).astype(np.float32)
+
+
+def counted(tried: list[int]) -> Merged:
+    """A merge that notes which tiles of it are computed."""
+    return Merged(
+        VALUES.shape, VALUES.dtype, Tiling(10, lambda: lambda first: tried.append(first) or VALUES[first : first + 10])
+    )
+
+
+def test_another_processor_is_tried_for_the_rows_that_are_asked_for_until_all_are_explained() -> None:
+    tried: list[int] = []
+    other, own = Elsewhere(counted(tried)), (slice(20, 60), slice(0, 50))
+    W, stored, asked = np.zeros((40, 50), np.float32), VALUES[20:].copy(), np.zeros((40, 50), bool)
+    assert not other.near(stored, "F32", W, own, asked).any()
+    assert tried == []
+    asked[[12, 14], [3, 40]] = True
+    assert np.array_equal(other.near(stored, "F32", W, own, asked), asked)
+    assert tried == [30]
+    stored[12, 3] += 1
+    assert np.count_nonzero(other.near(stored, "F32", W, own, asked)) == 1
+    assert set(tried) == {30}
+
+
+def test_what_is_transposed_in_memory_is_merged_once_for_each_try() -> None:
+    """And not for each block of its rows, which are of all tiles."""
+    tried: list[int] = []
+    update = counted(tried).T
+    tried.clear()
+    other, asked = Elsewhere(update), np.ones((10, 60), bool)
+    for begin in range(0, 50, 10):
+        own = slice(begin, begin + 10), slice(0, 60)
+        wrong = VALUES.T[own].copy()
+        wrong[4, 5] += 1
+        W = np.zeros_like(wrong)
+        assert np.count_nonzero(other.near(wrong, "F32", W, own, asked)) == asked.size - 1
+    assert tried == [*range(0, 60, 10)] * TRIES
 
 
 def test_where_no_entries_are_merged_nothing_is_decided() -> None:
     piece, change, _ = made("factors", "BF16")
-    assert not near_elsewhere(change.W + change.delta, "BF16", change, piece, OWN).any()
+    asked = np.ones(change.W.shape, bool)
+    assert not Elsewhere(piece.update).near(change.W + change.delta, "BF16", change.W, OWN, asked).any()

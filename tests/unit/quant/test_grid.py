@@ -104,7 +104,7 @@ def test_a_few_rows_at_a_time_are_what_is_stored(kind: str, monkeypatch: pytest.
         pieces, _ = encoder.rows(values, begin)
         assert not bool(scheme.changed(shape, read, begin, pieces).any())
         for role, piece in pieces.items():
-            if role not in getattr(encoder, "late", ()):
+            if role not in encoder.late:
                 made.setdefault(role, []).append(raw(piece.contiguous()).clone())
     made |= {role: [raw(piece.contiguous())] for role, piece in encoder.rest().items()}
     assert made

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
 import adapterops as ao
 from adapterops.testing import check_update
-from adapterops.updates.merged import Merged, Tiling
+from adapterops.updates.merged import Merged, Tiling, elsewhere
 from adapterops.updates.protocol import Array
 
 ENTRIES = np.random.default_rng(0).standard_normal((23, 6))
@@ -47,3 +50,25 @@ def test_a_merge_of_entries_of_a_merge_of_entries() -> None:
         x = each.updates["m"].dense()
         expected += x * (np.abs(x) >= np.sort(np.abs(x), axis=None)[-12_000])
     np.testing.assert_allclose(outer, expected, atol=1e-12)
+
+
+def test_what_is_found_in_all_entries_is_found_in_those_that_are_not_moved() -> None:
+    """Also where another processor's are asked for first: thresholds that are kept are those of this one."""
+    by = [0.0]
+
+    @contextmanager
+    def moving(seed: int) -> Iterator[None]:
+        by[0] = 1.0
+        yield
+        by[0] = 0.0
+
+    def opened() -> Callable[[int], Array]:
+        threshold = by[0]
+        return lambda first: ENTRIES[first : first + 5] + by[0] + 100 * threshold
+
+    update = Merged((23, 6), np.dtype(np.float64), Tiling(5, opened, moving))
+    part = slice(0, 23), slice(0, 6)
+    there = elsewhere(update, part, 0)
+    assert there is not None
+    assert np.array_equal(there, ENTRIES + 1)
+    assert np.array_equal(update.dense(), ENTRIES)

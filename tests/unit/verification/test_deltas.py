@@ -32,6 +32,7 @@ UPDATES: dict[str, Any] = {
     "LoKr of two whole ones": Kronecker(Dense(rng.standard_normal((3, 1))), Dense(rng.standard_normal((2, 5))), 2.0),
     "a sum": Sum([ONE, Hadamard(ONE, TWO)]),
     "a sum of entries": Sum([Dense(rng.standard_normal((6, 5))) for _ in range(2)]),
+    "a replacement": Replacement(rng.standard_normal((6, 5))),
     "DoRA": Magnitude(ONE, np.abs(rng.standard_normal(6))),
     "(IA)³": Gain(rng.standard_normal(6), False, (6, 5)),
     "(IA)³ by inputs": Gain(rng.standard_normal(5), True, (6, 5)),
@@ -87,8 +88,8 @@ def test_of_dora_of_a_convolution_with_a_length_for_each_input() -> None:
     assert np.allclose(Formula(update, transposed=False).rows(slice(0, 6), W).values, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [name for name, update in UPDATES.items() if isinstance(update, Gain)])
-def test_of_gains_of_a_weight_that_is_stored_transposed(kind: str) -> None:
+@pytest.mark.parametrize("kind", [name for name, update in UPDATES.items() if isinstance(update, Gain | Replacement)])
+def test_of_what_depends_on_a_weight_that_is_stored_transposed(kind: str) -> None:
     update = UPDATES[kind].T
     found = Formula(UPDATES[kind], transposed=True).rows(slice(2, 5), W.T[2:5])
     expected = update.change((slice(2, 5), slice(0, 6)), W.T[2:5], np.empty((3, 6)))

@@ -11,6 +11,7 @@ from merged_models import CONVENTIONS, FAULTS, Merge, base, lora, write
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.verification.diagnosis import forms
 from adapterops.verification.diagnosis.forms import _pairs, form, in_lines
 from adapterops.verification.diagnosis.samples import Subject
 from adapterops.verification.witness import witness
@@ -34,7 +35,8 @@ from adapterops.verification.witness import witness
         ("rolled", None),
     ],
 )
-def test_its_kind(fault: str, kind: str | None, tmp_path: Path) -> None:
+def test_its_kind(fault: str, kind: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Updates are read for the forms that look at them, once."""
     planted = FAULTS[fault]
     before, adapters = base(1, torch.bfloat16), [lora(k, 8, size=0.05) for k in range(len(planted.weights))]
     tensors = planted.plant(Merge(before, adapters, CONVENTIONS["once"], planted.weights))
@@ -44,8 +46,11 @@ def test_its_kind(fault: str, kind: str | None, tmp_path: Path) -> None:
     unit = next(each for each in subject.units if each.module in planted.places or not planted.places)
     sample = subject.sample(unit)
     assert sample is not None
+    read, real = list[str](), forms._updates
+    monkeypatch.setattr(forms, "_updates", lambda subject, unit: read.append(unit.module) or real(subject, unit))
     found = form(subject, unit, sample, np.ones(len(adapters)), None, 0.0)
     assert (found and found[0]) == kind, found
+    assert len(read) == (kind not in ("limited", "zero"))
 
 
 def test_lines() -> None:
