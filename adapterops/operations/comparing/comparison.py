@@ -28,6 +28,7 @@ from adapterops.operations.targets.parts import by_part
 from adapterops.operations.targets.table import resolve, together
 from adapterops.operations.targets.target import Target
 from adapterops.operations.uniting import united
+from adapterops.operations.views import rows_of_view
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -250,11 +251,13 @@ def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
     """
     from adapterops.updates.protocol import norm
 
-    rows, total = base.used(tensor), 0.0
-    for begin, end in base.blocks(tensor):
+    stored = base.layout[tensor].matrix
+    seen = target.seen or stored
+    rows, total = rows_of_view(base.used(tensor), stored, seen), 0.0
+    for begin, end in base.blocks(tensor) if seen == stored else [(0, seen[0])]:
         part = target.within(begin, end)
         if part is not None:
-            values = rows(begin + part[0].start, begin + part[0].stop).values[:, part[1]]
+            values = rows(begin + part[0].start, begin + part[0].stop)[:, part[1]]
             square = norm(values) ** 2
             if not math.isfinite(square):
                 square = norm(values.astype("float64")) ** 2  # finite, only its square was not

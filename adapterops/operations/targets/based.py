@@ -18,6 +18,7 @@ from adapterops.operations.targets.holders import without_holder
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.weights import names_of
+from adapterops.operations.views import rows_of_view
 from adapterops.storage.lazy import Lazy
 from adapterops.updates.layout import DIFFERENCE, Layout
 
@@ -61,7 +62,7 @@ def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False) ->
         update = adapter.updates[module]
         if module not in places:
             return update
-        W = _weight(places[module], base)
+        W = weight_of(places[module], base)
         return update.on(W) if adapter.layout[module].reads == "weight" else _difference(update, W)
 
     return replace(adapter, updates=Lazy(known, compute), layout=known)
@@ -83,16 +84,18 @@ def _difference(update: Any, W: Array) -> Dense:
     return Dense(update.change((slice(0, W.shape[0]), slice(0, W.shape[1])), W, np.empty_like(W)))
 
 
-def _weight(places: Sequence[Start], base: Checkpoint) -> Array:
-    """The weight of a module, (out, in), from the tensors that have its rows."""
+def weight_of(places: Sequence[Start], base: Checkpoint) -> Array:
+    """The weight of a module, (out, in) in float64, from the tensors that have its rows."""
     import numpy as np
 
     parts = []
     for tensor, target in sorted(places, key=lambda each: each[1].first):
-        rows, columns = target.shape
-        block = base.used(tensor)(target.row, target.row + rows).values[:, target.column : target.column + columns]
-        parts.append(np.array(block.T if target.transposed else block, np.float64))
-    return np.concatenate(parts)
+        (rows, columns), stored = target.shape, base.layout[tensor].matrix
+        read = rows_of_view(base.used(tensor), stored, target.seen or stored)
+        block = read(target.row, target.row + rows)[:, target.column : target.column + columns]
+        parts.append(np.array(block, np.float64))
+    whole = np.concatenate(parts)
+    return whole.T if places[0][1].transposed else whole
 
 
 def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
