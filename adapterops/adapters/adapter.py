@@ -21,7 +21,7 @@ from adapterops.formats.spelling import check_spelled
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
-from adapterops.updates.layout import REPLACEMENT, Layout, widest
+from adapterops.updates.layout import REPLACEMENT, Layout, widest, working
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Linear
@@ -344,7 +344,6 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
     layouts = [layout for _, layout in present]
     if len(layouts) == 1:
         return layouts[0]
-    kept = [layout.working for layout in layouts]
     return Layout(
         layouts[0].shape,
         sum(layout.rank for layout in layouts),
@@ -352,7 +351,7 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
         any(layout.dense for layout in layouts),
         kernel=layouts[0].kernel,
         matrix=all(layout.matrix for layout in layouts),
-        working=None if None in kept else sum(each or 0 for each in kept),
+        working=working(layouts),
     )
 
 

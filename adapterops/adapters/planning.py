@@ -136,9 +136,11 @@ def working_memory(
     written.
 
     Factors are computed with in float64, entries in float32: those of the sum, of the result, and of what each is made
-        from. On a GPU these are there, with its tiles of each update, what they become, and what is on its way.
+        from. On a GPU these are there, with its tiles of each update, what they become, and what is on its way. What is computed
+        from a weight or a Gram matrix holds that, too.
     """
     adapter = with_magnitudes(adapter)
+    held = max((layout.working or 0 for layout in adapter.layout.values()), default=0)
     largest = max((layout.entries for layout in adapter.layout.values()), default=0)
     kept = max(stored_sizes(adapter, arrangement(adapter, dtype, format)).values(), default=0)
     read = sum(
@@ -152,7 +154,7 @@ def working_memory(
     tiles = (
         (3 * len(sources(adapter.history)) + 6) * 4 * LAUNCHED * TILE if by_entries and device != DEFAULT.device else 0
     )
-    return workers * ((4 * 4 * largest + tiles if by_entries else factors) + AHEAD * kept)
+    return workers * (held + (4 * 4 * largest + tiles if by_entries else factors) + AHEAD * kept)
 
 
 def stored_sizes(adapter: Adapter, arranged: Arrangement) -> dict[str, int]:

@@ -17,7 +17,7 @@ from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError
 from adapterops.operations.comparing import comparison as comparing
-from adapterops.operations.uniting import named_as
+from adapterops.operations.uniting import named_alike
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.place import Place
 
@@ -77,7 +77,7 @@ def command(
     if base is None:
         adapters = [looking.adapter(source) for source in sources]
     else:
-        adapters = looking.adapters_for(looking.model(base), sources, named_as)
+        adapters = looking.adapters_for(looking.model(base), sources, named_alike)
     write = _planning(plan, sources, adapters, base, looking, drop_opposed) if plan else None
     with output.progress("measuring") as progress:
         found = comparing.compare(adapters, how=looking.how(progress))

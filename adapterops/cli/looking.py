@@ -20,6 +20,11 @@ from adapterops.operations.targets.based import on_base
 from adapterops.storage.place import Place
 
 
+def each_on_base(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
+    """Every adapter by itself, with what the base settles of it."""
+    return [on_base(each, base) for each in adapters]
+
+
 @dataclass(frozen=True)
 class Looking:
     """What adapters and models are read with, and how results are shown."""
@@ -37,14 +42,16 @@ class Looking:
         return open_checkpoint(place, allow_pickle=self.allow_pickle)
 
     def adapters_for(
-        self, base: Checkpoint, places: Sequence[Place], settled: Callable[[Adapter, Checkpoint], Adapter] = on_base
+        self,
+        base: Checkpoint,
+        places: Sequence[Place],
+        settled: Callable[[Sequence[Adapter], Checkpoint], list[Adapter]] = each_on_base,
     ) -> list[Adapter]:
         """Adapters with the parts of their projections in the order of this model, and what else it settles: on the layers
         that they are for.
         """
         adapters = [self.adapter(each) for each in places]
-        base = replicated(base, adapters)
-        return [settled(each, base) for each in adapters]
+        return settled(adapters, replicated(base, adapters))
 
     def how(self, progress: Progress | None) -> Execution:
         return Execution(workers=self.workers, memory=self.memory, progress=progress)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adapterops.adapters.adapter import Adapter, check_linear, check_needs_no_base, combined, name, sum_of
+from adapterops.adapters.adapter import WITH_BASE, Adapter, check_linear, check_needs_no_base, combined, name, sum_of
 from adapterops.engine.execution import DEFAULT, Execution, Once
 from adapterops.engine.plan import once
 from adapterops.errors import IncompatibleError, OptionError, at, check_opened
@@ -102,7 +102,7 @@ def merge(
         if weight != 1 and len(adapters) == 1:  # what several share is not scaled
             check_linear(adapter, "scaled")
         if chosen.acts != "updates" or space != "delta":
-            check_needs_no_base(adapter, "merged by its entries or factors")
+            check_needs_no_base(adapter, "merged by its entries or factors", WITH_BASE if len(adapters) > 1 else None)
     given = [_grams(adapter, chosen) for adapter in adapters] if chosen.acts == "inputs" else []
     read = (*(a.history for a in adapters), *(each.history for each in given))
     step = Step("merge", {"method": chosen.name, **options}, read)

@@ -10,15 +10,16 @@ from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import UnsupportedError, at
 from adapterops.formats.models.architectures import WEIGHT
+from adapterops.operations.targets.based import Start, weight_of
 from adapterops.operations.targets.full_tensors import counterparts
 from adapterops.operations.targets.table import resolve
+from adapterops.operations.views import rows_of_view
 from adapterops.storage.lazy import Lazy
 from adapterops.updates.dense import measured
 from adapterops.updates.layout import DIFFERENCE, REPLACEMENT, Layout, widest
 
 if TYPE_CHECKING:
-    from adapterops.checkpoints.checkpoint import Rows
-    from adapterops.updates.protocol import Update
+    from adapterops.updates.protocol import Array, Update
 
 
 def as_differences(adapter: Adapter, base: Checkpoint, *, full: bool = True) -> Adapter:
@@ -37,9 +38,11 @@ def as_differences(adapter: Adapter, base: Checkpoint, *, full: bool = True) -> 
     if not whole and not replaced:
         return adapter
     layout = {module: each for module, each in adapter.layout.items() if module not in replaced}
-    places: dict[str, str] = {}
+    places: dict[str, list[Start]] = {module: [] for module in replaced}
     for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items() if replaced else ():
-        places |= {target.source: tensor for target in edit.targets if target.source in replaced}
+        for target in edit.targets:
+            if target.source in places:
+                places[target.source].append((edit.start or tensor, target))
     layout |= {module: replace(adapter.layout[module], kind=DIFFERENCE, reads="") for module in replaced}
     trained = {}
     for tensor, (_, start) in counterparts(adapter, base.layout, base.config).items() if whole else ():
@@ -62,9 +65,9 @@ def as_differences(adapter: Adapter, base: Checkpoint, *, full: bool = True) -> 
             if module in trained:
                 tensor, start = trained[module]
                 stored = whole[tensor]
-                return _difference(layout[module], original(StoredTensor({"": stored}, stored.spec.shape)), base, start)
+                return _difference(layout[module], StoredTensor({"": stored}, stored.spec.shape), base, start)
             update: Any = adapter.updates[module]
-            return _minus(update, base, places[module]) if module in places else update
+            return _minus(update, weight_of(places[module], base)) if module in places else update
 
     return replace(
         adapter,
@@ -78,24 +81,20 @@ def _there(start: str | None, base: Checkpoint) -> str:
     return f"{start} {list(base.layout[start].shape)}" if start else "no tensor in its place"
 
 
-def _difference(layout: Layout, after: Rows, base: Checkpoint, start: str) -> Update:
+def _difference(layout: Layout, after: StoredTensor, base: Checkpoint, start: str) -> Update:
     import numpy as np
 
     from adapterops.updates.difference import Difference
 
-    rows = base.used(start)
-    dtype = np.dtype(np.float64 if layout.dtype == "F64" else np.float32)
-    group = base.group(start)
-    return Difference(
-        layout.shape, dtype, lambda *those: after(*those).values, lambda *those: rows(*those).values, group
-    )
+    dtype, stored = np.dtype(np.float64 if layout.dtype == "F64" else np.float32), base.layout[start].matrix
+    trained, before = (rows_of_view(rows, stored, layout.shape) for rows in (original(after), base.used(start)))
+    return Difference(layout.shape, dtype, trained, before, base.group(start))
 
 
-def _minus(update: Any, base: Checkpoint, tensor: str) -> Update:
-    """V - W of a replacement V of all of a tensor."""
+def _minus(update: Any, W: Array) -> Update:
+    """V - W of a replacement V."""
     import numpy as np
 
     from adapterops.updates.dense import Dense
 
-    W = base.used(tensor)(0, update.shape[0]).values
     return Dense(np.subtract(update.weight, W.astype(update.dtype)))

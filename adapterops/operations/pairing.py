@@ -17,7 +17,7 @@ from adapterops.formats.models.vocabulary import is_end, made_one
 from adapterops.operations.targets.weights import SINGLE, names_of
 
 NUMBER = re.compile(r"(?=\.\d+\.)")
-"""What follows the name of a list of modules."""
+"""What follows the name of a module whose modules have numbers."""
 
 COMPUTED = re.compile(r"(?:.*\.)?(?:rotary_emb\.(?:inv_freq|cos_cached|sin_cached)|masked_bias|position_ids)")
 """Buffers that older versions of transformers stored, and every version computes: no training changes them."""
@@ -110,15 +110,15 @@ def full_tensors(
 
 
 def _check_no_lists(modules: Collection[str], names: Collection[str]) -> None:
-    """Raise UnsupportedError for a module that is replaced whole and whose name ends the name of a list of modules: PEFT takes
-    that for it, too, and loads no such list.
+    """Raise UnsupportedError for a module that is replaced whole and whose name ends the name of one with numbered modules: PEFT
+    takes that for it, too. Of a ModuleList it raises TypeError then; the names do not tell that from a Sequential.
     """
-    lists = {name[: match.start()] for name in names for match in NUMBER.finditer(name)}
+    numbered = sorted({name[: match.start()] for name in names for match in NUMBER.finditer(name)})
     for module in sorted(modules):
-        if other := next((each for each in sorted(lists) if each != module and each.endswith(module)), None):
+        if other := next((each for each in numbered if each != module and each.endswith(module)), None):
             raise UnsupportedError(
-                f"changed, and cannot be in an adapter: PEFT takes {other}, whose name ends with {module}, for it, too, and that is a "
-                "list of modules, which it does not load",
+                f"changed, and may not load from an adapter: PEFT takes {other}, whose name ends with {module}, for it, too, and loads "
+                "none of it if that is a ModuleList, which the names do not tell from a Sequential",
                 tensor=module,
                 hint="use the tuned model itself, or leave the change out with --rest drop",
             )

@@ -31,7 +31,7 @@ from adapterops.operations.targets.weights import weights
 from adapterops.operations.targets.whole_experts import rows_of_experts
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
-from adapterops.updates.layout import DORA, REPLACEMENT, Layout, widest
+from adapterops.updates.layout import DORA, REPLACEMENT, Layout, widest, working
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Update
@@ -207,9 +207,23 @@ class _Names:
         return with_prefix(name, self._prefix)
 
     def height(self, tensor: str) -> int | None:
-        """The rows of each of the parameters that the model makes of a matrix; None where it is one."""
+        """The rows of each of the parameters that the model makes of a matrix; None where it is one.
+
+        Raises:
+            UnsupportedError: they have not equally many.
+        """
         spec, parts = self.base.layout.get(tensor), self._loading.parts(tensor) if self._loading.divided else []
-        return spec.shape[0] // len(parts) if spec and parts and len(spec.shape) == 2 else None
+        if not (spec and parts and len(spec.shape) == 2):
+            return None
+        height, left = divmod(spec.shape[0], len(parts))
+        if left:
+            names = ", ".join(last(each.removesuffix(WEIGHT)) for each in parts)
+            raise UnsupportedError(
+                f"is {names} in the model, and of {spec.shape[0]} rows not equally many can be of each",
+                tensor=tensor,
+                hint="fuse the adapter into the base",
+            )
+        return height
 
     def divided(self, tensor: str, targets: Sequence[Target]) -> Iterator[Target]:
         """The targets in a tensor by the parameters that the model makes of its rows."""
@@ -297,7 +311,8 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
         return layouts[0]
     divided = len(pieces) == 1 and pieces[0].height == shape[0]
     rank = min(sum(each.rank for each in layouts), *shape)
-    joined = Layout(shape, rank, widest([each.dtype for each in layouts]), any(each.dense for each in layouts))
+    dtype, dense = widest([each.dtype for each in layouts]), any(each.dense for each in layouts)
+    joined = Layout(shape, rank, dtype, dense, working=working(layouts))
     first, alike = layouts[0], len({(each.kind, each.reads) for each in layouts}) == 1
     by_outputs = alike and (first.kind, first.reads) in BY_ROWS
     if by_outputs and _are_all(pieces, layouts, shape):

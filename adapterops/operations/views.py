@@ -8,8 +8,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Rows
     from adapterops.operations.additions import Addition
-    from adapterops.updates.protocol import Part
+    from adapterops.updates.difference import Read
+    from adapterops.updates.protocol import Array, Part
     from adapterops.updates.survival import Block, Change
+
+
+def rows_of_view(rows: Rows, stored: tuple[int, int], seen: tuple[int, int]) -> Read:
+    """The rows of a tensor of the shape `stored`, as a matrix of the shape `seen`."""
+    times = seen[1] // stored[1]  # rows of the tensor that are one row
+
+    def view(begin: int, end: int) -> Array:
+        if times == 0:  # a vector, as a column
+            return rows(0, stored[0]).values.reshape(seen)[begin:end]
+        return rows(begin * times, end * times).values.reshape(-1, seen[1])
+
+    return view
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapterops.arrays.dtypes import bits
@@ -77,6 +77,16 @@ class Layout:
     def held(self) -> int:
         """About the bytes that are in memory while its entries are computed, beyond a tile."""
         return 4 * (self.entries if self.dense else self.parameters) if self.working is None else self.working
+
+
+def working(layouts: Sequence[Layout]) -> int | None:
+    """What `working` is where all of these are computed together; None where it is of none.
+
+    >>> plain = Layout((4, 6), 1, "F32")
+    >>> working([plain, plain]), working([plain, Layout((4, 6), 1, "F32", working=100)])
+    (None, 140)
+    """
+    return None if all(each.working is None for each in layouts) else sum(each.held for each in layouts)
 
 
 def widest(dtypes: list[str]) -> str:

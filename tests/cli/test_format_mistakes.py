@@ -44,6 +44,8 @@ MISTAKES = {
     "convert empty --to peft -o out": (3, "name the folder or the file of an adapter"),
     "check kohya.safetensors --for comfy": (2, "did you mean comfyui?"),
     "merge dora dora -o out": (4, "name the model with --base"),
+    "merge dora dora --ties -o out": (4, "name the model with --base"),
+    "compare dora dora": (4, "name the model with --base"),
     "card model.safetensors": (5, "name the folder"),
     "show kohya.safetensor": (5, "did you mean kohya.safetensors"),
 }

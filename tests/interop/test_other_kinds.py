@@ -454,3 +454,34 @@ def test_rotations_without_a_config(tmp_path: Path, capsys: pytest.CaptureFixtur
     path.unlink()
     assert run(["fuse", "base", "adapter/adapter_model.safetensors", "--alpha", "8", "-o", "fused"]) == 4
     assert "is OFT, and no config says how it is computed" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["(IA)³", "(IA)³ of Conv1D", "OFT", "BOFT"])
+def test_half_of_two_that_depend_on_the_base(tmp_path: Path, kind: str) -> None:
+    """A merge with the base holds all of W' - W, whose rank is full, and fits that base: biases that it has not are zeros."""
+    name, config = KINDS[kind]
+    expected = made(tmp_path, name, config())
+    shutil.copytree("adapter", "same")
+    line = [
+        "merge",
+        "adapter",
+        "same",
+        "--base",
+        "base",
+        "--linear",
+        "-w",
+        "0.5,0.5",
+        "--dtype",
+        "float32",
+        "-o",
+        "half",
+    ]
+    assert run(line) == 0
+    assert run(["fuse", "base", "half", "-o", "fused"]) == 0
+    assert run(["verify", "fused"]) == 0
+    assert run(["verify", "fused", "--base", "base", "--adapter", "half"]) == 0
+    assert run(["diagnose", "fused", "--base", "base", "--adapter", "half"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    close(logits(peft.PeftModel.from_pretrained(model, "half")), expected)

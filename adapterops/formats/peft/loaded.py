@@ -11,6 +11,7 @@ from adapterops.formats.diffusion.spellings import LANGUAGE
 from adapterops.formats.models.wrappers import held
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.keys import PREFIX
+from adapterops.formats.peft.parts import SHARED
 from adapterops.formats.peft.written import uncovered
 from adapterops.formats.stacks import is_single_expert, parameter_of
 
@@ -52,10 +53,10 @@ def left_out(files: AdapterFiles) -> list[str]:
 
 def _named(module: str, files: AdapterFiles) -> bool:
     """Whether the tensors of a module have the names that PEFT gives them; the name of an adapter in them is that of the only
-    one then.
+    one then. What all modules share begins with none.
     """
     begin = f"{PREFIX}{module}."
-    names = files.modules[module].tensors.values()
+    names = [name for role, name in files.modules[module].tensors.items() if role not in SHARED]
     return all(
         name.startswith(begin) and name.removeprefix(begin).replace(".default.", ".").count(".") < 2 for name in names
     )

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base, joint, sum_of
+from adapterops.adapters.adapter import WITH_BASE, Adapter, check_named, check_needs_no_base, joint, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -28,7 +28,8 @@ from adapterops.operations.targets.parts import by_part
 from adapterops.operations.targets.table import resolve, together
 from adapterops.operations.targets.target import Target
 from adapterops.operations.uniting import united
-from adapterops.updates.layout import Layout
+from adapterops.operations.views import rows_of_view
+from adapterops.updates.layout import DIFFERENCE, Layout
 
 if TYPE_CHECKING:
     from adapterops.updates.lowrank import LowRank
@@ -104,11 +105,13 @@ def compare(
         ShapeError: adapters have different shapes for one module.
         IncompatibleError: a module is not in the base, which has the layers that adapters are for, replicated ones, too.
 
-    One adapter may be DoRA: it is measured without its magnitudes, and with a base also what it changes with them.
+    One adapter may be DoRA: it is measured without its magnitudes, and with a base also what it changes with them. Of several,
+    what depends on the base is W' - W, all of it.
 
-    Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it.
+    Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it. The rank of what has
+        no factors is min(out, in).
     """
-    given, dora_modules = adapters, [dora(each) for each in adapters]
+    given, dora_modules = adapters, [dora(each) if len(adapters) == 1 else () for each in adapters]
     adapters, base, layout, targets = plan(adapters, base)
 
     def one(module: str) -> _Module:
@@ -141,10 +144,20 @@ def compare(
 
 def _working_memory(adapters: Sequence[Adapter], layout: Collection[str], base: Checkpoint | None, workers: int) -> int:
     """About how many bytes so many workers hold: of each the factors of one module in all adapters, in float64, with their
-    bases and the joint core, and a few tiles of the base.
+    bases and the joint core, what they are computed from, and a few tiles of the base.
     """
-    together = max((sum(a.layout[m].held for a in adapters if m in a.layout) for m in layout), default=0)
-    return workers * (FACTORS * together + (base.working_memory(1) if base else 0))
+    together = max((sum(_held(a.layout[m]) for a in adapters if m in a.layout) for m in layout), default=0)
+    return workers * (together + (base.working_memory(1) if base else 0))
+
+
+def _held(layout: Layout) -> int:
+    factors = sum(layout.shape) * _rank(layout)
+    return FACTORS * 4 * (max(factors, layout.entries) if layout.dense else factors) + (layout.working or 0)
+
+
+def _rank(layout: Layout) -> int:
+    """The rank that an update is measured with; of a difference that which it has, whatever saving would cut it to."""
+    return min(layout.shape) if layout.kind == DIFFERENCE else layout.rank
 
 
 FACTORS = 12
@@ -169,13 +182,13 @@ def plan(
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
     if len(adapters) == 1:
         adapters = [without_magnitudes(adapters[0])]
-    for each in adapters:
-        check_needs_no_base(each, "compared")
-    if base is None:
-        check_named(adapters)
-    else:
+    if base is not None:
         base = replicated(base, adapters)
         adapters = united(adapters, base)
+    for each in adapters:
+        check_needs_no_base(each, "compared", WITH_BASE if len(adapters) > 1 else None)
+    if base is None:
+        check_named(adapters)
     tables = [resolve(each, with_biases(each, base), updates_alone=True) for each in adapters] if base else []
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
@@ -198,7 +211,7 @@ def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
     from adapterops.linalg.geometry import decompose, inner, sampled, shared_energy, signs
 
     updates = {
-        i: _wide(reduced(adapter.updates[module], adapter.layout[module].rank)) for i, adapter in adapters.items()
+        i: _wide(reduced(adapter.updates[module], _rank(adapter.layout[module]))) for i, adapter in adapters.items()
     }
     numbers = list(updates)
     parts = {i: decompose(update) for i, update in updates.items()}
@@ -250,11 +263,13 @@ def weight_norm(base: Checkpoint, tensor: str, target: Target) -> float:
     """
     from adapterops.updates.protocol import norm
 
-    rows, total = base.used(tensor), 0.0
-    for begin, end in base.blocks(tensor):
+    stored = base.layout[tensor].matrix
+    seen = target.seen or stored
+    rows, total = rows_of_view(base.used(tensor), stored, seen), 0.0
+    for begin, end in base.blocks(tensor) if seen == stored else [(0, seen[0])]:
         part = target.within(begin, end)
         if part is not None:
-            values = rows(begin + part[0].start, begin + part[0].stop).values[:, part[1]]
+            values = rows(begin + part[0].start, begin + part[0].stop)[:, part[1]]
             square = norm(values) ** 2
             if not math.isfinite(square):
                 square = norm(values.astype("float64")) ** 2  # finite, only its square was not

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, InputError, UnsupportedError
-from adapterops.formats.models.naming import Names, canonical
+from adapterops.formats.models.naming import BIAS, Names, canonical
 from adapterops.formats.models.ties import shared_modules
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.targets.heads import in_order
@@ -18,8 +18,9 @@ from adapterops.operations.targets.holders import without_holder
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.weights import names_of
+from adapterops.operations.views import rows_of_view
 from adapterops.storage.lazy import Lazy
-from adapterops.updates.layout import DIFFERENCE, Layout
+from adapterops.updates.layout import DIFFERENCE, DORA, LORA_BIAS, Layout
 
 if TYPE_CHECKING:
     from adapterops.updates.dense import Dense
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 Start = tuple[str, Target]
 """A tensor of the base, and what of an update is added to it."""
+
+COMPUTED = 32
+"""Bytes for each entry of a weight that an update is computed from: all of it in float64, what it becomes, and copies of these."""
 
 
 def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False) -> Adapter:
@@ -36,7 +40,8 @@ def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False) ->
 
     Args:
         differences: what depends on its weight in any other way, such as DoRA, becomes W' - W, entry by entry, which can be
-            scaled and added, too. It has no factors, and saving cuts it to the rank of its own.
+            scaled and added, too. It has no factors: saving cuts DoRA to the rank of its own, and keeps all of the others,
+            which have none.
 
     Raises:
         IncompatibleError, UnsupportedError: as `resolve` does.
@@ -61,7 +66,7 @@ def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False) ->
         update = adapter.updates[module]
         if module not in places:
             return update
-        W = _weight(places[module], base)
+        W = weight_of(places[module], base)
         return update.on(W) if adapter.layout[module].reads == "weight" else _difference(update, W)
 
     return replace(adapter, updates=Lazy(known, compute), layout=known)
@@ -69,9 +74,11 @@ def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False) ->
 
 def _on(layout: Layout) -> Layout:
     """Of what depended on its weight, with that."""
+    working = COMPUTED * layout.entries
     if layout.reads == "weight":
-        return replace(layout, reads="", kind="LoRA", rank=min(2 * layout.rank, *layout.shape))
-    return replace(layout, reads="", kind=DIFFERENCE, dense=True, rank=min(layout.rank, *layout.shape))
+        return replace(layout, reads="", kind="LoRA", rank=min(2 * layout.rank, *layout.shape), working=working)
+    rank = min(layout.rank, *layout.shape) if layout.kind == DORA else min(layout.shape)
+    return replace(layout, reads="", kind=DIFFERENCE, dense=True, rank=rank, working=working)
 
 
 def _difference(update: Any, W: Array) -> Dense:
@@ -83,32 +90,36 @@ def _difference(update: Any, W: Array) -> Dense:
     return Dense(update.change((slice(0, W.shape[0]), slice(0, W.shape[1])), W, np.empty_like(W)))
 
 
-def _weight(places: Sequence[Start], base: Checkpoint) -> Array:
-    """The weight of a module, (out, in), from the tensors that have its rows."""
+def weight_of(places: Sequence[Start], base: Checkpoint) -> Array:
+    """The weight of a module, (out, in) in float64, from the tensors that have its rows."""
     import numpy as np
 
     parts = []
     for tensor, target in sorted(places, key=lambda each: each[1].first):
-        rows, columns = target.shape
-        block = base.used(tensor)(target.row, target.row + rows).values[:, target.column : target.column + columns]
-        parts.append(np.array(block.T if target.transposed else block, np.float64))
-    return np.concatenate(parts)
+        (rows, columns), stored = target.shape, base.layout[tensor].matrix
+        read = rows_of_view(base.used(tensor), stored, target.seen or stored)
+        block = read(target.row, target.row + rows)[:, target.column : target.column + columns]
+        parts.append(np.array(block, np.float64))
+    whole = np.concatenate(parts)
+    return whole.T if places[0][1].transposed else whole
 
 
 def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
     """The adapter with the names of the model itself, its rows in the order of the base, and every module in the shape that
     it has there. Headers only.
 
-    (IA)³ says of a layer the outputs or the inputs, VeRA and QA-LoRA the outputs; a bias that the base has not is left out.
+    (IA)³ says of a layer the outputs or the inputs, VeRA and QA-LoRA the outputs. A bias that the base has not is left out where
+    it is one of (IA)³, or zeros, which PEFT has of all layers as soon as one has a bias.
     """
     adapter = in_order(without_holder(_all_saved(adapter, base), base), base)
     shapes = {module: each.shape for module, each in adapter.layout.items()}
-    if all(all(shape) for shape in shapes.values()):
+    biases = any(each.kind == LORA_BIAS for each in adapter.layout.values())
+    if not biases and all(all(shape) for shape in shapes.values()):
         return adapter
     names = Names(base.layout, base.config, shapes, shared_modules(base.layout, base.config))
     layout = {}
     for module, each in adapter.layout.items():
-        if each.reads == "entries" and module.endswith(".bias") and not names.candidates(module):
+        if not names.candidates(module) and _adds_nothing(module, adapter):
             continue
         shape = each.shape if all(each.shape) else _shape(module, each, names)
         layout[module] = replace(each, shape=shape, reads="" if each.reads == "shape" and all(shape) else each.reads)
@@ -122,6 +133,14 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
         return replace(update, shape=layout[module].shape)
 
     return replace(adapter, updates=Lazy(layout, compute), layout=layout)
+
+
+def _adds_nothing(module: str, adapter: Adapter) -> bool:
+    """Whether a module is a bias that does nothing to a layer without one."""
+    each = adapter.layout[module]
+    if each.kind == LORA_BIAS:
+        return not adapter.updates[module].dense().any()
+    return each.reads == "entries" and module.endswith(BIAS)
 
 
 def _all_saved(adapter: Adapter, base: Checkpoint) -> Adapter:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -68,6 +70,38 @@ class Tiny(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.proj_out(self.norm(self.transformer_blocks[0].attn.to_q(x)))
         return found
+
+
+KERNELS = [(8, 4), (8, 4, 1), (8, 4, 3), (8, 4, 3, 3), (1, 4, 6), (8,)]
+
+
+@pytest.mark.parametrize("shape", KERNELS, ids=str)
+@pytest.mark.parametrize("full", [False, True], ids=["set", "modules_to_save"])
+def test_what_is_added_to_a_tensor_of_any_shape(tmp_path: Path, shape: tuple[int, ...], full: bool) -> None:
+    """Of a kernel it is told from the tensor's own matrix what its rows are."""
+    torch.manual_seed(0)
+    name = "proj_in.bias" if len(shape) == 1 else "proj_in.weight"
+    if shape[0] == 1:
+        name = "blocks.0.modulation" if not full else "modulation.weight"
+    W, V = torch.randn(shape), torch.randn(shape)
+    save_file({name: W}, tmp_path / "base.safetensors")
+    if full:
+        (tmp_path / "a").mkdir()
+        save_file({f"base_model.model.{name}": V}, tmp_path / "a/adapter_model.safetensors")
+        fields = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": []}
+        fields |= {"modules_to_save": [name.partition(".")[0]]}
+        (tmp_path / "a/adapter_config.json").write_text(json.dumps(fields))
+    else:
+        save_file({f"diffusion_model.{name.removesuffix('.weight')}.set_weight": V}, tmp_path / "a.safetensors")
+    adapter = ao.open_adapter(tmp_path / ("a" if full else "a.safetensors"))
+    found = as_differences(adapter, ao.open_checkpoint(tmp_path / "base.safetensors"))
+    (module,) = found.layout
+    update: Any = found.updates[module]
+    assert found.layout[module].shape == update.shape
+    torch.testing.assert_close(torch.as_tensor(update.dense()).reshape(shape), V - W)
+    some = slice(1, None, 2), slice(1, 3)
+    rows = update.rows(some, np.empty(update.dense()[some].shape, np.float32))
+    np.testing.assert_array_equal(rows, update.dense()[some])
 
 
 @pytest.mark.parametrize("form", ["kohya", "comfy"])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import IncompatibleError
+from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.loading import Loading, loading
 from adapterops.operations.pairing import full_tensors, pair, unannounced
 from adapterops.storage.tensors import Spec
@@ -97,3 +97,13 @@ def test_what_the_model_has_in_other_pieces_is_refused() -> None:
     config = {"model_type": "hrm_text"}
     with pytest.raises(IncompatibleError, match="divides it differently"):
         full_tensors(["attn.gqkv_proj.weight"], [], model("attn.gqkv_proj.weight"), loading(config))
+
+
+def test_of_numbered_modules_it_is_not_said_that_they_are_a_list() -> None:
+    """`class_embed` ends the other's name, which may be that of a ModuleList, which PEFT cannot load, or of a Sequential."""
+    tuned = model("class_embed.weight", "out_class_embed.0.weight", "mask_head.0.weight")
+    with pytest.raises(
+        UnsupportedError, match=r"PEFT takes out_class_embed, .* loads none of it if that is a ModuleList"
+    ):
+        full_tensors(["class_embed.weight"], [], tuned, Loading())
+    assert full_tensors(["mask_head.0.weight"], [], tuned, Loading()) == {"mask_head.0.weight": "mask_head.0.weight"}

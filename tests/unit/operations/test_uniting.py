@@ -122,3 +122,13 @@ def test_rows_that_the_model_has_by_themselves(tmp_path: Path) -> None:
 def test_a_part_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleError, match=r"one of 3 equal parts of gte\.encoder"):
         named_as(Adapter.of({"gte.layers.0.self_attn.k_proj": update(6)}), encoder(tmp_path / "base"))
+
+
+def test_rows_that_are_no_equal_parts_are_one_matrix(tmp_path: Path) -> None:
+    """Of hrm_text with fewer heads of keys and values the files do not show which rows are whose."""
+    folder, name = tmp_path / "base", "model.H_module.layers.0.attn.gqkv_proj"
+    folder.mkdir()
+    save_file({f"{name}.weight": np.zeros((10, 6), np.float32)}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "hrm_text", "architectures": ["HrmTextForCausalLM"]}')
+    with pytest.raises(UnsupportedError, match="is gate_proj, q_proj, k_proj, v_proj in the model, and of 10 rows"):
+        named_as(Adapter.of({name: update(10)}), ao.open_checkpoint(folder))

@@ -75,3 +75,13 @@ def test_what_target_modules_do_not_name(adapter: Path) -> None:
     assert unloaded(adapter) == 2
     found = left_out(read_adapter(Place.of(adapter)))
     assert [name.rpartition(".")[2] for name in found] == ["v_proj", "v_proj"]
+
+
+def test_what_all_modules_of_vera_share_is_named_once(tmp_path: Path) -> None:
+    """Its projections, which PEFT saves with it, begin with no module."""
+    config = peft.VeraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    peft.get_peft_model(model(), config).save_pretrained(tmp_path / "a")
+    assert left_out(read_adapter(Place.of(tmp_path / "a"))) == []
+    file = tmp_path / "a/adapter_model.safetensors"
+    save_file({name.replace(f"{BEGIN}model.", BEGIN): each for name, each in load_file(file).items()}, file)
+    assert len(left_out(read_adapter(Place.of(tmp_path / "a")))) == 2

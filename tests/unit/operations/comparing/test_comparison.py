@@ -205,3 +205,14 @@ def test_weights_are_those_of_the_layers_that_an_adapter_is_for(tmp_path: Path) 
     base = ao.open_checkpoint(write(tmp_path / "base", "chat"))
     weight = torch.from_numpy(tensors("chat")[module.replace(".1.", ".2.") + ".weight"])
     assert compare([adapter], base=base).weights == pytest.approx({module: float(weight.double().norm())})
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_norm_of_a_kernel_is_that_of_all_its_entries(tmp_path: Path, width: int) -> None:
+    W = torch.randn(8, 6, width)
+    save_file({"conv.weight": W}, tmp_path / "base.safetensors")
+    own = {"lora_A.weight": torch.randn(2, 6, width), "lora_B.weight": torch.randn(8, 2, 1)}
+    tensors = {f"base_model.model.conv.{name}": each for name, each in own.items()}
+    adapter = ao.open_adapter(write_adapter(tmp_path / "a", tensors, config(2, target_modules=["conv"])))
+    found = compare([adapter], base=ao.open_checkpoint(tmp_path / "base.safetensors"))
+    assert found.weights["conv"] == pytest.approx(float(W.norm()))

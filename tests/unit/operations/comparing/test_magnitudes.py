@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
+from adapterops.adapters.adapter import WITH_BASE
 from adapterops.cli.main import run
 from adapterops.errors import UnsupportedError
 from adapterops.operations.comparing.comparison import compare
@@ -79,8 +80,30 @@ def test_a_comparison_of_one_has_both(place: Path) -> None:
     assert found.profiles[0].norm == pytest.approx(float(torch.cat([*inside.values()]).norm()), rel=1e-6)
     assert found.changed[MODULES[0]][0] == pytest.approx(float(changed[MODULES[0]].norm()), rel=1e-5)
     assert not compare([adapter]).changed
-    with pytest.raises(UnsupportedError, match="is DoRA, which depends on the weight"):
-        compare([adapter, adapter], base=base)
+
+
+def test_of_several_all_that_they_change_is_compared(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they are merged with the base; without it there is nothing to compare, and the error says what is missing."""
+    weights, _, changed = formula(place)
+    monkeypatch.chdir(place)
+    write_tuned(place / "lora")
+    dora, lora = ao.open_adapter("dora"), ao.open_adapter("lora")
+    found = compare([dora, lora], base=ao.open_checkpoint("base"))
+    assert found.profiles[0].norm == pytest.approx(float(torch.cat([*changed.values()]).norm()), rel=1e-6)
+    products = [float((changed[m] * torch.from_numpy(lora.updates[m].dense())).sum()) for m in weights]
+    assert [found.pairs[0].modules[m].dot for m in weights] == pytest.approx(products, rel=1e-5)
+    with pytest.raises(UnsupportedError, match="is DoRA, which depends on the weight") as raised:
+        compare([dora, lora])
+    assert raised.value.hint == WITH_BASE
+    assert run(["compare", "dora", "lora", "--base", "base", "--advise", "--plan", "plan.yaml"]) == 0
+    assert "wrote plan.yaml" in capsys.readouterr().out
+    assert run(["run", "plan.yaml", "-o", "planned"]) == 0
+    assert run(["merge", "dora", "lora", "--base", "base", "-o", "merged"]) == 0
+    planned, merged = ao.open_adapter("planned").updates, ao.open_adapter("merged").updates
+    for module in weights:
+        torch.testing.assert_close(*(torch.from_numpy(each[module].dense()) for each in (planned, merged)))
 
 
 def test_the_report_says_what_its_figures_leave_out(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import peft
+import pytest
 import torch
 from corpus import config, write_adapter
 from safetensors.torch import save_file
+from torch import nn
 
 import adapterops as ao
 from adapterops.operations.targets.based import fitted, on_base
@@ -47,3 +51,22 @@ def test_what_started_on_a_changed_base_is_lora_then(tmp_path: Path) -> None:
     assert adapter.layout["layers.0.q_proj"].needs_base
     assert not found.layout["layers.0.q_proj"].needs_base
     assert found.layout["layers.0.q_proj"].rank == found.updates["layers.0.q_proj"].rank == 4
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_dora_of_a_convolution_in_one_dimension_is_a_difference(tmp_path: Path, width: int) -> None:
+    """That of the weights that PEFT merges."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(6, 8, width))
+    W = model[0].weight.detach().clone()
+    save_file({"0.weight": W}, tmp_path / "base.safetensors")
+    live: Any = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["0"], use_dora=True))
+    with torch.no_grad():
+        for name, parameter in live.named_parameters():
+            if "lora_" in name:
+                parameter.add_(0.3 * torch.rand_like(parameter))
+    live.save_pretrained(tmp_path / "a")
+    adapter, base = ao.open_adapter(tmp_path / "a"), ao.open_checkpoint(tmp_path / "base.safetensors")
+    found = on_base(adapter, base, differences=True).updates["0"].dense()
+    merged = live.merge_and_unload().state_dict()["0.weight"]
+    torch.testing.assert_close(torch.as_tensor(found).float().reshape(W.shape), merged - W, atol=1e-5, rtol=1e-5)
