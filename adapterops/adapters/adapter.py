@@ -234,17 +234,23 @@ def _of_several(history: Step | Source) -> bool:
     return history.operation == "add" or (history.operation == "merge" and len(history.parameters["weights"]) > 1)
 
 
-def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None) -> None:
+AS_DIFFERENCE = "name the model with --base: what is added is then the difference from its tensor"
+"""What goes on where a replaced tensor is to be an update."""
+
+
+def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None, replaced: str = AS_DIFFERENCE) -> None:
     """Raise UnsupportedError for an adapter with an update that depends on the weight,
-    and cannot be `what` without it. `hint` is what goes on, where no --base is taken.
+    and cannot be `what` without it.
+
+    Args:
+        hint: what goes on, where no --base is taken.
+        replaced: what goes on for replaced tensors, where a --base makes no differences of them.
     """
     for module, layout in adapter.layout.items():
         if layout.needs_base:
             named = "name the model with --base" if layout.reads in ("weight", "shape") else extracted(adapter)
             if layout.kind == REPLACEMENT:
-                named = (
-                    f"make a difference of it: adapterops convert {name(adapter)} --base BASE --to comfy -o difference"
-                )
+                named = replaced
             raise UnsupportedError(
                 f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
                 path=name(adapter),

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base, joint, sum_of
+from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base, joint, name, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -170,7 +170,8 @@ def plan(
     if len(adapters) == 1:
         adapters = [without_magnitudes(adapters[0])]
     for each in adapters:
-        check_needs_no_base(each, "compared")
+        way = f"make a difference of it: adapterops convert {name(each)} --base BASE --to comfy -o difference"
+        check_needs_no_base(each, "compared", replaced=way)
     if base is None:
         check_named(adapters)
     else:
