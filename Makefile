@@ -78,7 +78,8 @@ bench-architectures: $(VENV)/.dev
 
 # pip 25.1 is the first that knows dependency groups
 $(VENV)/.pip:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("$(PYTHON) is older than Python 3.11: name another, such as make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install -q 'pip>=25.1'
 	touch $@
 

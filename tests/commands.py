@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import adapterops
 
-PATIENCE = 30
+PATIENCE = 120
 """Seconds after which a process is taken to hang."""
 
 # Imports take a while: one server does them once, and every command is a fork of that.

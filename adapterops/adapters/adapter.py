@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -11,7 +12,7 @@ from adapterops.adapters.chains import on_first_base
 from adapterops.adapters.grams import Grams
 from adapterops.adapters.means import mean
 from adapterops.adapters.pairs import warn_of_pairs
-from adapterops.errors import IncompatibleError, ShapeError, UnsupportedError, at, count, factor
+from adapterops.errors import AdapterWarning, IncompatibleError, ShapeError, UnsupportedError, at, count, factor
 from adapterops.formats.experts import check_alike
 from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.combining import combine
@@ -213,10 +214,21 @@ def check_linear(adapter: Adapter, what: str) -> None:
 
     Full tensors of a sum or a merge of several are those that all have: they take the place of the base's whatever the
     weights, and so whatever the sum is multiplied by.
+
+    Warns:
+        AdapterWarning: there are such tensors beside the updates.
     """
     check_needs_no_base(adapter, what)
     trained = [tensor for tensor in adapter.full if tensor not in _under_updates(adapter)]
-    if trained and not _of_several(adapter.history):
+    if trained and _of_several(adapter.history):
+        are = "is kept as it is" if len(trained) == 1 else "are kept as they are"
+        warnings.warn(
+            f"{count(len(trained), 'full tensor')} {are}, and not {what}: what all adapters have in place of the base's, "
+            f"such as {trained[0]}",
+            AdapterWarning,
+            stacklevel=2,
+        )
+    elif trained:
         raise UnsupportedError(
             f"has full tensors (modules_to_save or biases), which replace the base's and cannot be {what}",
             path=name(adapter),
@@ -234,17 +246,23 @@ def _of_several(history: Step | Source) -> bool:
     return history.operation == "add" or (history.operation == "merge" and len(history.parameters["weights"]) > 1)
 
 
-def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None) -> None:
+AS_DIFFERENCE = "name the model with --base: what is added is then the difference from its tensor"
+"""What goes on where a replaced tensor is to be an update."""
+
+
+def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None, replaced: str = AS_DIFFERENCE) -> None:
     """Raise UnsupportedError for an adapter with an update that depends on the weight,
-    and cannot be `what` without it. `hint` is what goes on, where no --base is taken.
+    and cannot be `what` without it.
+
+    Args:
+        hint: what goes on, where no --base is taken.
+        replaced: what goes on for replaced tensors, where a --base makes no differences of them.
     """
     for module, layout in adapter.layout.items():
         if layout.needs_base:
             named = "name the model with --base" if layout.reads in ("weight", "shape") else extracted(adapter)
             if layout.kind == REPLACEMENT:
-                named = (
-                    f"make a difference of it: adapterops convert {name(adapter)} --base BASE --to comfy -o difference"
-                )
+                named = replaced
             raise UnsupportedError(
                 f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
                 path=name(adapter),

@@ -44,7 +44,9 @@ def check_compressible(adapters: Mapping[str, Adapter]) -> None:
 def _check_carried(adapter: Adapter) -> None:
     """Raise UnsupportedError for an adapter of which a collection could not hold all."""
     leave = "leave it out: it stays an adapter of its own"
-    check_needs_no_base(adapter, "compressed")
+    check_needs_no_base(
+        adapter, "compressed", replaced=f"convert it first: adapterops convert {name(adapter)} --base BASE --to peft"
+    )
     config = adapter.config
     if config.format in OF_IMAGES:
         raise UnsupportedError(

@@ -16,7 +16,7 @@ from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.quant.scheme import ROUNDINGS
-from adapterops.requests.reading import size
+from adapterops.requests.amounts import size
 from adapterops.requests.request import VIEWS, Model, Output, Quantize, Request
 
 

@@ -13,6 +13,7 @@ from adapterops.arrays.dtypes import WIDE
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
 from adapterops.cli.values import COUNT, REAL, TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES
+from adapterops.requests.amounts import size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,8 +78,6 @@ workers = click.option("--workers", type=COUNT, help="Modules worked on at a tim
 def _bytes(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
     if text is None:
         return None
-    from adapterops.requests.reading import size  # which takes long to import
-
     return size(text, "--memory")
 
 

@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.finite import check_all_finite
+from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -27,7 +29,7 @@ from adapterops.operations.truncation import check_cut, truncate
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import TILE, Layout
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Linear
@@ -62,6 +64,9 @@ def extract(
         IncompatibleError: the checkpoints differ in their tensors or shapes, or not at all, or in what was to be
             refused.
 
+    Warns:
+        AdapterWarning: tensors of the tuned model are the base's, rounded to their own dtype: these are no change.
+
     Cost: both are read once to find what changed, and what changed once more; one matrix in float32 at a time for each
         worker.
     """
@@ -94,23 +99,34 @@ def difference(
     if planning:
         return _difference_of([], known, pairs, tuned, base, rest)
 
-    def differs(name: str) -> str | None:
+    def differs(name: str) -> tuple[str, bool] | None:
         with at(tensor=name):
-            return name if _differs(tuned, name, base, pairs[name]) else None
+            if not _differs(tuned, name, base, pairs[name]):
+                return None
+            return name, _is_rounded(tuned, name, base, pairs[name])
 
     step = Step("extract", {}, (tuned.history, base.history))
-    changed = once(lambda: [name for name in local.run(differs, pairs, how=how) if name], step, how=how)
+    found = once(lambda: list(filter(None, local.run(differs, pairs, how=how))), step, how=how)
+    changed, rounded = ([name for name, alone in found if alone == which] for which in (False, True))
+    if changed and rounded:
+        warnings.warn(
+            f"{count(len(rounded), 'tensor')} left out: what the tuned model has there is the base's, rounded to its dtype: "
+            f"{listed(rounded, SHOWN)}",
+            AdapterWarning,
+            stacklevel=2,
+        )
     if not changed:
+        same = ", rounded to the dtype of the tuned one" if rounded else ""
         raise IncompatibleError(
-            "the two models hold the same numbers: there is nothing to extract",
+            f"the two models hold the same numbers{same}: there is nothing to extract",
             hint="name the model that was trained: adapterops extract TUNED --base BASE",
             code="E-UNCHANGED",
         )
     owned = owners(known)
     modules = {module for name in changed for module in owned.get(name, ())}
     others = [name for name in changed if name not in owned]
-    found = {module: weight for module, weight in known.items() if module in modules}
-    return _difference_of(others, found, pairs, tuned, base, rest)
+    adapted = {module: weight for module, weight in known.items() if module in modules}
+    return _difference_of(others, adapted, pairs, tuned, base, rest)
 
 
 def _in_a_layer(name: str) -> bool:
@@ -224,6 +240,27 @@ def _differs(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool
     if tuned.layout[name] != base.layout[other]:
         return bool(subtracted(tuned, name, base, other).dense().any())
     return not tuned.stored[name].same_bytes(base.stored[other])
+
+
+def _is_rounded(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool:
+    """Whether a tensor is the base's, each number rounded to the dtype that it has: no training moved one of them."""
+    import numpy as np
+
+    from adapterops.arrays.floats import narrowed, widened
+
+    after, before = tuned.layout[name], base.layout[other]
+    if after.shape != before.shape or after.dtype == before.dtype or after.dtype not in FLOATS:
+        return False
+    both, memory = subtracted(tuned, name, base, other), Scratch()
+    assert both.before is not None
+    (height, width), group = both.shape, both.group
+    step = max(1, TILE // max(1, width) // group) * group
+    for begin in range(0, height, step):
+        end = min(begin + step, height)
+        expected = widened(narrowed(both.before(begin, end), after.dtype, memory), after.dtype, memory)
+        if not np.array_equal(both.after(begin, end), expected):
+            return False
+    return True
 
 
 def _follows(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> bool:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -150,19 +147,21 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
 
     kept = kept_whole(adapter.layout)
     groups = stacks({m: each for m, each in adapter.layout.items() if m not in kept}, adapter.config.experts)
-    for module in kept:
-        each = adapter.layout[module]
-        budget -= int(each.entries * bits(dtype or each.dtype) / 8) if unit == "bytes" else each.entries
+    whole = [adapter.layout[module] for module in kept]
+    fixed = sum(
+        int(each.entries * bits(dtype or each.dtype) / 8) if unit == "bytes" else each.entries for each in whole
+    )
     cost = {}
     for stack, group in groups.items():
         one = replace(
             adapter.layout[group[0]], rank=1, dtype=dtype or widest([adapter.layout[module].dtype for module in group])
         )
         cost[stack] = (one.bytes if unit == "bytes" else one.parameters) * adapter.config.experts.get(stack, 1)
-    if budget < min(cost.values(), default=0):
+    if budget < (least := fixed + min(cost.values(), default=0)):
+        beside = " beside what is kept whole" if fixed else ""
         raise OptionError(
-            f"a budget of {budget} {unit} is too small for one dimension of any module",
-            hint=f"the cheapest takes {min(cost.values())}",
+            f"a budget of {budget} {unit} is too small for one dimension of any module{beside}",
+            hint=f"the least that works is {least}",
         )
 
     def values(module: str) -> Any:
@@ -174,7 +173,7 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
         cut = [module for module in adapter.layout if module not in kept]
         found = dict(zip(cut, local.run(values, cut, how=how), strict=True))
         spectra = {stack: _joint([found[module] for module in group]) for stack, group in groups.items()}
-        ranks = by_budget(spectra, cost, budget)
+        ranks = by_budget(spectra, cost, budget - fixed)
         if cost and not any(ranks.values()):  # an adapter that is zero stays one
             ranks[min(cost, key=cost.__getitem__)] = 1
         return ranks
@@ -197,31 +196,3 @@ def _joint(spectra: Sequence[Array]) -> Array:
     for values in spectra:
         total[: len(values)] += np.square(values)
     return np.sqrt(total)
-
-
-def budget(text: str | None) -> tuple[int | None, str]:
-    """A number and its unit, `parameters` or `bytes`.
-
-    >>> budget("2M"), budget("1.5GB"), budget("300")
-    ((2000000, 'parameters'), (1500000000, 'bytes'), (300, 'parameters'))
-    """
-    if text is None:
-        return None, "parameters"
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)(B?)", text.strip())
-    if match is None:
-        raise OptionError(f"--budget is {text[:80]!r}, expected a number such as 500k, 2M (parameters) or 8MB (bytes)")
-    factor = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
-    return whole(match[1], factor, "--budget"), "bytes" if match[3] else "parameters"
-
-
-def whole(number: str, factor: int, what: str) -> int:
-    """A decimal number times a factor, rounded.
-
-    Raises:
-        OptionError: it is more than a computer can count.
-    """
-    value = round(Fraction(number) * factor) if len(number) < 1000 else sys.maxsize + 1
-    if value > sys.maxsize:
-        digits = len(number.partition(".")[0])
-        raise OptionError(f"{what} is a number of {digits} digits times {factor}, expected at most {sys.maxsize}")
-    return value

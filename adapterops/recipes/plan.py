@@ -10,9 +10,9 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import run
-from adapterops.errors import IncompatibleError, OptionError, UnsupportedError
+from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError
 from adapterops.expressions.formula import literal
-from adapterops.methods.holding import as_json
+from adapterops.methods.holding import Each, Holdings, as_json
 from adapterops.methods.scaling import AUTO
 from adapterops.operations.algebra import merge
 from adapterops.operations.comparing.opposed import Opposed, opposed
@@ -38,11 +38,20 @@ def by_default(adapters: Sequence[Adapter], how: Execution = DEFAULT) -> dict[st
         step = planned(adapters).history
     except (IncompatibleError, OptionError, UnsupportedError):
         return None
-    assert isinstance(step, Step)
-    assert step.holdings
+    holdings = step.holdings if isinstance(step, Step) else None
+    if holdings is None or not holdings.short:
+        return None
     each = partial(run, how=how)
-    found = step.holdings.all(each) if step.holdings.short else None
-    return None if found is None else {**as_json(found), "rules_apart": step.holdings.apart(each)}
+    found = holdings.all(each)
+    return None if found is None else {**as_json(found), "rules_apart": _apart(holdings, each)}
+
+
+def _apart(holdings: Holdings, each: Each) -> float | None:
+    """How far the rules are apart; None where one of them can make nothing of these numbers."""
+    try:
+        return holdings.apart(each)
+    except InputError:
+        return None
 
 
 def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT) -> Plan:

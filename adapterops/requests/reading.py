@@ -18,10 +18,10 @@ from adapterops.formats.registry import written as writable
 from adapterops.operations.extraction import REST
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.tensor_types import typed
-from adapterops.operations.truncation import whole
 from adapterops.provenance.reader import OUTPUT, REQUEST, TRUTH
 from adapterops.quant.registry import written
 from adapterops.quant.scheme import ROUNDINGS
+from adapterops.requests.amounts import size
 from adapterops.requests.request import NAMES, VIEWS, Extract, Input, Layers, Model, Output, Quantize, Request, spelled
 from adapterops.storage.checksums import BLAKE3, SHA256
 
@@ -42,7 +42,6 @@ DTYPES = {
     WIDE: WIDE,
     WIDE.lower(): WIDE,
 }
-UNITS = "kmgt"
 SHOWN = 80
 """Characters of a value that a message shows."""
 
@@ -68,18 +67,6 @@ def stated_request(fields: Any) -> Request:
         return read_request(fields)
     except OptionError as error:
         raise InputError(error.message, hint="make the output again", code=error.code) from error
-
-
-def size(text: str, name: str = "--max-shard-size") -> int:
-    """Bytes, in units of 1000 or, with an i, of 1024, in capitals or not, as transformers reads them.
-
-    >>> size("2GB"), size("300mb"), size("1KiB")
-    (2000000000, 300000000, 1024)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b", text.strip(), re.IGNORECASE)
-    if match is None or float(match[1]) == 0:
-        raise OptionError(f"{name} is {text[:80]!r}, expected a size such as 500MB or 2GB")
-    return whole(match[1], (1024 if match[3] else 1000) ** (1 + UNITS.index(match[2].lower())), name)
 
 
 class Reader:

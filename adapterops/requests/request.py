@@ -11,8 +11,9 @@ from typing import Any
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
 from adapterops.formats.registry import DEFAULT
-from adapterops.operations.truncation import budget, check_cut
+from adapterops.operations.truncation import check_cut
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC
+from adapterops.requests.amounts import budget
 
 MERGE, FUSE, UNFUSE, EXTRACT, QUANTIZE, DEQUANTIZE, STACK = KINDS = (
     "merge",

@@ -230,8 +230,9 @@ def read_json(path: Path, limit: int = CONFIG_LIMIT) -> Any:
         NotFoundError, InputError: it is missing, not a regular file, larger than `limit` bytes, or not strict JSON.
     """
     descriptor = open_regular(path)
-    with os.fdopen(descriptor, "rb") as file, at(path=path, hint=CORRECT), reading():
+    with os.fdopen(descriptor, "rb") as file, at(path=path), reading():
         text = file.read(min(limit, os.fstat(descriptor).st_size) + 1)
         if len(text) > limit:
             raise InputError(f"is larger than {limit} bytes, too large for a config", code="E-JSON")
-        return parse_json(text)
+        with at(hint=CORRECT):
+            return parse_json(text)

@@ -213,6 +213,29 @@ def instructions(name: str) -> list[tuple[str, str]]:
     return [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
 
 
+def test_make_asks_for_a_python_that_is_new_enough_before_it_makes_anything(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    major, minor = map(int, needed.split("."))
+    old, new, log = (tmp_path / name for name in ("old", "new", "log"))
+    for path, version in ((old, (major, minor - 1, 9)), (new, (major, minor, 0))):
+        path.write_text(
+            f"""#!/bin/sh
+[ "$1" = -c ] && exec {sys.executable} -c "import sys; sys.version_info = {version}; $2"
+echo "$@" >> {log}; mkdir -p .venv/bin; ln -sf /bin/true .venv/bin/pip; ln -sf /bin/true .venv/bin/python
+"""
+        )
+        path.chmod(0o755)
+    found = subprocess.run(["make", f"PYTHON={old}", "demo"], cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert f"is older than Python {needed}" in found.stderr
+    assert "make PYTHON=python3.12 demo" in found.stderr
+    assert not (tmp_path / ".venv").exists()
+    subprocess.run(["make", f"PYTHON={new}", "demo"], cwd=tmp_path, capture_output=True, check=True)
+    assert log.read_text() == "-m venv --clear .venv\n"
+
+
 def test_the_steps_of_the_container_make_what_its_entry_point_starts(clean: Path, model: Path, tmp_path: Path) -> None:
     """Each RUN but that of the tests, in the environment that its image has; only /dist is elsewhere."""
     dist, image = tmp_path / "dist", environment(tmp_path / "image", NEEDED, pip=True)

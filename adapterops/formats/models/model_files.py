@@ -202,10 +202,10 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _adapter(place: Place, what: str = "an adapter") -> InputError:
-    hint = "name the folder of the model; fuse has it before the adapters, or as --base"
-    if place.folder and place.has(place.path / ADAPTER_CONFIG) and place.has(place.path / SINGLE):
-        hint = f"{SINGLE} has the tensors of LoRA: call it adapter_model.safetensors, as PEFT does"
+NAME_A_MODEL = "name the folder of the model; fuse has it before the adapters, or as --base"
+
+
+def _adapter(place: Place, what: str = "an adapter", hint: str = NAME_A_MODEL) -> InputError:
     return InputError(f"is {what}, where a model is expected", path=place, hint=hint, code="E-ADAPTER")
 
 
@@ -215,7 +215,9 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         raise _adapter(place)
     if found := weight_files(place):
         if all_of_adapter([name for file in found.values() for name in file.entries]):
-            raise _adapter(place)
+            alone = place.has(folder / ADAPTER_CONFIG) and [*found] == [SINGLE]
+            hint = f"{SINGLE} has the tensors of LoRA: call it {ADAPTER_WEIGHTS}, as PEFT does"
+            raise _adapter(place, hint=hint if alone else NAME_A_MODEL)
         return {name if len(found) > 1 or name in STANDARD else SINGLE: file for name, file in found.items()}
     if any(place.has(folder / name) for name in (PICKLE, PICKLE_INDEX)):
         return _pickles(place, allow_pickle)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from adapterops.methods.families.even import shared
+from adapterops.methods.families.even import overlaps
 from adapterops.methods.families.tsv import tsv
 from adapterops.methods.registry import method
 from adapterops.methods.vocabulary import scaled, weighted_sum
@@ -32,10 +30,8 @@ def clear(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
 
     Cost: that of `tsv`, and n products of R x R matrices, R = Σ rᵢ.
     """
-    norms = [float(np.linalg.norm(each)) for each in scaled(weights, matrices)]
-    total, squares = sum(norms) ** 2, sum(norm**2 for norm in norms)
-    pairs = total - squares
-    if pairs > 0 and shared(list(scaled(weights, matrices))) * total - squares > SHARED * pairs:
+    shared, total, alone = overlaps(scaled(weights, matrices))
+    if shared - alone > SHARED * (total - alone):
         added: Array = weighted_sum(matrices, weights)
         return added
     return tsv(matrices, weights)

@@ -33,16 +33,18 @@ def even(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     main = leading(added)
     if not len(main.values):
         return added
-    values = (main.values / main.values[0]) ** shared(parts) * main.values[0]
+    shared, total, _ = overlaps(parts)
+    values = (main.values / main.values[0]) ** (shared / total) * main.values[0]
     values *= np.vdot(main.values, main.values) / np.vdot(values, main.values)
     evened: Array = added + main.matrix(values - main.values)
     return evened
 
 
-def shared(matrices: Sequence[Array]) -> float:
-    """q: at most 1, and 1 for one update alone."""
+def overlaps(matrices: Sequence[Array]) -> tuple[float, float, float]:
+    """Σ aᵢ aⱼ oᵢⱼ, Σ aᵢ aⱼ and Σ aᵢ²: the first is between the others."""
     norms = [float(np.linalg.norm(each)) for each in matrices]
     units = [each / norm for each, norm in zip(matrices, norms, strict=True) if norm]
     grams = [unit.T @ unit for unit in units]
     mean = sum(norm * gram / np.linalg.norm(gram) for norm, gram in zip(filter(None, norms), grams, strict=True))
-    return min(1.0, float(np.vdot(mean, mean)) / sum(norms) ** 2)
+    total = sum(norms) ** 2
+    return min(total, float(np.vdot(mean, mean))), total, sum(norm**2 for norm in norms)

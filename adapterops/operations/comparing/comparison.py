@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import WITH_BASE, Adapter, check_named, check_needs_no_base, joint, sum_of
+from adapterops.adapters.adapter import WITH_BASE, Adapter, check_named, check_needs_no_base, joint, name, sum_of
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -186,7 +186,8 @@ def plan(
         base = replicated(base, adapters)
         adapters = united(adapters, base)
     for each in adapters:
-        check_needs_no_base(each, "compared", WITH_BASE if len(adapters) > 1 else None)
+        way = f"make a difference of it: adapterops convert {name(each)} --base BASE --to comfy -o difference"
+        check_needs_no_base(each, "compared", WITH_BASE if len(adapters) > 1 else None, replaced=way)
     if base is None:
         check_named(adapters)
     tables = [resolve(each, with_biases(each, base), updates_alone=True) for each in adapters] if base else []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gguf_files
 import numpy as np
 import pytest
-from corpus import write_adapter
+import torch
+from corpus import config, factors, write_adapter
 
 import adapterops as ao
 from adapterops.cli.main import run
@@ -36,3 +38,25 @@ def test_names_are_those_of_the_arguments(capsys: pytest.CaptureFixture[str]) ->
 def test_each_input_has_a_name(inputs: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["calc", "x", *inputs]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_full_tensors_that_are_kept_beside_a_scaled_sum_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, name in enumerate(("one", "two")):
+        head = {"base_model.model.score.weight": torch.ones(3, 8)}
+        write_adapter(Path(name), {**factors(seed=seed), **head}, config(modules_to_save=["score"]))
+    assert run(["calc", "(-1*(x + y))", "x=one", "y=two", "-o", "out"]) == 0
+    assert capsys.readouterr().err.count("1 full tensor is kept as it is, and not scaled") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["calc 0.5*linear(x) x=a.gguf --format peft -o out", "merge a.gguf --format peft -o out", "merge a.gguf a -o out"],
+)
+def test_an_adapter_in_the_order_of_llama_cpp_is_not_computed_with_without_its_base(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gguf_files.write(Path("a.gguf"))
+    assert run(line.split()) == 4
+    assert "its rows are in llama.cpp's order" in (told := capsys.readouterr().err)
+    assert "name the model that it is for with --base" in told
+    assert not Path("out").exists()

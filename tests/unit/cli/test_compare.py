@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors.numpy import save_file
 
 import adapterops as ao
 from adapterops.cli.main import run
-from adapterops.errors import UnsupportedError
+from adapterops.errors import AdapterWarning, UnsupportedError
 from adapterops.operations.comparing import comparison
 
 Capture = pytest.CaptureFixture[str]
@@ -155,8 +156,18 @@ def test_full_tensors_that_several_share_are_kept_whatever_their_sum_is_multipli
     for seed, name in enumerate(("one", "two")):
         a_head(name, seed)
     one, two = map(ao.open_adapter, ("one", "two"))
-    for found in (0.5 * (one + two), ao.scale(ao.merge([one, two], "linear"), {"*": 0.5})):
-        assert list(found.full) == ["score.weight"]
+    for scaled in (
+        lambda: 0.5 * (one + two),
+        lambda: -(one + two),
+        lambda: ao.scale(ao.merge([one, two], "linear"), {"*": 0.5}),
+    ):
+        with pytest.warns(
+            AdapterWarning, match="1 full tensor is kept as it is, and not scaled: .* such as score.weight"
+        ):
+            assert list(scaled().full) == ["score.weight"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list((1 * (one + two)).full) == ["score.weight"]
     with pytest.raises(UnsupportedError, match="has full tensors"):
         ao.scale(one, {"*": 0.5})
     with pytest.raises(UnsupportedError, match="has full tensors"):

@@ -47,13 +47,44 @@ def test_set_is_written_as_a_difference(
     line = ["convert", str(tmp_path / "a.safetensors"), "--to", form, "-o", out]
     if form != "comfy":
         assert run(line) == 4
-        assert "--base BASE --to comfy" in capsys.readouterr().err
+        assert "name the model with --base" in capsys.readouterr().err
     assert run([*line, "--base", given]) == 0
     assert any(name.endswith(end) for name in load_file(out))
     assert not any(name.endswith("set_weight") for name in load_file(out))
     found = as_fused(tmp_path, given, out)
     for name, each in base.items():
         torch.testing.assert_close(found[name], kept.get(f"transformer.{name}", each))
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("compare a.safetensors b.safetensors", "adapterops convert a.safetensors --base BASE --to comfy"),
+        ("compress a.safetensors b.safetensors -o c", "adapterops convert a.safetensors --base BASE --to peft"),
+        ("truncate a.safetensors --rank 2 -o c", "name the model with --base"),
+        ("normalize a.safetensors -o c", "name the model with --base"),
+        ("calc 0.5*a a=a.safetensors -o c", "name the model with --base"),
+    ],
+)
+def test_what_makes_an_update_of_a_replaced_tensor_works(
+    tmp_path: Path, line: str, hint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layer = "layers.0.fc"
+    save_file({f"{layer}.weight": torch.randn(8, 8)}, "base.safetensors")
+    save_file({f"{layer}.set_weight": torch.randn(8, 8)}, "a.safetensors")
+    save_file({f"{layer}.set_weight": torch.randn(8, 8)}, "b.safetensors")
+    assert run(line.split()) == 4
+    assert hint in capsys.readouterr().err
+    if "convert" in hint:
+        for name in "ab":
+            hinted = hint.replace("BASE", "base.safetensors").replace("a.safetensors", f"{name}.safetensors", 1)
+            out = f"{name}{'' if 'peft' in hint else '-difference.safetensors'}"
+            assert run([*hinted.split()[1:], "-o", out]) == 0
+            line = line.replace(f"{name}.safetensors", out)
+        assert run(line.split()) == 0
+    else:
+        assert run([*line.split(), "--base", "base.safetensors"]) == 0
 
 
 class Tiny(nn.Module):

@@ -77,3 +77,37 @@ def test_a_changed_norm_is_refused_dropped_or_kept(models: tuple[Checkpoint, Che
     with pytest.warns(AdapterWarning, match="changed and dropped"):
         assert not extract(tuned, models[1], rank=2, rest="drop").full
     assert list(extract(tuned, models[1], rank=2).full) == ["model.layers.0.norm.weight"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("rest", ["keep", "drop", "refuse"])
+def test_rounding_to_a_narrower_dtype_is_no_change(tmp_path: Path, dtype: torch.dtype, rest: str) -> None:
+    before = {f"layers.{layer}.fc.weight": torch.randn(6, 4) for layer in range(3)} | {"norm.weight": torch.randn(4)}
+    after = {**before, "layers.1.fc.weight": before["layers.1.fc.weight"] + torch.randn(6, 1) @ torch.randn(1, 4)}
+    save_file(before, tmp_path / "base.safetensors")
+    save_file({name: tensor.to(dtype) for name, tensor in after.items()}, tmp_path / "tuned.safetensors")
+    tuned, base = (ao.open_checkpoint(tmp_path / f"{name}.safetensors") for name in ("tuned", "base"))
+    with pytest.warns(AdapterWarning, match="3 tensors left out: .* rounded to its dtype"):
+        found = extract(tuned, base, rank=1, rest=rest)
+    assert (list(found.layout), list(found.full)) == (["layers.1.fc"], [])
+
+
+def test_a_model_that_is_only_rounded_has_no_change(tmp_path: Path) -> None:
+    tensors = {"layers.0.fc.weight": torch.randn(6, 4)}
+    save_file(tensors, tmp_path / "base.safetensors")
+    save_file({name: tensor.bfloat16() for name, tensor in tensors.items()}, tmp_path / "tuned.safetensors")
+    tuned, base = (ao.open_checkpoint(tmp_path / f"{name}.safetensors") for name in ("tuned", "base"))
+    with pytest.raises(IncompatibleError, match="hold the same numbers, rounded to the dtype of the tuned one"):
+        extract(tuned, base, rank=1)
+
+
+def test_one_number_that_is_a_step_away_is_a_change(tmp_path: Path) -> None:
+    before = torch.full((2, 2), 1 + 0.3 * 2**-7)
+    rounded = before.bfloat16()
+    moved = rounded.clone()
+    moved[1, 1] += 2**-7
+    save_file({"a.weight": before, "b.weight": before.clone()}, tmp_path / "base.safetensors")
+    save_file({"a.weight": moved, "b.weight": rounded}, tmp_path / "tuned.safetensors")
+    tuned, base = (ao.open_checkpoint(tmp_path / f"{name}.safetensors") for name in ("tuned", "base"))
+    with pytest.warns(AdapterWarning, match="1 tensor left out"):
+        assert list(difference(tuned, base).layout) == ["a"]

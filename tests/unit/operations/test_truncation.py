@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from corpus import write_adapter
+from safetensors.torch import save_file
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError
-from adapterops.operations.truncation import budget, check_cut, truncate, whole
+from adapterops.operations.truncation import check_cut, truncate
 
 
 @pytest.fixture
@@ -53,6 +55,28 @@ def test_a_budget_is_spent_where_it_keeps_most(adapter: Adapter) -> None:
         truncate(adapter, budget=each - 1)
 
 
+@pytest.mark.parametrize("unit", ["parameters", "bytes"])
+@pytest.mark.parametrize("factors", [True, False], ids=["beside factors", "alone"])
+def test_the_least_budget_is_said_and_works(tmp_path: Path, factors: bool, unit: str) -> None:
+    """Vectors are kept whole whatever their cost, and the number that was asked for is said, and in the history."""
+    tensors = {"diffusion_model.norm.diff": torch.ones(8)}
+    if factors:
+        tensors |= {
+            "diffusion_model.q.lora_A.weight": torch.ones(2, 6),
+            "diffusion_model.q.lora_B.weight": torch.ones(4, 2),
+        }
+    save_file(tensors, tmp_path / "a.safetensors")
+    adapter = open_adapter(tmp_path / "a.safetensors")
+    with pytest.raises(OptionError, match=f"a budget of 1 {unit} is too small") as caught:
+        truncate(adapter, budget=1, unit=unit)
+    least = int(str(caught.value.hint).split()[-1])
+    with pytest.raises(OptionError, match=f"a budget of {least - 1} {unit} is too small"):
+        truncate(adapter, budget=least - 1, unit=unit)
+    found = truncate(adapter, budget=least, unit=unit)
+    assert least == (18 if factors else 8) * (4 if unit == "bytes" else 1)
+    assert found.history.parameters["budget"] == least
+
+
 def test_what_a_budget_measures_depends_on_the_layout(adapter: Adapter) -> None:
     """One history may be that of other modules, where a base names them."""
     known: dict[str, dict[str, int]] = {}
@@ -69,16 +93,6 @@ def test_what_a_budget_measures_depends_on_the_layout(adapter: Adapter) -> None:
 def test_one_way_of_cutting_that_is_possible(cut: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         check_cut(**cut)  # that is the mistake
-
-
-@pytest.mark.parametrize(("text", "found"), [(None, (None, "parameters")), ("8 MB", (8_000_000, "bytes"))])
-def test_a_budget_in_words(text: str | None, found: tuple[int | None, str]) -> None:
-    assert budget(text) == found
-    for wrong in ("x", "8 TB", "-1"):
-        with pytest.raises(OptionError, match="expected a number such as"):
-            budget(wrong)
-    with pytest.raises(OptionError, match="is a number of 19 digits times 1000"):
-        whole("9" * 19, 1000, "--budget")
 
 
 def test_a_rank_of_numpy_is_a_rank(tmp_path: Path) -> None:

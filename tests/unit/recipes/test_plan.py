@@ -10,10 +10,11 @@ import pytest
 from strategies import several
 
 from adapterops import Adapter, LowRank
-from adapterops.errors import OptionError
+from adapterops.errors import InputError, OptionError
 from adapterops.expressions.calculator import compute
 from adapterops.expressions.expression import parse
-from adapterops.recipes.plan import Plan, plan, planned
+from adapterops.provenance.history import Step
+from adapterops.recipes.plan import Plan, by_default, plan, planned
 from adapterops.recipes.schema import read_recipe
 from adapterops.requests.request import Input, Model, Output, Request
 
@@ -103,6 +104,27 @@ def test_a_plan_of_no_module_is_refused() -> None:
     inputs = {"a": Input("a"), "b": Input("b")}
     with pytest.raises(OptionError, match="every module of the merge would be left out"):
         Plan("linear", FACTORS).recipe(Request(inputs, parse("a + b", inputs)), dict.fromkeys(FACTORS, "why"))
+
+
+def test_a_rule_that_fails_leaves_what_the_merge_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: str) -> np.ndarray:
+        raise InputError("its singular values cannot be found")
+
+    adapters = [Adapter.of({"q": each}) for each in several(1, (2, 2))]
+    expected = by_default(adapters)
+    assert expected
+    assert expected["rules_apart"] > 0
+    merged = planned(adapters)
+    step = merged.history
+    assert isinstance(step, Step)
+    assert step.holdings
+    other = replace(merged, history=replace(step, holdings=replace(step.holdings, rules=fails)))
+    monkeypatch.setattr("adapterops.recipes.plan.planned", lambda _: other)
+    assert by_default(adapters) == {**expected, "rules_apart": None}
+
+
+def test_one_adapter_by_itself_has_no_merge() -> None:
+    assert by_default([Adapter.of({"q": several(1, (2,))[0]})]) is None
 
 
 def test_a_plan_says_in_which_modules_the_merge_is_against_whom() -> None:

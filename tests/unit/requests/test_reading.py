@@ -1,22 +1,34 @@
-"""How sizes are read."""
+"""How requests are read: what is wrong is named with its place. All that is written is read in test_request.py."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from adapterops.errors import OptionError
-from adapterops.requests.reading import size
+from adapterops.requests.reading import read_request
+
+GOOD: dict[str, Any] = {"inputs": {"a": "x"}, "result": "a"}
 
 
 @pytest.mark.parametrize(
-    ("text", "bytes_"),
-    [("2GB", 2 * 10**9), ("1.5 MB", 1_500_000), (" 1kB ", 1000), ("20KB", 20_000), ("2GiB", 2**31), ("1tb", 10**12)],
+    ("output", "fact"),
+    [
+        ({"max_shard_size": "2"}, "output.max_shard_size: max_shard_size is '2', expected a size"),
+        ({"max_shard_size": 0}, "output.max_shard_size is 0, expected a size"),
+        ({"budget": "2TBB"}, "output.budget: --budget is '2TBB', expected a number"),
+        ({"budget": 1.5}, "output.budget is 1.5, expected a number"),
+    ],
+    ids=str,
 )
-def test_sizes(text: str, bytes_: int) -> None:
-    assert size(text) == bytes_
+def test_no_amounts(output: dict[str, Any], fact: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        read_request({**GOOD, "output": output})
+    assert fact in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "2", "GB", "-1GB", "0GB", "1TBB", "1e3MB"])
-def test_no_sizes(text: str) -> None:
-    with pytest.raises(OptionError, match="500MB"):
-        size(text)
+def test_amounts() -> None:
+    model = {"base": "m", **GOOD, "output": {"max_shard_size": "1KiB"}}
+    assert read_request(model).output.max_shard_size == 1024
+    assert read_request({**GOOD, "output": {"budget": "1MiB"}}).output.budget == "1048576B"

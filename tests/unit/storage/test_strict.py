@@ -67,6 +67,13 @@ def test_what_helps_where_a_file_is_not_json(tmp_path: Path, text: bytes) -> Non
     assert caught.value.hint == CORRECT
 
 
+def test_what_is_too_large_is_not_told_to_be_correct(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b"{}")
+    with pytest.raises(InputError, match="is larger than 1 bytes") as caught:
+        read_json(tmp_path / "config.json", limit=1)
+    assert caught.value.hint is None
+
+
 def test_a_failure_of_the_system_is_one_of_the_input() -> None:
     with pytest.raises(InputError, match="cannot be read") as caught, reading(Path("a")):
         raise PermissionError(13, "Permission denied")

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from adapterops.errors import AdapterOpsError, AdapterWarning, InputError
-from adapterops.formats.models.model_files import ModelFiles, read_model
+from adapterops.formats.models.model_files import NAME_A_MODEL, ModelFiles, read_model
 from adapterops.formats.models.weight_files import INDEX, PICKLE, PICKLE_INDEX, SINGLE
+from adapterops.storage.place import COLLECTION
 from adapterops.storage.tensors import Stored
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -382,6 +383,20 @@ def test_the_blobs_of_another_model(tmp_path: Path) -> None:
 
 
 # Pickles
+
+
+@pytest.mark.parametrize(
+    ("others", "hint"),
+    [((), "call it adapter_model.safetensors"), ((COLLECTION,), NAME_A_MODEL)],
+    ids=["LoRA", "collection"],
+)
+def test_an_adapter_under_the_name_of_a_model(tmp_path: Path, others: tuple[str, ...], hint: str) -> None:
+    save_file({"q.lora_A.weight": torch.ones(1, 2), "q.lora_B.weight": torch.ones(2, 1)}, tmp_path / SINGLE)
+    for name in ("adapter_config.json", *others):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="where a model is expected") as caught:
+        read_model(tmp_path)
+    assert hint in str(caught.value.hint)
 
 
 def test_pickles_are_refused_unless_they_are_asked_for(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from strategies import low_rank, merged, several
 
 from adapterops import LowRank
+from adapterops.methods.families.even import overlaps
 
 WEIGHTS = [0.7, -1.0, 2.0]
 
@@ -28,6 +29,16 @@ def test_it_is_the_formula_and_keeps_what_the_sum_keeps(seed: int) -> None:
     found = merged(updates, "even", weights=WEIGHTS)
     np.testing.assert_allclose(found, by_formula(parts), atol=1e-9)
     assert np.vdot(found, sum(parts)) == pytest.approx(np.vdot(sum(parts), sum(parts)))
+
+
+def test_overlaps_are_between_those_of_orthogonal_updates_and_of_one() -> None:
+    parts = [each.dense() for each in several(1)]
+    norms = np.array([np.linalg.norm(each) for each in parts])
+    shared, total, alone = overlaps(parts)
+    assert (total, alone) == pytest.approx((norms.sum() ** 2, (norms**2).sum()))
+    assert alone < shared < total
+    assert overlaps(parts[:1]) == pytest.approx((alone := norms[0] ** 2, alone, alone))
+    assert overlaps([np.zeros((3, 2))]) == (0, 0, 0)
 
 
 def test_updates_that_read_the_same_inputs_are_added() -> None:
