@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,29 @@ def check_parent(out: Path) -> None:
 
 
 def check_replaceable(out: Path) -> None:
-    """Raise OutputExistsError unless `out` is an output of which nothing would be lost but what adapterops wrote."""
-    if fact := _not_ours(out):
+    """Raise OutputExistsError unless `out` is an output of which nothing would be lost but what adapterops wrote.
+
+    Another run may put its own there at any time: what is found is found of one output, or looked for again.
+    """
+    fact, seen = _not_ours(out), None
+    while fact and (now := _identity(out)) != seen:
+        fact, seen = _not_ours(out), now
+    if fact:
         raise OutputExistsError(
             f"{fact}, so --force does not replace it",
             path=out,
             hint="remove it yourself, or name another place with -o",
         )
+
+
+def _identity(out: Path) -> list[tuple[int, int]]:
+    """Which folder or file, and which manifest, has the name."""
+    found = []
+    for path in (out, manifest_of(out)):
+        with suppress(OSError):
+            status = path.stat()
+            found.append((status.st_dev, status.st_ino))
+    return found
 
 
 def _not_ours(out: Path) -> str | None:

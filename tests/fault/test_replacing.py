@@ -149,6 +149,7 @@ def test_two_replace_one_output(place: Path, whole: dict[str, str], fuse: Fuse) 
     assert fuse("-w", "3")[0] == 0
     for _ in range(2):
         commands = [Command([*COMMAND, "--force"]) for _ in range(2)]
-        assert [command.end().code for command in commands] == [0, 0]
+        ended = [command.end() for command in commands]
+        assert [each.code for each in ended] == [0, 0], ended
         assert tree(place / "out") == whole
         assert names(place) == {*CLEAN, "out"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,27 @@ def test_a_large_file_is_known_by_its_size(tmp_path: Path, monkeypatch: pytest.M
     check_replaceable(out)
     (out / "a.safetensors").write_bytes(b"12345")
     with pytest.raises(OutputExistsError, match=r"not as adapterops wrote them: a\.safetensors"):
+        check_replaceable(out)
+
+
+def test_what_another_run_puts_there_meanwhile_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, other = output(tmp_path / "out", "a.safetensors"), output(tmp_path / "other", "b.safetensors")
+    read, waiting = outputs._outputs, [other]
+
+    def reading(manifest: Path) -> dict[str, Any] | None:
+        found = read(manifest)
+        while waiting:
+            out.rename(tmp_path / "gone")
+            waiting.pop().rename(out)
+        return found
+
+    monkeypatch.setattr(outputs, "_outputs", reading)
+    check_replaceable(out)
+    assert not waiting
+    (out / "c.txt").touch()
+    with pytest.raises(OutputExistsError, match=r"c\.txt"):
         check_replaceable(out)
 
 
