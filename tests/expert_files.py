@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,20 @@ from transformers import AutoModelForCausalLM
 
 def on_single_experts(base: Path, folder: Path, left_out: str = "") -> tuple[Path, Path]:
     """LoRA on the experts that a base stores each by itself, and the base with what it changes."""
+    return _on(base, folder, lambda name: ".experts." in name and not (left_out and f".{left_out}." in name))
+
+
+def on_modules(base: Path, folder: Path, ends: tuple[str, ...]) -> tuple[Path, Path]:
+    """LoRA on the weights of a base with these words in their names, and the base with what it changes."""
+    taken = ("_proj.weight", ".gate.weight")
+    return _on(base, folder, lambda name: name.endswith(taken) and any(end in name for end in ends))
+
+
+def _on(base: Path, folder: Path, has: Callable[[str], bool]) -> tuple[Path, Path]:
+    """LoRA of rank 2 on some weights of a base."""
     weights = load_file(base / "model.safetensors")
     tensors, changed = {}, dict(weights)
-    for name in [name for name in weights if ".experts." in name and not (left_out and f".{left_out}." in name)]:
+    for name in filter(has, weights):
         A, B = torch.randn(2, weights[name].shape[1]), torch.randn(weights[name].shape[0], 2) / 5
         module = "base_model.model." + name.removesuffix(".weight")
         tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
@@ -146,21 +157,3 @@ def listed(base: Path, folder: Path, router: bool) -> tuple[Path, Path, Any]:
             getattr(own.mlp.experts, name).data = torch.stack(weights).detach()
         own.mlp.router.weight.data = layer.mlp.router.linear.weight.detach()
     return folder / "base", folder / "adapter", model
-
-
-def on_modules(base: Path, folder: Path, ends: tuple[str, ...]) -> tuple[Path, Path]:
-    """LoRA of rank 2 on the weights of a base with these words in their names, and the base with what it changes."""
-    weights = load_file(base / "model.safetensors")
-    tensors, changed = {}, dict(weights)
-    for name in [each for each in weights if each.endswith(("_proj.weight", ".gate.weight"))]:
-        if any(end in name for end in ends):
-            A, B = torch.randn(2, weights[name].shape[1]), torch.randn(weights[name].shape[0], 2) / 5
-            module = "base_model.model." + name.removesuffix(".weight")
-            tensors |= {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
-            changed[name] = weights[name] + 2 * B @ A
-    (folder / "a").mkdir()
-    save_file(tensors, folder / "a/adapter_model.safetensors")
-    (folder / "a/adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
-    shutil.copytree(base, folder / "changed")
-    save_file(changed, folder / "changed/model.safetensors", {"format": "pt"})
-    return folder / "a", folder / "changed"
