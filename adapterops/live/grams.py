@@ -84,11 +84,11 @@ def grams(
     path = _path(model)
     try:
         network = model_class(model).from_pretrained(path, dtype="auto").eval()
-    except Exception as error:
+    except Exception as error:  # transformers raises classes of many packages
         raise _not_run(error, path) from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except Exception as error:
+    except Exception as error:  # transformers raises classes of many packages
         raise _not_run(error, path, "transformers cannot load its tokenizer") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
@@ -117,7 +117,7 @@ def grams(
                 network(
                     **known, **({"decoder_input_ids": known["input_ids"]} if network.config.is_encoder_decoder else {})
                 )
-            except Exception as error:
+            except Exception as error:  # transformers raises classes of many packages
                 raise _not_run(error, path) from error
             if progress:
                 progress(min(first + AT_ONCE, len(texts)), len(texts))
@@ -132,7 +132,7 @@ def _with(adapter: Adapter, network: Any, path: Path) -> Any:
         save_adapter(adapter, Path(folder) / "adapter", format="peft")
         try:
             return PeftModel.from_pretrained(network, Path(folder) / "adapter").eval().get_base_model()
-        except Exception as error:
+        except Exception as error:  # PEFT raises classes of many packages
             raise _not_run(error, path, "PEFT cannot put the adapter on it") from error
 
 

@@ -88,7 +88,7 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
         try:
             network = kind.from_pretrained(path, dtype=torch.float32, **labels)
             return _decoded(network) if getattr(network, "hf_quantizer", None) else network
-        except Exception as error:
+        except Exception as error:  # transformers raises classes of many packages
             raise _not_run(error, path) from error
 
     def adapted(network: Any, adapter: Path, words: int) -> Any:
@@ -96,14 +96,14 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
             if _words(network) != words:
                 network.resize_token_embeddings(words, mean_resizing=False)
             return PeftModel.from_pretrained(network, adapter)
-        except Exception as error:
+        except Exception as error:  # PEFT raises classes of many packages
             raise _not_run(error, base, "PEFT cannot put the adapter on it") from error
 
     @torch.no_grad()
     def answers(network: Any) -> Any:
         try:
             found = _answer(network.eval())
-        except Exception as error:
+        except Exception as error:  # transformers raises classes of many packages
             raise _not_run(error, path) from error
         first = found[0] if getattr(found, "logits", None) is None else found.logits
         return first.double().cpu()
@@ -183,7 +183,9 @@ def _answer(network: Any) -> Any:
             return network(**inputs)
         except MemoryError:
             raise
-        except Exception as error:
+        except (
+            Exception
+        ) as error:  # inputs that were made up may be of a wrong kind; the first error is raised at the end
             first = first or error
     raise first or ValueError(f"it takes {network.main_input_name}, and only tokens, images and sound can be made up")
 

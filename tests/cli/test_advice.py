@@ -22,7 +22,7 @@ from tiny_models import write_base, write_tuned
 
 from adapterops import open_adapter, save_adapter, scale, select
 from adapterops.cli.main import run
-from adapterops.operations import algebra
+from adapterops.operations import merging
 
 FOUR = [adapter(seed, SLOW) for seed in (1, 2, 3, 4)]
 ONE_START = [adapter(1, SLOW), adapter(2, SLOW, start=1)]
@@ -211,7 +211,7 @@ def test_factors_of_a_plan_are_found_by_several_workers(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two modules have to be at work at one time, or the barrier breaks."""
-    matching, barrier, begun = algebra.matching, threading.Barrier(2), []
+    matching, barrier, begun = merging.matching, threading.Barrier(2), []
 
     def together(*given: Any) -> float:
         begun.append(given)
@@ -219,7 +219,7 @@ def test_factors_of_a_plan_are_found_by_several_workers(
             barrier.wait(timeout=20)
         return matching(*given)
 
-    monkeypatch.setattr(algebra, "matching", together)
+    monkeypatch.setattr(merging, "matching", together)
     name, *options = [str(tmp_path / "out") if each == "PLAN" else each for each in command]
     assert run([name, *saved(tmp_path), *options, "--workers", "2"]) == 0
     assert len(begun) >= 2
@@ -229,6 +229,6 @@ def test_what_is_compared_is_shown_before_the_plan_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    monkeypatch.setattr(algebra, "matching", lambda *given: seen.append(capsys.readouterr().out) or 1.0)
+    monkeypatch.setattr(merging, "matching", lambda *given: seen.append(capsys.readouterr().out) or 1.0)
     assert run(["compare", *saved(tmp_path), "--advise", "--plan", str(tmp_path / "plan.yaml")]) == 0
     assert "sum" in "".join(seen).split()

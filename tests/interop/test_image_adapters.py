@@ -463,7 +463,7 @@ def test_diffusers_of_flux_takes_names_with_lora_transformer_of_attention(
     save_file(
         pair(f"lora_transformer_transformer_blocks_0_{module}", (WIDTH, width), 2, 2.0), tmp_path / "a.safetensors"
     )
-    with pytest.raises(ValueError) if fails else nullcontext():  # noqa: PT011
+    with pytest.raises(ValueError) if fails else nullcontext():  # noqa: PT011  # diffusers' own, in words of its version
         loaded(model, load_file(tmp_path / "a.safetensors"))
     (verdict,) = check(tmp_path / "a.safetensors", ["diffusers"]).values()
     assert ("transformer_names" in {each.fact.name for each in verdict.findings}) == fails

@@ -115,7 +115,7 @@ def test_plan_result_and_manifest_have_the_same_factors(shown: Shown, command: s
 
 
 def test_what_takes_long_is_known_from_the_merge_alone(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapterops.operations.algebra.FEW", 0)
+    monkeypatch.setattr("adapterops.operations.merging.FEW", 0)
     plan = shown("merge a b --ties --dry-run")
     assert "large, at most to the mean; the merge says by how much\n" in plan
     assert re.search(r"^  scale auto: 0\.\d+ times in", shown("merge a b --ties -o out"), re.M)

@@ -159,7 +159,7 @@ def test_multipliers_are_found_once_and_with_their_modules() -> None:
 def test_what_takes_long_is_not_computed_for_its_multipliers_alone(
     method: str, quick: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapterops.operations.algebra.FEW", 7 * 5)
+    monkeypatch.setattr("adapterops.operations.merging.FEW", 7 * 5)
     assert multipliers(merge([A, B, C], method)).quick == quick
 
 

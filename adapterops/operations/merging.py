@@ -1,0 +1,252 @@
+"""What becomes of each module of a merge, and what that holds of those that it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adapterops.adapters.adapter import Adapter, sum_of
+from adapterops.engine.execution import Once
+from adapterops.methods.holding import Holding, Holdings, hold, hold_sum
+from adapterops.methods.registry import Method, find
+from adapterops.methods.scaling import FEW, Multipliers, Scale, automatic, fixed, matching, undisturbed
+from adapterops.methods.spaces import SPACES, Block, Space, factored
+from adapterops.provenance.history import key
+from adapterops.updates.layout import Layout
+
+if TYPE_CHECKING:
+    from adapterops.methods.entries import Entries, Model
+    from adapterops.updates.lowrank import LowRank
+    from adapterops.updates.protocol import Array, Linear
+
+SHORT = 1.2e11
+"""Multiplications that are done before anything is written, for what is said of a merge: seconds of work."""
+OF_HOLDING, OF_CORE, OF_ENTRIES = 4, 12, 4000
+"""Times (out + in) R²: for inner products of factors, and for a method in a joint core; multiplications an entry, all passes
+over these together."""
+SQUARES = 1e-250
+"""What the square of a norm is at least, to be computed as it is."""
+
+
+def here(method: Method, space: Space, inputs: Sequence[Layout]) -> tuple[Method, Space]:
+    """What makes one update of those of a module: a method that adds updates of no lower rank is `linear` there."""
+    if method.adds and any(each.dense or each.rank >= min(each.shape) for each in inputs):
+        return find("linear"), SPACES["delta"]
+    return method, space
+
+
+class Merging:
+    """A method, in a space, on the modules of some adapters."""
+
+    def __init__(
+        self,
+        adapters: Sequence[Adapter],
+        method: Method,
+        grams: Sequence[Mapping[str, Array]],
+        layout: Mapping[str, Layout],
+        shared: Once,
+        *,
+        weights: Sequence[float],
+        scale: Scale,
+        space: str,
+        **parameters: Any,
+    ) -> None:
+        self._adapters, self._grams, self._weights, self._scale = adapters, grams, weights, scale
+        self._method, self._space, self._parameters = method, SPACES[space], parameters
+        self._masked = "seed" in parameters
+        self._rows = {module: each.shape[0] for module, each in layout.items()}
+        self._names = cache(lambda: _mask_names(adapters, weights))
+        self._model = self._whole(shared) if method.whole_model(parameters) else None
+        scaled = {module: each for module, each in layout.items() if method.acts != "matrices" or each.matrix}
+        quick = sum(each.entries for each in layout.values() if each.dense or not self._by_rank) <= FEW
+        self.multipliers = Multipliers(tuple(scaled) if fixed(scale, len(adapters)) is None else (), self.update, quick)
+        stated = method.name == "linear" and fixed(scale, len(adapters)) is not None
+        self.holdings = Holdings(tuple(layout), self._hold, quick, not stated and self.effort(layout) <= SHORT)
+        self._ready: dict[str, LowRank] = {}
+
+    @property
+    def _by_rank(self) -> bool:
+        """Whether the method needs no entries where the updates have factors."""
+        return self._method.acts in ("updates", "products") and self._space is SPACES["delta"]
+
+    def effort(self, layout: Mapping[str, Layout], rules: int = 0) -> float:
+        """About how many multiplications it takes to compute all modules, and what they hold; and as many more `rules`."""
+        return sum(self._effort(module, each, rules) for module, each in layout.items())
+
+    def _effort(self, module: str, layout: Layout, rules: int) -> float:
+        inputs = [adapter.layout[module] for adapter in self._adapters if module in adapter.layout]
+        ranks = sum(min(each.rank, *each.shape) for each in inputs)
+        times = OF_HOLDING + OF_CORE * (rules + (not self._by_rank)) + rules * (rules + 1)
+        dense = layout.dense or any(each.dense for each in inputs)
+        return times * sum(layout.shape) * ranks**2 + (OF_ENTRIES + len(inputs) * ranks) * layout.entries * dense
+
+    def made(self, module: str) -> Linear:
+        """What becomes of a module, for whoever writes it: by the way it is noted what that holds."""
+        if (ready := self._ready.pop(module, None)) is not None:
+            return ready
+        result = self.update(module)
+        if self.holdings.short:
+            self.holdings.note(module, lambda: self._hold(module, result=result))
+        return result
+
+    def _hold(self, module: str, room: int = 0, result: Linear | None = None) -> Holding:
+        """What a module of the merge holds of those that it is of. What was computed for that is kept for whoever writes it, while
+        all that is takes no more than `room`, in bytes.
+        """
+        present, everywhere = self._present(module), range(len(self._adapters))
+        updates = [self._adapters[i].updates[module] for i in present]
+        summed = found = self._summed(module, updates)
+        if found is None:
+            found = hold(self._kept(module, room) if result is None else result, updates)
+        scaled = not (self._means(module) and isinstance(self._scale, str))
+        factor = self.multipliers.found.get(module, fixed(self._scale, len(self._adapters))) if scaled else None
+        if summed is not None:
+            factor = self._automatic(module, summed) if factor is None else factor
+            by = factor
+            found = replace(found, total=by**2 * found.total, both=by * found.both, seen=by**2 * found.seen)
+        places = [present.index(i) if i in present else -1 for i in everywhere]
+        pad = {name: np.append(getattr(found, name), 0.0)[places] for name in ("both", "seen")}
+        gram = np.pad(found.gram, (0, 1))[np.ix_(places, places)]
+        return Holding(found.total, pad["both"], pad["seen"], gram, factor)
+
+    def _kept(self, module: str, room: int) -> Linear:
+        result = self.update(module)
+        factors = result.lowrank()
+        if factors is not None and sum(map(_size, (factors, *list(self._ready.values())))) <= room:
+            self._ready[module] = factors
+        return result
+
+    def _summed(self, module: str, updates: Sequence[Linear]) -> Holding | None:
+        """What the sum holds, where that is the method, and all have factors whose squares float64 has."""
+        if self._method.name != "linear" or self._space is not SPACES["delta"]:
+            return None
+        factors = [each for update in updates if (each := update.lowrank()) is not None]
+        if len(factors) < len(updates):
+            return None
+        found = hold_sum(factors, [self._weights[i] for i in self._present(module)])
+        return found if (found.gram.diagonal() > SQUARES).all() and np.isfinite(found.gram).all() else None
+
+    def _automatic(self, module: str, summed: Holding) -> float:
+        """The factor of `auto` of a sum, by what it holds."""
+        norms = np.sqrt(np.maximum(0.0, summed.gram.diagonal())).tolist()
+        whole = float(np.sqrt(max(0.0, summed.gram.sum())))
+        borne = self._method.borne * float(self._rows[module]) ** 0.5
+        factor = automatic(float(np.sqrt(max(0.0, summed.total))), norms, whole, borne)
+        return self.multipliers.found.setdefault(module, factor)
+
+    def update(self, module: str) -> Linear:
+        """What becomes of a module."""
+        present = self._present(module)
+        updates = [self._adapters[i].updates[module] for i in present]
+        inputs = [self._adapters[i].layout[module] for i in present]
+        method, space = here(self._method, self._space, inputs)
+        if self._means(module):
+            return self._mean(updates)
+        blocks, back = space.open(updates, [self._weights[i] for i in present])
+        result = back([self._block(method, module, present, block) for block in blocks])
+        factor = fixed(self._scale, len(self._adapters))
+        if factor is None:
+            plain = method.name == "linear" and space is SPACES["delta"] and all(self._weights[i] == 1 for i in present)
+            summed = result if plain else None
+            factor = self.multipliers.found.get(module)
+            if factor is None:
+                plain_sum = self._summed(module, updates) if method is self._method else None
+                if plain_sum is not None:
+                    factor = self._automatic(module, plain_sum)
+                elif method.disturbs:
+                    factor = undisturbed(result, updates, method.borne, summed)
+                else:
+                    factor = matching(result, updates, method.borne, method.order, summed)
+                self.multipliers.found[module] = factor
+        return result if factor == 1 else factor * result
+
+    def _means(self, module: str) -> bool:
+        """Whether the method takes a tensor for no matrix."""
+        inputs = [self._adapters[i].layout[module] for i in self._present(module)]
+        return here(self._method, self._space, inputs)[0].acts == "matrices" and not inputs[0].matrix
+
+    def _mean(self, updates: Sequence[Linear]) -> Linear:
+        """The weighted mean of the updates of a tensor that the method does not take for a matrix, times a scale that is a
+        number.
+        """
+        factor = 1.0 if isinstance(self._scale, str) else self._scale
+        total = sum(map(abs, self._weights)) or 1.0
+        mean: Linear = sum_of([factor * weight / total * x for x, weight in zip(updates, self._weights, strict=True)])
+        return mean
+
+    def _present(self, module: str) -> list[int]:
+        return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
+
+    def _block(self, method: Method, module: str, present: Sequence[int], block: Block) -> Linear:
+        from adapterops.methods.entries import inner_products, near, ordinary
+        from adapterops.updates.dense import Dense
+        from adapterops.updates.merged import Merged, Tiling
+
+        if method.acts == "updates":
+            own = self._parameters if method is self._method else {}
+            update: Linear = method.kernel(block.updates, block.weights, **own)
+            return update
+        whole = block if len(present) == len(self._adapters) else self._completed(present, block)
+        if method.acts == "inputs":
+            grams = (each[module] for each in self._grams)
+            found: Linear = method.kernel(factored(whole.updates), whole.weights, grams, **self._parameters)
+            return found
+        if method.acts == "products":
+            factors = method.kernel(inner_products(whole.updates), whole.weights, **self._parameters)
+            combined: Linear = sum_of([factor * each for factor, each in zip(factors, whole.updates, strict=True)])
+            return combined
+        if method.acts == "matrices":
+            matrices, exponent = ordinary([each.dense().astype(np.float64, copy=False) for each in whole.updates])
+            return Dense(np.ldexp(method.kernel(matrices, whole.weights, **self._parameters), exponent))
+        entries = self._entries(module, whole)
+        open_kernel = partial(method.kernel, entries, whole.weights, **self._parameters)
+        tiling = Tiling(entries.height, open_kernel, entries.moving)
+        return Merged(entries.shape, entries.dtype, tiling, near(block.updates, block.weights))
+
+    def _completed(self, present: Sequence[int], block: Block) -> Block:
+        """A block with zeros for the adapters that lack the module."""
+        from adapterops.updates.lowrank import zero
+
+        updates: list[Linear] = [zero(block.updates[0].shape)] * len(self._adapters)
+        weights = list(self._weights)
+        for place, update, weight in zip(present, block.updates, block.weights, strict=True):
+            updates[place], weights[place] = update, weight
+        return Block(updates, weights, block.role)
+
+    def _entries(self, module: str, block: Block) -> Entries:
+        from adapterops.methods.entries import Entries
+
+        names = [f"{each}{module}{block.role}" for each in self._names()] if self._masked else ()
+        return Entries(block.updates, names, self._model)
+
+    def _whole(self, shared: Once) -> Model:
+        """The entries of all modules, for thresholds over the whole model."""
+        from adapterops.methods.entries import Model
+
+        modules = sorted({module for adapter in self._adapters for module in adapter.layout})
+
+        def entries(module: str) -> Entries:
+            present = self._present(module)
+            blocks, _ = self._space.open(
+                [self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present]
+            )
+            return self._entries(module, self._completed(present, blocks[0]))
+
+        return Model([lambda module=module: entries(module) for module in modules], shared)  # type: ignore[misc]  # no type is inferred for a default
+
+
+def _size(update: LowRank) -> int:
+    return int(update.A.nbytes + update.B.nbytes)
+
+
+def _mask_names(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[str]:
+    """What the masks of each adapter depend on: its content, and which it is of several equal ones.
+    Not its place in the list.
+    """
+    keys = [key(adapter.history) for adapter in adapters]
+    order = [(each, weight, place) for place, (each, weight) in enumerate(zip(keys, weights, strict=True))]
+    return [f"{mine[0]}/{sum(other[0] == mine[0] and other < mine for other in order)}/" for mine in order]
