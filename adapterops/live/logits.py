@@ -183,9 +183,7 @@ def _answer(network: Any) -> Any:
             return network(**inputs)
         except MemoryError:
             raise
-        except (
-            Exception
-        ) as error:  # inputs that were made up may be of a wrong kind; the first error is raised at the end
+        except Exception as error:  # of inputs of a wrong kind, maybe; the first is raised
             first = first or error
     raise first or ValueError(f"it takes {network.main_input_name}, and only tokens, images and sound can be made up")
 
