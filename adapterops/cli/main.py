@@ -106,7 +106,7 @@ def run(arguments: list[str]) -> int:
     warnings.showwarning = _show_warning
     try:
         _hush(bool({"-q", "--quiet"} & set(arguments)))
-        return cli.main(arguments or ["--help"], prog_name="adapterops", standalone_mode=False) or 0
+        return cli.main(arguments or ["--help"], prog_name="adapterops", standalone_mode=False, obj=arguments) or 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.UsageError as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import click
 
 HIDDEN = {
     "-o": 1,
@@ -34,7 +36,7 @@ def command_line() -> list[str]:
     """The command as the manifest notes it:
     without what does not change the result, and of absolute paths the name only.
     """
-    shown, arguments = ["adapterops"], iter(sys.argv[1:])
+    shown, arguments = ["adapterops"], iter(_typed())
     for argument in arguments:
         option, is_, value = argument.partition("=")
         if option in HIDDEN:
@@ -47,13 +49,18 @@ def command_line() -> list[str]:
 
 def again(option: str, value: str) -> str:
     """The command that was typed, to be done, and with another value of an option."""
-    typed, arguments = ["adapterops"], iter(sys.argv[1:])
+    typed, arguments = ["adapterops"], iter(_typed())
     for argument in arguments:
         if argument == option:
             next(arguments, None)
         elif argument not in ("--dry-run", "--json") and not argument.startswith(f"{option}="):
             typed.append(argument)
     return shlex.join([*typed, option, value])
+
+
+def _typed() -> Sequence[str]:
+    arguments: Sequence[str] = click.get_current_context().find_root().obj
+    return arguments
 
 
 def _place(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,12 +38,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture
-def fuse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fuse:
+def fuse(capsys: pytest.CaptureFixture[str]) -> Fuse:
     """Runs the command in this process: exit code, and what it said on stderr."""
 
     def run_here(*more: str, command: list[str] = COMMAND) -> tuple[int, str]:
         arguments = [*command, *more]
-        monkeypatch.setattr(sys, "argv", ["adapterops", *arguments])
         capsys.readouterr()
         return run(arguments), capsys.readouterr().err
 

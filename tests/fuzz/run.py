@@ -429,7 +429,6 @@ def tried(target: str, seed: int, number: int) -> str | None:
         if path.name not in KEPT:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     line = TARGETS[target](Random(f"{seed} {target} {number}"))
-    sys.argv = ["adapterops", *line]
     out, err = io.StringIO(), io.StringIO()
     signal.alarm(PATIENCE)
     try:

@@ -143,14 +143,13 @@ def test_a_base_is_fetched_as_it_is_consumed(
 
 
 def test_parts_fetch_what_they_need_and_are_of_one_commit(
-    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, tuned = write_base(tmp_path / "base"), write_tuned(tmp_path / "tuned")
     hub.put("me/base", base)
     hub.put("me/tuned", tuned)
     fuse = ["fuse", "hf://me/base", "hf://me/tuned", "-o"]
     for number in (1, 2):
-        monkeypatch.setattr("sys.argv", ["adapterops", *fuse, "out", "--part", f"{number}/2"])
         succeeds(capsys, *fuse, "out", "--part", f"{number}/2")
         there = {path.name for path in Path(hub.cache).rglob("model-*.safetensors")}
         assert len(there) == 2 * number
@@ -160,10 +159,8 @@ def test_parts_fetch_what_they_need_and_are_of_one_commit(
     asked = hub.asked("GET .*resolve.*safetensors$")
     assert asked
     assert all(each.range for each in asked), "headers are enough"
-    monkeypatch.setattr("sys.argv", ["adapterops", *fuse, "whole"])
     succeeds(capsys, *fuse, "whole")
     assert tree(Path("out")) == tree(Path("whole"))
-    monkeypatch.setattr("sys.argv", ["adapterops", *fuse, "again"])
     succeeds(capsys, *fuse, "again", "--part", "1/2")
     (base / "config.json").write_text((base / "config.json").read_text() + " ")
     hub.put("me/base", base)

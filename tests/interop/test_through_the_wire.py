@@ -207,6 +207,17 @@ def test_killed_again_and_again(hub: Hub, expected: dict[str, str], tmp_path: Pa
     assert len(hub.asked("PUT /lfs")) <= len(expected) + 2 + killed  # tokenizer.json, and what was on its way
 
 
+def test_killed_between_the_commit_and_the_end(hub: Hub, expected: dict[str, str], tmp_path: Path) -> None:
+    """Whoever runs it again, in whatever process, makes no other commit."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen([sys.executable, "-m", "adapterops", *COMMAND], env={**os.environ, **settings})
+    hub.faults = [Fault("DELETE .*branch", process.kill)]
+    assert process.wait() == -signal.SIGKILL
+    assert run(COMMAND) == 0
+    assert pushed(hub) == expected
+    assert len(hub.repos[TARGET].history()) == 2
+
+
 SETTINGS = """
 import os
 os.environ |= {settings}

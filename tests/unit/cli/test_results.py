@@ -29,11 +29,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def shown(place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> Shown:
+def shown(place: Path, capsys: Capture) -> Shown:
     """What a command prints that succeeds."""
 
     def shown(command: str) -> str:
-        monkeypatch.setattr("sys.argv", ["adapterops", *shlex.split(command)])
         assert run(shlex.split(command)) == 0
         return capsys.readouterr().out
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -47,17 +46,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["adapterops", *arguments])
+def command(*arguments: str) -> int:
     return run(list(arguments))
 
 
-def same_in_parts(monkeypatch: pytest.MonkeyPatch, arguments: list[str], of: int = 3) -> None:
+def same_in_parts(arguments: list[str], of: int = 3) -> None:
     """Check that a command does the same in parts; files are hashed once, whoever reads them."""
-    assert command(monkeypatch, *arguments, "-o", "whole") == 0
+    assert command(*arguments, "-o", "whole") == 0
     for number in range(of, 0, -1):
-        assert command(monkeypatch, *arguments, "-o", "out", "--part", f"{number}/{of}") == 0
-    assert command(monkeypatch, "finalize", "out") == 0
+        assert command(*arguments, "-o", "out", "--part", f"{number}/{of}") == 0
+    assert command("finalize", "out") == 0
     assert tree(Path("out")) == tree(Path("whole"))
 
 
@@ -76,8 +74,8 @@ def same_in_parts(monkeypatch: pytest.MonkeyPatch, arguments: list[str], of: int
     ],
     ids=" ".join,
 )
-def test_parts_are_the_whole(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    same_in_parts(monkeypatch, arguments)
+def test_parts_are_the_whole(place: Path, arguments: list[str]) -> None:
+    same_in_parts(arguments)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +87,9 @@ def test_parts_are_the_whole(place: Path, monkeypatch: pytest.MonkeyPatch, argum
     ],
     ids=" ".join,
 )
-def test_parts_of_what_is_quantized(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_parts_of_what_is_quantized(place: Path, arguments: list[str]) -> None:
     assert run(["quantize", "base"]) == 0
-    same_in_parts(monkeypatch, arguments)
+    same_in_parts(arguments)
 
 
 def test_components_of_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,21 +105,21 @@ def test_components_of_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     modules = [f"blocks.{number}.to_q" for number in range(2)]
     write_adapter(tmp_path / "a", factors(modules, out=12, into=8), modules=modules)
     monkeypatch.chdir(tmp_path)
-    same_in_parts(monkeypatch, ["fuse", "pipeline", "a", "--component", "transformer"], of=2)
+    same_in_parts(["fuse", "pipeline", "a", "--component", "transformer"], of=2)
 
 
-def test_a_loss_is_found_at_the_end_and_accepted_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_is_found_at_the_end_and_accepted_there(place: Path) -> None:
     """What is made is not made again for that."""
     faint = {key: 0.3 * each for key, each in factors(ADAPTED, out=64, into=96, seed=1).items()}
     write_adapter(place / "faint", {key: 0.1 * each for key, each in faint.items()})
     assert run(["quantize", "base"]) == 0
     fuse = ["fuse", "base-nf4", "faint", "--rounding", "nearest", "-o"]
-    assert command(monkeypatch, *fuse, "out", "--part", "1/1") == 0
-    assert command(monkeypatch, "finalize", "out") == 8
+    assert command(*fuse, "out", "--part", "1/1") == 0
+    assert command("finalize", "out") == 8
     assert not Path("out").exists()
-    assert command(monkeypatch, *fuse, "out", "--part", "1/2", "--accept-loss") == 0
-    assert command(monkeypatch, "finalize", "out", "--accept-loss") == 0
-    assert command(monkeypatch, *fuse, "whole", "--accept-loss") == 0
+    assert command(*fuse, "out", "--part", "1/2", "--accept-loss") == 0
+    assert command("finalize", "out", "--accept-loss") == 0
+    assert command(*fuse, "whole", "--accept-loss") == 0
     changed = {name for name, hash_ in tree(Path("whole")).items() if tree(Path("out"))[name] != hash_}
     assert changed == {"adapterops.json"}, "which notes the command that was typed"
 
@@ -139,12 +137,12 @@ def test_a_loss_is_found_at_the_end_and_accepted_there(place: Path, monkeypatch:
     ],
     ids=" ".join,
 )
-def test_an_adapter_in_parts(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_an_adapter_in_parts(place: Path, arguments: list[str]) -> None:
     assert run(["fuse", "base", "a", "b", "-o", "tuned"]) == 0
     tensors = load_file("tuned/model-00004-of-00004.safetensors")
     tensors["model.norm.weight"] += 1  # which goes along as it is
     save_file(tensors, "tuned/model-00004-of-00004.safetensors", {"format": "pt"})
-    same_in_parts(monkeypatch, arguments)
+    same_in_parts(arguments)
 
 
 @pytest.mark.parametrize(
@@ -160,15 +158,15 @@ def test_an_adapter_in_parts(place: Path, monkeypatch: pytest.MonkeyPatch, argum
     ],
     ids=" ".join,
 )
-def test_whatever_writes_is_divided(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_whatever_writes_is_divided(place: Path, arguments: list[str]) -> None:
     """A recipe is in the output, with the hashes of all inputs; and is followed in parts itself."""
     adapter = "adapterops: 1\ninputs: {a: a, b: b}\nresult: a + 0.5*b\noutput: {rank: 4}\n"
     (place / "adapter.yaml").write_text(adapter)
     (place / "model.yaml").write_text(adapter.replace("{rank: 4}", "{max_shard_size: 20kB}") + "base: base\n")
     if arguments[-1] == "whole/recipe.yaml":
-        assert command(monkeypatch, "run", "model.yaml", "-o", "first") == 0
+        assert command("run", "model.yaml", "-o", "first") == 0
         arguments = ["run", "first/recipe.yaml"]
-    same_in_parts(monkeypatch, arguments)
+    same_in_parts(arguments)
 
 
 def test_a_recipe_that_pushes_is_not_followed_in_parts(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,27 +178,25 @@ def test_a_recipe_that_pushes_is_not_followed_in_parts(place: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("arguments", [["convert", "a", "--to", "peft"], ["calc", "a", "a=a"]], ids=" ".join)
-def test_what_is_copied_is_not_divided(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
-    assert command(monkeypatch, *arguments, "-o", "out", "--part", "1/2") == 4
+def test_what_is_copied_is_not_divided(place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert command(*arguments, "-o", "out", "--part", "1/2") == 4
     assert "copied as they are" in capsys.readouterr().err
     assert not list(place.glob(".out*"))
 
 
-def test_modules_of_rank_0_and_numbers_that_are_not_finite(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_of_rank_0_and_numbers_that_are_not_finite(place: Path) -> None:
     """What is noted of a module is noted to the last bit, and NaN is."""
     tensors = factors(ADAPTED, out=64, into=96, seed=5)
     tensors[f"base_model.model.{ADAPTED[0]}.lora_B.weight"][3, 1] = torch.nan
     tensors[f"base_model.model.{ADAPTED[1]}.lora_B.weight"][:] = 0
     write_adapter(place / "c", tensors)
-    same_in_parts(monkeypatch, ["merge", "c", "--allow-nonfinite"])
+    same_in_parts(["merge", "c", "--allow-nonfinite"])
     for name in ("out", "whole", "c"):
         shutil.rmtree(name)
     tensors[f"base_model.model.{ADAPTED[0]}.lora_B.weight"][3, 1] = 0
     write_adapter(place / "c", tensors)
     assert run(["fuse", "base", "c", "-o", "tuned"]) == 0
-    same_in_parts(monkeypatch, ["extract", "tuned", "--base", "base", "--energy", "0.5"])
+    same_in_parts(["extract", "tuned", "--base", "base", "--energy", "0.5"])
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
@@ -235,25 +231,25 @@ def test_what_needs_every_module_first_is_measured_once_for_all_parts(
 ) -> None:
     assert run(["fuse", "base", "a", "-o", "tuned"]) == 0
     calls = counted(monkeypatch, module, name)
-    assert command(monkeypatch, *arguments, "-o", "whole") == 0
+    assert command(*arguments, "-o", "whole") == 0
     once = len(calls)
     assert once
     for number in (2, 1, 3):
-        assert command(monkeypatch, *arguments, "-o", "out", "--part", f"{number}/3") == 0
-    assert command(monkeypatch, "finalize", "out") == 0
+        assert command(*arguments, "-o", "out", "--part", f"{number}/3") == 0
+    assert command("finalize", "out") == 0
     assert len(calls) == 2 * once
     assert tree(Path("out")) == tree(Path("whole"))
     assert not list(place.glob(".out*"))
 
 
-def test_a_merge_of_a_merge_that_measures_first(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merge_of_a_merge_that_measures_first(place: Path) -> None:
     """The outer thresholds are those of the inner merge, whose thresholds come first: neither waits for the other."""
     paper = 'density=0.5, convention="paper"'
     arguments = ["calc", f"ties(ties(a, b, {paper}), c, {paper})", "a=a", "b=b", "c=a", "-o"]
     for number in (1, 2):
         assert Command([*arguments, "out", "--part", f"{number}/2"]).end().code == 0
-    assert command(monkeypatch, "finalize", "out") == 0
-    assert command(monkeypatch, *arguments, "whole") == 0
+    assert command("finalize", "out") == 0
+    assert command(*arguments, "whole") == 0
     assert load_file("out/adapter_model.safetensors").keys() == load_file("whole/adapter_model.safetensors").keys()
     assert Path("out/adapter_model.safetensors").read_bytes() == Path("whole/adapter_model.safetensors").read_bytes()
     assert not list(place.glob(".out*"))
@@ -263,19 +259,19 @@ def test_a_verification_measures_once_for_all_parts(place: Path, monkeypatch: py
     assert run(["fuse", "base", "a", "b", "--ties", "--convention", "paper", "-o", "out"]) == 0
     calls = counted(monkeypatch, EntriesOfModel, "_cut")
     for number in (1, 2):
-        assert command(monkeypatch, "verify", "out", "--part", f"{number}/2") == 0
-    assert command(monkeypatch, "finalize", "out") == 0
+        assert command("verify", "out", "--part", f"{number}/2") == 0
+    assert command("finalize", "out") == 0
     assert len(calls) == 2, "one for each adapter"
     assert not list(place.glob(".out*"))
 
 
-def test_parts_that_are_given_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_that_are_given_up(place: Path) -> None:
     """What was measured for them goes when one process has made the output."""
     truncate = ["truncate", "a", "--budget", "1k", "-o", "out"]
-    assert command(monkeypatch, *truncate, "--part", "1/2") == 0
+    assert command(*truncate, "--part", "1/2") == 0
     (parts_of,) = place.glob(".out.parts-*")
     shutil.rmtree(parts_of)
-    assert command(monkeypatch, *truncate) == 0
+    assert command(*truncate) == 0
     assert not list(place.glob(".out*"))
 
 
@@ -288,11 +284,11 @@ def test_what_an_adapter_measures_is_of_no_output_that_it_is_written_to(place: P
     assert not list(place.glob(".*"))
 
 
-def test_another_budget_is_measured_anew(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert command(monkeypatch, "truncate", "a", "--budget", "1k", "-o", "out", "--part", "1/2") == 0
+def test_another_budget_is_measured_anew(place: Path) -> None:
+    assert command("truncate", "a", "--budget", "1k", "-o", "out", "--part", "1/2") == 0
     (parts_of,) = place.glob(".out.parts-*")
     shutil.rmtree(parts_of)
-    same_in_parts(monkeypatch, ["truncate", "a", "--budget", "500"])
+    same_in_parts(["truncate", "a", "--budget", "500"])
 
 
 def merged() -> Made:
