@@ -18,6 +18,7 @@ from commands import Command
 from corpus import tree
 from hub_server import SECRET, Fault, Hub, Request
 from interrupted import KILLS
+from pretended import pretend
 from tiny_models import write_base, write_tuned
 
 from adapterops.adapters.opening import open_adapter
@@ -183,6 +184,32 @@ def test_a_run_that_the_hub_refused_goes_on(hub: Hub, expected: dict[str, str], 
     assert pushed(hub) == expected
     assert len(hub.repos[TARGET].history()) == 2
     assert len(hub.asked("PUT /lfs")) <= len(sent) + len(expected)
+
+
+@pytest.mark.parametrize(("method", "mixes"), [("ties", False), ("linear", True)])
+def test_files_of_a_merge_are_not_of_two_devices(
+    hub: Hub,
+    expected: dict[str, str],
+    method: str,
+    mixes: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What a GPU has begun is not gone on with by a processor, whose merges round otherwise; sums are the same on both."""
+    pretend(monkeypatch)
+    merge = ["fuse", "hf://me/base", "../a", "../a", "--method", method, "--push", TARGET]
+    hub.faults = [Fault("PUT /lfs", 500, count=100, skip=1)]
+    assert run([*merge, "--device", "cuda"]) == 5
+    assert hub.asked("PUT /lfs")
+    hub.faults = []
+    capsys.readouterr()
+    assert run(merge) == (0 if mixes else 4)
+    if not mixes:
+        error = capsys.readouterr().err
+        assert "device" in error
+        assert "a GPU that is not there" in error
+        assert run([*merge, "--device", "cuda"]) == 0
+    assert pushed(hub).keys() == expected.keys()
 
 
 def test_killed_again_and_again(hub: Hub, expected: dict[str, str], tmp_path: Path) -> None:
