@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.saving import SavedCheckpoint, check_kept, describe, plan_checkpoint
 from adapterops.engine.execution import DEFAULT, Execution, Progress
-from adapterops.engine.plan import rounding_device
 from adapterops.errors import UnsupportedError
 from adapterops.hub.publishing import Publication
 from adapterops.hub.pushing import Pushed
@@ -97,7 +96,7 @@ def publish(
         Delta.begin(made, repo, private, how) if as_delta else Publication.begin(repo, model.plan.hash, private, inputs)
     )
     out = Path(sink.target.repo.rpartition("/")[2])
-    place = parts.begin(out, document(made, model, out, command, rounding_device(checkpoint.history, how)))
+    place = parts.begin(out, document(made, model, out, command, how))
     for source in inputs:
         source.fetch()
     with place.working() as work:
