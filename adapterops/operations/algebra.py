@@ -11,7 +11,7 @@ from adapterops.adapters.adapter import WITH_BASE, Adapter, check_linear, check_
 from adapterops.engine.execution import DEFAULT, Execution, Once
 from adapterops.engine.plan import once
 from adapterops.errors import IncompatibleError, OptionError, at, check_opened
-from adapterops.methods.holding import RULES, products
+from adapterops.methods.holding import RULES, Holdings, products
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, Scale
 from adapterops.methods.settings import settings, usual
@@ -75,11 +75,7 @@ def merge(
         OptionError: a parameter is impossible, the number of weights is wrong, or an adapter lacks Gram matrices.
         IncompatibleError: the adapters share no module, or differ in base or shapes; or Gram matrices do not fit them.
     """
-    if isinstance(adapters, Adapter):
-        raise OptionError("merge takes a list of adapters, and got one adapter", hint='ao.merge([a, b], "ties")')
-    adapters = tuple(adapters)
-    for adapter in adapters:
-        check_opened(adapter, Adapter, "open_adapter")
+    adapters = _opened(adapters)
     if method is None:
         vectors = all(adapter.task_vector for adapter in adapters)
         method = usual(len(adapters), vectors, weights, scale, space, *parameters.values())
@@ -87,11 +83,7 @@ def merge(
         method, len(adapters), weights=weights, scale=scale, space=space, full=full, **parameters
     )
     weights, space = options["weights"], options["space"]
-    for adapter, weight in zip(adapters, weights, strict=True):
-        if weight != 1 and len(adapters) == 1:  # what several share is not scaled
-            check_linear(adapter, "scaled")
-        if chosen.acts != "updates" or space != "delta":
-            check_needs_no_base(adapter, "merged by its entries or factors", WITH_BASE if len(adapters) > 1 else None)
+    _check_mergeable(adapters, chosen, weights, space)
     given = [_grams(adapter, chosen) for adapter in adapters] if chosen.acts == "inputs" else []
     read = (*(a.history for a in adapters), *(each.history for each in given))
     step = Step("merge", {"method": chosen.name, **options}, read)
@@ -111,38 +103,56 @@ def merge(
         return once(measure, step, shapes, name, how=how)
 
     merging = Merging(adapters, chosen, [_named(each, widths) for each in given], layout, shared, **options)
-    holdings = merging.holdings
-    if _comparable(chosen, options, layout) and merging.effort(layout, len(RULES)) <= SHORT:
-        plain = {"weights": weights, "scale": options["scale"]}
-        rules = [merging if name == chosen.name else _rule(adapters, name, layout, shared, plain) for name in RULES]
-        holdings = replace(holdings, rules=lambda module: products([each.update(module) for each in rules]))
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
             return merging.made(module)
 
-    return replace(
-        total,
-        updates=Lazy(layout, compute),
-        layout=layout,
-        history=replace(step, multipliers=merging.multipliers, holdings=holdings if len(adapters) > 1 else None),
-    )
+    holdings = _compared(merging, adapters, chosen, options, layout, shared) if len(adapters) > 1 else None
+    history = replace(step, multipliers=merging.multipliers, holdings=holdings)
+    return replace(total, updates=Lazy(layout, compute), layout=layout, history=history)
 
 
-def _comparable(method: Method, options: Mapping[str, Any], layout: Mapping[str, Layout]) -> bool:
-    """Whether each of `RULES` may make an adapter of these: of factors, none of which has a weight of its own."""
+def _opened(adapters: Sequence[Adapter]) -> tuple[Adapter, ...]:
+    if isinstance(adapters, Adapter):
+        raise OptionError("merge takes a list of adapters, and got one adapter", hint='ao.merge([a, b], "ties")')
+    for adapter in adapters:
+        check_opened(adapter, Adapter, "open_adapter")
+    return tuple(adapters)
+
+
+def _check_mergeable(adapters: Sequence[Adapter], method: Method, weights: Sequence[float], space: str) -> None:
+    """Raise for updates that depend on the weight, where that is not known."""
+    for adapter, weight in zip(adapters, weights, strict=True):
+        if weight != 1 and len(adapters) == 1:  # what several share is not scaled
+            check_linear(adapter, "scaled")
+        if method.acts != "updates" or space != "delta":
+            check_needs_no_base(adapter, "merged by its entries or factors", WITH_BASE if len(adapters) > 1 else None)
+
+
+def _compared(
+    merging: Merging,
+    adapters: Sequence[Adapter],
+    method: Method,
+    options: Mapping[str, Any],
+    layout: Mapping[str, Layout],
+    shared: Once,
+) -> Holdings:
+    """What modules of a merge hold of those that it is of; and of what each of `RULES` makes of them, where it may make an
+    adapter of these: of factors, none of which has a weight of its own.
+    """
     usual = options["space"] == method.spaces[0] and options["scale"] == AUTO and set(options["weights"]) == {1.0}
     factors = all(each.matrix and not each.dense for each in layout.values())
-    return method.name in RULES and usual and len(options["weights"]) > 1 and factors
-
-
-def _rule(
-    adapters: Sequence[Adapter], name: str, layout: Mapping[str, Layout], shared: Once, options: Mapping[str, Any]
-) -> Merging:
-    """What another method makes of the same adapters."""
-    method = find(name)
-    parameters = {**options, "space": method.spaces[0], **method.defaults}
-    return Merging(adapters, method, [], layout, shared, **parameters)
+    if method.name not in RULES or not usual or not factors or merging.effort(layout, len(RULES)) > SHORT:
+        return merging.holdings
+    plain = {"weights": options["weights"], "scale": AUTO}
+    rules = [
+        Merging(adapters, each, [], layout, shared, space=each.spaces[0], **plain, **each.defaults)
+        if each.name != method.name
+        else merging
+        for each in map(find, RULES)
+    ]
+    return replace(merging.holdings, rules=lambda module: products([each.update(module) for each in rules]))
 
 
 def _grams(adapter: Adapter, method: Method) -> Grams:
