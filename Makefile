@@ -33,8 +33,10 @@ test: $(VENV)/.dev
 
 # bitsandbytes has the compiler of torch imported, more than a second in each process, for kernels that a CPU does not take.
 tests: export TORCHDYNAMO_DISABLE = 1
+# Collected once by itself: what all workers import and rewrite is compiled then, and not by each of them.
 tests: $(VENV)/.dev
-	$(BIN)/pytest -q --workers $(WORKERS) $(addprefix --basetemp=,$(IN_MEMORY)) tests
+	-$(BIN)/pytest -qq --collect-only > /dev/null tests
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
 	rm -rf $(IN_MEMORY)
 
 test-gpu: $(VENV)/.dev

@@ -7,7 +7,6 @@ import pytest
 import torch
 from commands import written
 from corpus import Refusal
-from forks import pytest_addoption, pytest_runtestloop  # noqa: F401  # hooks
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
