@@ -17,7 +17,7 @@ from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.formats.peft.written import uncovered
+from adapterops.formats.peft.selection import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.added_biases import with_biases

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from adapterops.errors import AdapterWarning, InputError
+from adapterops.errors import AdapterWarning
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import SIDES, AdapterConfig, Suffixes
-from adapterops.formats.peft.patterns import WHOLE, matches, one_each
+from adapterops.formats.peft.patterns import one_each
+from adapterops.formats.peft.selection import uncovered
 
 SHOWN = 5
 """Names that a warning lists."""
@@ -59,7 +60,9 @@ def write_config(
                 **({"modules_to_save": saved} if saved else {}),
                 **({"lora_bias": True} if lora_bias else {}),
                 **({"trainable_token_indices": tokens} if tokens else {}),
-                "target_modules": _targets(config.targets, [name for name in ranks if name not in config.experts]),
+                "target_modules": _targets(
+                    config.targets, [name for name in ranks if name not in config.experts], config.unnamed
+                ),
                 **({"target_parameters": _targets(config.target_parameters, parameters)} if parameters else {}),
                 **({"peft_version": ".".join(map(str, (*SIDES, 0)))} if parameters else {}),
             }.items()
@@ -67,9 +70,10 @@ def write_config(
     )
 
 
-def _targets(targets: Suffixes | str | None, modules: Sequence[str]) -> list[str] | str:
+def _targets(targets: Suffixes | str | None, modules: Sequence[str], said: Collection[str] = ()) -> list[str] | str:
+    """`said`: the modules of which it was said that the target_modules do not name them, when the adapter was opened."""
     left = sorted(uncovered(targets, modules)) if targets else []
-    if left:
+    if not set(left) <= set(said):
         warnings.warn(
             f"the adapter's target_modules do not name {', '.join(left[:SHOWN])}: where the model has another name for it, PEFT "
             "leaves it out; name the model with --base, whose names are taken then",
@@ -79,16 +83,3 @@ def _targets(targets: Suffixes | str | None, modules: Sequence[str]) -> list[str
     if not targets or left:
         return sorted(modules)
     return targets if isinstance(targets, str) else list(targets)
-
-
-def uncovered(targets: Suffixes | str, modules: Sequence[str]) -> list[str]:
-    """The modules that some target_modules do not name, by PEFT's rule: the end of a name, after a dot or whole; or an
-    expression for all of it. One that cannot be used names none.
-    """
-    if not isinstance(targets, str):
-        return [each for each in modules if not any(f".{each}".endswith(f".{suffix}") for suffix in targets)]
-    try:
-        found = matches([targets], modules, WHOLE)
-    except InputError:
-        return list(modules)
-    return [module for module, named in zip(modules, found, strict=True) if not named]
