@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.doubled import without_doubles
 from adapterops.arrays.scratch import Scratch
-from adapterops.errors import AdapterWarning, InputError, listed
+from adapterops.errors import InputError
 from adapterops.formats.diffusion.spellings import OF_IMAGES
 from adapterops.formats.further import check_none_left_out
 from adapterops.formats.registry import read_adapter
@@ -24,9 +23,6 @@ from adapterops.updates.kinds import KINDS
 if TYPE_CHECKING:
     from adapterops.updates.lowrank import AsStored
     from adapterops.updates.protocol import Array, Update
-
-SHOWN = 4
-"""Modules that a warning lists."""
 
 HELD = 8
 """How many B's of all experts of a parameter stay in memory, so that they are not read anew for each expert."""
@@ -55,14 +51,6 @@ def open_adapter(
     place = replace(Place.of(source), allow_pickle=allow_pickle)
     files = read_adapter(place, alpha)
     check_none_left_out(place, files.paths[0], files.further)
-    if lost := files.config.unnamed:
-        warnings.warn(
-            f"{place}: PEFT has no LoRA on {listed(lost, SHOWN)} by the adapter's config (target_modules, exclude_modules, "
-            "layers_to_transform, modules_to_save), and drops their tensors when it loads them; here they are taken with the "
-            'others, and drop(a, {"MODULE": "reason"}) in calc leaves them out',
-            AdapterWarning,
-            stacklevel=2,
-        )
     layout = {module: files.layout(module) for module in files.modules}
 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
