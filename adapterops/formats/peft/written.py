@@ -60,9 +60,7 @@ def write_config(
                 **({"modules_to_save": saved} if saved else {}),
                 **({"lora_bias": True} if lora_bias else {}),
                 **({"trainable_token_indices": tokens} if tokens else {}),
-                "target_modules": _targets(
-                    config.targets, [name for name in ranks if name not in config.experts], config.unnamed
-                ),
+                "target_modules": _targets(config.targets, [name for name in ranks if name not in config.experts]),
                 **({"target_parameters": _targets(config.target_parameters, parameters)} if parameters else {}),
                 **({"peft_version": ".".join(map(str, (*SIDES, 0)))} if parameters else {}),
             }.items()
@@ -70,10 +68,9 @@ def write_config(
     )
 
 
-def _targets(targets: Suffixes | str | None, modules: Sequence[str], said: Collection[str] = ()) -> list[str] | str:
-    """`said`: the modules of which it was said that the target_modules do not name them, when the adapter was opened."""
+def _targets(targets: Suffixes | str | None, modules: Sequence[str]) -> list[str] | str:
     left = sorted(uncovered(targets, modules)) if targets else []
-    if not set(left) <= set(said):
+    if left:
         warnings.warn(
             f"the adapter's target_modules do not name {', '.join(left[:SHOWN])}: where the model has another name for it, PEFT "
             "leaves it out; name the model with --base, whose names are taken then",
