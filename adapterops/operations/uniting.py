@@ -12,12 +12,12 @@ from adapterops.adapters.adapter import Adapter, extracted
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
-from adapterops.formats.models.bare import inner_prefix, with_prefix
+from adapterops.formats.models.bare import with_class
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.formats.peft.written import uncovered
+from adapterops.formats.peft.selection import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.added_biases import with_biases
@@ -185,13 +185,14 @@ class _Names:
     """
 
     def __init__(self, base: Checkpoint, adapter: Adapter, stacked: bool) -> None:
-        self.base, self._prefix = base, inner_prefix(base.layout, base.config)
-        self._loading = known = loading(base.config)
+        self.base = base
+        own = with_class(base.config, adapter.config.base_class, adapter.config.fields.get("task_type"))
+        self._loading = known = loading(own, base.layout)
         single = {last(module) for module in adapter.layout if _is_single(module, adapter)}
         others = {last(module) for module in adapter.layout if expert(module) is None}
         taken = known.taken and known.taken >= single and known.taken.isdisjoint(others)
         self.joins = known.stacked and (stacked or not taken)
-        there = weights(base.layout, base.config) if self.joins else {}
+        there = weights(base.layout, own) if self.joins else {}
         self.stacked = {
             piece.tensor: (module, weight, sum(each.end for each in weight.pieces[:place]))
             for module, weight in there.items()
@@ -203,8 +204,7 @@ class _Names:
     def of(self, tensor: str, row: int | None = None) -> str:
         """The parameter that is a tensor, or that has a row of it."""
         height = None if row is None else self.height(tensor)
-        name = self._loading.name(tensor) if height is None else self._loading.parts(tensor)[(row or 0) // height]
-        return with_prefix(name, self._prefix)
+        return self._loading.name(tensor) if height is None else self._loading.parts(tensor)[(row or 0) // height]
 
     def height(self, tensor: str) -> int | None:
         """The rows of each of the parameters that the model makes of a matrix; None where it is one.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -130,19 +130,34 @@ class Base:
         for exact in (name, f"{name}.weight"):
             if exact in self.layout:
                 return exact
-        return self._saved(name) or self._of_files(name) or self.find_alike(name, shapes)
+        return self._saved(name) or self._of_files(name) or self.find_alike(name, shapes) or self._saved(name, True)
 
-    def _saved(self, name: str) -> str | None:
-        """The tensor that transformers saves what it has under a name as; also in a part that has a name of its own."""
+    def _saved(self, name: str, within: bool = False) -> str | None:
+        """The tensor that transformers saves what it has under a name as; also in a part that has a name of its own.
+
+        Args:
+            within: the base is the model in another one, and has another name for its part, or none.
+        """
         mine = bare(name)
         pattern = tuple("#" if part.isdecimal() else part for part in mine)
         for model_type in (self.type, *sorted(self.types - {self.type})):
             for part in range(2):
                 there = pattern[:part] + followed(pattern[part:], saved(model_type))
-                found = self._of_side(self._bare.get(fitted(there, mine), [])) if there != pattern else []
+                names = fitted(there, mine)
+                known = self._within.get(names[1:], []) if within else self._bare.get(names, [])
+                found = self._of_side(known) if there != pattern else []
                 if len(found) == 1:
                     return found[0]
         return None
+
+    @cached_property
+    def _within(self) -> dict[Parts, list[str]]:
+        """The tensors by their names, and by those without the first part."""
+        found: dict[Parts, list[str]] = {}
+        for names, tensors in self._bare.items():
+            for each in (names, names[1:]):
+                found.setdefault(each, []).extend(tensors)
+        return found
 
     def part(self, name: str) -> tuple[str, int, int] | None:
         """The tensor of which transformers saves as some rows what it has under a name; which of how many equal parts."""
@@ -151,7 +166,8 @@ class Base:
         for model_type in (self.type, *sorted(self.types - {self.type})):
             for first in range(2):
                 rule = divided(model_type).get(pattern[first:])
-                found = self._bare.get(mine[:first] + fitted(rule[0], mine[first:]), []) if rule else []
+                names = mine[:first] + fitted(rule[0], mine[first:]) if rule else ()
+                found = self._bare.get(names) or (self._within.get(names[1:], []) if names else [])
                 if rule and len(found) == 1:
                     return found[0], rule[1], rule[2]
         return None

@@ -41,6 +41,7 @@ def combine(
         tokens={name: rows for config in configs for name, rows in config.tokens.items()},
         model=configs[0].model,
         settled=all(config.settled for config in configs),
+        unnamed=tuple(sorted({module for config in configs for module in config.unnamed})),
         components=tuple(sorted({each for config in configs for each in config.components})),
         metadata=_merged([config.metadata for config in configs], names),
     )

@@ -97,6 +97,7 @@ class AdapterConfig:
         format: what it is written in where nothing else is asked for.
         model: config.json of the base whose names the modules have, where that was given.
         settled: whether a base has shown which module each name means.
+        unnamed: the modules with tensors for which PEFT makes no LoRA by the config, and drops them: see `selection`.
         components: of a pipeline those that the modules are in, whose names begin with them, where a pipeline was given.
         metadata: what the header of an image adapter's file says besides scales: its training, title, license.
     """
@@ -120,6 +121,7 @@ class AdapterConfig:
     model: Mapping[str, Any] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     settled: bool = False
+    unnamed: tuple[str, ...] = ()
     components: tuple[str, ...] = ()
 
     @property
