@@ -249,10 +249,7 @@ def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
                 code="E-KEY",
             )
         roles[role] = name
-    for module, roles in _with_alphas(found).items():
-        if roles.keys() == {"alpha"}:
-            raise InputError("has an alpha and no factors", tensor=module, hint="save the adapter again", code="E-KEY")
-    return {module: parts_of(module, roles, entries) for module, roles in sorted(found.items())}
+    return {module: parts_of(module, roles, entries) for module, roles in sorted(_with_alphas(found).items())}
 
 
 def _with_alphas(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:

@@ -39,7 +39,7 @@ ROOTS = (
 )
 """What models of images and videos consist of, and models of language do not."""
 
-PROJECTIONS = r"\.(?:to_[qkv]|to_q?kv|to_out|add_[qkv]_proj|attn\.w[qkvo])\."
+PROJECTIONS = r"\.(?:to_[qkv]|to_q?kv|to_out|add_[qkv]_proj|attn\.w[qkvo]|(?:self|cross)_attn\.(?:[qkvo]|[kv]_img))\."
 COMPONENTS = (
     r"(?:model\.)?diffusion_model|unet|transformer_2|conditional_transformer|text_encoder(?:_\d)?"
     r"|text_encoders\.\w+|text_conditioner|connectors|text_embedding_projection|conditioner\.embedders"

@@ -162,7 +162,7 @@ def check_alpha(what: str, value: Any) -> float:
         InputError: it is anything else.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
-        raise InputError(f"{what} is {in_json(value)}, expected a number above 0", code="E-CONFIG")
+        raise InputError(f"{what} is {in_json(value)}, expected a number above 0", hint=ALPHA, code="E-CONFIG")
     return float(value)
 
 

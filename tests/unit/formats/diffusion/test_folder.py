@@ -197,3 +197,17 @@ def test_a_folder_is_claimed_by_the_name_of_its_file(tmp_path: Path, name: str) 
         [form for form in OF_IMAGES if FORMATS[form].claims(Place(tmp_path / folder))] for folder in ("a", "b", "c")
     ]
     assert claimed == [["comfy"], [], []]
+
+
+def test_a_factor_without_the_ones_of_the_other(tmp_path: Path) -> None:
+    """As ComfyUI takes them: all dimensions but the first are one."""
+    down, up = torch.randn(2, 6), torch.randn(5, 2, 1, 1)
+    adapter = ao.open_adapter(
+        saved(tmp_path / "a.safetensors", {f"{KOHYA}.lora_down.weight": down, f"{KOHYA}.lora_up.weight": up})
+    )
+    for shape in ((5, 6), (5, 6, 1, 1)):
+        base = saved(tmp_path / f"{len(shape)}.safetensors", {"blocks.0.attn.q.weight": torch.zeros(shape)})
+        fused = ao.fuse(ao.open_checkpoint(base), adapter)
+        ao.save_checkpoint(fused, tmp_path / f"fused{len(shape)}")
+        (found,) = load_file(next((tmp_path / f"fused{len(shape)}").glob("*.safetensors"))).values()
+        torch.testing.assert_close(found, (up.flatten(1) @ down).reshape(shape))
