@@ -21,6 +21,7 @@ from adapterops.formats.diffusion.spellings import (
     OF_IMAGES,
     SET,
     check_handled,
+    check_one_adapter,
     is_own,
     is_underscored,
     parse,
@@ -237,6 +238,7 @@ def _check_updates(entries: Collection[str]) -> None:
 def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
     """The arrays of every module, by its name without what trainers put around a model."""
     check_handled({name: len(entry.shape) for name, entry in sorted(entries.items())})
+    check_one_adapter(entries)
     found: dict[str, dict[str, str]] = {}
     for name in sorted(entries):
         module, role = parse(name, entries[name].shape)

@@ -194,6 +194,17 @@ def check_handled(dimensions: Mapping[str, int], known: Iterable[tuple[str, str,
                 raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
 
 
+def check_one_adapter(names: Iterable[str]) -> None:
+    """Raise InputError for names that have those of several adapters, as PEFT puts them in."""
+    adapters = {match["adapter"] for name in names if (match := LORA.fullmatch(name)) and match["adapter"]}
+    if len(adapters) > 1:
+        raise InputError(
+            f"holds several adapters: {', '.join(sorted(adapters))}",
+            hint="save each in a file of its own",
+            code="E-KEY",
+        )
+
+
 def is_underscored(name: str) -> bool:
     """Whether a name has underscores for dots."""
     return re.match(UNDERSCORED, name) is not None

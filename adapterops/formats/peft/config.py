@@ -98,6 +98,7 @@ class AdapterConfig:
         model: config.json of the base whose names the modules have, where that was given.
         settled: whether a base has shown which module each name means.
         components: of a pipeline those that the modules are in, whose names begin with them, where a pipeline was given.
+        architecture: what llama.cpp calls the architecture of the model, where the file states it.
         metadata: what the header of an image adapter's file says besides scales: its training, title, license.
     """
 
@@ -118,6 +119,7 @@ class AdapterConfig:
     embeddings: frozenset[str] = frozenset()
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     model: Mapping[str, Any] | None = None
+    architecture: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     settled: bool = False
     components: tuple[str, ...] = ()

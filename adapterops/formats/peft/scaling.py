@@ -28,6 +28,7 @@ CODES = {
 }
 """How one number of a dtype is unpacked; of BF16 with two bytes of 0 before it."""
 
+NUMBER = "write the number there that it was trained with"
 ALPHA = "write the alpha there that it was trained with"
 
 
@@ -162,7 +163,7 @@ def check_alpha(what: str, value: Any) -> float:
         InputError: it is anything else.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
-        raise InputError(f"{what} is {in_json(value)}, expected a number above 0", hint=ALPHA, code="E-CONFIG")
+        raise InputError(f"{what} is {in_json(value)}, expected a number above 0", hint=NUMBER, code="E-CONFIG")
     return float(value)
 
 

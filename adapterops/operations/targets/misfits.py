@@ -78,11 +78,11 @@ def _cause(known: str, missing: Sequence[str], names: Names) -> tuple[str, str] 
             f"adapterops calc 'select(a, \"{own[0] if own else known}*\")' a=ADAPTER -o others",
         )
     if all(module.endswith(BIAS) for module in missing):
-        fact = "They are biases that were trained with LoRA (lora_bias), and "
+        fact = "They are biases that were trained with the adapter (lora_bias, diff_b), and "
         if all(names.candidates(module.removesuffix(BIAS)) for module in missing):
             return (
                 f"{fact}the base has no biases there",
-                "run it with PEFT, next to its base, whose files have no place for them; merge and truncate take it",
+                "load it next to its base, whose files have no place for them; merge and truncate take it",
             )
         return f"{fact}the base has their weights in another division, for which these are not handled", MERGE
     again = next((module for module in missing if not SHARED_LAYERS.isdisjoint(module.split("."))), None)

@@ -69,6 +69,15 @@ def test_written_in_the_names_it_came_with(
         ({f"{KOHYA}.alpha": torch.ones(1), **factors("lora_unet_x")}, "has an alpha and no factors"),
         ({**factors(KOHYA), f"{KOHYA}.lora_A.weight": torch.ones(2, 6)}, "is the same module's lora_A"),
         ({**factors(KOHYA), f"{KOHYA}.dora_scale": torch.ones(1, 5)}, "expected [6]"),
+        ({f"{KOHYA}.dora_scale": torch.ones(5, 1)}, "has lora_magnitude_vector but no lora_A"),
+        (
+            {
+                f"diffusion_model.blocks.{number}.q.lora_{half}.{name}.weight": torch.ones(2, 2)
+                for number, name in enumerate(("default", "other"))
+                for half in "AB"
+            },
+            "holds several adapters: default, other",
+        ),
         ({**factors(KOHYA), f"{KOHYA}.dora_scale": torch.ones(4, 1)}, "expected [5]"),
         (
             {

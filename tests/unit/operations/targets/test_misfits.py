@@ -115,6 +115,6 @@ def test_a_bias_of_lora_where_the_base_has_none_is_the_cause() -> None:
     error = misfits(["layers.0.q_proj"], ["layers.0.q_proj.bias"], [], 2, base)
     assert isinstance(error, UnsupportedError)
     assert "the base has no biases there" in str(error)
-    assert "lora_bias" in str(error)
+    assert "lora_bias, diff_b" in str(error)
     other = misfits(["layers.0.q_proj"], ["layers.0.v_proj.bias"], [], 2, base)
     assert isinstance(other, IncompatibleError), "its layer is not there either: that is not the cause"
