@@ -122,7 +122,11 @@ class Mlx:
 def _parameters(fields: Any) -> tuple[Kind, int, float]:
     """Kind of update, rank and scale."""
     if not isinstance(fields, dict):
-        raise InputError(f"is a {type(fields).__name__}, expected an object", code="E-CONFIG")
+        raise InputError(
+            f"is a {type(fields).__name__}, expected an object",
+            hint="give the adapter_config.json that was saved with the adapter",
+            code="E-CONFIG",
+        )
     kind = fields.get("fine_tune_type", "lora")
     if kind not in KIND:
         known = " and ".join(KIND)
@@ -138,7 +142,11 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
         )
     rank = stated.get("rank")
     if type(rank) is not int or rank < 1:
-        raise InputError(f"lora_parameters: rank is {in_json(rank)}, expected a whole number above 0", code="E-CONFIG")
+        raise InputError(
+            f"lora_parameters: rank is {in_json(rank)}, expected a whole number above 0",
+            hint="write there what it was trained with",
+            code="E-CONFIG",
+        )
     scale = check_alpha("lora_parameters: scale", stated.get("scale"))
     if stated.get("alpha") not in (None, rank) and not {"fine_tune_type", "num_layers"} & fields.keys():
         raise UnsupportedError(
