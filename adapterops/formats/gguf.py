@@ -67,7 +67,9 @@ class Gguf:
             stated = _alpha(file.fields)
         ranks = {module: parts.rank or parts.bound for module, parts in modules.items()}
         scalings = {module: Scaling(stated or rank, rank) for module, rank in ranks.items()}
-        return AdapterFiles(file, (path,), AdapterConfig(), modules, scalings, {}, interleaved=interleaved)
+        return AdapterFiles(
+            file, (path,), AdapterConfig(architecture=architecture), modules, scalings, {}, interleaved=interleaved
+        )
 
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
@@ -200,9 +202,14 @@ def _architecture(fields: Mapping[str, Any]) -> str:
             hint="name the model before the adapters, or with --base",
         )
     if fields.get("adapter.type") != "lora":
-        raise UnsupportedError(f"adapter.type is {fields.get('adapter.type')!r}, and only lora is handled")
+        raise UnsupportedError(
+            f"adapter.type is {fields.get('adapter.type')!r}, and only lora is handled", hint=TRAINED
+        )
     if "adapter.alora.invocation_tokens" in fields:
-        raise UnsupportedError("is an aLoRA, which is active only after certain tokens, and cannot be added")
+        raise UnsupportedError(
+            "is an aLoRA, which is active only after certain tokens, and cannot be added",
+            hint="load it with llama.cpp, next to its base",
+        )
     if (parts := fields.get("split.count", 1)) not in (0, 1):
         raise UnsupportedError(
             f"is one file of {parts} (split.count), and has some of the modules",
@@ -214,6 +221,18 @@ def _architecture(fields: Mapping[str, Any]) -> str:
             f"is for the architecture {found!r}, and the names of {', '.join(ARCHITECTURES)} are known", hint=TRAINED
         )
     return found
+
+
+def check_architecture(architecture: str, config: Mapping[str, Any]) -> None:
+    """Raise IncompatibleError where config.json of a base is that of a model of another architecture, as llama.cpp does."""
+    stated = config.get("model_type")
+    base = MODEL_TYPES.get(str(stated), stated)
+    if base in ARCHITECTURES and base != architecture:
+        raise IncompatibleError(
+            f"is for the architecture {architecture!r}, and the base is of the type {stated!r}, which llama.cpp has as {base!r}",
+            hint="give the base that the adapter was trained on",
+            code="E-BASE",
+        )
 
 
 def _check_numbers(file: GgufFile) -> None:
@@ -255,7 +274,7 @@ def _alpha(fields: Mapping[str, Any]) -> float | None:
     """The numerator of the scale; None where the scale is 1."""
     value = fields.get("adapter.lora.alpha", 0.0)
     if not isinstance(value, float) or not math.isfinite(value):
-        raise InputError(f"adapter.lora.alpha is {value!r}, expected a number in float32", code="E-ALPHA")
+        raise InputError(f"adapter.lora.alpha is {value!r}, expected a number in float32", hint=TRAINED, code="E-ALPHA")
     return value or None
 
 

@@ -87,6 +87,7 @@ def test_what_is_not_handled_is_refused_by_name(case: str, tmp_path: Path) -> No
     with pytest.raises(UnsupportedError, match=message) as raised:
         ao.open_adapter(write(tmp_path / "a.gguf", **options))
     assert raised.value.path == str(tmp_path / "a.gguf")
+    assert raised.value.hint
 
 
 def test_half_a_module_is_refused(tmp_path: Path) -> None:
