@@ -106,6 +106,8 @@ class Method:
         order: of that norm, (Σ σ^order)^(1/order) over the singular values σ: 2, or 4, which large ones count for more in.
         disturbs: whether that bound is on what the others add to the update that they disturb most, and not on the norm.
         adds: whether a module is `linear` where an update of an adapter has no lower rank than the matrix.
+        small: what the median norm of the updates of a module is at most, relative to sqrt(out): at the scale `auto` a module
+            is `linear` where it is larger.
         check: raises OptionError for weights and parameters that do not go together.
         whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
     """
@@ -125,6 +127,7 @@ class Method:
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
     disturbs: bool = False
+    small: float = math.inf
 
     @property
     def summary(self) -> str:

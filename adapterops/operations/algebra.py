@@ -7,21 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import WITH_BASE, Adapter, check_linear, check_needs_no_base, combined, name, sum_of
+from adapterops.adapters.adapter import (
+    WITH_BASE,
+    Adapter,
+    check_linear,
+    check_needs_no_base,
+    combined,
+    extracted,
+    name,
+    sum_of,
+)
 from adapterops.engine.execution import DEFAULT, Execution, Once
 from adapterops.engine.plan import once
-from adapterops.errors import IncompatibleError, OptionError, at, check_opened
+from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, at, check_opened
 from adapterops.methods.holding import RULES, Holdings, products
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, Scale
-from adapterops.methods.settings import settings, usual
+from adapterops.methods.settings import reason, settings, usual
 from adapterops.methods.spaces import SPACES
 from adapterops.operations.grams import file_of, matched
 from adapterops.operations.merging import SHORT, Merging, here
 from adapterops.operations.strangers import strangers
 from adapterops.provenance.history import Step
 from adapterops.storage.lazy import Lazy
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import DIFFERENCE, Layout
 
 if TYPE_CHECKING:
     from adapterops.adapters.grams import Grams
@@ -76,8 +85,8 @@ def merge(
         IncompatibleError: the adapters share no module, or differ in base or shapes; or Gram matrices do not fit them.
     """
     adapters = _opened(adapters)
+    vectors = all(adapter.task_vector for adapter in adapters)
     if method is None:
-        vectors = all(adapter.task_vector for adapter in adapters)
         method = usual(len(adapters), vectors, weights, scale, space, *parameters.values())
     chosen, options = settings(
         method, len(adapters), weights=weights, scale=scale, space=space, full=full, **parameters
@@ -86,15 +95,13 @@ def merge(
     _check_mergeable(adapters, chosen, weights, space)
     given = [_grams(adapter, chosen) for adapter in adapters] if chosen.acts == "inputs" else []
     read = (*(a.history for a in adapters), *(each.history for each in given))
-    step = Step("merge", {"method": chosen.name, **options}, read)
+    why = reason(chosen.name, len(adapters), vectors, options)
+    step = Step("merge", {"method": chosen.name, **options}, read, why=why)
     means = weights if options.pop("full", None) else None
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch, means=means)
     _check_overlap(adapters)
-    if space == "core" and "delta" in chosen.spaces and chosen.acts != "entries" and total.task_vector:
-        space = "delta"  # it has one answer in both, and these have no factors
     if total.task_vector:
         chosen = replace(chosen, adds=False)  # no difference of models has a lower rank
-    options = {**options, "space": space}
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
     widths = {module: each.shape[1] for module, each in layout.items()}
 
@@ -189,15 +196,36 @@ def _layout(
 ) -> Layout:
     inputs = [adapter.layout[module] for adapter in adapters if module in adapter.layout]
     method, space = here(method, SPACES[options["space"]], inputs)
+    if total.matrix and (space.by_factors or method.acts == "inputs"):
+        _check_factors(adapters, module)
     with at(tensor=module):
         layout = space.layout(method, inputs, total)
-    if method.acts == "matrices" and total.matrix and total.working is not None:
+    if method.acts == "matrices" and total.matrix and layout.dense:
         layout = replace(layout, working=(len(adapters) + OWN) * 8 * layout.entries)
     if method.acts == "inputs":
         layout = replace(layout, working=GRAM * layout.shape[1] ** 2)
     if method.rank is None:
         return layout
     return replace(layout, rank=min(layout.rank, method.rank(options, [each.rank for each in inputs])))
+
+
+def _check_factors(adapters: Sequence[Adapter], module: str) -> None:
+    """Raise UnsupportedError for an update without factors, which the method or its space is computed from."""
+    for adapter in adapters:
+        layout = adapter.layout.get(module)
+        if layout is not None and layout.dense:
+            source = shlex.quote(name(adapter))
+            first = (
+                extracted(adapter) if layout.kind == DIFFERENCE else f"adapterops truncate {source} --rank 32 -o lora"
+            )
+            if adapter.task_vector:
+                first = f"adapterops extract {source} --base BASE --rank 32 -o lora"
+            raise UnsupportedError(
+                f"is {layout.kind} and has no factors of low rank, which this merge is computed from",
+                path=name(adapter),
+                tensor=module,
+                hint=f"make LoRA of it first, {first}; or use a method that needs none, such as --tsv or --ties",
+            )
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:
