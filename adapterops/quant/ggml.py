@@ -4,10 +4,10 @@ decoded by the library that owns the format, where it is installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from adapterops.arrays.ggml import BLOCKS
 from adapterops.errors import NotFoundError, UnsupportedError
@@ -17,7 +17,7 @@ from adapterops.quant.ggml_grid import stochastic
 from adapterops.quant.ggml_new import NEW, new
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.registry import scheme
-from adapterops.quant.scheme import Encoder, Part, Read
+from adapterops.quant.scheme import Encoder, Part, Read, at_once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,7 +184,7 @@ class OnBlocks:
     read: Read
     key: str
 
-    late: ClassVar[Collection[str]] = ()
+    written = at_once
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
@@ -212,7 +212,7 @@ class InNewBlocks:
     shape: tuple[int, ...]
     key: str | None
 
-    late: ClassVar[Collection[str]] = ()
+    written = at_once
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
