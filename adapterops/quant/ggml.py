@@ -197,7 +197,7 @@ class OnBlocks:
         fields = split(kind, self.scheme.stored(self.shape, self.read, begin, begin + len(values)))
         chance = torch.rand(values.shape, generator=generator(self.key, begin))
         target, at_random = (each.numpy().reshape(fields.codes.shape) for each in (values, chance))
-        made = stochastic(kind, fields, target, at_random)
+        made = stochastic(kind, fields, target, at_random, len(values))
         return {"": torch.from_numpy(join(kind, made))}, lambda: torch.from_numpy(made.values()).view(values.shape)
 
     def rest(self) -> Mapping[str, Tensor]:
@@ -226,7 +226,7 @@ class InNewBlocks:
         made = new(self.scheme.type, target, reaching=self.key is not None)
         if self.key is not None:
             chance = torch.rand(values.shape, generator=generator(self.key, begin))
-            made = stochastic(kind, made, target, chance.numpy().reshape(target.shape))
+            made = stochastic(kind, made, target, chance.numpy().reshape(target.shape), len(values), beyond=0)
         return {"": torch.from_numpy(join(kind, made))}, lambda: torch.from_numpy(made.values()).view(values.shape)
 
     def rest(self) -> Mapping[str, Tensor]:
