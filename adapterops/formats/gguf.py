@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import WIDE
@@ -18,6 +19,7 @@ from adapterops.arrays.ggml import Q8
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at, count
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.diffusion.written import of_no_layer
+from adapterops.formats.gguf_parts import PART, first_files, opened, opened_parts, part_paths
 from adapterops.formats.llama_cpp import ADAPTER, ARCHITECTURES, HEADS, INTERLEAVED, MODEL_TYPES, QUERY
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.config import AdapterConfig
@@ -27,7 +29,8 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import padded
 from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.place import Place
-from adapterops.storage.tensors import Spec, Stored
+from adapterops.storage.several import SeveralFiles
+from adapterops.storage.tensors import Spec, Stored, TensorFile
 from adapterops.updates.layout import MAGNITUDE, Layout, magnitudes_of
 
 if TYPE_CHECKING:
@@ -51,23 +54,26 @@ class Gguf:
     dtypes = ("F32", "F16", "BF16", WIDE)
 
     def claims(self, place: Place) -> bool:
-        return place.has(place.path / ADAPTER) if place.folder else place.path.suffix == SUFFIX
+        return bool(_first(place)) if place.folder else place.path.suffix == SUFFIX
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
-        path = place.path / ADAPTER if place.folder else place.path
-        file = place.open(path)
-        assert isinstance(file, GgufFile)
-        with at(path=path):
-            architecture = _architecture(file.fields)
-            _check_numbers(file)
+        paths = part_paths(place, _first(place)[0] if place.folder else place.path)
+        files = opened_parts(place, paths)
+        with at(path=paths[0]):
+            architecture = _architecture(files[0].fields)
+            stated = _alpha(files[0].fields)
+        for each in files:
+            with at(path=each.path):
+                _check_numbers(each)
+        file = files[0] if len(files) == 1 else SeveralFiles(files)
+        with at(path=paths[0]):
             found, interleaved = _modules(file, architecture)
             modules = {module: parts_of(module, roles, file.entries) for module, roles in sorted(found.items())}
             if not modules:
                 raise InputError("holds no LoRA", hint=TRAINED, code="E-KEY")
-            stated = _alpha(file.fields)
         ranks = {module: parts.rank or parts.bound for module, parts in modules.items()}
         scalings = {module: Scaling(stated or rank, rank) for module, rank in ranks.items()}
-        return AdapterFiles(file, (path,), AdapterConfig(), modules, scalings, {}, interleaved=interleaved)
+        return AdapterFiles(file, tuple(paths), AdapterConfig(), modules, scalings, {}, interleaved=interleaved)
 
     def arranged(
         self, layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored], dtype: str | None
@@ -119,6 +125,18 @@ class Gguf:
         groups = {module: [module] for module in layout}
         note = _note([*dtypes.values(), *up.values()]) if dtype == WIDE else None
         return Arrangement(ADAPTER, groups, dtypes, tensors, {}, joined, lambda ranks: {}, fields, up=up, note=note)
+
+
+def _first(place: Place) -> list[Path]:
+    """The file of an adapter in a folder: of one in parts the first, where there is no other in parts."""
+    if place.has(place.path / ADAPTER):
+        return [place.path / ADAPTER]
+    parts = [path for path in first_files(place) if PART.fullmatch(path.name)]
+    return (
+        [path for path in parts if opened(place, path).fields.get("general.type") == "adapter"]
+        if len(parts) == 1
+        else []
+    )
 
 
 def _in_rows(dtype: str, width: int) -> str:
@@ -203,11 +221,6 @@ def _architecture(fields: Mapping[str, Any]) -> str:
         raise UnsupportedError(f"adapter.type is {fields.get('adapter.type')!r}, and only lora is handled")
     if "adapter.alora.invocation_tokens" in fields:
         raise UnsupportedError("is an aLoRA, which is active only after certain tokens, and cannot be added")
-    if (parts := fields.get("split.count", 1)) not in (0, 1):
-        raise UnsupportedError(
-            f"is one file of {parts} (split.count), and has some of the modules",
-            hint="join them with llama.cpp: llama-gguf-split --merge FIRST OUT",
-        )
     found = fields.get("general.architecture")
     if not isinstance(found, str) or found not in ARCHITECTURES:
         raise UnsupportedError(
@@ -227,7 +240,7 @@ def _check_numbers(file: GgufFile) -> None:
             )
 
 
-def _modules(file: GgufFile, architecture: str) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+def _modules(file: TensorFile, architecture: str) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """The tensors of each module by their roles, and the modules whose rows are in another order."""
     found: dict[str, dict[str, str]] = {}
     interleaved = {}

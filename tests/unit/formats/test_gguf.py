@@ -63,7 +63,6 @@ def test_phi3_has_joined_projections(tmp_path: Path) -> None:
 
 REFUSED = {
     "model": ({"kind": "model"}, "general.type is 'model'"),
-    "one part of two": ({"alter": lambda writer: writer.add_uint16("split.count", 2)}, "is one file of 2"),
     "architecture": ({"architecture": "falcon"}, "'falcon'"),
     "alora": ({"alter": lambda writer: writer.add_array("adapter.alora.invocation_tokens", [1, 2])}, "aLoRA"),
     "embedding": (
