@@ -43,7 +43,10 @@ def part_paths(place: Place, path: Path) -> list[Path]:
         found.append(each)
     if path not in found:
         raise InputError(
-            f"is no part of {count}: they are numbered from 1 on", path=path, hint=OF_ONE, code="E-FOLDER"
+            f"is number {match['number']} of {count}, and parts are numbered from 1 on",
+            path=path,
+            hint=OF_ONE,
+            code="E-FOLDER",
         )
     return found
 

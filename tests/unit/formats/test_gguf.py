@@ -65,17 +65,21 @@ REFUSED = {
     "model": ({"kind": "model"}, "general.type is 'model'"),
     "architecture": ({"architecture": "falcon"}, "'falcon'"),
     "alora": ({"alter": lambda writer: writer.add_array("adapter.alora.invocation_tokens", [1, 2])}, "aLoRA"),
-    "embedding": (
-        {"alter": lambda writer: writer.add_tensor("token_embd.weight.lora_a", np.ones((2, 64), np.float32))},
-        "not the name of a LoRA of a linear layer",
-    ),
     "norm": (
         {"alter": lambda writer: writer.add_tensor("blk.0.attn_norm.weight", np.ones(64, np.float32))},
-        "not the name of a LoRA of a linear layer",
+        "not the name of a LoRA of llama",
     ),
-    "experts": (
-        {"alter": lambda writer: writer.add_tensor("blk.0.ffn_up_exps.weight.lora_a", np.ones((2, 2, 64), "float32"))},
-        "not the name of a LoRA of a linear layer",
+    "experts of an architecture without these": (
+        {"alter": lambda writer: writer.add_tensor("blk.0.ffn_x_exps.weight.lora_a", np.ones((2, 2, 64), "float32"))},
+        "not the name of a LoRA of llama",
+    ),
+    "experts whose rows are in another order": (
+        {
+            "architecture": "gpt-oss",
+            "tensors": {},
+            "alter": lambda w: w.add_tensor("blk.0.ffn_up_exps.weight.lora_a", np.ones((2, 2, 64), "float32")),
+        },
+        r"has the shape \[2, 2, 64\], and is no factor of a matrix",
     ),
 }
 
@@ -88,9 +92,10 @@ def test_what_is_not_handled_is_refused_by_name(case: str, tmp_path: Path) -> No
     assert raised.value.path == str(tmp_path / "a.gguf")
 
 
-def test_half_a_module_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["blk.0.ffn_up", "token_embd"])
+def test_half_a_module_is_refused(name: str, tmp_path: Path) -> None:
     def half(writer: object) -> None:
-        writer.add_tensor("blk.0.ffn_up.weight.lora_a", np.ones((2, 64), np.float32))
+        writer.add_tensor(f"{name}.weight.lora_a", np.ones((2, 64), np.float32))
 
     with pytest.raises(InputError, match="no lora_B"):
         ao.open_adapter(write(tmp_path / "a.gguf", alter=half))

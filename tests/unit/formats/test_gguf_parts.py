@@ -119,7 +119,7 @@ REFUSED = {
     _swapped: ("a-00002-of-00003.gguf", r"is part 2 of 3 by its name, and says split.no 2 and split.count 3"),
     _twice: ("a-00001-of-00003.gguf", r"all 3 parts have 8 tensors \(split.tensors.count\), and they have 7"),
     _renamed: ("mine.gguf", r"is one of 3 files \(split.count\), and its name does not say which"),
-    _past_the_end: ("a-00004-of-00003.gguf", "is no part of 3: "),
+    _past_the_end: ("a-00004-of-00003.gguf", "is number 00004 of 3"),
     _cut: ("a-00003-of-00003.gguf", "is cut off"),
 }
 
