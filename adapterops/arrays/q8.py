@@ -16,7 +16,7 @@ ENTRIES = 32
 BLOCK = np.dtype([("scale", "<f2"), ("codes", "i1", ENTRIES)])
 
 
-STEP = 1 << 12
+STEP = 1 << 10
 """Blocks that are encoded at a time: their numbers fit a core's cache, and memory does not depend on how many there are."""
 
 
@@ -57,10 +57,20 @@ def _encode(values: Array, blocks: Array) -> None:
         blocks["codes"] = np.trunc(values, out=values)
 
 
-def rounded(numbers: Array) -> Array:
-    """The numbers that Q8_0 has for rows of any length, as if zeros filled up the last block; in float32."""
+def rounded(numbers: Array, own: bool = False) -> Array:
+    """The numbers that Q8_0 has for rows of any length, as if zeros filled up the last block; in float32.
+
+    Args:
+        own: nobody else has these numbers, and where they are is room for the result.
+    """
     width = numbers.shape[-1]
-    if not width % ENTRIES:
-        return decode(encode(numbers)).reshape(numbers.shape)
-    filled = np.pad(numbers, [(0, 0)] * (numbers.ndim - 1) + [(0, -width % ENTRIES)])
-    return decode(encode(filled)).reshape(filled.shape)[..., :width]
+    if width % ENTRIES:
+        filled = np.pad(numbers, [(0, 0)] * (numbers.ndim - 1) + [(0, -width % ENTRIES)])
+        return decode(encode(filled)).reshape(filled.shape)[..., :width]
+    reuse = own and numbers.dtype == np.float32 and numbers.flags.c_contiguous and numbers.flags.writeable
+    result = numbers if reuse else np.empty(numbers.shape, np.float32)
+    rows, found = numbers.reshape(-1, ENTRIES), result.reshape(-1, ENTRIES)
+    for first in range(0, len(rows), STEP):
+        part = slice(first, first + STEP)
+        found[part] = decode(encode(rows[part])).reshape(-1, ENTRIES)
+    return result
