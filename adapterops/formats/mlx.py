@@ -19,6 +19,7 @@ from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import entries
 from adapterops.formats.magnitudes import of_outputs
+from adapterops.formats.models.vocabulary import is_input
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts, of_experts
 from adapterops.formats.peft.scaling import Scaling, check_alpha
@@ -161,6 +162,13 @@ def _modules(entries: Mapping[str, Entry], kind: Kind, rank: int) -> dict[str, P
         found.setdefault(match["module"], {})[match["role"]] = name
     modules: dict[str, Parts] = {}
     for module, names in found.items():
+        if is_input(f"{module}.weight"):
+            raise UnsupportedError(
+                f"is {kind.name} on an embedding, which MLX-LM applies to the head, too, where a model has one weight for both: the "
+                "file does not say whether it has",
+                tensor=module,
+                hint="fuse it with mlx_lm.fuse",
+            )
         own = {AS_STORED[role]: name for role, name in names.items() if role in AS_STORED}
         experts = of_experts(module.replace(SWITCH, EXPERTS), own, entries) if kind.name == KIND["lora"] else {}
         for each in experts.values():
