@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.llama_cpp import SEVERAL
 from adapterops.formats.peft.parts import FACTORS, Parts, parts_of
 from adapterops.storage.tensors import Entry
 from adapterops.updates.kinds import KINDS, Measure, Shape
-from adapterops.updates.lowrank import LowRank, measure
 from adapterops.updates.protocol import Array
+
+EMBEDDED = KINDS["embedding"]
+"""As PEFT has it: `lora_embedding_A` is (r, words), `lora_embedding_B` (width, r)."""
 
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:
-    """`lora_A` is (words, r) and `lora_B` (width, r); the weight is (words, width)."""
-    (words, rank), (width, _) = (shapes[role] for role in ("lora_A", "lora_B"))
-    found = measure({"lora_A": (rank, words), "lora_B": shapes["lora_B"]}, "lora_A", "lora_B")
-    return Measure((words, width), found.rank, found.bound)
+    """`lora_A` is (words, r) and `lora_B` (width, r)."""
+    return EMBEDDED.measure({"lora_embedding_A": shapes["lora_A"][::-1], "lora_embedding_B": shapes["lora_B"]})
 
 
-def _build(arrays: Mapping[str, Array], scale: float) -> LowRank:
+def _build(arrays: Mapping[str, Array], scale: float) -> Any:
     """ΔW = scale · A Bᵀ"""
-    return LowRank(arrays["lora_A"], arrays["lora_B"].T, scale)
+    return EMBEDDED.build({"lora_embedding_A": arrays["lora_A"].T, "lora_embedding_B": arrays["lora_B"]}, scale)
 
 
 OF_WORDS = replace(
-    KINDS["embedding"], roles=dict.fromkeys(sorted(FACTORS), ""), measure=_measure, build=_build, untrained="lora_B"
+    EMBEDDED, roles=dict.fromkeys(sorted(FACTORS), ""), measure=_measure, build=_build, untrained="lora_B"
 )
 """LoRA on an embedding as llama.cpp has it, which looks rows up in A."""
 
