@@ -59,9 +59,12 @@ def write(
     kind: str = "adapter",
     rank: int = 4,
     tensors: Mapping[str, tuple[str, tuple[int, int], int]] = LLAMA,
+    **split: int | bool,
 ) -> Path:
-    """An adapter of `factors` for some of the modules of a Llama, some tensors of which are in another type than F32, by their names."""
-    writer = gguf.GGUFWriter(str(path), architecture)
+    """An adapter of `factors` for some of the modules of a Llama, some tensors of which are in another type than F32, by their names;
+    in several files by `split_max_tensors`.
+    """
+    writer = gguf.GGUFWriter(str(path), architecture, **split)
     writer.add_type(kind)
     writer.add_string("adapter.type", "lora")
     writer.add_string("general.name", "größer")

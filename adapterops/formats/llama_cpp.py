@@ -169,6 +169,10 @@ HEADS = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
 """The modules whose rows are in another order → the field of config.json that says how many heads they are of."""
 
 QUERY = "num_attention_heads"
+EMBEDDING, HEAD = "token_embd", "output"
+UNAPPLIED = {"deepseek2": {"attn_q", "attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b", HEAD}}
+"""Architecture → weights that llama.cpp multiplies by without a look at adapters, of which it loads LoRA all the same."""
+
 MODEL_TYPES = {
     "mistral": "llama",
     "mixtral": "llama",

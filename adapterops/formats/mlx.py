@@ -19,8 +19,7 @@ from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import entries
 from adapterops.formats.magnitudes import of_outputs
-from adapterops.formats.models.architectures import EMBEDDINGS
-from adapterops.formats.models.naming import last
+from adapterops.formats.models.vocabulary import is_input
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts, of_experts
 from adapterops.formats.peft.scaling import Scaling, check_alpha
@@ -43,8 +42,6 @@ ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": BY_OUTPUTS}
 """The factors are those of ΔWᵀ."""
 
 AS_STORED = {"lora_a": "lora_A", "lora_b": "lora_B"}
-TOKENS = {*EMBEDDINGS, "tok_embeddings", "embeddings"}
-"""Last names of embeddings, whose factors are (words, r) and (r, width)."""
 
 SWITCH, EXPERTS = ".switch_mlp.", ".experts."
 """What MLX-LM calls the experts of a layer, in most of its models, and what transformers does."""
@@ -174,9 +171,10 @@ def _modules(entries: Mapping[str, Entry], kind: Kind, rank: int) -> dict[str, P
         found.setdefault(match["module"], {})[match["role"]] = name
     modules: dict[str, Parts] = {}
     for module, names in found.items():
-        if last(module) in TOKENS:
+        if is_input(f"{module}.weight"):
             raise UnsupportedError(
-                "is LoRA on an embedding, which MLX-LM applies to a head that is tied to it, too: it is not handled",
+                f"is {kind.name} on an embedding, which MLX-LM applies to the head, too, where a model has one weight for both: the "
+                "file does not say whether it has",
                 tensor=module,
                 hint="fuse it with mlx_lm.fuse",
             )

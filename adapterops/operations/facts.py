@@ -77,6 +77,8 @@ def facts_of(
     yield from _model(kind, files)
     if kind == "peft" and not config:
         yield Fact("no_config", f"{files.file.path.name} alone")
+    if len(files.tensors) > 1:
+        yield Fact("several_files", ", ".join(file.path.name for file in files.tensors[:2]))
     yield from _scales(kind, files, config)
     kinds = {parts.kind.name for parts in files.modules.values()} - {"LoRA"}
     for name in [*KINDS, *sorted(kinds - KINDS.keys())]:

@@ -133,8 +133,12 @@ LANGUAGE = {
             ),
             "adapter_name": refused("ends the converter with an error (measured)", TO_PEFT),
             "tied": refused("has no tensor of its own to add it to", FUSE),
-            "lora_embeddings": unknown(remedy=FUSE),
-            "experts": unknown(remedy=FUSE),
+            "lora_embeddings": unknown(
+                "right where the model has a head of its own; llama.cpp ends (abort) where one weight is both (measured)",
+                FUSE,
+            ),
+            "experts": refused("its converter does not know the parameters of experts", TO_GGUF),
+            "several_files": wrong("loads the first file, and takes it for the whole (measured)", TO_GGUF),
         },
     ),
     "ollama": Runtime(

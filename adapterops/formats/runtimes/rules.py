@@ -54,6 +54,7 @@ FACTS = {
     "head": "LoRA on lm_head",
     "lora_embeddings": "LoRA on embeddings",
     "experts": "LoRA on fused experts (target_parameters)",
+    "several_files": "an adapter in several files",
     "adapter_name": "the adapter's name in the names of tensors",
     "replication": "layers of the base that are replicated (layer_replication)",
     "full_names": "full names in target_modules",

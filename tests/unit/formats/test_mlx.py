@@ -122,16 +122,16 @@ def test_what_is_refused(tmp_path: Path, fields: dict[str, Any], code: int, said
 
 
 def test_an_embedding_is_refused_by_name(tmp_path: Path) -> None:
-    """MLX-LM's `LoRAEmbedding` has the factors of a Linear layer the other way round, and is a tied head, too."""
-    write(tmp_path / "mlx")
-    ends = {
-        f"model.embed_tokens.lora_{each}": np.ones(shape, np.float32)
-        for each, shape in (("a", (40, RANK)), ("b", (RANK, 8)))
+    """(words, r) and (r, width), as `LoRAEmbedding` of MLX-LM saves them: read as a Linear layer it would be the transposed update."""
+    folder = write(tmp_path / "mlx")
+    ones = {
+        f"model.embed_tokens.{role}": np.ones(shape, np.float32)
+        for role, shape in (("lora_a", (50, RANK)), ("lora_b", (RANK, 8)))
     }
-    save_file({**tensors(), **ends}, tmp_path / "mlx/adapters.safetensors")
-    with pytest.raises(UnsupportedError, match="is LoRA on an embedding") as caught:
-        ao.open_adapter(tmp_path / "mlx")
-    assert caught.value.tensor == "model.embed_tokens"
+    save_file({**tensors(), **ones}, folder / "adapters.safetensors")
+    with pytest.raises(UnsupportedError, match="LoRA on an embedding") as raised:
+        ao.open_adapter(folder)
+    assert raised.value.tensor == "model.embed_tokens"
 
 
 def test_what_the_format_cannot_hold(tmp_path: Path) -> None:
