@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,12 @@ from adapterops.arrays.finite import check_all_finite
 from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, check_opened, listed
+from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, check_opened
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.ties import untied
 from adapterops.formats.models.vocabulary import with_vocabulary
-from adapterops.formats.peft.selection import uncovered
+from adapterops.formats.peft.selection import say_dropped, uncovered
 from adapterops.operations.additions import Addition, Piece
 from adapterops.operations.replication import of_its_layers, replicated
 from adapterops.operations.targets.based import fitted, on_base
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
     from adapterops.updates.survival import Block
 
 PRECISIONS = ("float32", "float64")
-
-SHOWN = 4
-"""Modules that a warning lists."""
 
 OF_UNFUSING = "use the base itself, which is what unfusing would give"
 """What goes on where nothing can be taken away again."""
@@ -83,15 +79,7 @@ def _warn_of_unnamed(adapter: Adapter, base: Checkpoint) -> None:
     """Say which modules PEFT drops when it loads the adapter, by their names here and in the model."""
     known, targets = loading(base.config), adapter.config.targets
     there = [module for module in adapter.config.unnamed if module in adapter.layout]
-    lost = [module for module in there if not targets or uncovered(targets, [known.loaded(module)])]
-    if lost:
-        warnings.warn(
-            f"PEFT has no LoRA on {listed(lost, SHOWN)} by the adapter's config (target_modules, exclude_modules, "
-            "layers_to_transform, modules_to_save), and drops their tensors when it loads them; here they are taken with the "
-            'others, and drop(a, {"MODULE": "reason"}) in calc leaves them out',
-            AdapterWarning,
-            stacklevel=3,
-        )
+    say_dropped([module for module in there if not targets or uncovered(targets, [known.loaded(module)])])
 
 
 def _fused(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from adapterops.errors import InputError
+from adapterops.errors import AdapterWarning, InputError, listed
 from adapterops.formats.peft.config import ALL_LINEAR, Suffixes
 from adapterops.formats.peft.patterns import WHOLE, matches
+
+SHOWN = 4
+"""Modules that a warning lists."""
 
 LAYER = re.compile(r".*?\.[^.]*\.(\d+)\.")
 """Where PEFT looks for the number of a layer: the first one in a name."""
@@ -49,6 +53,18 @@ def unnamed(fields: Mapping[str, Any], modules: Sequence[str]) -> list[str]:
         exact = set(targets)
         lost |= {each for each in modules if each not in exact and _layer(each, fields) not in {None, *layers}}
     return [module for module in modules if module in lost]
+
+
+def say_dropped(modules: Sequence[str]) -> None:
+    """Warn of modules of an input that are taken here, and are `unnamed` by its config."""
+    if modules:
+        warnings.warn(
+            f"PEFT has no LoRA on {listed(modules, SHOWN)} by the adapter's config (target_modules, exclude_modules, "
+            "layers_to_transform, modules_to_save), and drops their tensors when it loads them; here they are taken with the "
+            'others, and drop(a, {"MODULE": "reason"}) in calc leaves them out',
+            AdapterWarning,
+            stacklevel=4,
+        )
 
 
 def _names(stated: Any) -> Suffixes | str | None:

@@ -96,3 +96,19 @@ def test_fuse_takes_what_peft_drops_and_says_so(
     found = LlamaForCausalLM.from_pretrained(tmp_path / "out")(tokens).logits
     assert torch.allclose(found, expected, atol=1e-6)
     assert not torch.allclose(found, model()(tokens).logits, atol=1e-4)
+
+
+def test_what_peft_drops_is_said_where_it_is_written_with_the_others(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = str(edited(adapter, tmp_path / "part", {"layers_to_transform": [1]}))
+    for command in (
+        ["truncate", part, "--rank", "1"],
+        ["merge", part, str(adapter)],
+        ["convert", part, "--to", "kohya"],
+    ):
+        assert run([*command, "-o", str(tmp_path / command[0])]) == 0
+        said = capsys.readouterr().err
+        assert [name for name in EVERY if f"{name}," in said or f"{name} " in said] == EVERY[:2]
+    assert run(["convert", part, "--to", "peft", "-o", str(tmp_path / "copy")]) == 0
+    assert "drops" not in capsys.readouterr().err
