@@ -81,6 +81,13 @@ def tree(folder):
     return {str(path.relative_to(folder)): digest(path) for path in sorted(Path(folder).rglob("*")) if path.is_file()}
 
 
+def made(folder):
+    """`tree` of an output, of whose manifest the command line is left out: whatever was typed, the same work gives the same."""
+    manifest = json.loads((Path(folder) / "adapterops.json").read_text())
+    del manifest["command"], manifest["seal"]
+    return {**tree(folder), "adapterops.json": manifest}
+
+
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

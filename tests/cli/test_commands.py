@@ -17,7 +17,6 @@ from strategies import entries
 
 import adapterops as ao
 from adapterops.cli.main import run
-from adapterops.cli.typed import command_line
 
 
 @pytest.fixture
@@ -192,25 +191,6 @@ def test_every_help_has_an_example(capsys: pytest.CaptureFixture[str], command: 
     assert f"adapterops {command}" in printed(capsys, command, "--help").partition("Options:")[0].replace(
         "Usage: adapterops", ""
     )
-
-
-def test_the_command_noted_is_free_of_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    typed = [
-        "adapterops",
-        "merge",
-        "/home/me/a",
-        "b",
-        "--ties",
-        "-o",
-        "out",
-        "--workers=3",
-        "--force",
-        "--json",
-        "--density",
-        "0.2",
-    ]
-    monkeypatch.setattr(sys, "argv", typed)
-    assert command_line() == ["adapterops", "merge", "a", "b", "--ties", "--density", "0.2"]
 
 
 def test_shell_completion() -> None:

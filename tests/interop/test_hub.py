@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from corpus import config, tree, write_adapter
+from corpus import config, made, tree, write_adapter
 from hub_server import SECRET, Hub
 from safetensors.torch import load_file, save_file
 from strategies import entries
@@ -107,7 +107,7 @@ def test_merging_from_the_hub_is_merging_what_was_there(
     assert not hub.asked("resolve/(main|v2)/"), "everything is asked for by its commit"
     hub.log.clear()
     succeeds(capsys, "merge", f"me/a@{pinned[0]}", "hf://me/b@v2/sub", "--ties", "-o", "again")
-    assert tree(place / "again") == tree(place / "merged"), "a name and its commit are the same work"
+    assert made(place / "again") == made(place / "merged"), "a name and its commit are the same work"
     assert not hub.asked("resolve"), "what is in the cache is not asked for again"
 
 

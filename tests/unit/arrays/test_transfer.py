@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from corpus import factors, tree, write_adapter
+from corpus import factors, made, write_adapter
 from pretended import Gpu, pretend
 from tiny_models import write_base
 
@@ -105,4 +105,4 @@ def test_bytes_of_a_device_are_those_of_the_processor(
     assert gpu.sent > 0
     assert gpu.returned > 0
     assert not any(gpu.streams.values())
-    assert tree(tmp_path / "here") == tree(tmp_path / "there")
+    assert made(tmp_path / "here") == made(tmp_path / "there")
