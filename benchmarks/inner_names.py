@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -27,6 +28,9 @@ HEAD = """What classes of transformers {version} with a head call the model that
 Written by benchmarks/inner_names.py. Lines of types, each followed by what holds for these, indented.
 
 """
+OLDER = {"T5WithLMHeadModel"}
+"""Classes with nothing in them under their older names, which configs still state."""
+
 WITHOUT_HEAD_DIM = (), ("head_dim",), ("num_key_value_heads", "head_dim"), ("rotary_dim",), ("num_attention_heads",)
 """Fields that are left to the config, until one can be made."""
 
@@ -105,13 +109,15 @@ def text(rows: Sequence[Mapping[str, Any]], version: str) -> str:
             prefixes[each["type"]][each["prefix"]] += 1
     of_type = {model_type: found.most_common(1)[0][0] for model_type, found in prefixes.items()}
     children: dict[tuple[str, str], set[str]] = defaultdict(set)
-    heads, none = set(), set()
+    heads, none, bare = set(), set(OLDER), set()
     for each in (each for each in rows if each["type"] in of_type):
         own = each["held"] and (each["prefix"] != of_type[each["type"]] or each.get("apart", False))
         if each["held"]:
             children[each["cls"] if own else each["type"], each["prefix"]] |= set(each["inner"])
         if each["held"] != named_with_head(each["cls"]) and not own:
             (heads if each["held"] else none).add(each["cls"])
+        if not each["held"] and re.search("(?<!PreTrained)Model$", each["cls"]) and not named_with_head(each["cls"]):
+            bare.add(each["cls"])
     inner: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for (word, prefix), names in children.items():
         inner[(f"{prefix}. {' '.join(sorted(names))}".strip(),)].add(word)
@@ -124,6 +130,7 @@ def text(rows: Sequence[Mapping[str, Any]], version: str) -> str:
         + block("INNER", inner, what)
         + words("HEADS", heads, "Classes that hold such a model, which their names do not show.")
         + words("NONE", none, "Classes of these types that hold none, though they are named as others with a head.")
+        + words("BARE", bare, "Classes of these types that are such a model themselves, or a part of one.")
     ).rstrip("\n") + "\n"
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters.adapter import Adapter, extracted
@@ -13,7 +14,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.bare import with_class
-from adapterops.formats.models.loading import loading
+from adapterops.formats.models.loading import Loading, loading
 from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.peft.config import AdapterConfig
@@ -186,15 +187,22 @@ class _Names:
 
     def __init__(self, base: Checkpoint, adapter: Adapter, stacked: bool) -> None:
         self.base = base
-        own = with_class(base.config, adapter.config.base_class, adapter.config.fields.get("task_type"))
+        stated, task = adapter.config.base_class, adapter.config.fields.get("task_type")
+        own = with_class(base.config, stated, task)
         self._loading = known = loading(own, base.layout)
+        if stated or task:
+            self._loading = known = _as_named(known, base, adapter)
         single = {last(module) for module in adapter.layout if _is_single(module, adapter)}
         others = {last(module) for module in adapter.layout if expert(module) is None}
         taken = known.taken and known.taken >= single and known.taken.isdisjoint(others)
         self.joins = known.stacked and (stacked or not taken)
         there = weights(base.layout, own) if self.joins else {}
         self.stacked = {
-            piece.tensor: (module, weight, sum(each.end for each in weight.pieces[:place]))
+            piece.tensor: (
+                known.inner(module),
+                replace(weight, parameter=known.inner(str(weight.parameter))),
+                sum(each.end for each in weight.pieces[:place]),
+            )
             for module, weight in there.items()
             if weight.experts > 1
             for place, piece in enumerate(weight.pieces)
@@ -253,6 +261,18 @@ class _Names:
                 hint="fuse the adapter into the base, or select the other modules first",
             )
         return {f"{module}{WEIGHT}": 1} if last(module) in self._loading.taken else {}
+
+
+def _as_named(known: Loading, base: Checkpoint, adapter: Adapter) -> Loading:
+    """A model with a head, or the one in it, whichever has more of an adapter's names; of two that have as many the first."""
+    own = {*(module + WEIGHT for module in adapter.layout), *adapter.full}
+
+    def shared(each: Loading) -> int:
+        parts = chain.from_iterable(map(each.parts, base.layout)) if each.divided else ()
+        return len(own.intersection(chain(map(each.name, base.layout), parts)))
+
+    others = [replace(known, inner=replace(known.inner, headed=headed)) for headed in (True, False)]
+    return known if shared(known) == len(own) else max(known, *others, key=shared)
 
 
 def _is_single(module: str, adapter: Adapter) -> bool:

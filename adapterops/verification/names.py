@@ -102,6 +102,11 @@ def fitted(pattern: Parts, name: Parts) -> Parts:
     return tuple(next(numbers, "") if part == "#" else part for part in pattern)
 
 
+def _of_inner(rules: Mapping[Parts, Parts]) -> dict[Parts, Parts]:
+    """The rules for the names that a model has by itself, of those for what holds it."""
+    return {model[1:]: file[1:] for model, file in rules.items() if len(model) > 1 and model[0] == file[0]}
+
+
 class Base:
     """The tensors of a base by what their names leave."""
 
@@ -141,10 +146,14 @@ class Base:
         mine = bare(name)
         pattern = tuple("#" if part.isdecimal() else part for part in mine)
         for model_type in (self.type, *sorted(self.types - {self.type})):
-            for part in range(2):
-                there = pattern[:part] + followed(pattern[part:], saved(model_type))
-                names = fitted(there, mine)
-                known = self._within.get(names[1:], []) if within else self._bare.get(names, [])
+            rules = saved(model_type)
+            ways = [pattern[:part] + followed(pattern[part:], rules) for part in range(2)]
+            places = [(there, self._bare.get(fitted(there, mine), [])) for there in ways]
+            if within:
+                places = [(there, self._within.get(fitted(there, mine)[1:], [])) for there in ways]
+                own = followed(pattern, _of_inner(rules))
+                places.append((own, self._within.get(fitted(own, mine), [])))
+            for there, known in places:
                 found = self._of_side(known) if there != pattern else []
                 if len(found) == 1:
                     return found[0]
@@ -164,11 +173,16 @@ class Base:
         mine = bare(name)
         pattern = tuple("#" if part.isdecimal() else part for part in mine)
         for model_type in (self.type, *sorted(self.types - {self.type})):
+            rules = divided(model_type)
             for first in range(2):
-                rule = divided(model_type).get(pattern[first:])
+                rule = rules.get(pattern[first:])
                 names = mine[:first] + fitted(rule[0], mine[first:]) if rule else ()
                 found = self._bare.get(names) or (self._within.get(names[1:], []) if names else [])
                 if rule and len(found) == 1:
+                    return found[0], rule[1], rule[2]
+            if rule := {model[1:]: each for model, each in rules.items() if model[:1] == each[0][:1]}.get(pattern):
+                found = self._within.get(fitted(rule[0][1:], mine), [])
+                if len(found) == 1:
                     return found[0], rule[1], rule[2]
         return None
 

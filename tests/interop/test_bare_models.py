@@ -104,3 +104,35 @@ def test_names_are_those_of_the_class_that_the_adapter_is_for(
     again.load_state_dict(state)
     tokens = torch.arange(8)[None]
     torch.testing.assert_close(whole(again, tmp_path / "named")(tokens)[0], adapted(tokens)[0], rtol=1e-4, atol=1e-5)
+
+
+class Ranker(t.LlamaForCausalLM):
+    """A class that transformers does not have."""
+
+
+@pytest.mark.parametrize(
+    ("trained", "stated", "task"),
+    [
+        (Ranker, "Ranker", None),
+        (t.T5ForConditionalGeneration, "T5WithLMHeadModel", "SEQ_2_SEQ_LM"),
+        (t.LlamaForCausalLM, "LlamaForCausalLM", "FEATURE_EXTRACTION"),
+        (t.WhisperForConditionalGeneration, "WhisperForConditionalGeneration", "FEATURE_EXTRACTION"),
+    ],
+)
+def test_names_that_an_adapter_has_are_kept(trained: Any, stated: str, task: str | None, tmp_path: Path) -> None:
+    kinds: dict[Any, dict[str, Any]] = {
+        t.T5Config: {"d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 1, "num_heads": 2, "vocab_size": 16},
+        t.LlamaConfig: {**SIZES, "vocab_size": 16},
+        t.WhisperConfig: {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+                          "decoder_attention_heads": 2, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8, "vocab_size": 64,
+                          "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1},
+    }  # fmt: skip
+    model = trained(trained.config_class(**kinds[trained.config_class])).eval()
+    model.save_pretrained(tmp_path / "base")
+    model.config.architectures = [stated]
+    model.config.save_pretrained(tmp_path / "base")
+    config = peft.LoraConfig(r=2, target_modules=["q", "q_proj"], task_type=task, init_lora_weights=False)
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "a")
+    assert run(["normalize", str(tmp_path / "a"), "--base", str(tmp_path / "base"), "-o", str(tmp_path / "n")]) == 0
+    assert set(ao.open_adapter(tmp_path / "n").layout) == set(ao.open_adapter(tmp_path / "a").layout)
+    whole(trained.from_pretrained(tmp_path / "base"), tmp_path / "n")

@@ -48,12 +48,12 @@ class Inner:
     Attributes:
         prefix: what is before its names in a model with a head.
         children: what its names begin with; none where that is not known.
-        headed: whether this model is one with a head.
+        headed: whether this model is one with a head; None where that is not known, and names stay as they are.
     """
 
     prefix: str
     children: frozenset[str]
-    headed: bool
+    headed: bool | None
 
     def __call__(self, name: str) -> str:
         """The name in this model of a tensor of a file of either.
@@ -64,7 +64,7 @@ class Inner:
         'encoder.layer.0.output.dense.weight'
         """
         own = name.removeprefix(self.prefix)
-        if (own == name) != self.headed or not self._has(own):
+        if self.headed is None or (own == name) != self.headed or not self._has(own):
             return name
         return self.prefix + name if self.headed else own
 
@@ -90,7 +90,9 @@ def inner(names: Callable[[], Iterable[str]], config: Mapping[str, Any] | None) 
     if not ruled(TABLE, "NONE").keys().isdisjoint(found):
         return NOTHING
     own = next(filter(None, map(rule, found)), None)
-    known, headed = own or rule(str((config or {}).get("model_type"))), own is not None or any(map(has_head, found))
+    known = own or rule(str((config or {}).get("model_type")))
+    bare = not ruled(TABLE, "BARE").keys().isdisjoint(found)
+    headed = True if own or any(map(has_head, found)) else (False if bare else None)
     if known is None:
         first = {name.partition(".")[0] for name in names()} if headed else set()
         return Inner("model.", frozenset(), headed) if first >= LANGUAGE_MODEL and "model" not in first else NOTHING
