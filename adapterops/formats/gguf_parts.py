@@ -71,7 +71,7 @@ def opened_parts(place: Place, paths: Sequence[Path]) -> list[GgufFile]:
     """
     files = [opened(place, path) for path in paths]
     for number, file in enumerate(files):
-        with at(path=file.path, hint=OF_ONE):
+        with at(path=file.path):
             _check_part(file, number, files)
     stated, found = files[0].fields.get(TENSORS), sum(len(file.raw.entries) for file in files)
     if len(files) > 1 and stated != found:
@@ -101,16 +101,20 @@ def _check_part(file: GgufFile, number: int, files: Sequence[GgufFile]) -> None:
     if count != (number, own):
         raise InputError(
             f"is part {number + 1} of {own} by its name, and says {NUMBER} {count[0]} and {COUNT} {count[1]}",
+            hint=OF_ONE,
             code="E-GGUF",
         )
     for name, value in file.fields.items():
         if not name.startswith("split.") and files[0].fields.get(name, ...) != value:
             raise InputError(
-                f"says {value!r} for {name}, and {files[0].path.name} {files[0].fields.get(name)!r}", code="E-GGUF"
+                f"says {value!r} for {name}, and {files[0].path.name} {files[0].fields.get(name)!r}",
+                hint=OF_ONE,
+                code="E-GGUF",
             )
     if file.fields.get(TENSORS) != files[0].fields.get(TENSORS):
         raise InputError(
             f"says {file.fields.get(TENSORS)!r} for {TENSORS}, and {files[0].path.name} {files[0].fields.get(TENSORS)!r}",
+            hint=OF_ONE,
             code="E-GGUF",
         )
 
@@ -120,5 +124,5 @@ def _stated(file: GgufFile) -> tuple[Any, Any]:
     found = (file.fields.get(NUMBER), file.fields.get(COUNT))
     for name, value in zip((NUMBER, COUNT, TENSORS), (*found, file.fields.get(TENSORS)), strict=True):
         if value is not None and type(value) is not int:
-            raise InputError(f"says {value!r} for {name}, expected a whole number", code="E-GGUF")
+            raise InputError(f"says {value!r} for {name}, expected a whole number", hint=OF_ONE, code="E-GGUF")
     return found
