@@ -84,3 +84,13 @@ def write(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def write_tensors(path: Path, architecture: str, tensors: Mapping[str, np.ndarray]) -> Path:
+    """An adapter of any tensors."""
+
+    def add(writer: gguf.GGUFWriter) -> None:
+        for name, values in tensors.items():
+            writer.add_tensor(name, values)
+
+    return write(path, architecture=architecture, tensors={}, alter=add)

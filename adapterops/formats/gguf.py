@@ -29,10 +29,10 @@ from adapterops.formats.llama_cpp import (
     HEAD,
     HEADS,
     INTERLEAVED,
-    MODEL_TYPES,
     QUERY,
     SEVERAL,
     STACKED,
+    architecture_of,
 )
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts
@@ -180,11 +180,11 @@ def _architecture(fields: Mapping[str, Any]) -> str:
 
 def check_architecture(architecture: str, config: Mapping[str, Any]) -> None:
     """Raise IncompatibleError where config.json of a base is that of a model of another architecture, as llama.cpp does."""
-    stated = config.get("model_type")
-    base = MODEL_TYPES.get(str(stated), stated)
+    base = architecture_of(config)
     if base in ARCHITECTURES and base != architecture:
         raise IncompatibleError(
-            f"is for the architecture {architecture!r}, and the base is of the type {stated!r}, which llama.cpp has as {base!r}",
+            f"is for the architecture {architecture!r}, and the base is of the type {config['model_type']!r}, "
+            f"which llama.cpp has as {base!r}",
             hint="give the base that the adapter was trained on",
             code="E-BASE",
         )

@@ -71,7 +71,7 @@ def opened_parts(place: Place, paths: Sequence[Path]) -> list[GgufFile]:
     """
     files = [opened(place, path) for path in paths]
     for number, file in enumerate(files):
-        with at(path=file.path, hint=OF_ONE):
+        with at(path=file.path):
             _check_part(file, number, files)
     stated, found = files[0].fields.get(TENSORS), sum(len(file.raw.entries) for file in files)
     if len(files) > 1 and stated != found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,16 @@ from adapterops.arrays.dtypes import WIDE
 from adapterops.arrays.ggml import Q8
 from adapterops.errors import IncompatibleError, UnsupportedError, count
 from adapterops.formats.diffusion.written import of_no_layer
-from adapterops.formats.llama_cpp import ARCHITECTURES, EMBEDDING, HEAD, MODEL_TYPES, SEVERAL, STACKED, UNAPPLIED
+from adapterops.formats.llama_cpp import (
+    ARCHITECTURES,
+    EMBEDDING,
+    HEAD,
+    MODEL_TYPES,
+    SEVERAL,
+    STACKED,
+    UNAPPLIED,
+    architecture_of,
+)
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.stacks import padded
@@ -32,6 +41,8 @@ WITH_CONVERTER = (
     "write PEFT's format with adapterops normalize, and convert that with llama.cpp's convert_lora_to_gguf.py"
 )
 FUSE = "fuse the adapter into its base, and convert that"
+CODE = "E-UNAPPLIED"
+"""What llama.cpp ends with, does not load, or loads and does not apply."""
 
 
 class Name(NamedTuple):
@@ -157,12 +168,12 @@ def _experts(model: Mapping[str, Any], modules: Sequence[str], experts: Mapping[
 
 def written_for(model: Mapping[str, Any]) -> str:
     """The architecture that llama.cpp has a model as."""
-    stated = str(model.get("model_type"))
-    found = MODEL_TYPES.get(stated, stated)
+    found = architecture_of(model)
     if found not in ARCHITECTURES:
         known = ", ".join(sorted({*ARCHITECTURES, *MODEL_TYPES}))
         raise UnsupportedError(
-            f"the model_type of the base is {stated!r}, and the names of {known} are known", hint=WITH_CONVERTER
+            f"the model_type of the base is {model.get('model_type')!r}, and the names of {known} are known",
+            hint=WITH_CONVERTER,
         )
     return found
 
@@ -171,38 +182,42 @@ def named(module: str, architecture: str, model: Mapping[str, Any]) -> Name:
     """What llama.cpp calls a module.
 
     Raises:
-        UnsupportedError: it has no such module, or applies no LoRA to it.
+        UnsupportedError: it has no such module, applies no LoRA to it, or ends with it.
     """
-    name = _named(module, architecture, model)
-    if name.inner in UNAPPLIED.get(architecture, ()):
-        raise UnsupportedError(
-            f"is {name.tensor} of {architecture}, to which llama.cpp applies no LoRA, though it loads it",
-            tensor=module,
-            hint=FUSE,
+    found = _place(module, architecture)
+    if found is None:
+        fact = f"is not a linear layer of {architecture} whose name in llama.cpp is known here"
+    elif found.inner == HEAD and says_tied(model):
+        fact = "is the head of a model that ties it, which has no tensor of its own in llama.cpp"
+    elif found.inner == EMBEDDING and says_tied(model) is not False:
+        fact = (
+            "is an embedding, and config.json of the base does not say that the model has a head of its own "
+            "(tie_word_embeddings): llama.cpp ends where one weight is both"
         )
-    return name
+    elif found.inner in UNAPPLIED.get(architecture, ()):
+        fact = f"is {found.tensor} of {architecture}, to which llama.cpp applies no LoRA, though it loads it"
+    else:
+        return found
+    raise UnsupportedError(fact, tensor=module, hint=FUSE, code=CODE)
 
 
-def _named(module: str, architecture: str, model: Mapping[str, Any]) -> Name:
-    if module == "lm_head" and not says_tied(model):
+def unapplied(modules: Iterable[str], architecture: str) -> tuple[str, ...]:
+    """Those of which llama.cpp loads LoRA, and does not apply it."""
+    own = UNAPPLIED.get(architecture, ())
+    return tuple(each for each in modules if own and (found := _place(each, architecture)) and found.inner in own)
+
+
+def _place(module: str, architecture: str) -> Name | None:
+    if module == "lm_head":
         return Name(HEAD, HEAD)
     if WORDS.fullmatch(module):
-        if says_tied(model) is not False:
-            raise UnsupportedError(
-                "is an embedding, and config.json of the base does not say that the model has a head of its own "
-                "(tie_word_embeddings): llama.cpp ends where one weight is both",
-                tensor=module,
-                hint=FUSE,
-            )
         return Name(EMBEDDING, EMBEDDING)
     match = LAYER.fullmatch(module)
     for inner, tensor in _inner(architecture) if match else ():
         found = re.fullmatch(re.escape(inner).replace(re.escape(SEVERAL), r"(\d+)"), match["inner"]) if match else None
         if match and found:
             return Name(f"blk.{int(match['layer'])}.{tensor}", tensor, int(found[1]) if found.groups() else None)
-    raise UnsupportedError(
-        f"is not a linear layer of {architecture} whose name in llama.cpp is known here", tensor=module, hint=FUSE
-    )
+    return None
 
 
 def _inner(architecture: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,17 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from gguf_files import write_tensors
+from safetensors.numpy import save_file
 
 import adapterops as ao
+from adapterops.cli.main import run
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.updates.lowrank import LowRank
 
 MOE = {"model_type": "qwen3_moe", "num_experts": 3, "num_attention_heads": 4, "tie_word_embeddings": False}
+SHAPES = {"a": (2, 32), "b": (32, 2)}
 UP, WORDS = "model.layers.0.mlp.experts.{}.up_proj", "model.embed_tokens"
 
 
@@ -83,6 +88,57 @@ def test_blocks(tmp_path: Path) -> None:
     assert np.linalg.norm(B[1] @ A[1] - wanted) < 0.02 * np.linalg.norm(wanted)
 
 
+DEEPSEEK = {"model_type": "deepseek_v3", "n_routed_experts": 2, "tie_word_embeddings": False}
+DEEPSEEK_MODULES = (
+    *(f"mlp.{each}_proj" for each in ("gate", "up", "down")),
+    *(f"mlp.shared_experts.{each}_proj" for each in ("gate", "up", "down")),
+    "mlp.gate",
+    "self_attn.o_proj",
+)
+
+
+@pytest.mark.parametrize("model_type", ["deepseek_v2", "deepseek_v3"])
+def test_deepseek_has_the_names_of_its_converter(model_type: str, tmp_path: Path) -> None:
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DEEPSEEK2, 1)
+    modules = [f"model.layers.0.{each}" for each in DEEPSEEK_MODULES]
+    experts = [f"model.layers.0.mlp.experts.0.{each}_proj" for each in ("gate", "up", "down")]
+    updates = {module: random(16, 32) for module in (*modules, *experts)}
+    found = saved(tmp_path / "a.gguf", updates, {**DEEPSEEK, "model_type": model_type})
+    wanted = {names.get_name(each.replace("experts.0", "experts")) for each in updates}
+    assert {name.partition(".weight.lora_")[0] for name in found["types"]} == wanted
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tensor", "model"),
+    [
+        ("qwen3", "token_embd", {"model_type": "qwen3", "tie_word_embeddings": True}),
+        ("qwen3", "output", {"model_type": "qwen3", "tie_word_embeddings": True}),
+        ("deepseek2", "blk.0.attn_q_b", DEEPSEEK),
+    ],
+)
+def test_what_llama_cpp_cannot_apply_is_not_copied_either(
+    architecture: str, tensor: str, model: Mapping[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Next to a module of which nothing is wrong, and with the base that says it."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/config.json").write_text(json.dumps(model))
+    names = {"token_embd": WORDS, "output": "lm_head", "blk.0.attn_q_b": "model.layers.0.self_attn.q_b_proj"}
+    modules = {names[tensor]: tensor, "model.layers.0.self_attn.o_proj": "blk.0.attn_output"}
+    weights = {f"{module}.weight": np.zeros((32, 32), np.float32) for module in modules}
+    save_file({**weights, f"{WORDS}.weight": np.zeros((32, 32), np.float32)}, tmp_path / "base/model.safetensors")
+    arrays = {
+        f"{each}.weight.lora_{end}": np.ones(SHAPES[end], np.float32) for each in modules.values() for end in "ab"
+    }
+    if tensor == "token_embd":
+        arrays["token_embd.weight.lora_a"] = np.ones((32, 2), np.float32)
+    adapter = write_tensors(tmp_path / "a.gguf", architecture, arrays)
+    base = ["--base", str(tmp_path / "base")]
+    assert run(["convert", str(adapter), "--to", "gguf", *base, "-o", str(tmp_path / "b.gguf")]) == 4
+    assert names[tensor] in capsys.readouterr().err
+    assert not (tmp_path / "b.gguf").exists()
+    assert run(["check", str(adapter), "--for", "llama.cpp", *base]) == 8
+
+
 REFUSED = {
     "an embedding of a model that ties it": (
         WORDS,
@@ -103,10 +159,10 @@ REFUSED = {
     ),
     "what llama.cpp leaves out": (
         "model.layers.0.self_attn.q_b_proj",
-        {"model_type": "deepseek2"},
+        {"model_type": "deepseek_v3"},
         "to which llama.cpp applies no LoRA",
     ),
-    "a head that it leaves out": ("lm_head", {"model_type": "deepseek2"}, "to which llama.cpp applies no LoRA"),
+    "a head that it leaves out": ("lm_head", {"model_type": "deepseek_v2"}, "to which llama.cpp applies no LoRA"),
 }
 
 
