@@ -150,7 +150,8 @@ class Multipliers:
         compute: a module, by which its multiplier is found.
         quick: whether all may be found for their own sake: from A and B alone, or from no more than `FEW` entries.
         found: module → multiplier.
-        summed: those of which the method made the sum, since all their updates are large: see `Method.small`.
+        summed: those of which the method made the sum, since most of their updates are large: see `Method.small`. What
+            is the sum whatever the scale, as an update has no lower rank than the matrix, is in it where it is large, too.
     """
 
     modules: Collection[str]

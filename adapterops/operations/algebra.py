@@ -30,7 +30,7 @@ from adapterops.operations.merging import SHORT, Merging, here
 from adapterops.operations.strangers import strangers
 from adapterops.provenance.history import Step
 from adapterops.storage.lazy import Lazy
-from adapterops.updates.layout import DIFFERENCE, Layout
+from adapterops.updates.layout import DIFFERENCE, LORA, Layout
 
 if TYPE_CHECKING:
     from adapterops.adapters.grams import Grams
@@ -214,18 +214,27 @@ def _check_factors(adapters: Sequence[Adapter], module: str) -> None:
     for adapter in adapters:
         layout = adapter.layout.get(module)
         if layout is not None and layout.dense:
-            source = shlex.quote(name(adapter))
-            first = (
-                extracted(adapter) if layout.kind == DIFFERENCE else f"adapterops truncate {source} --rank 32 -o lora"
-            )
-            if adapter.task_vector:
-                first = f"adapterops extract {source} --base BASE --rank 32 -o lora"
+            which = "was computed, and has no exact" if layout.kind == LORA else f"is {layout.kind} and has no"
             raise UnsupportedError(
-                f"is {layout.kind} and has no factors of low rank, which this merge is computed from",
+                f"{which} factors of low rank, which this merge is computed from",
                 path=name(adapter),
                 tensor=module,
-                hint=f"make LoRA of it first, {first}; or use a method that needs none, such as --tsv or --ties",
+                hint=f"{_factored(adapter, layout)}; or use a method that needs none, such as --tsv or --ties",
             )
+
+
+def _factored(adapter: Adapter, layout: Layout) -> str:
+    """How an update gets factors."""
+    source = shlex.quote(name(adapter))
+    if layout.vector:
+        return f"leave vectors out, adapterops calc \"drop(a, {{'*.bias': 'why'}})\" a={source} -o rest"
+    if adapter.task_vector:
+        return f"make LoRA of it first, adapterops extract {source} --base BASE --rank 32 -o lora"
+    if isinstance(adapter.history, Step):
+        return "cut it to a rank in the expression, such as truncate(ties(a, b), rank=32)"
+    if layout.kind == DIFFERENCE:
+        return f"make LoRA of it first, {extracted(adapter)}"
+    return f"make LoRA of it first, adapterops truncate {source} --rank 32 -o lora"
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:

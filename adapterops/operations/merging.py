@@ -36,11 +36,15 @@ SQUARES = 1e-250
 
 def here(method: Method, space: Space, inputs: Sequence[Layout]) -> tuple[Method, Space]:
     """What makes one update of those of a module. A method that adds updates of no lower rank is `linear` there; one that has one
-    answer in the core and on whole matrices takes these where an update has no factors.
+    answer in the core and on whole matrices takes these where an update has no factors. Of vectors there are entries alone: on
+    these act what acts on entries or updates, and the others are `linear`.
     """
-    dense = any(each.dense for each in inputs)
-    if method.adds and (dense or any(each.rank >= min(each.shape) for each in inputs)):
+    dense, vectors = any(each.dense for each in inputs), any(each.vector for each in inputs)
+    spectral = method.acts == "matrices"
+    if (method.adds and (dense or any(each.rank >= min(each.shape) for each in inputs))) or (spectral and vectors):
         return _sum()
+    if vectors and space in (SPACES["core"], SPACES["knots"]):
+        return method, SPACES["delta"]
     if dense and space is SPACES["core"] and method.acts != "entries" and "delta" in method.spaces:
         return method, SPACES["delta"]
     return method, space
@@ -147,8 +151,8 @@ class Merging:
         """What makes one update of those of a module, by their layouts, and at the scale `auto` by their norms."""
         inputs = [self._adapters[i].layout[module] for i in self._present(module)]
         method, space = here(self._method, self._space, inputs)
-        adapts = method.small < inf and fixed(self._scale, len(self._adapters)) is None
-        if adapts and module not in self.multipliers.found and large(updates, method.small):
+        small, auto = self._method.small, fixed(self._scale, len(self._adapters)) is None
+        if auto and small < inf and module not in self.multipliers.found and large(updates, small):
             self.multipliers.summed.add(module)
         return _sum() if module in self.multipliers.summed else (method, space)
 
@@ -262,7 +266,8 @@ class Merging:
 
         def entries(module: str) -> Entries:
             present = self._present(module)
-            blocks, _ = self._space.open(
+            _, space = here(self._method, self._space, [self._adapters[i].layout[module] for i in present])
+            blocks, _ = space.open(
                 [self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present]
             )
             return self._entries(module, self._completed(present, blocks[0]))

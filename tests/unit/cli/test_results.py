@@ -57,6 +57,9 @@ def test_why_the_method_of_a_merge_is_the_default_is_printed_and_noted(shown: Sh
     for command, noted in (("merge a b", True), ("fuse base a b", True), ("merge a b --linear", False)):
         assert (f"  method linear, {why}" in shown(f"{command} --dry-run")) == noted
         assert (f"  method linear, {why}" in shown(f"{command} -o out --force")) == noted
+    for place, option, noted in (("p", "", True), ("q", " --linear", False), ("r", " --method=linear", False)):
+        shown(f"fuse base a b{option} -o {place} --part 1/1")
+        assert (f"  method linear, {why}" in shown(f"finalize {place}")) == noted
     (scale,) = json.loads(shown("merge a b -o other --json"))["scales"]
     assert scale["why"].startswith(why)
     assert json.loads(Path("other/adapterops.json").read_text())["operation"]["why"] == scale["why"]
