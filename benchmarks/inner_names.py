@@ -80,7 +80,9 @@ def built(cls: Any) -> Any:
 
 
 def row(cls: Any) -> dict[str, Any]:
-    """The type of a class, its name, what it calls the model in it, and the first names in that; none where it holds none."""
+    """The type of a class, its name, what it calls the model in it, and the first names in that and next to it; none where it holds
+    none.
+    """
     import torch
 
     prefix = cls.base_model_prefix
@@ -91,29 +93,32 @@ def row(cls: Any) -> dict[str, Any]:
         model = built(cls)
     except Exception as error:  # of a class that cannot be built; it is named
         print(f"{cls.__name__} is not built: {str(error)[:80]}", file=sys.stderr)
-        return {**found, "held": True, "inner": []}
+        return {**found, "held": True, "inside": set(), "beside": set()}
     held = isinstance(getattr(model, prefix, None), torch.nn.Module)
     names = list(model.state_dict())
     inside = {name.removeprefix(f"{prefix}.").partition(".")[0] for name in names if name.startswith(f"{prefix}.")}
-    beside = {name.partition(".")[0] for name in names} & inside - {prefix}
-    return {**found, "held": held, "inner": sorted(inside - beside), "apart": bool(beside)}
+    return {**found, "held": held, "inside": inside, "beside": {name.partition(".")[0] for name in names} - {prefix}}
 
 
 def text(rows: Sequence[Mapping[str, Any]], version: str) -> str:
     """The tables. A class has a line of its own whose name for the model in it is not the one that most of its type have, or
-    which has something of its own by a name that is in the model, too.
+    which has something of its own by a name that is in the model of one of its type, too.
     """
     prefixes: dict[str, Counter[str]] = defaultdict(Counter)
     for each in rows:
         if each["held"] and each["type"]:
             prefixes[each["type"]][each["prefix"]] += 1
     of_type = {model_type: found.most_common(1)[0][0] for model_type, found in prefixes.items()}
+    there: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for each in (each for each in rows if each["held"]):
+        there[each["type"], each["prefix"]] |= each["inside"]
     children: dict[tuple[str, str], set[str]] = defaultdict(set)
     heads, none, bare = set(), set(OLDER), set()
     for each in (each for each in rows if each["type"] in of_type):
-        own = each["held"] and (each["prefix"] != of_type[each["type"]] or each.get("apart", False))
+        kind = each["type"], each["prefix"]
+        own = each["held"] and (each["prefix"] != of_type[each["type"]] or not there[kind].isdisjoint(each["beside"]))
         if each["held"]:
-            children[each["cls"] if own else each["type"], each["prefix"]] |= set(each["inner"])
+            children[each["cls"] if own else each["type"], each["prefix"]] |= each["inside"] - each["beside"]
         if each["held"] != named_with_head(each["cls"]) and not own:
             (heads if each["held"] else none).add(each["cls"])
         if not each["held"] and re.search("(?<!PreTrained)Model$", each["cls"]) and not named_with_head(each["cls"]):

@@ -144,9 +144,9 @@ def with_class(config: Mapping[str, Any] | None, stated: str | None, task: objec
     classes = own.get("architectures")
     if not isinstance(classes, list) or not classes:
         return own
-    if stated:
-        return {**own, "architectures": [stated]}
     base = str(classes[0])
+    if stated:  # one of another family is a part of the base, as a tower is, or holds it
+        return {**own, "architectures": [stated]} if END.sub("", stated) == END.sub("", base) else own
     if str(task) not in TASKS or (str(task) in GENERATING and named_with_head(base)):
         return own
     return {**own, "architectures": [END.sub("", base) + TASKS[str(task)]]}
