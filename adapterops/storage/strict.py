@@ -145,7 +145,7 @@ def reading(path: Path | None = None) -> Iterator[None]:
 def check_path(path: str | os.PathLike[str]) -> None:
     """Raise OptionError for what no system can take for a path.
 
-    >>> check_path("a\0b")
+    >>> check_path("a\\0b")
     Traceback (most recent call last):
     adapterops.errors.OptionError: 'a\\x00b' has the character NUL, which no path has
       name a file or a folder without it

@@ -63,8 +63,8 @@ def left_out_of(modules: Sequence[str], count: int) -> str:
     """What is said of modules that PEFT would leave out.
 
     >>> left_out_of(["h.0.attn.c_attn"], 3)
-    "PEFT would leave out 1 of 3 modules when it loads this adapter, by the names of its tensors or by what the config names: \
-h.0.attn.c_attn. --base BASE of merge, truncate and normalize writes the names of the model"
+    'PEFT would leave out 1 of 3 modules when it loads this adapter, by the names of its tensors or by what the config names: \
+h.0.attn.c_attn. --base BASE of merge, truncate and normalize writes the names of the model'
     """
     every = "every module" if len(modules) == count else f"{len(modules)} of {count} modules"
     return (
