@@ -178,6 +178,10 @@ class _Place(NamedTuple):
     experts: Mapping[str, int] = {}
 
 
+UNSAID = "FEATURE_EXTRACTION"
+"""A task that models of every class are trained for."""
+
+
 class _Names:
     """What the model of a base calls its tensors, and where it has those of single experts in the parameter of all.
 
@@ -190,7 +194,7 @@ class _Names:
         stated, task = adapter.config.base_class, adapter.config.fields.get("task_type")
         own = with_class(base.config, stated, task)
         self._loading = known = loading(own, base.layout)
-        if stated or task:
+        if task == UNSAID and not stated:
             self._loading = known = _as_named(known, base, adapter)
         single = {last(module) for module in adapter.layout if _is_single(module, adapter)}
         others = {last(module) for module in adapter.layout if expert(module) is None}
