@@ -101,7 +101,8 @@ def of_scheme(case: str) -> dict[str, Any]:
     scheme, shape, parts = make(name)
     read, height = reader(parts), math.prod(shape[:-1])
     W = scheme.decode(shape, read, 0, height).float().clone()
-    kept = scheme.on_grid(shape, read, "0").rows(W, 0)[0]
+    encoder = scheme.on_grid(shape, read, "0")
+    kept = encoder.written(encoder.rows(W, 0)[0])
     same = all(torch.equal(raw(each.contiguous()), raw(parts[role].contiguous())) for role, each in kept.items())
     update = numbers(2, height, 8) @ numbers(3, 8, shape[-1])
     update *= 0.01 * W.norm() / update.norm()

@@ -174,7 +174,7 @@ class Subject:
 
 def encoded(W: Tensor) -> dict[str, Tensor]:
     encoder = NF4.encoder(tuple(W.shape))
-    parts = {**encoder.rows(W, 0)[0], **encoder.rest()}
+    parts = {**encoder.written(encoder.rows(W, 0)[0]), **encoder.rest()}
     return {role: part.contiguous().view(-1).view(torch.uint8) for role, part in parts.items()}
 
 

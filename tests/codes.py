@@ -65,7 +65,7 @@ def encode(encoder: Encoder, W: Tensor, rows: int | None = None) -> dict[str, Te
     """
     pieces: dict[str, list[Tensor]] = {}
     for begin in range(0, len(W), rows or len(W)):
-        for role, piece in encoder.rows(W[begin : begin + (rows or len(W))].float(), begin)[0].items():
+        for role, piece in encoder.written(encoder.rows(W[begin : begin + (rows or len(W))].float(), begin)[0]).items():
             pieces.setdefault(role, []).append(piece)
     inner = getattr(encoder, "inner", encoder)
     there = inner.read.parts if isinstance(getattr(inner, "read", None), Reader) else {}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import adapterops
@@ -26,7 +27,9 @@ NOT_BEFORE = {"adapterops.__main__", "adapterops.storage.pickles"}
 """What begins a command, and what imports torch, as few commands do."""
 
 MODULES = {found.name for found in pkgutil.walk_packages(adapterops.__path__, "adapterops.")} - NOT_BEFORE
-CONTEXT.set_forkserver_preload(sorted(MODULES))  # not huggingface_hub, which reads the environment once
+CONTEXT.set_forkserver_preload([*sorted(MODULES), "huggingface_hub.hf_api", "commands", "warm"])
+OF_SERVER = {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+"""As a command has it: the server imports numpy before that can say so. And where it finds this module."""
 
 
 def written(descriptor: int) -> None:
@@ -86,11 +89,11 @@ class Command:
         self._link, link = CONTEXT.Pipe()
         self._streams, streams = zip(*(CONTEXT.Pipe(duplex=False) for _ in range(2)), strict=True)
         self._process = CONTEXT.Process(target=_child, args=(os.getcwd(), arguments, faults, setup, link, *streams))
-        os.environ["OPENBLAS_NUM_THREADS"] = (
-            "1"  # as the command has it: the server imports numpy before that can say so
-        )
+        added = {name: value for name, value in OF_SERVER.items() if name not in os.environ}
+        os.environ |= added
         self._process.start()
-        del os.environ["OPENBLAS_NUM_THREADS"]
+        for name in added:
+            del os.environ[name]
         for theirs in (link, *streams):
             theirs.close()
 

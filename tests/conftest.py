@@ -71,14 +71,7 @@ def hub(tmp_path, monkeypatch):
 
     with running() as server:
         cache = tmp_path / "cache"
-        settings_ = {
-            "ENDPOINT": server.url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_CACHE": str(cache),
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_OFFLINE": False,
-            "HF_TOKEN_PATH": str(tmp_path / "token"),
-        }
+        settings_ = {**server.settings(cache), "HF_TOKEN_PATH": str(tmp_path / "token")}
         for name, value in settings_.items():
             assert hasattr(constants, name)
             monkeypatch.setattr(constants, name, value)

@@ -61,7 +61,9 @@ def write_adapter(folder, tensors=None, fields=None, **shape):
         folder / "adapter_model.safetensors",
         metadata={"format": "pt"},
     )
-    fields = config(shape.get("rank", 2)) if fields is None else fields
+    if fields is None:
+        modules = {name.removeprefix(PREFIX).partition(".lora_")[0] for name in tensors or ()}
+        fields = config(shape.get("rank", 2)) | ({"target_modules": sorted(modules)} if tensors else {})
     (folder / "adapter_config.json").write_text(json.dumps(fields))
     return folder
 

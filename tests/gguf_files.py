@@ -59,9 +59,12 @@ def write(
     kind: str = "adapter",
     rank: int = 4,
     tensors: Mapping[str, tuple[str, tuple[int, int], int]] = LLAMA,
+    **split: int | bool,
 ) -> Path:
-    """An adapter of `factors` for some of the modules of a Llama, some tensors of which are in another type than F32, by their names."""
-    writer = gguf.GGUFWriter(str(path), architecture)
+    """An adapter of `factors` for some of the modules of a Llama, some tensors of which are in another type than F32, by their names;
+    in several files by `split_max_tensors`.
+    """
+    writer = gguf.GGUFWriter(str(path), architecture, **split)
     writer.add_type(kind)
     writer.add_string("adapter.type", "lora")
     writer.add_string("general.name", "größer")
@@ -81,3 +84,13 @@ def write(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def write_tensors(path: Path, architecture: str, tensors: Mapping[str, np.ndarray]) -> Path:
+    """An adapter of any tensors."""
+
+    def add(writer: gguf.GGUFWriter) -> None:
+        for name, values in tensors.items():
+            writer.add_tensor(name, values)
+
+    return write(path, architecture=architecture, tensors={}, alter=add)

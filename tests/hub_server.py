@@ -131,6 +131,16 @@ class Fault:
         return True
 
 
+ASKING = """
+import os
+from huggingface_hub import constants
+os.environ |= {environment!r}
+for name, value in {settings!r}.items():
+    assert hasattr(constants, name)
+    setattr(constants, name, value)
+"""
+
+
 class Hub:
     """The server. Use `with running() as hub`."""
 
@@ -146,6 +156,21 @@ class Hub:
         self.silence = threading.Event()
         self.lock = threading.RLock()
         self.url = ""
+
+    def settings(self, cache: Path) -> dict[str, Any]:
+        """What constants of huggingface_hub are where its client asks this server, and keeps files in a folder."""
+        return {
+            "ENDPOINT": self.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": self.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(cache),
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_OFFLINE": False,
+        }
+
+    def asking(self, cache: Path) -> str:
+        """Code with which a `Command` asks this server, with a token. What the client had read of the environment, it reads
+        no more."""
+        return ASKING.format(settings=self.settings(cache), environment={"HF_TOKEN": SECRET})
 
     def put(
         self, repo: str, folder: Path | dict[str, bytes], *, inner: str = "", ref: str = "main", **attributes: Any

@@ -98,7 +98,9 @@ def _factors(module: str, update: Linear, layout: Layout, dtypes: tuple[str, str
         return Factors(module, *stored, None, 0.0, 0.0, seen)
     norm, distance = found.norm(), 0.0
     if stored is None:
-        stored = _rounded("A", found.A, dtypes[0]), _rounded("B", found.folded(), dtypes[1])
+        A, folded = _rounded("A", found.A, dtypes[0]), found.folded()
+        stored = A, _rounded("B", folded, dtypes[1], own=folded is not found.B)
+        del folded
         distance = _moved(found, stored, dtypes) if norm and isfinite(norm) else 0.0
     seen = image(found if whole is None else whole, distance)
     return Factors(module, *stored, norm, found.error, distance / norm if distance else 0.0, seen)
@@ -154,12 +156,12 @@ def _moved(found: LowRank, stored: tuple[Array, Array], dtypes: tuple[str, str])
 TOO_LARGE = "look at its weight, and at lora_alpha and r in the configs, which scale it"
 
 
-def _rounded(role: str, factor: Array, dtype: str) -> Array:
+def _rounded(role: str, factor: Array, dtype: str, own: bool = False) -> Array:
     from adapterops.arrays import q8
     from adapterops.arrays.floats import checked
 
     try:
-        return q8.rounded(factor) if dtype == WIDE else checked(factor, dtype, Scratch())
+        return q8.rounded(factor, own) if dtype == WIDE else checked(factor, dtype, Scratch())
     except IncompatibleError as error:
         raise IncompatibleError(
             f"{role}: {error.message}",

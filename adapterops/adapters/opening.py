@@ -54,11 +54,12 @@ def open_adapter(
     layout = {module: files.layout(module) for module in files.modules}
 
     dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
+    holder = {name: file for file in files.tensors for name in file.entries}
 
     def stored(name: str, rows: tuple[int, int] | None = None, kernel: bool = False) -> AsStored:
         from adapterops.updates.lowrank import AsStored
 
-        found = _finite(Stored(files.file, name), allow_nonfinite, rows)
+        found = _finite(Stored(holder[name], name), allow_nonfinite, rows)
         return AsStored(_matrix(found) if kernel else found, dtypes[name])
 
     def read(*which: Any) -> Array:
@@ -89,9 +90,9 @@ def open_adapter(
         Lazy(layout, compute),
         layout,
         files.config,
-        Source(place.path, (files.file,), files.paths[1:], files.alpha, place.remote, files.tokenizer, place.member),
+        Source(place.path, files.tensors, files.others, files.alpha, place.remote, files.tokenizer, place.member),
         files.scalings,
-        {tensor: Stored(files.file, name) for tensor, name in files.full.items()},
+        {tensor: Stored(holder[name], name) for tensor, name in files.full.items()},
         files.interleaved,
     )
     return without_doubles(adapter) if files.config.format in OF_IMAGES else adapter

@@ -13,6 +13,7 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
 from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError
+from adapterops.formats.gguf_written import CODE as UNAPPLIED
 from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.formats.registry import Arrangement, Writable, dtypes_of, written
 from adapterops.formats.spelling import CODE as SPELLING
@@ -41,7 +42,7 @@ def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arra
     try:
         return _of_factors(with_magnitudes(adapter), formats[format], dtype)
     except (UnsupportedError, IncompatibleError, OptionError) as error:
-        if error.code == SPELLING:  # a copy would not be loaded either
+        if error.code in (SPELLING, UNAPPLIED):  # a copy would not be loaded either
             raise
         found = verbatim(adapter, format, dtype)
         if found is None:

@@ -24,6 +24,7 @@ from adapterops.adapters.saved import Found, Saved, copied_whole, kept
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.errors import OptionError, check_opened
+from adapterops.formats.peft.selection import say_dropped, uncovered
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import (
@@ -102,6 +103,10 @@ def save_adapter(
     with local.background() as background, staged(out, force=force, single=named_file(out)) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
         copies = unchanged(opened, arranged, form, dtype)
+        if not copies:
+            unnamed = [each for each in adapter.config.unnamed if each in adapter.layout]
+            told = set(uncovered(adapter.config.targets, unnamed)) if adapter.config.targets else ()  # by the format
+            say_dropped([each for each in unnamed if each not in told])
         modules = [] if isinstance(arranged, Verbatim) else list(chain(*arranged.groups.values()))
         compute = as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms)
         size = stored_sizes(adapter, arranged).__getitem__ if modules else None

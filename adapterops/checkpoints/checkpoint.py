@@ -15,7 +15,7 @@ from adapterops.errors import UnsupportedError, at, count
 from adapterops.formats.models.model_files import ModelFiles
 from adapterops.provenance.history import Source, Step
 from adapterops.quant.ggml import Ggml
-from adapterops.quant.grid import is_by_columns
+from adapterops.quant.grid import held_by_columns
 from adapterops.quant.header import key
 from adapterops.quant.registry import kept, writable
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC, Encoder, Scheme
@@ -231,11 +231,11 @@ class Checkpoint:
 
     @property
     def by_columns(self) -> int:
-        """Bytes of the largest weight that is computed and stored by columns, whose codes are written when all are there,
-        and of the bands in which such parts are read.
+        """Bytes of what is stored by columns and written when all rows of these are there, in the weight with most of it, and
+        of the bands in which such parts are read.
         """
         found = [self.stored[name] for name in self.changed]
-        sizes = [sum(part.spec.bytes for part in each.parts.values()) for each in found if is_by_columns(each.scheme)]
+        sizes = [held for each in found if (held := held_by_columns(each.scheme, each.shape)) is not None]
         return max(sizes) + BANDS * BAND if sizes else 0
 
     @property

@@ -254,9 +254,8 @@ def _encode(
             stored = stored.to(torch_dtype(decoded_to(scheme))).float()
         pieces = way.back({**pieces, USED: stored})
     stored = pieces.pop(USED)
-    for role, piece in pieces.items():
-        if role not in encoder.late:
-            put(role, as_bytes(piece))
+    for role, piece in encoder.written(pieces).items():
+        put(role, as_bytes(piece))
     same = block.changes and scheme == before.scheme
     return (
         values,

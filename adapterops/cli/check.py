@@ -10,8 +10,8 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, output, values
 from adapterops.cli.looking import sarif
 from adapterops.cli.sections import Sectioned
-from adapterops.errors import OptionError, VerificationError, count
-from adapterops.formats.runtimes.rules import BAD, FACTS, FINE
+from adapterops.errors import OptionError, UnjudgedError, VerificationError, count
+from adapterops.formats.runtimes.rules import BAD, FACTS, FINE, UNKNOWN
 from adapterops.formats.runtimes.table import RUNTIMES
 from adapterops.operations.output_files import Problem
 from adapterops.operations.serving import Finding, Verdict, check
@@ -50,7 +50,8 @@ def command(
     or at SOURCE.
 
     By rules that were read in the programs' source: no server is run. With --for, exit code 8 where something is refused
-    or silently wrong, with the command that fixes it; 0 otherwise, and for the table of all.
+    or silently wrong, with the command that fixes it; 9 where what the program does with something is not established;
+    0 otherwise, and for the table of all.
 
     \b
     adapterops check my-adapter
@@ -66,24 +67,28 @@ def command(
     names = [runtime] if runtime else list(RUNTIMES)
     found = check(source, names, base=model, max_rank=max_rank, alpha=alpha, allow_pickle=allow_pickle)
     judged = {"path": str(source), "runtimes": {name: verdict.as_json() for name, verdict in found.items()}}
-    failed = found[runtime] if runtime and not found[runtime].ok else None
-    if sarif and runtime:
-        _write(sarif, source.path, found[runtime])
+    verdict = found[runtime] if runtime else None
+    failed = verdict if verdict and not (verdict.ok and verdict.judged) else None
+    if sarif and verdict:
+        _write(sarif, source.path, verdict)
     if as_json and not failed:
         output.print_json("check", judged)
-    elif not as_json and runtime:
-        _print(source, found[runtime])
+    elif not as_json and verdict:
+        _print(source, verdict)
     elif not as_json:
         _print_all(source, found)
     if failed:
-        worst = failed.findings[0]
-        raise VerificationError(
-            f"{failed.runtime.title} does not apply it as it was trained: {_named(worst)}: {worst.rule.severity}",
-            path=source,
-            hint=worst.remedy or None,
-            code="E-RUNTIME",
-            details=judged,
+        worst = next(each for each in failed.findings if failed.judged or each.rule.severity == UNKNOWN)
+        fact = f"{_named(worst)}: {worst.rule.severity}"
+        error, says = (
+            (VerificationError, f"{failed.runtime.title} does not apply it as it was trained: {fact}")
+            if failed.judged
+            else (
+                UnjudgedError,
+                f"whether {failed.runtime.title} applies it as it was trained cannot be judged: {fact}",
+            )
         )
+        raise error(says, path=source, hint=worst.remedy or None, code="E-RUNTIME", details=judged)
 
 
 def _write(out: Path, folder: Path, verdict: Verdict) -> None:

@@ -10,10 +10,12 @@ from adapterops.cli import options
 from adapterops.cli.output import line, print_json, progress, written
 from adapterops.cli.results import print_result
 from adapterops.cli.sections import Sectioned
+from adapterops.cli.typed import noted
 from adapterops.cli.verify import tell
 from adapterops.cli.writing import as_result
 from adapterops.engine.execution import Execution
 from adapterops.operations.verifying import Verification
+from adapterops.provenance.reader import read_manifest
 from adapterops.recipes.running import stored
 from adapterops.requests.divided import Asked, Outcome
 from adapterops.requests.parts import finalize
@@ -59,4 +61,5 @@ def _print(out: Path, asked: Asked, outcome: Outcome, as_json: bool) -> None:
     elif isinstance(asked, Made) and as_json:
         print_json(*as_result(asked, outcome, {}))
     elif isinstance(asked, Made):
-        print_result(asked, outcome, {})
+        with noted((read_manifest(out) or {}).get("command", ())):
+            print_result(asked, outcome, {})

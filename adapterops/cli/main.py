@@ -97,6 +97,7 @@ def run(arguments: list[str]) -> int:
 
     from adapterops.cli.commands import cli
     from adapterops.cli.usage import explained
+    from adapterops.storage.strict import check_path
 
     as_json = "--json" in arguments
     if "--strict" in arguments:
@@ -106,6 +107,8 @@ def run(arguments: list[str]) -> int:
     warnings.showwarning = _show_warning
     try:
         _hush(bool({"-q", "--quiet"} & set(arguments)))
+        for each in arguments:
+            check_path(each)
         return cli.main(arguments or ["--help"], prog_name="adapterops", standalone_mode=False, obj=arguments) or 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code

@@ -15,7 +15,6 @@ import click
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saved import Saved
-from adapterops.cli.merging import DEFAULT
 from adapterops.cli.output import amount, line, percent, print_table, span
 from adapterops.cli.terminal import quiet, verbose
 from adapterops.cli.typed import again
@@ -24,9 +23,8 @@ from adapterops.engine.local import run
 from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
-from adapterops.methods.holding import ROOM, as_json, parallel, whole
+from adapterops.methods.holding import ROOM, as_json, of_sum, parallel, whole
 from adapterops.methods.scaling import SUM, describe, fixed, others, times
-from adapterops.methods.settings import SEVERAL, usual
 from adapterops.provenance.history import Step
 from adapterops.reports.figures import three
 from adapterops.requests.running import Made
@@ -54,9 +52,6 @@ WITH_SCALE = ("merge", "fuse", "unfuse")
 
 BY_NUMBER = ("merge", "fuse")
 """Commands whose method, where none is named, is that for the number of adapters."""
-
-PLAIN = "the sum, with its singular values made more equal; --linear is the sum itself"
-"""What `even` is."""
 
 CONVERTING = ("convert", "normalize")
 """Commands that promise the same update."""
@@ -90,7 +85,11 @@ def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
             scale, number = step.parameters["scale"], _number(step)
             plain = set(step.parameters["weights"]) == {1.0}
             scales = {name: factor for name, factor in others(scale, number).items() if factor and plain}
-            print_table(*held_rows(called(step.inputs[:number]), found, scales))
+            asked = _asked(step)  # who states a scale and no method gets the sum
+            scaled = found if asked or not step.why else of_sum(found)
+            if scaled is found and step.multipliers and step.multipliers.summed:
+                scales = {}  # at these no module of it is the sum
+            print_table(*held_rows(called(step.inputs[:number]), found, scales, scaled))
             rules = step.holdings.apart(partial(run, how=how)) if step.holdings and parallel(whole(found)) else None
             for sentence in held_sentences(found, rules, cut=_is_cut(made.result)):
                 line(f"  {sentence}")
@@ -128,14 +127,15 @@ def print_scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
     how = _measuring(made, how)
     for step in merges(made):
         scale, number = step.parameters["scale"], _number(step)
-        if _usual(step):
-            line(
-                f"  method {step.parameters['method']}, the default for {SEVERAL[0]} to {SEVERAL[-1]} adapters: {PLAIN}"
-            )
+        if step.why and not _asked(step):
+            line(f"  method {step.parameters['method']}, {step.why}")
         weighted = set(step.parameters["weights"]) != {1.0}
         if scale in (SUM, 1.0) and (weighted or number == 1 or not planned):
             continue
         multipliers = _multipliers(step, how).values()
+        if multipliers and step.multipliers and (added := step.multipliers.of_sum()):
+            every = f"{len(added)} of " * (len(added) < len(multipliers)) + count(len(multipliers), "module")
+            line(f"  the sum in {every}, where the updates are large")
         later = planned and not multipliers and fixed(scale, number) is None
         line(f"  scale {describe(scale, number, multipliers)}{'; the merge says by how much' if later else ''}")
         option = click.get_current_context().info_name in WITH_SCALE
@@ -144,12 +144,10 @@ def print_scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
             line(f"    {name}{f', {times([factor])}' if factor else ''}: {instead}")
 
 
-def _usual(step: Step) -> bool:
-    """Whether no method was named, and the default for so many adapters is not that for two."""
+def _asked(step: Step) -> bool:
+    """Whether the method was named."""
     context, method = click.get_current_context(), step.parameters["method"]
-    asked = context.params.get("method") or context.params.get(method)
-    default = usual(_number(step), False)
-    return context.info_name in BY_NUMBER and method == default != DEFAULT and not asked
+    return context.info_name not in BY_NUMBER or bool(context.params.get("method") or context.params.get(method))
 
 
 def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, Any]:
@@ -158,8 +156,12 @@ def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, An
     for step in merges(made):
         scale, number = step.parameters["scale"], _number(step)
         each: dict[str, Any] = {"method": step.parameters["method"], "scale": scale, "factor": fixed(scale, number)}
+        if step.why:
+            each["why"] = step.why
         if each["factor"] is None:
             each["multipliers"] = _multipliers(step, how) or None
+            if step.multipliers and step.multipliers.summed:
+                each["summed"] = step.multipliers.of_sum()
         if found := _holdings(step, planned, how):
             each |= as_json(found)
         if planned and click.get_current_context().info_name in WITH_SCALE:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -56,6 +57,20 @@ def again(option: str, value: str) -> str:
         elif argument not in ("--dry-run", "--json") and not argument.startswith(f"{option}="):
             typed.append(argument)
     return shlex.join([*typed, option, value])
+
+
+@contextmanager
+def noted(command: Sequence[str]) -> Iterator[None]:
+    """As if a command had been typed that a manifest notes: what is printed of its result depends on its options."""
+    here = click.get_current_context()
+    group = here.find_root().command
+    if len(command) < 2 or not isinstance(group, click.Group) or command[1] not in group.list_commands(here):
+        yield
+        return
+    typed = group.get_command(here, command[1])
+    assert typed is not None
+    with typed.make_context(command[1], list(command[2:]), parent=here, resilient_parsing=True):
+        yield
 
 
 def _typed() -> Sequence[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling
+from adapterops.storage.several import SeveralFiles
 from adapterops.storage.tensors import TensorFile
 from adapterops.updates.layout import Layout, widest
 
@@ -25,6 +26,7 @@ class AdapterFiles:
     `paths` are the files it consists of, `full` are full tensors of the model by their names there. `alpha` is the
     one that was given, if it was needed. `further` are other files of weights in its folder, which are not read, and
     `tokenizer` are those of the tokenizer that it was trained with.
+    Where it is in several files, `file` is all of them as one.
     `interleaved` are the modules whose rows are in another order than the model's; see `Adapter`.
     """
 
@@ -38,6 +40,17 @@ class AdapterFiles:
     further: tuple[str, ...] = ()
     tokenizer: tuple[Path, ...] = ()
     interleaved: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> tuple[TensorFile, ...]:
+        """The files of its tensors."""
+        return self.file.files if isinstance(self.file, SeveralFiles) else (self.file,)
+
+    @property
+    def others(self) -> tuple[Path, ...]:
+        """Its other files."""
+        own = {file.path for file in self.tensors}
+        return tuple(path for path in self.paths if path not in own)
 
     def layout(self, module: str) -> Layout:
         parts = self.modules[module]

@@ -70,7 +70,12 @@ def parameters(found: Mapping[str, Parts], targets: Sequence[str], sided: bool) 
             )
         for leaf, pair in _assigned(module, wanted, [found[name] for name in names], sided).items():
             if f"{module}.{leaf}" in found:
-                raise InputError("is adapted as a module and as a parameter", tensor=f"{module}.{leaf}", code="E-KEY")
+                raise InputError(
+                    "is adapted as a module and as a parameter",
+                    hint="keep one of the two, the one that was trained",
+                    tensor=f"{module}.{leaf}",
+                    code="E-KEY",
+                )
             result[f"{module}.{leaf}"] = pair
     return result
 
@@ -200,7 +205,12 @@ def by_expert(
             )
     for name in found:
         if name in modules and parameter_of(name, counts) != name:
-            raise InputError("is adapted by itself, and as a part of a parameter", tensor=name, code="E-KEY")
+            raise InputError(
+                "is adapted by itself, and as a part of a parameter",
+                hint="keep one of the two, the one that was trained",
+                tensor=name,
+                code="E-KEY",
+            )
     return dict(sorted(pairs.items())), dict(sorted(scalings.items())), counts
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from adapterops.formats.models.architectures import WEIGHT
 
@@ -169,6 +170,10 @@ HEADS = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
 """The modules whose rows are in another order → the field of config.json that says how many heads they are of."""
 
 QUERY = "num_attention_heads"
+EMBEDDING, HEAD = "token_embd", "output"
+UNAPPLIED = {"deepseek2": {*LATENT, "attn_q", HEAD}}
+"""Architecture → weights that llama.cpp multiplies by without a look at adapters, of which it loads LoRA all the same."""
+
 MODEL_TYPES = {
     "mistral": "llama",
     "mixtral": "llama",
@@ -179,6 +184,8 @@ MODEL_TYPES = {
     "gpt_oss": "gpt-oss",
     "hunyuan_v1_dense": "hunyuan-dense",
     "glm4_moe": "glm4moe",
+    "deepseek_v2": "deepseek2",
+    "deepseek_v3": "deepseek2",
 }
 """Types of models that llama.cpp calls otherwise."""
 
@@ -186,6 +193,12 @@ TENSOR = re.compile(
     r"(?:blk\.(?P<layer>\d+)\.)?(?P<inner>(?:nextn\.)?[a-z0-9_]+)(?:\.(?P<expert>\d+))?(?P<end>\.weight|\.bias)"
 )
 SEVERAL = "{}"
+
+
+def architecture_of(config: Mapping[str, Any]) -> str:
+    """What llama.cpp calls the type of a model that config.json states."""
+    stated = str(config.get("model_type"))
+    return MODEL_TYPES.get(stated, stated)
 
 
 def named(tensor: str, architecture: str) -> tuple[str, ...]:

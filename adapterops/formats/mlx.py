@@ -19,6 +19,7 @@ from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import entries
 from adapterops.formats.magnitudes import of_outputs
+from adapterops.formats.models.vocabulary import is_input
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts, of_experts
 from adapterops.formats.peft.scaling import Scaling, check_alpha
@@ -41,6 +42,7 @@ ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": BY_OUTPUTS}
 """The factors are those of ΔWᵀ."""
 
 AS_STORED = {"lora_a": "lora_A", "lora_b": "lora_B"}
+
 SWITCH, EXPERTS = ".switch_mlp.", ".experts."
 """What MLX-LM calls the experts of a layer, in most of its models, and what transformers does."""
 
@@ -117,7 +119,11 @@ class Mlx:
 def _parameters(fields: Any) -> tuple[Kind, int, float]:
     """Kind of update, rank and scale."""
     if not isinstance(fields, dict):
-        raise InputError(f"is a {type(fields).__name__}, expected an object", code="E-CONFIG")
+        raise InputError(
+            f"is a {type(fields).__name__}, expected an object",
+            hint="give the adapter_config.json that was saved with the adapter",
+            code="E-CONFIG",
+        )
     kind = fields.get("fine_tune_type", "lora")
     if kind not in KIND:
         known = " and ".join(KIND)
@@ -133,7 +139,11 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
         )
     rank = stated.get("rank")
     if type(rank) is not int or rank < 1:
-        raise InputError(f"lora_parameters: rank is {in_json(rank)}, expected a whole number above 0", code="E-CONFIG")
+        raise InputError(
+            f"lora_parameters: rank is {in_json(rank)}, expected a whole number above 0",
+            hint="write there what it was trained with",
+            code="E-CONFIG",
+        )
     scale = check_alpha("lora_parameters: scale", stated.get("scale"))
     if stated.get("alpha") not in (None, rank) and not {"fine_tune_type", "num_layers"} & fields.keys():
         raise UnsupportedError(
@@ -161,6 +171,13 @@ def _modules(entries: Mapping[str, Entry], kind: Kind, rank: int) -> dict[str, P
         found.setdefault(match["module"], {})[match["role"]] = name
     modules: dict[str, Parts] = {}
     for module, names in found.items():
+        if is_input(f"{module}.weight"):
+            raise UnsupportedError(
+                f"is {kind.name} on an embedding, which MLX-LM applies to the head, too, where a model has one weight for both: the "
+                "file does not say whether it has",
+                tensor=module,
+                hint="fuse it with mlx_lm.fuse",
+            )
         own = {AS_STORED[role]: name for role, name in names.items() if role in AS_STORED}
         experts = of_experts(module.replace(SWITCH, EXPERTS), own, entries) if kind.name == KIND["lora"] else {}
         for each in experts.values():

@@ -39,6 +39,16 @@ def parameter_of(module: str, experts: Collection[str]) -> str:
     return f"{module}.weight" if f"{module}.weight" in experts else module
 
 
+def is_plain(module: str, experts: Collection[str]) -> bool:
+    """Whether PEFT finds a module by its own name: it is no bias, no parameter, and no expert.
+
+    >>> is_plain("mlp.up_proj", {}), is_plain("mlp.experts.1.up_proj", {}), is_plain("mlp.gate", {"mlp.gate.weight": 1})
+    (True, False, False)
+    """
+    alone = parameter_of(module, experts) == module and module not in experts
+    return alone and not module.endswith(".bias") and not is_single_expert(module)
+
+
 def stacks(modules: Iterable[str], experts: Collection[str]) -> dict[str, list[str]]:
     """The modules of every stack.
 

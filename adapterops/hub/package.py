@@ -26,7 +26,7 @@ from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.outputs import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.place import Place, check_inside
-from adapterops.storage.strict import read_all, read_json
+from adapterops.storage.strict import check_path, read_all, read_json
 
 SMALL = {
     "config.json", "generation_config.json", "quantization_config.json", RECIPE, MANIFEST,
@@ -82,6 +82,7 @@ PUSHED = ("peft", *OF_IMAGES)
 
 def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     """What is to go from a folder, by its name there, and the names of what stays; or one file, an adapter by itself."""
+    check_path(folder)
     if folder.is_file() and not holds_model(folder):
         if format_of(Place.of(folder)) == DEFAULT:
             raise UnsupportedError(

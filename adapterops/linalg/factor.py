@@ -106,7 +106,7 @@ def _of_changes(
     time. `alone`: without XᵀY.
     """
     square, mixed = np.zeros((shape[1],) * 2), np.zeros((shape[1],) * 2)
-    for tile in tiles(*shape):
+    for tile in tiles(shape[0], 4 * shape[1]):  # several in float64 at a time
         X, Y = rows(tile)
         if not (there := (X != 0).any(axis=1)).all():
             X, Y = X[there], Y[there]

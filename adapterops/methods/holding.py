@@ -228,6 +228,15 @@ def held(holdings: Mapping[str, Holding], scale: float | None = None) -> list[He
     ]
 
 
+def of_sum(holdings: Mapping[str, Holding]) -> dict[str, Holding]:
+    """What the sum of the adapters, each at its full size, holds of them; on their inputs it is not known."""
+    unknown = {module: np.full(len(each.both), np.nan) for module, each in holdings.items()}
+    return {
+        module: Holding(float(each.gram.sum()), each.gram.sum(axis=1), unknown[module], each.gram)
+        for module, each in holdings.items()
+    }
+
+
 def _held(product: float, own: float, wrong: float, total: float) -> Held:
     """By ⟨M, ΔWᵢ⟩, ‖ΔWᵢ‖², ‖(M - ΔWᵢ) Pᵢ‖² and ‖M‖²."""
     rest = total - product**2 / own

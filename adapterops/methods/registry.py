@@ -11,7 +11,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from functools import cached_property
 from numbers import Integral, Real
@@ -106,6 +106,8 @@ class Method:
         order: of that norm, (Σ σ^order)^(1/order) over the singular values σ: 2, or 4, which large ones count for more in.
         disturbs: whether that bound is on what the others add to the update that they disturb most, and not on the norm.
         adds: whether a module is `linear` where an update of an adapter has no lower rank than the matrix.
+        small: what the median norm of the updates of a module is at most, relative to sqrt(out): at the scale `auto` a module
+            is `linear` where it is larger.
         check: raises OptionError for weights and parameters that do not go together.
         whole_model: whether, with these parameters, it needs the entries of all modules before the first result.
     """
@@ -125,6 +127,7 @@ class Method:
     check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None
     whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
     disturbs: bool = False
+    small: float = math.inf
 
     @property
     def summary(self) -> str:
@@ -167,6 +170,9 @@ RESERVED = {
 }
 """What `merge` takes for every method, and `method` declares of each: no parameters of one."""
 
+FACTS = {each.name for each in fields(Method) if each.default is not MISSING}
+"""What is declared of a method where it is not the default."""
+
 FUNCTIONS = {"truncate", "select", "drop", "scale"}
 """What expressions have besides methods: no names of methods."""
 
@@ -187,18 +193,12 @@ def method(
     source: str,
     acts: str = "entries",
     spaces: tuple[str, ...] | None = None,
-    capped: bool = True,
-    rank: Callable[[Mapping[str, Any], Sequence[int]], int] | None = None,
-    sized: bool = False,
-    borne: float = BORNE,
-    order: int = 2,
-    adds: bool = False,
-    check: Callable[[Sequence[float], Mapping[str, Any]], None] | None = None,
-    whole_model: Callable[[Mapping[str, Any]], bool] = lambda parameters: False,
-    disturbs: bool = False,
-    **parameters: Parameter,
+    **declared: Any,
 ) -> Callable[[K], K]:
-    """Register a kernel under `name`, with a `Parameter` for each of its keyword-only arguments.
+    """Register a kernel under `name`.
+
+    Args:
+        declared: a `Parameter` for each of its keyword-only arguments; and of the attributes of `Method` what is not the default.
 
     >>> from functools import reduce
     >>> from operator import add
@@ -216,43 +216,35 @@ def method(
             or a `Parameter` that is another one in another method.
     """
 
+    facts = {fact: declared.pop(fact) for fact in FACTS & declared.keys()}
+    where = spaces or SPACES_OF.get(acts, ANYWHERE)
+
     def register(kernel: K) -> K:
-        where = spaces or SPACES_OF.get(acts, ANYWHERE)
-        entry = Method(
-            name,
-            kernel,
-            source,
-            acts,
-            where,
-            parameters,
-            capped,
-            rank,
-            sized,
-            borne,
-            order,
-            adds,
-            check,
-            whole_model,
-            disturbs,
-        )
-        if acts not in ACTS:
-            raise ValueError(f"method {name!r} acts on {acts!r}: expected one of {', '.join(ACTS)}")
-        if name in FUNCTIONS:
-            raise ValueError(f"method {name!r} has the name of another function of expressions: take another name")
-        if taken := RESERVED & entry.defaults.keys():
-            raise ValueError(f"method {name!r} has a parameter {min(taken)!r}, as every method has: take another name")
-        if entry.defaults.keys() != parameters.keys():
-            raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
-        for other in METHODS.registered():
-            for each in parameters.keys() & other.parameters.keys():
-                if parameters[each] != other.parameters[each]:
-                    raise ValueError(
-                        f"the parameter {each!r} of {name!r} is another in {other.name!r}: take its Parameter, or another name"
-                    )
+        entry = Method(name, kernel, source, acts, where, declared, **facts)
+        _check(entry)
         METHODS.add(name, entry)
         return kernel
 
     return register
+
+
+def _check(entry: Method) -> None:
+    """Raise what `method` says."""
+    name, parameters = entry.name, entry.parameters
+    if entry.acts not in ACTS:
+        raise ValueError(f"method {name!r} acts on {entry.acts!r}: expected one of {', '.join(ACTS)}")
+    if name in FUNCTIONS:
+        raise ValueError(f"method {name!r} has the name of another function of expressions: take another name")
+    if taken := RESERVED & entry.defaults.keys():
+        raise ValueError(f"method {name!r} has a parameter {min(taken)!r}, as every method has: take another name")
+    if entry.defaults.keys() != parameters.keys():
+        raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
+    for other in METHODS.registered():
+        for each in parameters.keys() & other.parameters.keys():
+            if parameters[each] != other.parameters[each]:
+                raise ValueError(
+                    f"the parameter {each!r} of {name!r} is another in {other.name!r}: take its Parameter, or another name"
+                )
 
 
 def parameters() -> dict[str, Parameter]:

@@ -150,18 +150,25 @@ class Multipliers:
         compute: a module, by which its multiplier is found.
         quick: whether all may be found for their own sake: from A and B alone, or from no more than `FEW` entries.
         found: module → multiplier.
+        summed: those of which the method made the sum, since most of their updates are large: see `Method.small`. What
+            is the sum whatever the scale, as an update has no lower rank than the matrix, is in it where it is large, too.
     """
 
     modules: Collection[str]
     compute: Callable[[str], object]
     quick: bool
     found: dict[str, float] = field(default_factory=dict)
+    summed: set[str] = field(default_factory=set)
 
     def all(self, each: Callable[[Callable[[str], object], Iterable[str]], Iterable[object]] = map) -> dict[str, float]:
         """Those of all modules, in their order: what is not found yet is computed, by `each`, which may do several at a time."""
         for _ in each(self.compute, [module for module in self.modules if module not in self.found]):
             pass
         return {module: self.found[module] for module in self.modules}
+
+    def of_sum(self) -> list[str]:
+        """The modules in `summed`, in their order."""
+        return [module for module in self.modules if module in self.summed]
 
 
 def describe(scale: Scale, count: int, multipliers: Collection[float] = ()) -> str:

@@ -42,6 +42,7 @@ class Space:
         layout: of the result, by the layouts of the updates and that of their sum.
         fixed: parameters that have one value here, where a method has them.
         weights: what a method gets for the weights that were given.
+        by_factors: whether the updates must have factors of low rank.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Space:
     layout: Callable[[Method, Sequence[Layout], Layout], Layout]
     fixed: Mapping[str, Any] = field(default_factory=dict)
     weights: Callable[[Sequence[float]], list[float]] = list
+    by_factors: bool = False
 
 
 def _capped(total: Layout) -> Layout:
@@ -171,8 +173,20 @@ SPACES = {
     space.name: space
     for space in (
         Space("delta", "the entries of ΔW = BA", _delta, _delta_layout),
-        Space("core", "the joint core of the updates, which no choice of their factors changes", _core, _core_layout),
-        Space("knots", "the singular vectors that the updates share, KnOTS' alignment", _knots, _core_layout),
+        Space(
+            "core",
+            "the joint core of the updates, which no choice of their factors changes",
+            _core,
+            _core_layout,
+            by_factors=True,
+        ),
+        Space(
+            "knots",
+            "the singular vectors that the updates share, KnOTS' alignment",
+            _knots,
+            _core_layout,
+            by_factors=True,
+        ),
         Space(
             "weights",
             "the base and the models that were tuned from it",
@@ -180,6 +194,13 @@ SPACES = {
             _delta_layout,
             weights=_with_base,
         ),
-        Space("factors", "A's and B's separately, as PEFT does", _factors, _factors_layout, {"convention": "peft"}),
+        Space(
+            "factors",
+            "A's and B's separately, as PEFT does",
+            _factors,
+            _factors_layout,
+            {"convention": "peft"},
+            by_factors=True,
+        ),
     )
 }

@@ -7,21 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import WITH_BASE, Adapter, check_linear, check_needs_no_base, combined, name, sum_of
+from adapterops.adapters.adapter import (
+    WITH_BASE,
+    Adapter,
+    check_linear,
+    check_needs_no_base,
+    combined,
+    extracted,
+    name,
+    sum_of,
+)
 from adapterops.engine.execution import DEFAULT, Execution, Once
 from adapterops.engine.plan import once
-from adapterops.errors import IncompatibleError, OptionError, at, check_opened
-from adapterops.methods.holding import RULES, products
+from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, at, check_opened
+from adapterops.methods.holding import RULES, Holdings, products
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import AUTO, Scale
-from adapterops.methods.settings import settings, usual
+from adapterops.methods.settings import reason, settings, usual
 from adapterops.methods.spaces import SPACES
 from adapterops.operations.grams import file_of, matched
 from adapterops.operations.merging import SHORT, Merging, here
 from adapterops.operations.strangers import strangers
 from adapterops.provenance.history import Step
 from adapterops.storage.lazy import Lazy
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import DIFFERENCE, LORA, Layout
 
 if TYPE_CHECKING:
     from adapterops.adapters.grams import Grams
@@ -75,34 +84,24 @@ def merge(
         OptionError: a parameter is impossible, the number of weights is wrong, or an adapter lacks Gram matrices.
         IncompatibleError: the adapters share no module, or differ in base or shapes; or Gram matrices do not fit them.
     """
-    if isinstance(adapters, Adapter):
-        raise OptionError("merge takes a list of adapters, and got one adapter", hint='ao.merge([a, b], "ties")')
-    adapters = tuple(adapters)
-    for adapter in adapters:
-        check_opened(adapter, Adapter, "open_adapter")
+    adapters = _opened(adapters)
+    vectors = all(adapter.task_vector for adapter in adapters)
     if method is None:
-        vectors = all(adapter.task_vector for adapter in adapters)
         method = usual(len(adapters), vectors, weights, scale, space, *parameters.values())
     chosen, options = settings(
         method, len(adapters), weights=weights, scale=scale, space=space, full=full, **parameters
     )
     weights, space = options["weights"], options["space"]
-    for adapter, weight in zip(adapters, weights, strict=True):
-        if weight != 1 and len(adapters) == 1:  # what several share is not scaled
-            check_linear(adapter, "scaled")
-        if chosen.acts != "updates" or space != "delta":
-            check_needs_no_base(adapter, "merged by its entries or factors", WITH_BASE if len(adapters) > 1 else None)
+    _check_mergeable(adapters, chosen, weights, space)
     given = [_grams(adapter, chosen) for adapter in adapters] if chosen.acts == "inputs" else []
     read = (*(a.history for a in adapters), *(each.history for each in given))
-    step = Step("merge", {"method": chosen.name, **options}, read)
+    why = reason(chosen.name, len(adapters), vectors, options)
+    step = Step("merge", {"method": chosen.name, **options}, read, why=why)
     means = weights if options.pop("full", None) else None
     total = combined(adapters, step, sum_of, allow_base_mismatch=allow_base_mismatch, means=means)
     _check_overlap(adapters)
-    if space == "core" and "delta" in chosen.spaces and chosen.acts != "entries" and total.task_vector:
-        space = "delta"  # it has one answer in both, and these have no factors
     if total.task_vector:
         chosen = replace(chosen, adds=False)  # no difference of models has a lower rank
-    options = {**options, "space": space}
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
     widths = {module: each.shape[1] for module, each in layout.items()}
 
@@ -111,38 +110,56 @@ def merge(
         return once(measure, step, shapes, name, how=how)
 
     merging = Merging(adapters, chosen, [_named(each, widths) for each in given], layout, shared, **options)
-    holdings = merging.holdings
-    if _comparable(chosen, options, layout) and merging.effort(layout, len(RULES)) <= SHORT:
-        plain = {"weights": weights, "scale": options["scale"]}
-        rules = [merging if name == chosen.name else _rule(adapters, name, layout, shared, plain) for name in RULES]
-        holdings = replace(holdings, rules=lambda module: products([each.update(module) for each in rules]))
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
             return merging.made(module)
 
-    return replace(
-        total,
-        updates=Lazy(layout, compute),
-        layout=layout,
-        history=replace(step, multipliers=merging.multipliers, holdings=holdings if len(adapters) > 1 else None),
-    )
+    holdings = _compared(merging, adapters, chosen, options, layout, shared) if len(adapters) > 1 else None
+    history = replace(step, multipliers=merging.multipliers, holdings=holdings)
+    return replace(total, updates=Lazy(layout, compute), layout=layout, history=history)
 
 
-def _comparable(method: Method, options: Mapping[str, Any], layout: Mapping[str, Layout]) -> bool:
-    """Whether each of `RULES` may make an adapter of these: of factors, none of which has a weight of its own."""
+def _opened(adapters: Sequence[Adapter]) -> tuple[Adapter, ...]:
+    if isinstance(adapters, Adapter):
+        raise OptionError("merge takes a list of adapters, and got one adapter", hint='ao.merge([a, b], "ties")')
+    for adapter in adapters:
+        check_opened(adapter, Adapter, "open_adapter")
+    return tuple(adapters)
+
+
+def _check_mergeable(adapters: Sequence[Adapter], method: Method, weights: Sequence[float], space: str) -> None:
+    """Raise for updates that depend on the weight, where that is not known."""
+    for adapter, weight in zip(adapters, weights, strict=True):
+        if weight != 1 and len(adapters) == 1:  # what several share is not scaled
+            check_linear(adapter, "scaled")
+        if method.acts != "updates" or space != "delta":
+            check_needs_no_base(adapter, "merged by its entries or factors", WITH_BASE if len(adapters) > 1 else None)
+
+
+def _compared(
+    merging: Merging,
+    adapters: Sequence[Adapter],
+    method: Method,
+    options: Mapping[str, Any],
+    layout: Mapping[str, Layout],
+    shared: Once,
+) -> Holdings:
+    """What modules of a merge hold of those that it is of; and of what each of `RULES` makes of them, where it may make an
+    adapter of these: of factors, none of which has a weight of its own.
+    """
     usual = options["space"] == method.spaces[0] and options["scale"] == AUTO and set(options["weights"]) == {1.0}
     factors = all(each.matrix and not each.dense for each in layout.values())
-    return method.name in RULES and usual and len(options["weights"]) > 1 and factors
-
-
-def _rule(
-    adapters: Sequence[Adapter], name: str, layout: Mapping[str, Layout], shared: Once, options: Mapping[str, Any]
-) -> Merging:
-    """What another method makes of the same adapters."""
-    method = find(name)
-    parameters = {**options, "space": method.spaces[0], **method.defaults}
-    return Merging(adapters, method, [], layout, shared, **parameters)
+    if method.name not in RULES or not usual or not factors or merging.effort(layout, len(RULES)) > SHORT:
+        return merging.holdings
+    plain = {"weights": options["weights"], "scale": AUTO}
+    rules = [
+        Merging(adapters, each, [], layout, shared, space=each.spaces[0], **plain, **each.defaults)
+        if each.name != method.name
+        else merging
+        for each in map(find, RULES)
+    ]
+    return replace(merging.holdings, rules=lambda module: products([each.update(module) for each in rules]))
 
 
 def _grams(adapter: Adapter, method: Method) -> Grams:
@@ -179,15 +196,45 @@ def _layout(
 ) -> Layout:
     inputs = [adapter.layout[module] for adapter in adapters if module in adapter.layout]
     method, space = here(method, SPACES[options["space"]], inputs)
+    if total.matrix and (space.by_factors or method.acts == "inputs"):
+        _check_factors(adapters, module)
     with at(tensor=module):
         layout = space.layout(method, inputs, total)
-    if method.acts == "matrices" and total.matrix and total.working is not None:
+    if method.acts == "matrices" and total.matrix and layout.dense:
         layout = replace(layout, working=(len(adapters) + OWN) * 8 * layout.entries)
     if method.acts == "inputs":
         layout = replace(layout, working=GRAM * layout.shape[1] ** 2)
     if method.rank is None:
         return layout
     return replace(layout, rank=min(layout.rank, method.rank(options, [each.rank for each in inputs])))
+
+
+def _check_factors(adapters: Sequence[Adapter], module: str) -> None:
+    """Raise UnsupportedError for an update without factors, which the method or its space is computed from."""
+    for adapter in adapters:
+        layout = adapter.layout.get(module)
+        if layout is not None and layout.dense:
+            which = "was computed, and has no exact" if layout.kind == LORA else f"is {layout.kind} and has no"
+            raise UnsupportedError(
+                f"{which} factors of low rank, which this merge is computed from",
+                path=name(adapter),
+                tensor=module,
+                hint=f"{_factored(adapter, layout)}; or use a method that needs none, such as --tsv or --ties",
+            )
+
+
+def _factored(adapter: Adapter, layout: Layout) -> str:
+    """How an update gets factors."""
+    source = shlex.quote(name(adapter))
+    if layout.vector:
+        return f"leave vectors out, adapterops calc \"drop(a, {{'*.bias': 'why'}})\" a={source} -o rest"
+    if adapter.task_vector:
+        return f"make LoRA of it first, adapterops extract {source} --base BASE --rank 32 -o lora"
+    if isinstance(adapter.history, Step):
+        return "cut it to a rank in the expression, such as truncate(ties(a, b), rank=32)"
+    if layout.kind == DIFFERENCE:
+        return f"make LoRA of it first, {extracted(adapter)}"
+    return f"make LoRA of it first, adapterops truncate {source} --rank 32 -o lora"
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:

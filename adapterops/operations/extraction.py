@@ -308,7 +308,7 @@ def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[s
             hint="keep them in the adapter as full tensors with --rest keep, or leave them out with --rest drop",
             code="E-REST",
         )
-    return full_tensors(others, adapted, tuned, loading(tuned.config))
+    return full_tensors(others, adapted, tuned, loading(tuned.config, tuned.layout))
 
 
 def _config(

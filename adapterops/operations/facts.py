@@ -11,6 +11,9 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
+from adapterops.formats.gguf import check_architecture
+from adapterops.formats.gguf_written import unapplied
+from adapterops.formats.llama_cpp import architecture_of
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD
 from adapterops.formats.models.naming import last
 from adapterops.formats.models.ties import says_tied
@@ -77,6 +80,8 @@ def facts_of(
     yield from _model(kind, files)
     if kind == "peft" and not config:
         yield Fact("no_config", f"{files.file.path.name} alone")
+    if len(files.tensors) > 1:
+        yield Fact("several_files", ", ".join(file.path.name for file in files.tensors[:2]))
     yield from _scales(kind, files, config)
     kinds = {parts.kind.name for parts in files.modules.values()} - {"LoRA"}
     for name in [*KINDS, *sorted(kinds - KINDS.keys())]:
@@ -93,6 +98,12 @@ def facts_of(
         yield Fact("transformer_names", modules[0], modules)
     if modules := tuple(module for module, parts in files.modules.items() if parts.kind.embedding):
         yield Fact("lora_embeddings", ", ".join(modules), modules)
+        tied = says_tied((base and base.config) or {})
+        own = {True: "embeddings_tied", False: "embeddings_own", None: "embeddings_unsaid"}[tied]
+        yield Fact(own, ", ".join(modules), modules)
+    architecture = files.config.architecture or architecture_of((base and base.config) or {})
+    if modules := unapplied(files.modules, architecture):
+        yield Fact("unapplied", f"{modules[0]} of {architecture}", modules)
     yield from _full(files)
     if modules := tuple(module for module in files.modules if last(module) == HEAD):
         yield Fact("head", ", ".join(modules), modules)
@@ -195,13 +206,18 @@ def _full(files: AdapterFiles) -> Iterator[Fact]:
 
 def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Iterator[Fact]:
     """What a base says."""
-    adapter = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle)
+    adapter, config = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle), base.config or {}
+    try:
+        if adapter.config.architecture:
+            check_architecture(adapter.config.architecture, config)
+    except IncompatibleError as error:
+        yield Fact("other_architecture", error.message)
+        return
     try:
         base = replicated(base, [adapter])
         resolve(fitted(adapter, base), base)
     except (IncompatibleError, UnsupportedError) as error:
         yield Fact("base", error.message)
-    config = base.config or {}
     model = str(config.get("model_type", "unknown"))
     rotated = tuple(module for module in adapter.layout if last(module) in ROTATED)
     if kind in REWRITTEN and model not in CONVERTED:

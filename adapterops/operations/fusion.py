@@ -15,8 +15,10 @@ from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, check_opened
 from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.loading import loading
 from adapterops.formats.models.ties import untied
 from adapterops.formats.models.vocabulary import with_vocabulary
+from adapterops.formats.peft.selection import say_dropped, uncovered
 from adapterops.operations.additions import Addition, Piece
 from adapterops.operations.replication import of_its_layers, replicated
 from adapterops.operations.targets.based import fitted, on_base
@@ -67,9 +69,17 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     check_opened(adapter, Adapter, "open_adapter")
     if adapter.task_vector:
         return _fused(base, adapter, placed(adapter), {}, dtype, precision)
+    _warn_of_unnamed(adapter, base)
     base, adapter = replicated(base, [adapter]), of_its_layers(adapter)
     adapter = on_base(adapter, base)
     return _fused(base, adapter, resolve(adapter, base), agreed_tokenizer(adapter.history), dtype, precision)
+
+
+def _warn_of_unnamed(adapter: Adapter, base: Checkpoint) -> None:
+    """Say which modules PEFT drops when it loads the adapter, by their names here and in the model."""
+    known, targets = loading(base.config), adapter.config.targets
+    there = [module for module in adapter.config.unnamed if module in adapter.layout]
+    say_dropped([module for module in there if not targets or uncovered(targets, [known.loaded(module)])])
 
 
 def _fused(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from math import inf
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,10 +35,35 @@ SQUARES = 1e-250
 
 
 def here(method: Method, space: Space, inputs: Sequence[Layout]) -> tuple[Method, Space]:
-    """What makes one update of those of a module: a method that adds updates of no lower rank is `linear` there."""
-    if method.adds and any(each.dense or each.rank >= min(each.shape) for each in inputs):
-        return find("linear"), SPACES["delta"]
+    """What makes one update of those of a module. A method that adds updates of no lower rank is `linear` there; one that has one
+    answer in the core and on whole matrices takes these where an update has no factors. Of vectors there are entries alone: on
+    these act what acts on entries or updates, and the others are `linear`.
+    """
+    dense, vectors = any(each.dense for each in inputs), any(each.vector for each in inputs)
+    spectral = method.acts == "matrices"
+    if (method.adds and (dense or any(each.rank >= min(each.shape) for each in inputs))) or (spectral and vectors):
+        return _sum()
+    if vectors and space in (SPACES["core"], SPACES["knots"]):
+        return method, SPACES["delta"]
+    if dense and space is SPACES["core"] and method.acts != "entries" and "delta" in method.spaces:
+        return method, SPACES["delta"]
     return method, space
+
+
+def large(updates: Sequence[Linear], small: float) -> bool:
+    """Whether the median norm of the updates of a module, of those that are not zero, is above `small` sqrt(out).
+
+    >>> from adapterops import LowRank
+    >>> one = LowRank([[1.0], [0.0]], [[0.2, 0.0]])
+    >>> large([one, 2 * one], 0.2), large([one, 0.5 * one], 0.2), large([0 * one, one], 0.1), large([0 * one], 0.1)
+    (True, False, True, False)
+    """
+    norms = [norm for each in updates if (norm := each.norm())]
+    return bool(norms) and median(norms) > small * float(updates[0].shape[0]) ** 0.5
+
+
+def _sum() -> tuple[Method, Space]:
+    return find("linear"), SPACES["delta"]
 
 
 class Merging:
@@ -99,13 +126,13 @@ class Merging:
         """
         present, everywhere = self._present(module), range(len(self._adapters))
         updates = [self._adapters[i].updates[module] for i in present]
-        summed = found = self._summed(module, updates)
+        summed = found = None if self._means(module) else self._summed(*self._by(module, updates), module, updates)
         if found is None:
             found = hold(self._kept(module, room) if result is None else result, updates)
         scaled = not (self._means(module) and isinstance(self._scale, str))
         factor = self.multipliers.found.get(module, fixed(self._scale, len(self._adapters))) if scaled else None
         if summed is not None:
-            factor = self._automatic(module, summed) if factor is None else factor
+            factor = self._automatic(find("linear"), module, summed) if factor is None else factor
             by = factor
             found = replace(found, total=by**2 * found.total, both=by * found.both, seen=by**2 * found.seen)
         places = [present.index(i) if i in present else -1 for i in everywhere]
@@ -120,9 +147,18 @@ class Merging:
             self._ready[module] = factors
         return result
 
-    def _summed(self, module: str, updates: Sequence[Linear]) -> Holding | None:
+    def _by(self, module: str, updates: Sequence[Linear]) -> tuple[Method, Space]:
+        """What makes one update of those of a module, by their layouts, and at the scale `auto` by their norms."""
+        inputs = [self._adapters[i].layout[module] for i in self._present(module)]
+        method, space = here(self._method, self._space, inputs)
+        small, auto = self._method.small, fixed(self._scale, len(self._adapters)) is None
+        if auto and small < inf and module not in self.multipliers.found and large(updates, small):
+            self.multipliers.summed.add(module)
+        return _sum() if module in self.multipliers.summed else (method, space)
+
+    def _summed(self, method: Method, space: Space, module: str, updates: Sequence[Linear]) -> Holding | None:
         """What the sum holds, where that is the method, and all have factors whose squares float64 has."""
-        if self._method.name != "linear" or self._space is not SPACES["delta"]:
+        if method.name != "linear" or space is not SPACES["delta"]:
             return None
         factors = [each for update in updates if (each := update.lowrank()) is not None]
         if len(factors) < len(updates):
@@ -130,11 +166,11 @@ class Merging:
         found = hold_sum(factors, [self._weights[i] for i in self._present(module)])
         return found if (found.gram.diagonal() > SQUARES).all() and np.isfinite(found.gram).all() else None
 
-    def _automatic(self, module: str, summed: Holding) -> float:
+    def _automatic(self, method: Method, module: str, summed: Holding) -> float:
         """The factor of `auto` of a sum, by what it holds."""
         norms = np.sqrt(np.maximum(0.0, summed.gram.diagonal())).tolist()
         whole = float(np.sqrt(max(0.0, summed.gram.sum())))
-        borne = self._method.borne * float(self._rows[module]) ** 0.5
+        borne = method.borne * float(self._rows[module]) ** 0.5
         factor = automatic(float(np.sqrt(max(0.0, summed.total))), norms, whole, borne)
         return self.multipliers.found.setdefault(module, factor)
 
@@ -142,21 +178,20 @@ class Merging:
         """What becomes of a module."""
         present = self._present(module)
         updates = [self._adapters[i].updates[module] for i in present]
-        inputs = [self._adapters[i].layout[module] for i in present]
-        method, space = here(self._method, self._space, inputs)
         if self._means(module):
             return self._mean(updates)
+        method, space = self._by(module, updates)
+        factor = fixed(self._scale, len(self._adapters))
         blocks, back = space.open(updates, [self._weights[i] for i in present])
         result = back([self._block(method, module, present, block) for block in blocks])
-        factor = fixed(self._scale, len(self._adapters))
         if factor is None:
             plain = method.name == "linear" and space is SPACES["delta"] and all(self._weights[i] == 1 for i in present)
             summed = result if plain else None
             factor = self.multipliers.found.get(module)
             if factor is None:
-                plain_sum = self._summed(module, updates) if method is self._method else None
+                plain_sum = self._summed(method, space, module, updates)
                 if plain_sum is not None:
-                    factor = self._automatic(module, plain_sum)
+                    factor = self._automatic(method, module, plain_sum)
                 elif method.disturbs:
                     factor = undisturbed(result, updates, method.borne, summed)
                 else:
@@ -231,7 +266,8 @@ class Merging:
 
         def entries(module: str) -> Entries:
             present = self._present(module)
-            blocks, _ = self._space.open(
+            _, space = here(self._method, self._space, [self._adapters[i].layout[module] for i in present])
+            blocks, _ = space.open(
                 [self._adapters[i].updates[module] for i in present], [self._weights[i] for i in present]
             )
             return self._entries(module, self._completed(present, blocks[0]))

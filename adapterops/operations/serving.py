@@ -79,9 +79,15 @@ class Verdict:
         """Whether nothing is refused, and nothing silently wrong."""
         return self.severity not in BAD
 
+    @property
+    def judged(self) -> bool:
+        """Whether the rules say what the program does: something is refused or wrong, or nothing is not established."""
+        return not self.ok or all(each.rule.severity != UNKNOWN for each in self.findings)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "ok": self.ok,
+            "judged": self.judged,
             "severity": self.severity,
             "as_of": self.runtime.source,
             "findings": [each.as_json() for each in self.findings],

@@ -143,6 +143,7 @@ def _layout(tuned: Checkpoint, name: str, base: Checkpoint, other: str) -> Layou
         widest([spec.dtype, before.dtype, "F32"]),
         dense=True,
         kind="a task vector",
+        kernel=tuple(spec.shape[1:]),
         matrix=linear,
         working=KEPT,
     )

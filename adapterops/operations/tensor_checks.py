@@ -164,7 +164,7 @@ def _quantized(name: str, found: StoredTensor, expected: Checkpoint) -> Checked:
         target, stored = narrowed(block.values, "F32", memory), found.rows(begin, end, memory)
         pieces, decoded = encoder.rows(torch.from_numpy(target), begin)
         wanted = decoded().to(dtype).float().numpy()
-        parts.compare({role: piece for role, piece in pieces.items() if role not in encoder.late})
+        parts.compare(encoder.written(pieces))
         wrong = np.abs(stored - target) > np.abs(wanted - target) * (1 + EQUAL) + EQUAL * np.abs(target).max()
         exact = stored == wanted
         same = block.changes and scheme == before.scheme

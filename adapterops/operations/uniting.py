@@ -6,18 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters.adapter import Adapter, extracted
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
-from adapterops.formats.models.bare import inner_prefix, with_prefix
-from adapterops.formats.models.loading import loading
+from adapterops.formats.models.bare import with_class
+from adapterops.formats.models.loading import Loading, loading
 from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.formats.peft.written import uncovered
+from adapterops.formats.peft.selection import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.added_biases import with_biases
@@ -177,6 +178,10 @@ class _Place(NamedTuple):
     experts: Mapping[str, int] = {}
 
 
+UNSAID = "FEATURE_EXTRACTION"
+"""A task that models of every class are trained for."""
+
+
 class _Names:
     """What the model of a base calls its tensors, and where it has those of single experts in the parameter of all.
 
@@ -185,15 +190,23 @@ class _Names:
     """
 
     def __init__(self, base: Checkpoint, adapter: Adapter, stacked: bool) -> None:
-        self.base, self._prefix = base, inner_prefix(base.layout, base.config)
-        self._loading = known = loading(base.config)
+        self.base = base
+        stated, task = adapter.config.base_class, adapter.config.fields.get("task_type")
+        own = with_class(base.config, stated, task)
+        self._loading = known = loading(own, base.layout)
+        if task == UNSAID and not stated:
+            self._loading = known = _as_named(known, base, adapter)
         single = {last(module) for module in adapter.layout if _is_single(module, adapter)}
         others = {last(module) for module in adapter.layout if expert(module) is None}
         taken = known.taken and known.taken >= single and known.taken.isdisjoint(others)
         self.joins = known.stacked and (stacked or not taken)
-        there = weights(base.layout, base.config) if self.joins else {}
+        there = weights(base.layout, own) if self.joins else {}
         self.stacked = {
-            piece.tensor: (module, weight, sum(each.end for each in weight.pieces[:place]))
+            piece.tensor: (
+                known.inner(module),
+                replace(weight, parameter=known.inner(str(weight.parameter))),
+                sum(each.end for each in weight.pieces[:place]),
+            )
             for module, weight in there.items()
             if weight.experts > 1
             for place, piece in enumerate(weight.pieces)
@@ -203,8 +216,7 @@ class _Names:
     def of(self, tensor: str, row: int | None = None) -> str:
         """The parameter that is a tensor, or that has a row of it."""
         height = None if row is None else self.height(tensor)
-        name = self._loading.name(tensor) if height is None else self._loading.parts(tensor)[(row or 0) // height]
-        return with_prefix(name, self._prefix)
+        return self._loading.name(tensor) if height is None else self._loading.parts(tensor)[(row or 0) // height]
 
     def height(self, tensor: str) -> int | None:
         """The rows of each of the parameters that the model makes of a matrix; None where it is one.
@@ -253,6 +265,18 @@ class _Names:
                 hint="fuse the adapter into the base, or select the other modules first",
             )
         return {f"{module}{WEIGHT}": 1} if last(module) in self._loading.taken else {}
+
+
+def _as_named(known: Loading, base: Checkpoint, adapter: Adapter) -> Loading:
+    """A model with a head, or the one in it, whichever has more of an adapter's names; of two that have as many the first."""
+    own = {*(module + WEIGHT for module in adapter.layout), *adapter.full}
+
+    def shared(each: Loading) -> int:
+        parts = chain.from_iterable(map(each.parts, base.layout)) if each.divided else ()
+        return len(own.intersection(chain(map(each.name, base.layout), parts)))
+
+    others = [replace(known, inner=replace(known.inner, headed=headed)) for headed in (True, False)]
+    return known if shared(known) == len(own) else max(known, *others, key=shared)
 
 
 def _is_single(module: str, adapter: Adapter) -> bool:

@@ -158,7 +158,7 @@ def _identity(path: Path) -> tuple[int, ...]:
 class Step:
     """An operation on other adapters. Without inputs: an adapter that was made in memory.
 
-    `multipliers` and `holdings` are those of a merge, which depend on the numbers.
+    `multipliers` and `holdings` are those of a merge, which depend on the numbers; `why` says why its method is the default.
     """
 
     operation: str
@@ -166,6 +166,7 @@ class Step:
     inputs: tuple[Step | Source, ...] = ()
     multipliers: Multipliers | None = None
     holdings: Holdings | None = None
+    why: str | None = None
 
     def as_json(self, sources: list[Source], *, measured: bool = False) -> dict[str, Any]:
         """The tree of operations; its leaves are numbers in `sources`. With what was `measured` of the numbers: whoever
@@ -179,7 +180,9 @@ class Step:
         return {
             "operation": self.operation,
             **self.parameters,
+            **({"why": self.why} if self.why else {}),
             **({"multipliers": told} if told else {}),
+            **({"summed": self.multipliers.of_sum()} if told and self.multipliers and self.multipliers.summed else {}),
             **(self._held() if measured else {}),
             **({"inputs": inputs} if inputs else {}),
         }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
-from adapterops.quant.grid import changed_columns, columns_to_grid, decoded, integers
+from adapterops.quant.grid import all_parts, changed_columns, columns_to_grid, decoded, integers
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import scheme
 from adapterops.quant.said import AUTO_ROUND, auto_round_section
@@ -90,6 +90,7 @@ class AWQ:
         return parts if self.symmetric else {**parts, "qzeros": Part("I32", (groups, columns))}
 
     decode, numbers, on_grid, changed = decoded, integers, columns_to_grid, changed_columns
+    held = all_parts
 
     def granularity(self, shape: tuple[int, ...]) -> int:
         """Rows in a word."""

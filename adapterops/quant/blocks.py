@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from adapterops.arrays.scratch import Scratch, scratch
 from adapterops.quant.bitsandbytes import four_bit
 from adapterops.quant.checks import check_finite
+from adapterops.quant.scheme import at_once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ SMALLEST = 1e-38
 class Nearest:
     """absmax anew, codes to nearest, ties to the lower number."""
 
-    late: ClassVar[Collection[str]] = ()
+    written = at_once
 
     def __init__(self, scheme: FourBit, shape: tuple[int, ...]) -> None:
         self.scheme, self.shape = scheme, shape

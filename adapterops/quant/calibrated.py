@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 
 from adapterops.quant.checks import check_finite
 from adapterops.quant.grid import SMALLEST, Coded, at, below, grid_of
-from adapterops.quant.scheme import Encoder, Kept, Read, torch_dtype
+from adapterops.quant.scheme import Encoder, Kept, Read, at_once, torch_dtype
 from adapterops.quant.transposed import Transposed, TransposedEncoder
 from adapterops.quant.used import decoded_to
 
@@ -39,7 +39,7 @@ class Calibrated:
     Differs: the grid is the one that is there, and the update is a part of H.
     """
 
-    late: ClassVar[Collection[str]] = ()
+    written = at_once
 
     def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, gram: Callable[[], Array]) -> None:
         self.scheme, self.shape, self.read, self.gram = scheme, shape, read, gram

@@ -4,10 +4,10 @@ decoded by the library that owns the format, where it is installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from adapterops.arrays.ggml import BLOCKS
 from adapterops.errors import NotFoundError, UnsupportedError
@@ -17,7 +17,7 @@ from adapterops.quant.ggml_grid import stochastic
 from adapterops.quant.ggml_new import NEW, new
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.registry import scheme
-from adapterops.quant.scheme import Encoder, Part, Read
+from adapterops.quant.scheme import Encoder, Part, Read, at_once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,7 +184,7 @@ class OnBlocks:
     read: Read
     key: str
 
-    late: ClassVar[Collection[str]] = ()
+    written = at_once
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
@@ -197,7 +197,7 @@ class OnBlocks:
         fields = split(kind, self.scheme.stored(self.shape, self.read, begin, begin + len(values)))
         chance = torch.rand(values.shape, generator=generator(self.key, begin))
         target, at_random = (each.numpy().reshape(fields.codes.shape) for each in (values, chance))
-        made = stochastic(kind, fields, target, at_random)
+        made = stochastic(kind, fields, target, at_random, len(values))
         return {"": torch.from_numpy(join(kind, made))}, lambda: torch.from_numpy(made.values()).view(values.shape)
 
     def rest(self) -> Mapping[str, Tensor]:
@@ -212,7 +212,7 @@ class InNewBlocks:
     shape: tuple[int, ...]
     key: str | None
 
-    late: ClassVar[Collection[str]] = ()
+    written = at_once
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
@@ -226,7 +226,7 @@ class InNewBlocks:
         made = new(self.scheme.type, target, reaching=self.key is not None)
         if self.key is not None:
             chance = torch.rand(values.shape, generator=generator(self.key, begin))
-            made = stochastic(kind, made, target, chance.numpy().reshape(target.shape))
+            made = stochastic(kind, made, target, chance.numpy().reshape(target.shape), len(values), beyond=0)
         return {"": torch.from_numpy(join(kind, made))}, lambda: torch.from_numpy(made.values()).view(values.shape)
 
     def rest(self) -> Mapping[str, Tensor]:

@@ -1,7 +1,9 @@
 """Other numbers in blocks of ggml: codes at random, so that the mean is right, on the grid that is there.
 
-Where a number is past the last code of its group, the grid is widened to reach it, and no further: d and dmin of the
-block, in the fine steps of float16, where a group needs up to `FINE` more, and otherwise its own whole numbers.
+A number up to `BEYOND` of a step past the last code of its group goes to that one, and the rest of its row holds what is
+missing; see `grid.share`. Another scale would put every entry of the block between two codes, and its noise is larger than a
+small update. For one that is further off the grid is widened to reach all, and no more: d and dmin of the block, in the fine
+steps of float16, where a group needs up to `FINE` more, and otherwise its own whole numbers.
 """
 
 from __future__ import annotations
@@ -9,12 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapterops.quant.ggml_blocks import Fields, Kind
+from adapterops.quant.grid import share
 
 if TYPE_CHECKING:
     from adapterops.arrays.floats import Array
 
 FINE = 1 / 32
 """How much of itself the scale of a whole block of groups may grow by, for the sake of one of them."""
+
+BEYOND = 0.5
+"""How far past the last code a number may be, in steps, before the grid is widened."""
 
 SLACK = 1e-5
 """By how much a number may be past the last code: that is float32."""
@@ -97,37 +103,65 @@ def up(values: Array) -> Array:
     return np.where(found.astype(np.float32) < values, higher, found)
 
 
-def stochastic(kind: Kind, fields: Fields, values: Array, chance: Array) -> Fields:
-    """The blocks that stand for `values` (blocks, groups, entries), at random by `chance`, uniform in [0, 1).
+def stochastic(kind: Kind, fields: Fields, values: Array, chance: Array, rows: int, beyond: float = BEYOND) -> Fields:
+    """The blocks of so many rows that stand for `values` (blocks, groups, entries), at random by `chance`, uniform in [0, 1).
 
-    A block whose numbers did not change stays what it is, bit for bit.
+    A block whose numbers did not change stays what it is, bit for bit. The grid is widened for a number that is more than
+    `beyond` steps past it.
     """
     import numpy as np
 
-    before = fields.values()
-    wide = reached(kind, fields, values)
+    before, codes = fields.values(), fields.codes.astype(np.float32)
+    wide = reached(kind, fields, _in_reach(kind, fields, values, beyond))
     step, below = wide.steps()
     old_step, old_below = fields.steps()
     with np.errstate(all="ignore"):
-        kept = (step == old_step) & (below == old_below)
-        exact = np.where(kept, (values - before) / step + fields.codes.astype(np.float32), (values + below) / step)
-        exact = np.where(step == 0, fields.codes, exact)
-    codes = _neighbour(kind, exact, chance).astype(np.int16)
+        start = np.where((step == old_step) & (below == old_below), codes, (before + below) / step)
+        exact = np.where(start == codes, (values - before) / step + codes, (values + below) / step)
+        start, exact = (np.where(step == 0, codes, each) for each in (start, exact))
+    low, high = _around(kind, exact)
+    exact = _shared(exact, start, low, high, step, rows)
+    found = np.where(exact - low > chance * (high - low), high, low).astype(np.int16)
     same = (values == before).all(axis=(1, 2))
-    return _merged(same, fields, wide._replace(codes=codes))
+    return _merged(same, fields, wide._replace(codes=found))
 
 
-def _neighbour(kind: Kind, exact: Array, chance: Array) -> Array:
-    """The next lower number that a code stands for or the next higher one, at random."""
+def _in_reach(kind: Kind, fields: Fields, values: Array, beyond: float) -> Array:
+    """The values, but at the ends of its grid where a group has none that is further past them than `beyond`."""
+    import numpy as np
+
+    step, below = fields.steps()
+    table = kind.table or (0, 1)
+    room = beyond * (table[1] - table[0]), beyond * (table[-1] - table[-2])
+    with np.errstate(all="ignore"):
+        exact = (values + below) / step
+    far = (exact < kind.low - room[0]) | (exact > kind.high + room[1])
+    ends = kind.low * step - below, kind.high * step - below
+    return np.where(far.any(axis=2, keepdims=True), values, np.clip(values, np.minimum(*ends), np.maximum(*ends)))
+
+
+def _around(kind: Kind, exact: Array) -> tuple[Array, Array]:
+    """The next lower number that a code stands for and the next higher one; the last two where it is past an end."""
     import numpy as np
 
     if not kind.table:
-        lower = np.floor(exact)
-        found: Array = np.clip(lower + (exact - lower > chance), kind.low, kind.high)
-        return found
+        lower = np.clip(np.floor(exact), kind.low, kind.high - 1)
+        return lower, lower + 1
     table = np.array(kind.table, np.float32)
     place = np.clip(np.searchsorted(table, exact, "right") - 1, 0, len(table) - 2)
-    return np.where(exact - table[place] > chance * (table[place + 1] - table[place]), table[place + 1], table[place])
+    return table[place], table[place + 1]
+
+
+def _shared(exact: Array, start: Array, low: Array, high: Array, step: Array, rows: int) -> Array:
+    """`grid.share` of whole rows."""
+    import numpy as np
+    import torch
+
+    whole = (np.broadcast_to(each, exact.shape).astype(np.float32) for each in (exact, start, low, high, step))
+    s, *others = (torch.from_numpy(each).reshape(rows, -1) for each in whole)
+    share(s, *others)
+    found: Array = s.numpy().reshape(exact.shape)
+    return found
 
 
 def _merged(first: Array, one: Fields, other: Fields) -> Fields:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import damaged, foreign
-from adapterops.quant.grid import changed_columns, column_groups, columns_to_grid, decoded, integers, one_row
+from adapterops.quant.grid import all_parts, changed_columns, column_groups, columns_to_grid, decoded, integers, one_row
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.said import AUTO_ROUND, gptq_section
@@ -98,6 +98,7 @@ class GPTQ:
         return {**parts, "g_idx": Part("I32", (into,))} if self.ordered else parts
 
     granularity, decode, numbers, on_grid, changed = one_row, decoded, integers, columns_to_grid, changed_columns
+    held = all_parts
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
         import torch

@@ -5,11 +5,13 @@ value = (number[code] - zero) · scale, where a table has the numbers by code, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from adapterops.arrays.dtypes import BITS
 from adapterops.quant.checks import check_finite, damaged
-from adapterops.quant.scheme import Encoder, Read, Scheme
+from adapterops.quant.scheme import Encoder, Read, Scheme, at_once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,13 +78,23 @@ def to_grid(scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> Enco
 class InColumns(Coded, Protocol):
     """A scheme that stores the rows of a weight as columns."""
 
+    def held(self, shape: tuple[int, ...]) -> int:
+        """Bytes that an encoder keeps until all rows of a column are there."""
+
     def of_columns(self, stored: Tensor) -> Tensor:
         """The codes in some columns of the part, a row for each."""
 
 
-def is_by_columns(scheme: Scheme | None) -> bool:
-    """Whether the rows of a weight are columns in its parts."""
-    return hasattr(getattr(scheme, "scheme", scheme), "of_columns")
+def held_by_columns(scheme: Scheme | None, shape: tuple[int, ...]) -> int | None:
+    """Bytes that an encoder keeps where the rows of a weight are columns in its parts; None where they are rows."""
+    turned = hasattr(scheme, "scheme")
+    held = getattr(getattr(scheme, "scheme", scheme), "held", None)
+    return None if held is None else int(held(shape[::-1] if turned else shape))
+
+
+def all_parts(scheme: Scheme, shape: tuple[int, ...]) -> int:
+    """`held` of what is written at its end: the bytes of all parts."""
+    return sum(BITS[part.dtype] * math.prod(part.shape) // 8 for part in scheme.parts(shape).values())
 
 
 def columns_to_grid(scheme: InColumns, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
@@ -121,12 +133,10 @@ class OnGrid:
     Where numbers are past the ends of the grid, it is that of the row along its update; see `share`.
     """
 
-    @property
-    def late(self) -> Collection[str]:
-        return ()
-
     def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> None:
         self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
+
+    written = at_once
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
@@ -170,22 +180,16 @@ class ByColumns(OnGrid):
         self._whole: dict[str, Tensor] = {}
         self._at = 0
 
-    def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
-        pieces, decoded = super().rows(values, begin)
+    def written(self, pieces: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         ((role, piece),) = pieces.items()
         if role not in self._whole:
             self._whole[role] = piece.new_empty(self.scheme.parts(self.shape)[role].shape)
-        self._at = self._at if begin else 0
-        self._whole[role][:, self._at : self._at + piece.shape[1]] = piece
+        whole = self._whole[role]
+        whole[:, self._at : self._at + piece.shape[1]] = piece
         self._at += piece.shape[1]
-        return pieces, decoded
-
-    @property
-    def late(self) -> Collection[str]:
-        return self._whole
-
-    def rest(self) -> dict[str, Tensor]:
-        return self._whole
+        complete = self._at == whole.shape[1]
+        self._at %= whole.shape[1]
+        return self._whole if complete else {}
 
 
 def changed(

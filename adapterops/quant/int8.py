@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import InputError, OptionError, UnsupportedError
 from adapterops.quant.bitsandbytes import section
@@ -13,7 +13,7 @@ from adapterops.quant.checks import check_finite
 from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import Claim, Header, key
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import Encoder, Part, Read
+from adapterops.quant.scheme import Encoder, Part, Read, at_once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,7 +119,7 @@ def _values(codes: Tensor, scales: Tensor) -> Tensor:
 
 
 class _Nearest:
-    late: ClassVar[Collection[str]] = ()
+    written = at_once
 
     def __init__(self, scheme: Int8) -> None:
         self.scheme = scheme

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from adapterops.errors import InputError
 from adapterops.quant.float4 import decoded_floats, floats, halves, in_bytes
-from adapterops.quant.grid import changed, to_grid
+from adapterops.quant.grid import Coded, OnGrid
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.scheme import Part, Read, powers_of_two
+from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two
+from adapterops.quant.words import columns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,41 +64,75 @@ class MXFP4:
         return {"_blocks": Part("U8", (*scales, BLOCK // 2)), "_scales": Part("U8", scales)}
 
     def granularity(self, shape: tuple[int, ...]) -> int:
-        """The rows of one expert: it is stored transposed."""
-        return shape[1]
+        """The rows of a block: an expert is stored transposed."""
+        return BLOCK
 
-    def decode(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        import torch
+    decode, numbers = decoded_floats, floats
 
-        parts = []
-        for first, last in self._experts(shape, begin, end):  # one at a time: they are large
-            parts.append(decoded_floats(self, shape, read, first, last))
-        first = begin // shape[1] * shape[1]
-        rows = torch.cat(parts) if parts else torch.empty(0, shape[2])
-        return rows[begin - first : end - first].contiguous()
+    def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+        return ByExpert(self, shape, read, key)
 
-    def _experts(self, shape: tuple[int, ...], begin: int, end: int) -> list[tuple[int, int]]:
-        """The rows of each expert that some of [begin, end) are of."""
-        into = shape[1]
-        return [(expert * into, expert * into + into) for expert in range(begin // into, -(-end // into))]
-
-    numbers, on_grid = floats, to_grid
+    def held(self, shape: tuple[int, ...]) -> int:
+        """The codes of an expert: as they are made, and as they are stored."""
+        return 2 * shape[1] * shape[2] // 2
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        """Of whole experts."""
-        _, into, out = shape
-        codes = halves(read("_blocks", begin * out // 2, end * out // 2))
-        return codes.view(-1, out, into).transpose(1, 2).reshape(end - begin, out)
+        stored = halves(self._blocks(shape, read, "_blocks", begin, end))
+        return _in_rows(stored.view(-1, shape[2], BLOCK), begin, end)
 
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
+        powers = powers_of_two(self._blocks(shape, read, "_scales", begin, end))
+        return _in_rows(powers.view(-1, shape[2], 1).expand(-1, -1, BLOCK), begin, end), 0
+
+    def _blocks(self, shape: tuple[int, ...], read: Read, role: str, begin: int, end: int) -> Tensor:
+        """What a part has of the blocks that rows [begin, end) are in, block after block, as bytes."""
+        import torch
+
         _, into, out = shape
-        stored = read("_scales", begin * out // BLOCK, end * out // BLOCK)
-        wide = powers_of_two(stored).view(-1, out, into // BLOCK).repeat_interleave(BLOCK, dim=2)
-        return wide.transpose(1, 2).reshape(end - begin, out), 0
+        each, size = into // BLOCK, BLOCK // 2 if role == "_blocks" else 1
+        first, last, found = begin // BLOCK, -(-end // BLOCK), []
+        for expert in range(first // each, -(-last // each)):
+            start, stop = (min(max(block - expert * each, 0), each) for block in (first, last))
+            matrix = Part("U8", (out, each * size))
+            data = columns(matrix, read, role, start * size, stop * size, expert * out * each * size)
+            found.append(data.view(out, stop - start, size).transpose(0, 1))
+        return torch.cat(found).view(-1) if found else torch.empty(0, dtype=torch.uint8)
 
     def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
-        _, into, out = shape
-        return {"_blocks": in_bytes(codes.view(-1, into, out).transpose(1, 2))}
+        """Block after block: `ByExpert` has them in the order of the file."""
+        blocks = in_bytes(codes.view(-1, BLOCK, shape[2]).transpose(1, 2))
+        return {"_blocks": blocks.view(-1, shape[2], BLOCK // 2)}
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
-        return changed(self, shape, read, (begin, begin + 2 * parts["_blocks"].numel() // shape[2]), parts)
+        made = parts["_blocks"]
+        end = begin + len(made) * BLOCK
+        return _in_rows(halves(made.reshape(-1)).view(-1, shape[2], BLOCK), begin, end) != self.codes(
+            shape, read, begin, end
+        )
+
+
+class ByExpert(OnGrid):
+    """Codes of an expert are written when all of its rows are there."""
+
+    def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> None:
+        super().__init__(scheme, shape, read, key)
+        self._made: list[Tensor] = []
+
+    def written(self, pieces: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        import torch
+
+        _, into, out = self.shape
+        self._made.append(pieces["_blocks"])
+        there, each = sum(map(len, self._made)), into // BLOCK
+        if there < each:
+            return {}
+        blocks, complete = torch.cat(self._made), there // each * each
+        self._made = [blocks[complete:].clone()]
+        experts = blocks[:complete].view(-1, each, out, BLOCK // 2).transpose(1, 2)
+        return {"_blocks": experts.contiguous()}
+
+
+def _in_rows(blocks: Tensor, begin: int, end: int) -> Tensor:
+    """(blocks, out, BLOCK) → rows [begin, end) of (in, out), from the block on that has the first of them."""
+    first = begin % BLOCK
+    return blocks.transpose(1, 2).reshape(-1, blocks.shape[1])[first : first + end - begin].contiguous()

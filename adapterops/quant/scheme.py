@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from adapterops.arrays.dtypes import FLOATS
@@ -60,18 +60,19 @@ class Scheme(Protocol):
 class Encoder(Protocol):
     """Rows of one weight → the bytes of its parts, some rows at a time, from the first to the last."""
 
-    @property
-    def late(self) -> Collection[str]:
-        """The parts that are stored by columns: `rows` says what it made of its rows, and what is written is what `rest` says."""
-
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
-        """What each part goes on with, and what the stored rows stand for, in float32.
+        """What is made of some rows, by its part, and what the stored rows stand for, in float32.
 
         Args:
             values: rows from `begin` on, in float32; a whole number of `Scheme.granularity`, or up to the last row.
 
         Raises:
             InputError: a number is NaN or infinite.
+        """
+
+    def written(self, pieces: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What parts go on with, of what `rows` made of the rows that follow those before: where they are stored as
+        columns nothing, until all rows of a column are there.
         """
 
     def rest(self) -> Mapping[str, Tensor]:
@@ -116,6 +117,11 @@ class Writable(Kept, Protocol):
 
     def encoder(self, shape: tuple[int, ...]) -> Encoder:
         """Each number to the nearest on a new grid."""
+
+
+def at_once(encoder: Encoder, pieces: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """`written` of what is stored row by row: all of it."""
+    return pieces
 
 
 def torch_dtype(name: str) -> torch.dtype:

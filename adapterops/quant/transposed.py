@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -74,9 +74,8 @@ class TransposedEncoder:
         parts, stored = self.inner.rows(values.T.contiguous(), begin)
         return parts, lambda: stored().T
 
-    @property
-    def late(self) -> Collection[str]:
-        return self.inner.late
+    def written(self, pieces: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return self.inner.written(pieces)
 
     def rest(self) -> Mapping[str, Tensor]:
         return self.inner.rest()

@@ -14,7 +14,7 @@ from adapterops.quant.scheme import LONG_NAMES, Part, Read
 if TYPE_CHECKING:
     from torch import Tensor
 
-TORCH_NAMES = {**LONG_NAMES, "I32": "int32", "I8": "int8", "I64": "int64"}
+TORCH_NAMES = {**LONG_NAMES, "U8": "uint8", "I32": "int32", "I8": "int8", "I64": "int64"}
 WORD = 32
 
 
@@ -95,8 +95,9 @@ def rows(part: Part, read: Read, role: str, begin: int, end: int) -> Tensor:
     return data.view(getattr(torch, TORCH_NAMES[part.dtype])).view(end - begin, part.shape[1])
 
 
-def columns(part: Part, read: Read, role: str, begin: int, end: int) -> Tensor:
-    """Columns [begin, end) of a part that is a matrix, in its dtype; not to be written to.
+def columns(part: Part, read: Read, role: str, begin: int, end: int, offset: int = 0) -> Tensor:
+    """Columns [begin, end) of a part that is a matrix, or of one in it from byte `offset` on, in its dtype; not to be written
+    to.
 
     What a thread reads in bands of `Columns` is kept until it reads other parts, or its work ends.
     """
@@ -104,8 +105,10 @@ def columns(part: Part, read: Read, role: str, begin: int, end: int) -> Tensor:
 
     size, height = BITS[part.dtype] // 8, part.shape[0]
     found = kept(
-        (role, read),
-        lambda: Columns(lambda first, last: read(role, first, last).numpy(), height, part.shape[1] * size),
+        (role, read, offset),
+        lambda: Columns(
+            lambda first, last: read(role, offset + first, offset + last).numpy(), height, part.shape[1] * size
+        ),
     )
     data, dtype = found(begin * size, end * size), getattr(torch, TORCH_NAMES[part.dtype])
     return torch.from_numpy(data.copy()).view(dtype) if data.size else torch.empty(height, end - begin, dtype=dtype)

@@ -68,7 +68,8 @@ def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT)
     assert isinstance(step, Step)
     assert step.multipliers
     factors = dict.fromkeys(merged.layout, 1.0) | step.multipliers.all(partial(run, how=how))
-    return Plan(step.parameters["method"], factors, {module: kept for module, kept in found.items() if any(kept)})
+    against_some = {module: kept for module, kept in found.items() if any(kept)}
+    return Plan(step.parameters["method"], factors, against_some, step.multipliers.of_sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +80,13 @@ class Plan:
         method: what merges them.
         factors: module → what its result is multiplied by there, for every module.
         opposed: the modules in which the merge is against an adapter.
+        summed: the modules in which it is the sum, as their updates are large: see `Method.small`.
     """
 
     method: str
     factors: Mapping[str, float]
     opposed: Opposed = field(default_factory=dict)
+    summed: Sequence[str] = ()
 
     def recipe(self, request: Request, reasons: Mapping[str, str] | None = None) -> str:
         """The recipe of the request's inputs, merged by the method, times the factor of each module, without those that are
@@ -124,18 +127,32 @@ class Plan:
         head: dict[str, Any] = {"inputs": stated["inputs"], **{name: stated[name] for name in allowed}}
         if request.base is not None:
             head |= {"base": stated["base"], "output": {"adapter": True}}
-        names = ", ".join(request.inputs)
-        weights = ", ".join(["1"] * len(request.inputs))
-        lines = [f"    {literal(module)}: {float(factor)!r}," for module, factor in self.factors.items()]
+        each = f'{", ".join(request.inputs)}, weights=[{", ".join(["1"] * len(request.inputs))}], scale="sum"'
+        summed = [module for module in self.factors if module in self.summed]
+        rest = [module for module in self.factors if module not in self.summed]
+        terms = [
+            term
+            for method, modules in ((self.method, rest), ("linear", summed))
+            for term in self._term(f"{method}({each})", modules)
+        ]
         left_out = [f"    {literal(module)}: {literal(reason)}," for module, reason in reasons.items()]
-        before, after = ("drop(", ["  }), {", *left_out, "  })"]) if left_out else ("", ["  })"])
+        before, after = ("drop(", [", {", *left_out, "  })"]) if left_out else ("", [""])
+        merged = f"  {before}{' + '.join(terms)}{after[0]}"
         return "\n".join(
             [
                 "# Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT",
                 blocks({"adapterops": VERSION, **head}) + "result: |",
-                f'  {before}scale({self.method}({names}, weights=[{weights}], scale="sum"), {{',
-                *lines,
-                *after,
+                merged,
+                *after[1:],
                 "",
             ]
         )
+
+    def _term(self, merged: str, modules: Sequence[str]) -> list[str]:
+        """Some modules of a merge, each times its factor; nothing for none."""
+        if not modules:
+            return []
+        if len(modules) < len(self.factors):
+            merged = f"select({merged}, {', '.join(map(literal, modules))})"
+        lines = "".join(f"    {literal(module)}: {float(self.factors[module])!r},\n" for module in modules)
+        return [f"scale({merged}, {{\n{lines}  }})"]

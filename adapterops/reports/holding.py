@@ -19,11 +19,16 @@ SHOWN = 8
 """Adapters with a row of their own; of more, those of which least is kept."""
 
 
-def held_rows(names: Sequence[str], holdings: Mapping[str, Holding], scales: Mapping[str, float]) -> Table:
+def held_rows(
+    names: Sequence[str],
+    holdings: Mapping[str, Holding],
+    scales: Mapping[str, float],
+    scaled: Mapping[str, Holding] | None = None,
+) -> Table:
     """A row for each adapter: what is kept of it, what else is in the merge, the error on its inputs where that is known; and what
-    is kept at other scales.
+    is kept at other scales, of the merge that is `scaled` there where that is another.
     """
-    own, others = held(holdings), [held(holdings, scale) for scale in scales.values()]
+    own, others = held(holdings), [held(scaled or holdings, scale) for scale in scales.values()]
     order = sorted(range(len(own)), key=lambda place: math.inf if (each := own[place]) is None else each.kept)
     shown = sorted(order[:SHOWN]) if len(order) > SHOWN else range(len(own))
     columns = {"kept": [_share(each, "kept") for each in own], "rest": [_share(each, "added") for each in own]}

@@ -17,7 +17,7 @@ from adapterops.reports.rows import Table
 
 EVEN = (
     "advice: merge without options, which is --even for so many adapters: on tasks of an encoder it was 4 to 13 points ahead of "
-    "--linear, which the table is of, and on others up to 1.3 behind or 0.5 ahead (docs/decisions/merging.md)"
+    "--linear, which the table is of; in modules whose updates are large it is that (docs/decisions/merging.md)"
 )
 
 

@@ -55,7 +55,7 @@ def write_part(asked: Asked, out: Path, share: Share, *, command: Sequence[str] 
         InputError, ResourceError: as saving does.
     """
     work = divided(asked, out, how)
-    place = parts.begin(out, document(asked, work, out, command, _device(asked, how)), sync=how.sync)
+    place = parts.begin(out, document(asked, work, out, command, how), sync=how.sync)
     written, kept = _write(asked, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
     there = work.noted(place.entries(), work.plan.jobs)
     return Part(out, written, kept, tuple(job.file for job in work.plan.jobs if job.file not in there))
@@ -209,7 +209,7 @@ def finalize(
         asked = _reopened(place.plan, place.out, force=force, how=how, accept_loss=accept_loss)
         asked = with_base(asked, place.plan["base_model"])
         work = divided(asked, out, how)
-        parts.begin(out, document(asked, work, out, device=place.plan.get("device", "")), create=False)
+        parts.begin(out, {**document(asked, work, out), "device": place.plan.get("device", "")}, create=False)
         saved = _finished(asked, work, place, (), force, accept_loss, files, how)
     place.remove()
     return asked, replace(saved, path=out)
@@ -286,12 +286,10 @@ def _device(asked: Asked, how: Execution) -> str:
     return rounding_device(asked.result.history, how)
 
 
-def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = (), device: str = "") -> dict[str, Any]:
-    """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end.
-
-    Args:
-        device: that the numbers depend on.
-    """
+def document(
+    asked: Asked, work: Divided, out: Path, command: Sequence[str] = (), how: Execution = DEFAULT
+) -> dict[str, Any]:
+    """All that parts have to agree in; what the output notes of how it was typed; and what is a question for the end."""
     request = replace(asked.seen_from(out), accept_loss=False)
     return {
         "schema": SCHEMA,
@@ -301,7 +299,7 @@ def document(asked: Asked, work: Divided, out: Path, command: Sequence[str] = ()
         "inputs": {str(index): identity(each) for index, each in enumerate(asked.inputs)},
         "versions": versions(torch=work.torch),
         "kernels": local.kernels(torch=work.torch),
-        "device": device,
+        "device": _device(asked, how),
         "command": list(command),
         "base_model": base_of(asked),
         "accept_loss": asked.request.accept_loss,

@@ -79,7 +79,8 @@ def publish(
     Raises:
         UnsupportedError: what is asked for is an adapter; or as `Delta.begin` does.
         NotFoundError, OutputExistsError: as `push` does.
-        IncompatibleError, InputError, ResourceError, VerificationError: as `save_checkpoint` does.
+        IncompatibleError: what was sent is of another plan, or computed on another device where numbers depend on that.
+        InputError, ResourceError, VerificationError: as `save_checkpoint` does.
 
     Cost: the bytes of the base once over the wire, those of the model once but for files that are the base's own, which
     the Hub copies; a disk for the largest file. Files are made
@@ -95,7 +96,7 @@ def publish(
         Delta.begin(made, repo, private, how) if as_delta else Publication.begin(repo, model.plan.hash, private, inputs)
     )
     out = Path(sink.target.repo.rpartition("/")[2])
-    place = parts.begin(out, document(made, model, out, command))
+    place = parts.begin(out, document(made, model, out, command, how))
     for source in inputs:
         source.fetch()
     with place.working() as work:

@@ -22,7 +22,8 @@ def result(
     truncate: Truncate = bounded if planning else measured
     if request.kind == MERGE:
         made = adapter(request, named(request, opened), truncate, how)
-        if request.output.names != IN_FILES:
+        of_each_expert = request.output.format == "gguf" and made.config.experts and "base" in opened.models
+        if request.output.names != IN_FILES and not of_each_expert:
             return made
         from adapterops.operations.in_files import named_in_files
 

@@ -17,6 +17,7 @@ from adapterops.errors import DiskError, OptionError, OutputExistsError
 from adapterops.storage.hidden import hidden
 from adapterops.storage.outputs import check_parent
 from adapterops.storage.staging import ELSEWHERE, remedy
+from adapterops.storage.strict import check_path
 
 HEAD = 1024
 """Bytes at the start of a file that say what wrote it."""
@@ -39,6 +40,7 @@ def check_documents(
         InputError, NotFoundError, ResourceError: as `check_parent` does.
     """
     for out in outputs:
+        check_path(out)
         place = Path(os.path.realpath(out))
         for source in (Path(os.path.realpath(path)) for path in inputs):
             if place == source or (source.is_dir() and source in place.parents):

@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from adapterops.arrays.ggml import Q8, Q8_NUMBER
 from adapterops.storage.gguf_header import DTYPES, MAGIC, STRING
@@ -40,8 +40,7 @@ def write_gguf(
     with open(path, "xb") as file:
         file.seek(start)
         for name, tensor in tensors:
-            data = tensor.tobytes()
-            file.write(data + b"\0" * (-len(data) % ALIGNED))
+            _write(file, tensor)
             shapes[name] = tensor.shape
         header = _header(layout, shapes, fields)
         if len(header) != start:
@@ -50,6 +49,15 @@ def write_gguf(
         file.write(header)
         file.flush()
         (sync or os.fsync)(file.fileno())
+
+
+def _write(file: BinaryIO, tensor: Array) -> None:
+    """The numbers of a tensor, and what fills up its last line; a few rows at a time where they are not one after the other."""
+    size = 0
+    for row in [tensor] if tensor.flags.c_contiguous else tensor:
+        data = row.tobytes() if not row.flags.c_contiguous else row.reshape(-1).view("u1").data
+        size += file.write(data)
+    file.write(b"\0" * (-size % ALIGNED))
 
 
 def _header(layout: Mapping[str, Spec], shapes: Mapping[str, tuple[int, ...]], fields: Fields) -> bytes:

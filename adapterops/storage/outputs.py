@@ -11,7 +11,7 @@ from typing import Any
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, ResourceError
 from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.hidden import abandoned, hidden
-from adapterops.storage.strict import read_all, read_json, reading
+from adapterops.storage.strict import check_path, read_all, read_json, reading
 
 MANIFEST = "adapterops.json"
 REPLACED = ".replaced.json"
@@ -53,10 +53,11 @@ def check_output(out: Path, inputs: list[Path], force: bool) -> None:
     """Raise what `staged` would, before any work: the output exists, is inside an input, or cannot be created.
 
     Raises:
-        OptionError: `out` is an input, is inside one, or, to be replaced, holds one.
+        OptionError: `out` is no path, is an input, is inside one, or, to be replaced, holds one.
         OutputExistsError: `out` exists and may not be replaced.
         NotFoundError, ResourceError: the folder it would go to is missing or not writable.
     """
+    check_path(out)
     place = Path(os.path.realpath(out))
     for source in (Path(os.path.realpath(path)) for path in inputs):
         if place == source:

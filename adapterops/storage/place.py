@@ -11,7 +11,7 @@ from typing import Protocol
 from adapterops.errors import InputError
 from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.safetensors import SafetensorsFile
-from adapterops.storage.strict import reading
+from adapterops.storage.strict import check_path, reading
 from adapterops.storage.tensors import TensorFile
 
 PICKLES = (".bin", ".pt", ".pth")
@@ -76,6 +76,7 @@ class Place:
     def of(cls, source: str | os.PathLike[str]) -> Place:
         if isinstance(source, Place):
             return source
+        check_path(source)
         path, separator, member = os.fspath(source).rpartition(SEPARATOR)
         there = separator and member and not os.path.lexists(source)
         if there and (os.path.isfile(os.path.join(path, COLLECTION)) or os.path.basename(path) == COLLECTION):

@@ -20,6 +20,7 @@ from adapterops.storage.hidden import ASIDE, abandoned, adopt, create, remove, r
 from adapterops.storage.journal import JOURNAL, entries
 from adapterops.storage.measured import forget
 from adapterops.storage.outputs import MANIFEST, REPLACED, check_replaceable, empty, manifest_of
+from adapterops.storage.strict import check_path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WITHOUT_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
@@ -65,6 +66,7 @@ def staged(
         OutputExistsError: somebody else put something there meanwhile.
         ResourceError: the disk failed or is full.
     """
+    check_path(out)
     out = Path(os.path.realpath(out))
     adopted = adopt(out, plan) if resume and plan else None
     if adopted is None:

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from adapterops.errors import InputError, NotFoundError, ResourceError, at
+from adapterops.errors import InputError, NotFoundError, OptionError, ResourceError, at
 
 CONFIG_LIMIT = 1 << 20
 """Bytes of the largest JSON file that is read whole."""
@@ -142,6 +142,21 @@ def reading(path: Path | None = None) -> Iterator[None]:
         ) from error
 
 
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raise OptionError for what no system can take for a path.
+
+    >>> check_path("a\\0b")
+    Traceback (most recent call last):
+    adapterops.errors.OptionError: 'a\\x00b' has the character NUL, which no path has
+      name a file or a folder without it
+    """
+    if "\0" in os.fsdecode(path):
+        raise OptionError(
+            f"{os.fsdecode(path)[:80]!r} has the character NUL, which no path has",
+            hint="name a file or a folder without it",
+        )
+
+
 def similar(path: Path) -> str:
     """What may have been meant by a path at which nothing is."""
     if "\\" in path.name:
@@ -178,10 +193,12 @@ def open_regular(path: Path) -> int:
     """A read-only descriptor of a regular file. Never blocks on a pipe, never follows a device.
 
     Raises:
+        OptionError: it is no path.
         NotFoundError: nothing is there (dangling links included).
         InputError: it is something other than a regular file, or may not be read.
         ResourceError: the process has too many files open.
     """
+    check_path(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

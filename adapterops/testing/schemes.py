@@ -56,7 +56,7 @@ def check_grid(scheme: Kept, shape: tuple[int, ...], read: Read, draws: int = 30
     """
     height = math.prod(shape[:-1])
     decoded = scheme.decode(shape, read, 0, height).clone().float()
-    again = _encode(scheme.on_grid(shape, read, "law"), decoded)
+    again, _ = scheme.on_grid(shape, read, "law").rows(decoded, 0)
     changed = scheme.changed(shape, read, 0, again)
     assert not bool(changed.any()), f"{scheme.name}: {int(changed.sum())} codes change when decoded numbers are encoded"
     if draws:
@@ -102,7 +102,7 @@ def _over(read: Read, parts: Mapping[str, Tensor]) -> Read:
 
 def _encode(encoder: Encoder, W: Tensor) -> dict[str, Tensor]:
     parts, _ = encoder.rows(W, 0)
-    return {role: each.clone() for role, each in {**parts, **encoder.rest()}.items()}
+    return {role: each.clone() for role, each in {**encoder.written(parts), **encoder.rest()}.items()}
 
 
 def _reader(parts: Mapping[str, Tensor]) -> Read:

@@ -23,7 +23,11 @@ def measured_with(diagonal: str) -> Callable[[Mapping[str, Shape]], Measure]:
     def measured(shapes: Mapping[str, Shape]) -> Measure:
         found, shape = measure(shapes), shapes[diagonal]
         if shape[:1] != (found.bound,) or math.prod(shape) != found.bound:
-            raise InputError(f"{diagonal} has the shape {list(shape)}, expected {[found.bound]}", code="E-SHAPE")
+            raise InputError(
+                f"{diagonal} has the shape {list(shape)}, expected {[found.bound]}",
+                hint="save the adapter again",
+                code="E-SHAPE",
+            )
         return found
 
     return measured

@@ -108,7 +108,11 @@ BIAS = "lora_bias"
 def _measure_bias(shapes: Mapping[str, Shape]) -> Measure:
     """Of a vector, as the matrix of one row that it is added to as."""
     if len(shapes[BIAS]) != 1:
-        raise InputError(f"a bias has the shape {list(shapes[BIAS])}, expected one dimension", code="E-SHAPE")
+        raise InputError(
+            f"a bias has the shape {list(shapes[BIAS])}, expected one dimension",
+            hint="save the adapter again",
+            code="E-SHAPE",
+        )
     return Measure((1, shapes[BIAS][0]), None, 1)
 
 

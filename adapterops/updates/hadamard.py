@@ -87,7 +87,9 @@ def _measure(shapes: Mapping[str, Shape]) -> Measure:
     )
     if first.shape != second.shape:
         raise InputError(
-            f"its two products have the shapes {list(first.shape)} and {list(second.shape)}", code="E-SHAPE"
+            f"its two products have the shapes {list(first.shape)} and {list(second.shape)}",
+            hint="save the adapter again",
+            code="E-SHAPE",
         )
     return Measure(first.shape, first.rank, min(first.bound * second.bound, *first.shape), first.kernel)
 

@@ -71,7 +71,13 @@ KINDS: Registry[Kind] = Registry("kind of update", "adapterops.updates", "adapte
 
 
 def kind_of(roles: Collection[str]) -> Kind:
-    """The kind that has these roles, or the one that is nearest to having them; of two that have, the linear one."""
+    """The kind that has these roles, or the one that is nearest to having them, and has one of them; of two that have, the
+    linear one.
+    """
     given = set(roles)
+
+    def distance(kind: Kind) -> tuple[bool, int, bool]:
+        return given.isdisjoint(kind.roles), len(given ^ kind.roles.keys()), bool(kind.reads)
+
     having = [kind for kind in KINDS.values() if kind.roles.keys() == given]
-    return min(having or KINDS.values(), key=lambda kind: (len(given ^ kind.roles.keys()), bool(kind.reads)))
+    return min(having or KINDS.values(), key=distance)

@@ -19,6 +19,9 @@ DIFFERENCE = "a full difference"
 REPLACEMENT = "a replaced tensor"
 """The kind that takes the place of the base's tensor."""
 
+LORA = "LoRA"
+"""The kind of two factors, and what a sum is called, which may have none."""
+
 LORA_BIAS = "a bias of LoRA"
 """The kind that is added to the bias of a layer, times the scale of its LoRA."""
 
@@ -38,7 +41,7 @@ class Layout:
             rank that saving cuts to.
         dense: every entry is its own, and there are no factors.
         kind: what the update is called: LoRA, LoHa, DoRA.
-        kernel: of a convolution the dimensions of its weight after the first, where they are known; `shape` has them as one.
+        kernel: of a convolution or a whole tensor the dimensions after the first, where they are known; `shape` has them as one.
         reads: what it has to see of the weight at a time, as `Kind` has it.
         matrix: False for the update of a tensor that is no weight of a Linear layer: a norm, an embedding, a kernel.
         working: bytes that computing it keeps in memory; None for its factors, or all of its entries.
@@ -48,7 +51,7 @@ class Layout:
     rank: int
     dtype: str
     dense: bool = False
-    kind: str = "LoRA"
+    kind: str = LORA
     reads: str = ""
     kernel: tuple[int, ...] = ()
     matrix: bool = True
@@ -58,6 +61,11 @@ class Layout:
     def needs_base(self) -> bool:
         """Whether the update depends on the weight that it is applied to, so that it can neither be scaled nor added."""
         return bool(self.reads)
+
+    @property
+    def vector(self) -> bool:
+        """Whether it is that of a vector, such as a bias, which is one row; `kernel` tells a weight of one row from it."""
+        return self.matrix and self.dense and self.shape[0] == 1 and not self.kernel
 
     @property
     def parameters(self) -> int:

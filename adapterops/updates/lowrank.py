@@ -299,12 +299,20 @@ def matrix(shapes: Mapping[str, Shape], role: str) -> tuple[int, int]:
     """
     shape = shapes[role]
     if len(shape) < 2:
-        raise InputError(f"{role} has the shape {list(shape)}, expected two dimensions", code="E-SHAPE")
+        raise InputError(
+            f"{role} has the shape {list(shape)}, expected two dimensions",
+            hint="save the adapter again",
+            code="E-SHAPE",
+        )
     return shape[0], math.prod(shape[1:])
 
 
 def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B") -> Measure:
-    """That of two factors, A (r, in) and B (out, r); of a convolution A (r, in, height, width) and B (out, r, 1, 1).
+    """That of two factors, A (r, in) and B (out, r); of a convolution A (r, in, height, width) and B (out, r, 1, 1). The
+    ones may be left out of either.
+
+    >>> measure({"lora_A": (2, 6), "lora_B": (5, 2, 1, 1)})
+    Measure(shape=(5, 6), rank=2, bound=2, kernel=(6, 1, 1))
 
     Raises:
         InputError: they do not share a rank, or B has a kernel.
@@ -322,7 +330,8 @@ def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B
             hint="both must come from one training",
             code="E-SHAPE",
         )
-    return Measure((B[0], A[1]), A[0], A[0], shapes[down][1:] if len(shapes[down]) > 2 else ())
+    ones = (1,) * (len(shapes[up]) - len(shapes[down]))
+    return Measure((B[0], A[1]), A[0], A[0], (*shapes[down][1:], *ones) if len(shapes[down] + ones) > 2 else ())
 
 
 LORA = {"lora_A": ".weight", "lora_B": ".weight"}

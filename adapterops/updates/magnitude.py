@@ -114,7 +114,11 @@ def _dora(kind: Kind, role: str) -> Kind:
         found, stated = kind.measure(shapes), shapes[role]
         if not stated or math.prod(stated) != of(found, stated, kind):
             expected = found.shape[int(by_inputs)]
-            raise InputError(f"{role} has the shape {list(stated)}, expected {[expected]}", code="E-SHAPE")
+            raise InputError(
+                f"{role} has the shape {list(stated)}, expected {[expected]}",
+                hint="save the adapter again",
+                code="E-SHAPE",
+            )
         return found
 
     def built(arrays: Mapping[str, Array], scale: float) -> Magnitude:

@@ -20,7 +20,11 @@ def _stated(fields: Mapping[str, Any]) -> Kind:
     """That of the groups which the config of PEFT has."""
     group = fields.get(SIZE)
     if type(group) is not int or group < 1:
-        raise InputError(f"{SIZE} is {in_json(group)}, expected a number of inputs", code="E-CONFIG")
+        raise InputError(
+            f"{SIZE} is {in_json(group)}, expected a number of inputs",
+            hint="write there what it was trained with",
+            code="E-CONFIG",
+        )
     if group == 1:
         raise UnsupportedError(
             f"{FLAG} is set with groups of one input: PEFT multiplies the update of a weight of GPTQ by the number of inputs "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from adapterops.arrays.floats import numbers
 from adapterops.updates.dense import matrix_of, measured
-from adapterops.updates.kinds import KINDS, Kind, Shape
+from adapterops.updates.kinds import KINDS, Kind
 from adapterops.updates.layout import REPLACEMENT
 from adapterops.updates.protocol import Array, Part, no_factors, unscaled
 
@@ -56,15 +55,16 @@ class Replacement:
     __mul__ = __rmul__ = unscaled(REPLACEMENT)
 
 
-def _build(arrays: Mapping[str, Array], scale: float) -> Replacement:
-    return Replacement(arrays[ROLE].reshape(matrix_of(arrays[ROLE].shape)))
-
-
-def _measure(shapes: Mapping[str, Shape]) -> Any:
-    return measured(shapes[ROLE])
-
-
 KINDS.add(
     "replacement",
-    Kind(REPLACEMENT, {ROLE: ""}, _measure, _build, reads="entries", peft_type=None, alpha=None, dense=True),
+    Kind(
+        REPLACEMENT,
+        {ROLE: ""},
+        lambda shapes: measured(shapes[ROLE]),
+        lambda arrays, scale: Replacement(arrays[ROLE].reshape(matrix_of(arrays[ROLE].shape))),
+        reads="entries",
+        peft_type=None,
+        alpha=None,
+        dense=True,
+    ),
 )

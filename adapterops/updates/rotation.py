@@ -142,6 +142,7 @@ def _stated(fields: Mapping[str, Any]) -> Kind:
     if type(terms) is not int or terms < 1 or isinstance(most, bool) or not isinstance(most, int | float):
         raise InputError(
             f"num_cayley_neumann_terms is {in_json(terms)} and eps is {in_json(most)}, expected numbers",
+            hint="write there what it was trained with",
             code="E-CONFIG",
         )
     series = fields.get("use_cayley_neumann", True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,11 @@ def fitted(pattern: Parts, name: Parts) -> Parts:
     return tuple(next(numbers, "") if part == "#" else part for part in pattern)
 
 
+def _of_inner(rules: Mapping[Parts, Parts]) -> dict[Parts, Parts]:
+    """The rules for the names that a model has by itself, of those for what holds it."""
+    return {model[1:]: file[1:] for model, file in rules.items() if len(model) > 1 and model[0] == file[0]}
+
+
 class Base:
     """The tensors of a base by what their names leave."""
 
@@ -130,29 +135,54 @@ class Base:
         for exact in (name, f"{name}.weight"):
             if exact in self.layout:
                 return exact
-        return self._saved(name) or self._of_files(name) or self.find_alike(name, shapes)
+        return self._saved(name) or self._of_files(name) or self.find_alike(name, shapes) or self._saved(name, True)
 
-    def _saved(self, name: str) -> str | None:
-        """The tensor that transformers saves what it has under a name as; also in a part that has a name of its own."""
+    def _saved(self, name: str, within: bool = False) -> str | None:
+        """The tensor that transformers saves what it has under a name as; also in a part that has a name of its own.
+
+        Args:
+            within: the base is the model in another one, and has another name for its part, or none.
+        """
         mine = bare(name)
         pattern = tuple("#" if part.isdecimal() else part for part in mine)
         for model_type in (self.type, *sorted(self.types - {self.type})):
-            for part in range(2):
-                there = pattern[:part] + followed(pattern[part:], saved(model_type))
-                found = self._of_side(self._bare.get(fitted(there, mine), [])) if there != pattern else []
+            rules = saved(model_type)
+            ways = [pattern[:part] + followed(pattern[part:], rules) for part in range(2)]
+            places = [(there, self._bare.get(fitted(there, mine), [])) for there in ways]
+            if within:
+                places = [(there, self._within.get(fitted(there, mine)[1:], [])) for there in ways]
+                own = followed(pattern, _of_inner(rules))
+                places.append((own, self._within.get(fitted(own, mine), [])))
+            for there, known in places:
+                found = self._of_side(known) if there != pattern else []
                 if len(found) == 1:
                     return found[0]
         return None
+
+    @cached_property
+    def _within(self) -> dict[Parts, list[str]]:
+        """The tensors by their names, and by those without the first part."""
+        found: dict[Parts, list[str]] = {}
+        for names, tensors in self._bare.items():
+            for each in (names, names[1:]):
+                found.setdefault(each, []).extend(tensors)
+        return found
 
     def part(self, name: str) -> tuple[str, int, int] | None:
         """The tensor of which transformers saves as some rows what it has under a name; which of how many equal parts."""
         mine = bare(name)
         pattern = tuple("#" if part.isdecimal() else part for part in mine)
         for model_type in (self.type, *sorted(self.types - {self.type})):
+            rules = divided(model_type)
             for first in range(2):
-                rule = divided(model_type).get(pattern[first:])
-                found = self._bare.get(mine[:first] + fitted(rule[0], mine[first:]), []) if rule else []
+                rule = rules.get(pattern[first:])
+                names = mine[:first] + fitted(rule[0], mine[first:]) if rule else ()
+                found = self._bare.get(names) or (self._within.get(names[1:], []) if names else [])
                 if rule and len(found) == 1:
+                    return found[0], rule[1], rule[2]
+            if rule := {model[1:]: each for model, each in rules.items() if model[:1] == each[0][:1]}.get(pattern):
+                found = self._within.get(fitted(rule[0][1:], mine), [])
+                if len(found) == 1:
                     return found[0], rule[1], rule[2]
         return None
 

@@ -100,9 +100,13 @@ def test_results_promise_nothing(
         assert "entries changed" not in shown
 
 
-def saved(folder: Path) -> list[str]:
+SMALL = 0.1
+"""Of updates that are flattened: larger ones are added."""
+
+
+def saved(folder: Path, times: float = 1.0) -> list[str]:
     for index, each in enumerate(FOUR[:3]):
-        save_adapter(each, folder / f"runs-{index}")
+        save_adapter(times * each, folder / f"runs-{index}")
     return [str(folder / f"runs-{index}") for index in range(3)]
 
 
@@ -221,7 +225,7 @@ def test_factors_of_a_plan_are_found_by_several_workers(
 
     monkeypatch.setattr(merging, "matching", together)
     name, *options = [str(tmp_path / "out") if each == "PLAN" else each for each in command]
-    assert run([name, *saved(tmp_path), *options, "--workers", "2"]) == 0
+    assert run([name, *saved(tmp_path, SMALL), *options, "--workers", "2"]) == 0
     assert len(begun) >= 2
 
 
@@ -230,5 +234,5 @@ def test_what_is_compared_is_shown_before_the_plan_is_made(
 ) -> None:
     seen = []
     monkeypatch.setattr(merging, "matching", lambda *given: seen.append(capsys.readouterr().out) or 1.0)
-    assert run(["compare", *saved(tmp_path), "--advise", "--plan", str(tmp_path / "plan.yaml")]) == 0
+    assert run(["compare", *saved(tmp_path, SMALL), "--advise", "--plan", str(tmp_path / "plan.yaml")]) == 0
     assert "sum" in "".join(seen).split()

@@ -168,8 +168,8 @@ rows of tokens                  R ? R ? R R ? R R
 (IA)³                           R R R R R R R R R
 loha                            R R R R R R R R R
 lokr                            R R R R R R R R R
-experts                         W W ? ? R ? I R R
-experts, rslora                 W W W W R ? W R R
+experts                         W W R ? R ? I R R
+experts, rslora                 W W R W R ? W R R
 names of images                 R ? R R R ? R W W
 peft alone                      R R R R R R R W W
 kohya                           R ? R R R ? R . .

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from commands import Command
 from corpus import tree, write_adapter
 from hub_server import SECRET, Fault, Hub
 from tiny_models import write_base, write_tuned
@@ -124,35 +123,33 @@ def test_pushing_that_fails_at_the_nth_request_and_is_repeated(
     assert failed >= 4
 
 
+def begun(hub: Hub, tmp_path: Path, command: list[str]) -> Command:
+    """A command in a process of its own, which goes on to its first request when it is told to."""
+    process = Command(command, setup=f"{hub.asking(tmp_path / 'home')}\npause()")
+    assert process.paused()
+    return process
+
+
 @pytest.mark.parametrize("pattern", SENDING[1:])
 def test_pushing_that_is_killed_and_repeated(hub: Hub, place: Path, pattern: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "adapterops", *PUSHING], env=environment, stderr=subprocess.DEVNULL
-    )
-    hub.faults = [Fault(pattern, lambda: os.kill(process.pid, signal.SIGKILL))]
-    assert process.wait() == -signal.SIGKILL
-    done = subprocess.run(
-        [sys.executable, "-m", "adapterops", *PUSHING], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    process = begun(hub, tmp_path, PUSHING)
+    hub.faults = [Fault(pattern, partial(process.signal, signal.SIGKILL))]
+    assert process.end().code == -signal.SIGKILL
+    assert begun(hub, tmp_path, PUSHING).end().code == 0
     assert pushed_once(hub, place)
 
 
 def test_pushing_that_is_stopped_says_what_to_do(hub: Hub, place: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "adapterops", *PUSHING], env=environment, stderr=subprocess.PIPE, text=True
-    )
+    process = begun(hub, tmp_path, PUSHING)
 
     def interrupt() -> None:
-        process.send_signal(signal.SIGINT)
+        process.signal(signal.SIGINT)
         hub.silence.wait(10)
 
     hub.faults = [Fault("POST .*/commit/", interrupt)]
-    _, noted = process.communicate()
-    assert process.returncode == 130
-    assert "run it again: what is on the Hub already is not sent twice" in noted
+    ended = process.end()
+    assert ended.code == 130
+    assert "run it again: what is on the Hub already is not sent twice" in ended.err
 
 
 @pytest.mark.parametrize("option", [[], ["--create-pr"]], ids=" ".join)
@@ -417,32 +414,19 @@ def test_a_fusion_that_stopped_goes_on(
     """What was finished from one download is known again from the cache."""
     hub.put("me/base", write_base(tmp_path / "base"))
     hub.put("me/tuned", write_tuned(tmp_path / "tuned"))
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "adapterops",
-        "fuse",
-        "me/base",
-        "me/tuned",
-        "-o",
-        "out",
-        "--workers",
-        "1",
-        "--resume",
-    ]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    command = ["fuse", "me/base", "me/tuned", "-o", "out", "--workers", "1", "--resume"]
+    process = begun(hub, tmp_path, command)
 
     def kill() -> None:
         hub.silence.wait(2)
-        process.kill()
+        process.signal(signal.SIGKILL)
 
     hub.faults = [Fault("GET .*model-00003-of-00004.safetensors$", kill, skip=1)]
-    assert process.wait() == -signal.SIGKILL
+    assert process.end().code == -signal.SIGKILL
     (left,) = place.glob(".out.adapterops-*")
     finished = [path.name for path in left.glob("model-0000[12]*")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    ended = begun(hub, tmp_path, command).end()
+    assert ended.code == 0, ended
     assert finished
     assert not list(place.glob(".out.adapterops-*"))
     assert run(["verify", "out", "--base", str(tmp_path / "base"), "--adapter", str(tmp_path / "tuned")]) == 0

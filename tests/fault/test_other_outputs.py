@@ -30,11 +30,6 @@ from adapterops.live import grams as live
 live.check_runnable = lambda *_: None
 live.grams = lambda *_: live.Grams({"model.layers.0.q_proj": np.eye(4, dtype=np.float32)}, 3, 1)
 """
-HUB = """
-from huggingface_hub import constants
-for name, value in {0!r}.items():
-    setattr(constants, name, value)
-"""
 
 
 class Kind(NamedTuple):
@@ -125,14 +120,7 @@ def place(
     monkeypatch.setattr(
         live, "grams", lambda *_: live.Grams({"model.layers.0.q_proj": np.eye(4, dtype=np.float32)}, 3, 1)
     )
-    told = {
-        "ENDPOINT": hub.url,
-        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_DISABLE_XET": True,
-        "HF_HUB_OFFLINE": False,
-    }
-    found = Place(folder, kind, tree(folder), GRAMS + HUB.format(told))
+    found = Place(folder, kind, tree(folder), GRAMS + hub.asking(tmp_path / "cache"))
     assert run(kind.command) == 0
     whole = found.out()
     found.remove()

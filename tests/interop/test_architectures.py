@@ -148,5 +148,5 @@ def test_what_sees_is_fused_verified_and_extracted(name: str, tmp_path: Path, mo
 def test_what_peft_takes_a_list_of_modules_for_is_refused(tmp_path: Path) -> None:
     """`class_embed` ends the name `enc_out_class_embed`, of a list, which PEFT takes for it, too, and cannot load."""
     architectures.build("RfDetrForObjectDetection").save_pretrained(tmp_path / "base")
-    with pytest.raises(UnsupportedError, match="PEFT takes enc_out_class_embed"):
+    with pytest.raises(UnsupportedError, match=r"PEFT takes model\.enc_out_class_embed"):
         architectures.check_extract("RfDetrForObjectDetection", tmp_path)

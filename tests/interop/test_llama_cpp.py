@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import conversions
+import gguf
 import gguf_models
 import llama_cpp_runs as llama_cpp
 import numpy as np
@@ -118,6 +119,44 @@ def test_narrow_factors(dtype: str, near: float, tmp_path: Path) -> None:
 def test_a_head_of_its_own(tmp_path: Path) -> None:
     made = Made(tmp_path, "llama", lora(target_modules=[*LINEAR, "lm_head"]))
     agree(llama_cpp.logits(made.model, TOKENS, made.converted()), made.wanted, made.near)
+
+
+def test_an_embedding_and_a_head(tmp_path: Path) -> None:
+    made = Made(tmp_path, "llama", lora(target_modules=["q_proj", "embed_tokens", "lm_head"]))
+    adapter = made.converted()
+    agree(llama_cpp.logits(made.model, TOKENS, adapter), made.wanted, made.near)
+    agree(llama_cpp.logits(made.fused(adapter), TOKENS), made.wanted, made.near)
+
+
+@pytest.mark.parametrize("architecture", ["qwen2moe", "qwen3moe", "mixtral"])
+def test_experts(architecture: str, tmp_path: Path) -> None:
+    """The parameters of all experts of a layer: gate and up are two tensors there, with one A."""
+    parameters = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    made = Made(tmp_path, architecture, lora(architecture, target_parameters=parameters))
+    adapter = made.converted()
+    agree(llama_cpp.logits(made.model, TOKENS, adapter), made.wanted, made.near)
+    agree(llama_cpp.logits(made.fused(adapter), TOKENS), made.wanted, made.near)
+
+
+def test_of_an_adapter_in_parts_it_takes_the_first_for_the_whole(tmp_path: Path) -> None:
+    """As `check` says; one file with all of them is what `convert` writes."""
+    made = Made(tmp_path, "llama", lora())
+    whole = gguf.GGUFReader(made.converted())
+    writer = gguf.GGUFWriter(str(tmp_path / "parts.gguf"), "llama", split_max_tensors=10)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    for each in whole.tensors:
+        writer.add_tensor(each.name, each.data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    first = tmp_path / "parts-00001-of-00003.gguf"
+    assert np.abs(llama_cpp.logits(made.model, TOKENS, first) - made.wanted).max() > 0.02
+    line = ["convert", str(first), "--to", "gguf", "--base", str(tmp_path / "base"), "-o", str(tmp_path / "one.gguf")]
+    assert run(line) == 0
+    agree(llama_cpp.logits(made.model, TOKENS, tmp_path / "one.gguf"), made.wanted, made.near)
 
 
 def test_an_adapter_of_another_architecture_is_refused_by_llama_cpp(tmp_path: Path) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from commands import Command
 from corpus import tree
 from hub_server import SECRET, Fault, Hub, Request
 from interrupted import KILLS
+from pretended import pretend
 from tiny_models import write_base, write_tuned
 
 from adapterops.adapters.opening import open_adapter
@@ -185,19 +184,49 @@ def test_a_run_that_the_hub_refused_goes_on(hub: Hub, expected: dict[str, str], 
     assert len(hub.asked("PUT /lfs")) <= len(sent) + len(expected)
 
 
+@pytest.mark.parametrize(("method", "mixes"), [("ties", False), ("linear", True)])
+def test_files_of_a_merge_are_not_of_two_devices(
+    hub: Hub,
+    expected: dict[str, str],
+    method: str,
+    mixes: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What a GPU has begun is not gone on with by a processor, whose merges round otherwise; sums are the same on both."""
+    pretend(monkeypatch)
+    merge = ["fuse", "hf://me/base", "../a", "../a", "--method", method, "--push", TARGET]
+    hub.faults = [Fault("PUT /lfs", 500, count=100, skip=1)]
+    assert run([*merge, "--device", "cuda"]) == 5
+    assert hub.asked("PUT /lfs")
+    hub.faults = []
+    capsys.readouterr()
+    assert run(merge) == (0 if mixes else 4)
+    if not mixes:
+        error = capsys.readouterr().err
+        assert "device" in error
+        assert "a GPU that is not there" in error
+        assert run([*merge, "--device", "cuda"]) == 0
+    assert pushed(hub).keys() == expected.keys()
+
+
+def begun(hub: Hub, tmp_path: Path) -> Command:
+    """The command, which goes on to its first request when it is told to."""
+    command = Command(COMMAND, setup=f"{hub.asking(tmp_path / 'cache')}\npause()")
+    assert command.paused()
+    return command
+
+
 def test_killed_again_and_again(hub: Hub, expected: dict[str, str], tmp_path: Path) -> None:
     """After more requests each time: the one commit comes, and no file is sent again that was noted as sent."""
-    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_CACHE": str(tmp_path / "cache")}
     killed = 0
     for skip in range(6, 200, 7):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "adapterops", *COMMAND], env={**os.environ, **settings}, stderr=subprocess.PIPE
-        )
-        hub.faults = [Fault(".", process.kill, skip=skip)]
-        _, errors = process.communicate()
-        if process.returncode == 0:
+        command = begun(hub, tmp_path)
+        hub.faults = [Fault(".", partial(command.signal, signal.SIGKILL), skip=skip)]
+        ended = command.end()
+        if ended.code == 0:
             break
-        assert process.returncode == -signal.SIGKILL, errors.decode()
+        assert ended.code == -signal.SIGKILL, ended
         assert len(hub.repos[TARGET].history() if TARGET in hub.repos else []) <= 2
         killed += 1
     assert killed > 3
@@ -209,28 +238,20 @@ def test_killed_again_and_again(hub: Hub, expected: dict[str, str], tmp_path: Pa
 
 def test_killed_between_the_commit_and_the_end(hub: Hub, expected: dict[str, str], tmp_path: Path) -> None:
     """Whoever runs it again, in whatever process, makes no other commit."""
-    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen([sys.executable, "-m", "adapterops", *COMMAND], env={**os.environ, **settings})
-    hub.faults = [Fault("DELETE .*branch", process.kill)]
-    assert process.wait() == -signal.SIGKILL
+    command = begun(hub, tmp_path)
+    hub.faults = [Fault("DELETE .*branch", partial(command.signal, signal.SIGKILL))]
+    assert command.end().code == -signal.SIGKILL
     assert run(COMMAND) == 0
     assert pushed(hub) == expected
     assert len(hub.repos[TARGET].history()) == 2
 
 
-SETTINGS = """
-import os
-os.environ |= {settings}
-"""
-
-
 def test_killed_at_any_time(hub: Hub, expected: dict[str, str], tmp_path: Path) -> None:
     """At random: whoever runs it again gets one commit, of the same bytes."""
-    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_CACHE": str(tmp_path / "cache")}
     chance, killed, length = random.Random(19), 0, 0.0
     while killed < (KILLS or 6):
         begin = time.monotonic()
-        command = Command(COMMAND, setup=SETTINGS.format(settings={**settings, "HF_TOKEN": SECRET}))
+        command = Command(COMMAND, setup=hub.asking(tmp_path / "cache"))
         if length:
             threading.Event().wait(chance.random() * length)
             command.signal(signal.SIGKILL)

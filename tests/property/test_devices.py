@@ -67,11 +67,18 @@ def test_the_same_entries_become_the_same_bits(
         np.testing.assert_array_equal(there, here)
 
 
+def there() -> set[int]:
+    """All arrays on a device: a test that failed may keep its own."""
+    gc.collect()
+    return {id(each) for each in gc.get_objects() if isinstance(each, DeviceArray)}
+
+
 def test_factors_are_sent_once_and_stay_as_long_as_what_is_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     updates = [
         LowRank(*(random.standard_normal(size).astype(np.float32) for size in ((SHAPE[0], 4), (4, SHAPE[1]))))
         for _ in range(2)
     ]
+    before = there()
     gpu, bytes_ = pretend(monkeypatch), sum(each.B.nbytes + each.A.nbytes for each in updates)
     for times in 1, 2:
         with computing("cuda"):
@@ -80,9 +87,7 @@ def test_factors_are_sent_once_and_stay_as_long_as_what_is_merged(monkeypatch: p
                 assert all(isinstance(rows, DeviceArray) for tile in entries.tiles() for rows in tile.values)
         assert gpu.sent == times * bytes_
         del entries
-        gc.collect()
-        left = [each for each in gc.get_objects() if isinstance(each, DeviceArray)]
-        assert left == []
+        assert there() <= before
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -109,7 +114,8 @@ CUT = ("--rank", "3")
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for seed, name in enumerate("ab"):
-        write_adapter(tmp_path / name, factors(MODULES, out=96, into=120, seed=seed))
+        small = {each: 0.05 * tensor for each, tensor in factors(MODULES, out=96, into=120, seed=seed).items()}
+        write_adapter(tmp_path / name, small)  # large updates are not flattened
     write_base(tmp_path / "base", layers=2, out=96, into=120)
     monkeypatch.chdir(tmp_path)
     assert run(["fuse", "base", "b", "-o", "tuned"]) == 0

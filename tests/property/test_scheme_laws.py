@@ -30,7 +30,7 @@ def of_grid(kind: str) -> tuple[Any, tuple[int, ...], dict[str, Tensor]]:
     scale, zero = scheme.scales(shape, reader(parts), 0, height)
     wide = torch.broadcast_to(scale * (finite.max() - torch.as_tensor(zero)).abs().clamp(max=256), (height, shape[-1]))
     W = normal(5, height, shape[-1]) * wide.float() / 3.5
-    return scheme, shape, {**parts, **scheme.on_grid(shape, reader(parts), "made").rows(W, 0)[0]}
+    return scheme, shape, {**parts, **encode(scheme.on_grid(shape, reader(parts), "made"), W)}
 
 
 def of_ggml(name: str) -> tuple[Any, tuple[int, ...], dict[str, Tensor]]:
@@ -63,7 +63,7 @@ def test_nothing_added_changes_no_byte(case: str) -> None:
     make, name = CASES[case]
     scheme, shape, parts = make(name)
     W = scheme.decode(shape, reader(parts), 0, math.prod(shape[:-1])).float().clone()
-    for role, part in scheme.on_grid(shape, reader(parts), "key").rows(W, 0)[0].items():
+    for role, part in encode(scheme.on_grid(shape, reader(parts), "key"), W).items():
         assert torch.equal(raw(part.contiguous()), raw(parts[role].contiguous()))
 
 

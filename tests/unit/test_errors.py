@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from adapterops import errors
@@ -49,3 +52,20 @@ def test_a_place_is_added_where_there_is_none() -> None:
     assert (caught.value.path, caught.value.tensor, caught.value.hint) == ("file", "inner", "outer")
     with pytest.raises(ValueError, match="other"), at(path="file"):
         raise ValueError("other")
+
+
+ADAPTERS = ("formats/*.py", "formats/peft/*.py", "formats/diffusion/*.py", "updates/*.py")
+"""The files that read adapters."""
+
+
+def test_what_is_wrong_with_an_adapter_comes_with_a_way_on() -> None:
+    package = Path(errors.__file__).parent
+    refusals = [
+        (path.relative_to(package), node.lineno, {keyword.arg for keyword in node.keywords})
+        for pattern in ADAPTERS
+        for path in sorted(package.glob(pattern))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"InputError", "UnsupportedError"}
+    ]
+    assert len(refusals) > 100
+    assert [(str(path), line) for path, line, given in refusals if "hint" not in given] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,16 @@ def odd(text: str) -> list[str]:
     return [flat[max(0, found.start() - 40) : found.end() + 30] for found in ODD.finditer(flat)]
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All of a module."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def messages(path: Path) -> str:
     """The string literals of what is raised, printed or warned, and of help."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         is_call = isinstance(node, ast.Call) and re.search(
             r"(Error|Parameter|Problem|print|echo|warn|option|line|remark|say|fault)$", ast.unparse(node.func)
         )
@@ -64,13 +71,13 @@ def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert not odd(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_messages(path: Path) -> None:
+def test_messages() -> None:
     """In plain words, and no cause is named that was not established; `errors.count` writes "1 file" and "2 files"."""
-    said = messages(path)
-    assert not odd(said)
-    assert not ESTABLISHED.search(said)
-    assert not counted(path)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        said = messages(path)
+        assert not odd(said), path
+        assert not ESTABLISHED.search(said), path
+        assert not counted(path), path
 
 
 REPORTS = sorted([*PACKAGE.glob("reports/*.py"), *PACKAGE.glob("*/templates/*.j2")])
@@ -103,7 +110,7 @@ def counted(path: Path) -> list[str]:
     """What is printed of the length of something, and is wrong for one: "1 files"."""
     return [
         ast.unparse(number) + text.value
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.JoinedStr)
         for before, number, text in zip([None, *node.values], node.values, node.values[1:], strict=False)
         if isinstance(number, ast.FormattedValue)

@@ -21,6 +21,7 @@ from adapterops.formats.diffusion.spellings import (
     OF_IMAGES,
     SET,
     check_handled,
+    check_one_adapter,
     is_own,
     is_underscored,
     parse,
@@ -237,6 +238,7 @@ def _check_updates(entries: Collection[str]) -> None:
 def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
     """The arrays of every module, by its name without what trainers put around a model."""
     check_handled({name: len(entry.shape) for name, entry in sorted(entries.items())})
+    check_one_adapter(entries)
     found: dict[str, dict[str, str]] = {}
     for name in sorted(entries):
         module, role = parse(name, entries[name].shape)
@@ -249,10 +251,7 @@ def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
                 code="E-KEY",
             )
         roles[role] = name
-    for module, roles in _with_alphas(found).items():
-        if roles.keys() == {"alpha"}:
-            raise InputError("has an alpha and no factors", tensor=module, hint="save the adapter again", code="E-KEY")
-    return {module: parts_of(module, roles, entries) for module, roles in sorted(found.items())}
+    return {module: parts_of(module, roles, entries) for module, roles in sorted(_with_alphas(found).items())}
 
 
 def _with_alphas(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+import warnings
 from collections.abc import Collection, Mapping
 
-from adapterops.errors import InputError
+from adapterops.errors import AdapterWarning, InputError
 from adapterops.formats.diffusion.flat import DENOISER, flat, without_part
-from adapterops.formats.peft.header import ALPHAS, entries, of_each, packed
+from adapterops.formats.peft.header import ALPHAS, EMBEDDED, entries, of_each, packed
 from adapterops.formats.peft.keys import BIAS
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number
@@ -23,7 +26,7 @@ def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float |
         InputError: an alpha is no number, or two that are stated differ.
     """
     ranks = {module: parts.rank for module, parts in found.items() if parts.rank and not parts.kind.dense}
-    header = _in_header(file, ranks)
+    header, unstated = _in_header(file, ranks), False
     result = {module: Scaling(1, 1) for module in found.keys() - ranks.keys()}
     for module, rank in ranks.items():
         name = found[module].alpha
@@ -40,10 +43,40 @@ def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float |
                 code="E-ALPHA",
             )
         result[module] = known[0] if known else Scaling(rank, rank)
+        unstated |= not known and name is None
+    if unstated:
+        _warn_of_unread(file)
     for module, parts in found.items():
         if BIAS in parts.tensors:
             result[module] = result[_owner(module, found)]
     return {module: result[module] for module in found}
+
+
+UNREAD = re.compile(r"(?!ss_|modelspec\.)(?:.*[._])?(?:lora|network)?_?(?:alpha|scale|scaling)", re.IGNORECASE)
+"""Entries of a header that may say a scale, and that are read only where they are spelled as programs read them."""
+
+
+def _warn_of_unread(file: TensorFile) -> None:
+    """Warn of entries that may say the scale of modules of which nothing else does: nobody reads them, so it is 1."""
+    for entry, text in file.metadata.items():
+        part, _, word = entry.rpartition(".")
+        of_part = word in ALPHAS and (not part or flat(f"{part}.x").part)
+        if (UNREAD.fullmatch(entry) and not of_part) or (entry != EMBEDDED and _is_config(text)):
+            warnings.warn(
+                f"{file.path.name}: the header entry {entry} may state a scale, and is not read for any module: 1 is taken"
+                " where no tensor states one; --alpha gives another",
+                AdapterWarning,
+                stacklevel=2,
+            )
+
+
+def _is_config(text: str) -> bool:
+    """Whether a text is a config of LoRA as PEFT saves it."""
+    try:
+        found = json.loads(text) if text.startswith("{") else None
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {"r", "lora_alpha"} <= found.keys()
 
 
 def _owner(bias: str, found: Mapping[str, Parts]) -> str:

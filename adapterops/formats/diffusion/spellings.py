@@ -39,7 +39,7 @@ ROOTS = (
 )
 """What models of images and videos consist of, and models of language do not."""
 
-PROJECTIONS = r"\.(?:to_[qkv]|to_q?kv|to_out|add_[qkv]_proj|attn\.w[qkvo])\."
+PROJECTIONS = r"\.(?:to_[qkv]|to_q?kv|to_out|add_[qkv]_proj|attn\.w[qkvo]|(?:self|cross)_attn\.(?:[qkvo]|[kv]_img))\."
 COMPONENTS = (
     r"(?:model\.)?diffusion_model|unet|transformer_2|conditional_transformer|text_encoder(?:_\d)?"
     r"|text_encoders\.\w+|text_conditioner|connectors|text_embedding_projection|conditioner\.embedders"
@@ -192,6 +192,17 @@ def check_handled(dimensions: Mapping[str, int], known: Iterable[tuple[str, str,
         for name, count in dimensions.items():
             if re.search(pattern, name) or re.search(pattern, f"{name}:{count}"):
                 raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
+
+
+def check_one_adapter(names: Iterable[str]) -> None:
+    """Raise InputError for names that have those of several adapters, as PEFT puts them in."""
+    adapters = {match["adapter"] for name in names if (match := LORA.fullmatch(name)) and match["adapter"]}
+    if len(adapters) > 1:
+        raise InputError(
+            f"holds several adapters: {', '.join(sorted(adapters))}",
+            hint="save each in a file of its own",
+            code="E-KEY",
+        )
 
 
 def is_underscored(name: str) -> bool:

@@ -1,35 +1,21 @@
-"""Files of bare models: what a model with a head calls its inner one, and a file of that alone leaves out.
+"""The model in one with a head: a file of the one is loaded as the other, by other names.
 
-transformers loads `h.0.attn.c_attn` of such a file as `transformer.h.0.attn.c_attn` where the config names a class with a
-head; PEFT has the names in memory.
+transformers loads `h.0.attn.c_attn` as `transformer.h.0.attn.c_attn` where the class has a head, and the other way round where it
+has none; PEFT has the names in memory. `tables/inner.txt` has what the classes of each type hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from adapterops.formats.models.loading import loading
-from adapterops.formats.models.naming import classes
+from adapterops.tables import ruled
 
-INNER = {
-    "transformer": (
-        "bloom", "codegen", "ctrl", "dbrx", "falcon", "flaubert", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo", "gptj",
-        "mpt", "openai-gpt", "squeezebert", "xlm", "xlnet",
-    ),
-    "roberta": ("camembert", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod"),
-    "bert": ("bert", "bert-generation", "big_bird", "megatron-bert"),
-    "backbone": ("falcon_mamba", "mamba", "mamba2", "xlstm"),
-    "deberta": ("deberta", "deberta-v2"),
-    **{
-        each: (each,)
-        for each in (
-            "albert", "biogpt", "convbert", "distilbert", "electra", "ernie", "esm", "fnet", "funnel", "gpt_neox", "ibert",
-            "layoutlm", "layoutlmv3", "longformer", "mobilebert", "mpnet", "rembert", "roformer", "rwkv",
-        )
-    },
-}  # fmt: skip
-"""`base_model_prefix` of transformers → the types of models that have it. Most others have `model`."""
+TABLE = Path(__file__).parent / "tables" / "inner.txt"
 
 LANGUAGE_MODEL = {"layers", "embed_tokens", "norm"}
 """What a language model that is called `model` consists of."""
@@ -37,31 +23,130 @@ LANGUAGE_MODEL = {"layers", "embed_tokens", "norm"}
 HEADS = {"lm_head", "score", "classifier", "cls", "qa_outputs", "predictions", "generator_predictions", "embed_out"}
 """What is next to the inner model and not in it."""
 
+TASKS = {
+    "SEQ_CLS": "ForSequenceClassification",
+    "TOKEN_CLS": "ForTokenClassification",
+    "QUESTION_ANS": "ForQuestionAnswering",
+    "FEATURE_EXTRACTION": "Model",
+    "CAUSAL_LM": "ForCausalLM",
+    "SEQ_2_SEQ_LM": "ForConditionalGeneration",
+}
+"""The tasks of PEFT's configs, and how the classes for them are called."""
 
-def inner_prefix(names: Collection[str], config: Mapping[str, Any] | None) -> str:
-    """What stands before the names of a file in the model that its config names; empty where they are those in memory.
+GENERATING = {"CAUSAL_LM", "SEQ_2_SEQ_LM"}
+"""Tasks which adapters of classes with another name state, too."""
 
-    >>> inner_prefix(["h.0.attn.c_attn.weight"], {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})
-    'transformer.'
-    >>> inner_prefix(["h.0.attn.c_attn.weight"], {"model_type": "gpt2", "architectures": ["GPT2Model"]})
-    ''
+HEAD = re.compile(r"For[A-Z]|LMHeadModel$")
+
+END = re.compile(r"(For[A-Z]\w*|LMHeadModel|DoubleHeadsModel|Model)$")
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What the model that others of its type hold is in memory.
+
+    Attributes:
+        prefix: what is before its names in a model with a head.
+        children: what its names begin with; none where that is not known.
+        headed: whether this model is one with a head; None where that is not known, and names stay as they are.
     """
-    config = config or {}
-    headed = any("For" in each or each.endswith("LMHeadModel") for each in classes(config))
-    stated = str(config.get("model_type"))
-    known = next((prefix for prefix, types in INNER.items() if stated in types), None)
-    prefix = f"{known or 'model'}."
-    if not headed or any(name.startswith(prefix) for name in names):
-        return ""
-    names = list(map(loading(config).name, names))
-    if any(name.startswith(prefix) for name in names):
-        return ""
-    return prefix if known or {name.partition(".")[0] for name in names} >= LANGUAGE_MODEL else ""
+
+    prefix: str
+    children: frozenset[str]
+    headed: bool | None
+
+    def __call__(self, name: str) -> str:
+        """The name in this model of a tensor of a file of either.
+
+        >>> Inner("transformer.", frozenset({"h", "wte"}), True)("h.0.mlp.c_fc.weight")
+        'transformer.h.0.mlp.c_fc.weight'
+        >>> Inner("bert.", frozenset({"encoder"}), False)("bert.encoder.layer.0.output.dense.weight")
+        'encoder.layer.0.output.dense.weight'
+        """
+        own = name.removeprefix(self.prefix)
+        if self.headed is None or (own == name) != self.headed or not self._has(own):
+            return name
+        return self.prefix + name if self.headed else own
+
+    def _has(self, name: str) -> bool:
+        first = name.partition(".")[0]
+        return first in self.children if self.children else first not in HEADS
 
 
-def with_prefix(name: str, prefix: str) -> str:
+NOTHING = Inner("", frozenset(), False)
+"""Of a model that is in no other."""
+
+
+def inner(names: Callable[[], Iterable[str]], config: Mapping[str, Any] | None) -> Inner:
+    """What the names of a file become by the class that its config states.
+
+    Args:
+        names: those in the file, after what transformers renames in it; asked for where nothing is known of the type.
     """
-    >>> with_prefix("h.0.mlp.c_fc", "transformer."), with_prefix("lm_head", "transformer.")
-    ('transformer.h.0.mlp.c_fc', 'lm_head')
+    stated = (config or {}).get("architectures")
+    found = [str(name) for name in stated] if isinstance(stated, list) else []
+    if not found:
+        return NOTHING
+    if not ruled(TABLE, "NONE").keys().isdisjoint(found):
+        return NOTHING
+    own = next(filter(None, map(rule, found)), None)
+    known = own or rule(str((config or {}).get("model_type")))
+    bare = not ruled(TABLE, "BARE").keys().isdisjoint(found)
+    headed = True if own or any(map(has_head, found)) else (False if bare else None)
+    if known is None:
+        first = {name.partition(".")[0] for name in names()} if headed else set()
+        return Inner("model.", frozenset(), headed) if first >= LANGUAGE_MODEL and "model" not in first else NOTHING
+    return Inner(*known, headed)
+
+
+@cache
+def rule(word: str) -> tuple[str, frozenset[str]] | None:
+    """What is before the names of the inner model of a type, or of a class that has its own, and what these begin with; None
+    where none is known.
     """
-    return name if name.partition(".")[0] in HEADS else prefix + name
+    for line in ruled(TABLE, "INNER").get(word, ()):
+        prefix, *children = line.split()
+        return prefix, frozenset(children)
+    return None
+
+
+def has_head(name: str) -> bool:
+    """Whether a class holds a model that has a class of its own.
+
+    >>> has_head("GPT2LMHeadModel"), has_head("T5ForSequenceClassification"), has_head("T5ForConditionalGeneration")
+    (True, True, False)
+    """
+    return name in ruled(TABLE, "HEADS") or (named_with_head(name) and name not in ruled(TABLE, "NONE"))
+
+
+def named_with_head(name: str) -> bool:
+    """Whether a class is called as those with a head are.
+
+    >>> named_with_head("BertForMaskedLM"), named_with_head("MaskFormerModel")
+    (True, False)
+    """
+    return bool(HEAD.search(name))
+
+
+def with_class(config: Mapping[str, Any] | None, stated: str | None, task: object) -> dict[str, Any]:
+    """The config of a base with the class that an adapter of it is for, where that is another.
+
+    Args:
+        stated: the class that PEFT noted.
+        task: the task that it noted.
+
+    >>> with_class({"architectures": ["BertModel"]}, None, "SEQ_CLS")["architectures"]
+    ['BertForSequenceClassification']
+    >>> with_class({"architectures": ["LlavaForConditionalGeneration"]}, None, "CAUSAL_LM")["architectures"]
+    ['LlavaForConditionalGeneration']
+    """
+    own = dict(config or {})
+    classes = own.get("architectures")
+    if not isinstance(classes, list) or not classes:
+        return own
+    base = str(classes[0])
+    if stated:  # one of another family is a part of the base, as a tower is, or holds it
+        return {**own, "architectures": [stated]} if END.sub("", stated) == END.sub("", base) else own
+    if str(task) not in TASKS or (str(task) in GENERATING and named_with_head(base)):
+        return own
+    return {**own, "architectures": [END.sub("", base) + TASKS[str(task)]]}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError, UnsupportedError, at
+from adapterops.formats.gguf_parts import PART, first_files, opened, opened_parts, part_paths
 from adapterops.formats.llama_cpp import (
     ADAPTER,
     ARCHITECTURES,
@@ -22,11 +22,10 @@ from adapterops.formats.models.gguf_settings import config_of
 from adapterops.formats.models.quantized import Weight
 from adapterops.quant.ggml import Ggml
 from adapterops.quant.one_added import OneAdded
-from adapterops.storage.gguf import SUFFIX, GgufFile
+from adapterops.storage.gguf import GgufFile
 from adapterops.storage.gguf_rows import GgufRows, Span
-from adapterops.storage.place import Place, check_inside
+from adapterops.storage.place import Place
 
-PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 ORIGINAL = "give the checkpoint that it was converted from"
 
 
@@ -37,28 +36,15 @@ def gguf_files(place: Place) -> list[Path]:
         InputError: a part is missing.
     """
     if place.folder:
-        found = [path for path in place.entries() if path.suffix == SUFFIX and not _adapter(place, path)]
-        first = [path for path in found if not (match := PART.fullmatch(path.name)) or int(match["number"]) == 1]
-        return _parts(place, first[0]) if len(first) == 1 else []
-    return _parts(place, place.path)
+        first = [path for path in first_files(place) if not _adapter(place, path)]
+        return part_paths(place, first[0]) if len(first) == 1 else []
+    return part_paths(place, place.path)
 
 
 def _adapter(place: Place, path: Path) -> bool:
-    return path.name == ADAPTER and _opened(place, path).fields.get("general.type") == "adapter"
-
-
-def _parts(place: Place, path: Path) -> list[Path]:
-    match = PART.fullmatch(path.name)
-    if match is None:
-        return [path]
-    count = int(match["count"])
-    found = [path.with_name(f"{match['stem']}-{number:05}-of-{count:05}{SUFFIX}") for number in range(1, count + 1)]
-    for each in found:
-        if not place.has(each):
-            raise InputError(f"is missing, and {path.name} is one of {count} files", path=each, code="E-FOLDER")
-        if place.remote is None:
-            check_inside(each)
-    return found
+    """Whether a file next to a model is an adapter, by a name that such files have and by what it says."""
+    named = path.name == ADAPTER or PART.fullmatch(path.name)
+    return bool(named) and opened(place, path).fields.get("general.type") == "adapter"
 
 
 def read_gguf_model(
@@ -69,7 +55,7 @@ def read_gguf_model(
     Raises:
         InputError, UnsupportedError: a file is damaged, or the model is of a kind whose names are not known.
     """
-    files = [_opened(place, path) for path in paths]
+    files = opened_parts(place, paths)
     fields = files[0].fields
     with at(path=paths[0]):
         architecture = _architecture(fields)
@@ -85,12 +71,6 @@ def read_gguf_model(
         twice = next(name for name in owners if owners.count(name) > 1)
         raise InputError("is in two files", path=paths[0], tensor=twice, code="E-GGUF")
     return shards, config, weights
-
-
-def _opened(place: Place, path: Path) -> GgufFile:
-    file = place.open(path)
-    assert isinstance(file, GgufFile)
-    return file
 
 
 def _architecture(fields: Mapping[str, Any]) -> str:

@@ -7,13 +7,14 @@ puts the experts of a layer into one parameter. `tables/renames.txt` has how, by
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.bare import NOTHING, Inner, inner
 from adapterops.tables import ruled
 
 OUT_IN, IN_OUT, EITHER = "out, in", "in, out", "either"
@@ -62,6 +63,7 @@ class Loading:
         passed: ends of the names of modules on which LoRA does nothing: the model reads their weight without calling them, or
             PEFT looks for the LoRA of them elsewhere.
         tower: what files put before the names of a class that is a part of the model of its type.
+        inner: of a model with a head, or without, the other of which files may be.
     """
 
     renamings: tuple[Renaming, ...] = ()
@@ -72,6 +74,7 @@ class Loading:
     taken: frozenset[str] = frozenset()
     passed: frozenset[str] = frozenset()
     tower: str = ""
+    inner: Inner = NOTHING
 
     def name(self, tensor: str) -> str:
         """The name of a parameter in the model.
@@ -79,7 +82,7 @@ class Loading:
         >>> loading({"model_type": "clip_text_model", "architectures": ["CLIPTextModel"]}).name("text_model.final_layer_norm.bias")
         'final_layer_norm.bias'
         """
-        return self.renamed(tensor).removeprefix(f"{self.tower}.")
+        return self.inner(self.renamed(tensor).removeprefix(f"{self.tower}."))
 
     def renamed(self, tensor: str) -> str:
         """The name of a parameter in the whole model of its type.
@@ -127,9 +130,16 @@ class Loading:
         return any(pattern.search(tensor) for pattern in self.converted)
 
 
-def loading(config: Mapping[str, Any] | None) -> Loading:
+def loading(config: Mapping[str, Any] | None, names: Collection[str] = ()) -> Loading:
     """How transformers loads the checkpoints of a model with this config: by its class, where that has renamings of its own,
     or its type, and by those of the models in it.
+
+    Args:
+        names: the tensors of the files, which may be those of the model in one with a head.
+
+    >>> config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
+    >>> loading(config, ["h.0.mlp.c_fc.bias"]).name("h.0.mlp.c_fc.bias")
+    'transformer.h.0.mlp.c_fc.bias'
     """
     known = config or {}
     types = tuple(_types(known))
@@ -138,7 +148,8 @@ def loading(config: Mapping[str, Any] | None) -> Loading:
     stated = known.get("architectures")
     tower = tower_of(stated[0]) if isinstance(stated, list) and stated else ""
     own = str(stated[0]) if isinstance(stated, list) and stated and stated[0] in table("RENAMES") else ""
-    return replace(_loading(types, str(chosen), own), tower=tower) if types else Loading()
+    found = replace(_loading(types, str(chosen), own), tower=tower) if types else Loading()
+    return replace(found, inner=inner(lambda: map(found.name, names), known)) if names else found
 
 
 def tower_of(name: object) -> str:

@@ -14,6 +14,7 @@ from adapterops.errors import InputError, NotFoundError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
 from adapterops.formats.further import SAME
+from adapterops.formats.gguf_parts import opened
 from adapterops.formats.kinds import all_of_adapter, are_of_adapter
 from adapterops.formats.models.gguf_models import gguf_files, read_gguf_model
 from adapterops.formats.models.quantized import Weight
@@ -90,6 +91,8 @@ def holds_model(source: Path | Place) -> bool:
         return not any(place.has(path / name) for name in ADAPTERS) and (known or bool(gguf_files(place)))
     if not (place.remote or path.is_file()) or any(place.has(path.with_name(name)) for name in ADAPTERS):
         return False
+    if path.suffix == SUFFIX:
+        return opened(place, gguf_files(place)[0]).fields.get("general.type") != "adapter"
     names = place.open(path).entries
     return holds_base(names) or not are_of_adapter(names)
 

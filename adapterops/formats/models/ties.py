@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import CAUSAL, EMBEDDINGS, GENERATING, HEAD, WEIGHT
-from adapterops.formats.models.bare import inner_prefix, with_prefix
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import Candidate, canonical, classes
 from adapterops.formats.models.vocabulary import is_input, is_output
@@ -170,7 +169,7 @@ def _pairs(base: Mapping[str, Spec], config: Mapping[str, Any]) -> Iterator[_Pai
             prefix, _, field = rule.removeprefix("in ").partition(": ")
             inner = config.get(field)
             if isinstance(inner, Mapping) and says_tied(inner) is not False:
-                there = set(map(loading(config).name, base))
+                there = set(map(loading(config, base).name, base))
                 inside = [_Pair(prefix + end, prefix + source) for end, source in _of_type(inner.get("model_type"))]
                 yield from (pair for pair in inside if not there.isdisjoint(pair))
         elif shares:
@@ -203,9 +202,9 @@ def _found(
     pairs: Collection[_Pair], base: Mapping[str, Spec], config: Mapping[str, Any]
 ) -> tuple[dict[str, str], set[str]]:
     """The ends that files lack → the tensor that each is; and all ends. Where the source is missing, another end is it."""
-    known, prefix = loading(config), inner_prefix(base, config)
+    known = loading(config, base)
     layers = any(NUMBER in pair.source or IN_A_LAYER.search(pair.source) for pair in pairs)
-    memory = {name: with_prefix(known.name(name), prefix) for name in base if layers or not IN_A_LAYER.search(name)}
+    memory = {name: known.name(name) for name in base if layers or not IN_A_LAYER.search(name)}
     index = {canonical(name): tensor for tensor, name in memory.items()}
     groups: dict[str, list[str]] = {}
     for pair in pairs:

@@ -21,6 +21,7 @@ def combine(
     """
     base = _agreed("base models", [config.base_model for config in configs], names, allow_base_mismatch)
     revision = _agreed("base revisions", [config.revision for config in configs], names, allow_base_mismatch)
+    architecture = _agreed("architectures", [config.architecture for config in configs], names, allow_base_mismatch)
     fields = _common([config.fields for config in configs])
     return AdapterConfig(
         base,
@@ -41,8 +42,10 @@ def combine(
         tokens={name: rows for config in configs for name, rows in config.tokens.items()},
         model=configs[0].model,
         settled=all(config.settled for config in configs),
+        unnamed=tuple(sorted({module for config in configs for module in config.unnamed})),
         components=tuple(sorted({each for config in configs for each in config.components})),
         metadata=_merged([config.metadata for config in configs], names),
+        architecture=architecture,
     )
 
 

@@ -97,7 +97,9 @@ class AdapterConfig:
         format: what it is written in where nothing else is asked for.
         model: config.json of the base whose names the modules have, where that was given.
         settled: whether a base has shown which module each name means.
+        unnamed: the modules with tensors for which PEFT makes no LoRA by the config, and drops them: see `selection`.
         components: of a pipeline those that the modules are in, whose names begin with them, where a pipeline was given.
+        architecture: what llama.cpp calls the architecture of the model, where the file states it.
         metadata: what the header of an image adapter's file says besides scales: its training, title, license.
     """
 
@@ -118,8 +120,10 @@ class AdapterConfig:
     embeddings: frozenset[str] = frozenset()
     tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     model: Mapping[str, Any] | None = None
+    architecture: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     settled: bool = False
+    unnamed: tuple[str, ...] = ()
     components: tuple[str, ...] = ()
 
     @property
@@ -160,7 +164,11 @@ def read_config(fields: Any) -> AdapterConfig:
         UnsupportedError: a field asks for something that is not handled, or that is unknown and set.
     """
     if not isinstance(fields, dict):
-        raise InputError(f"is a {type(fields).__name__}, expected an object", code="E-CONFIG")
+        raise InputError(
+            f"is a {type(fields).__name__}, expected an object",
+            hint="give the adapter_config.json that was saved with the adapter",
+            code="E-CONFIG",
+        )
     stated = fields.get("peft_type", "LORA")
     kinds = [kind for kind in KINDS.values() if kind.peft_type == stated]
     if not kinds:
@@ -182,9 +190,17 @@ def read_config(fields: Any) -> AdapterConfig:
             _check_field(name, value, refused)
     for name in ("base_model_name_or_path", "revision", "task_type"):
         if not isinstance(fields.get(name), str | None):
-            raise InputError(f"{name} is {in_json(fields[name])}, expected a string or null", code="E-CONFIG")
+            raise InputError(
+                f"{name} is {in_json(fields[name])}, expected a string or null",
+                hint="write there what it was trained with",
+                code="E-CONFIG",
+            )
     if not isinstance(mapping := fields.get("auto_mapping"), dict | None):
-        raise InputError(f"auto_mapping is {in_json(mapping)}, expected an object or null", code="E-CONFIG")
+        raise InputError(
+            f"auto_mapping is {in_json(mapping)}, expected an object or null",
+            hint="write there what it was trained with",
+            code="E-CONFIG",
+        )
     return AdapterConfig(
         fields.get("base_model_name_or_path") or None,
         fields.get("revision") or None,
@@ -210,7 +226,9 @@ def is_at_least(fields: Any, version: tuple[int, int]) -> bool:
 
 def _list(what: str, names: Any) -> tuple[str, ...]:
     if not isinstance(names or [], list) or not all(isinstance(name, str) and name for name in names or []):
-        raise InputError(f"{what} is {in_json(names)}, expected names", code="E-CONFIG")
+        raise InputError(
+            f"{what} is {in_json(names)}, expected names", hint="write there what it was trained with", code="E-CONFIG"
+        )
     return tuple(names or [])
 
 
@@ -220,7 +238,9 @@ def _check_replication(ranges: Any) -> None:
     whole = all(type(number) is int for pair in pairs for number in pair)
     if ranges and not (pairs == ranges and whole and all(0 <= first < end for first, end in pairs)):
         raise InputError(
-            f"{REPLICATION} is {in_json(ranges)}, expected ranges of layers such as [[0, 4], [2, 6]]", code="E-CONFIG"
+            f"{REPLICATION} is {in_json(ranges)}, expected ranges of layers such as [[0, 4], [2, 6]]",
+            hint="write there what it was trained with",
+            code="E-CONFIG",
         )
 
 
@@ -257,7 +277,11 @@ def _check_start(fields: Mapping[str, Any]) -> None:
 
 def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) -> None:
     if name == "bias" and value not in ("none", None, False, *BIASES):
-        raise InputError(f"bias is {in_json(value)}, expected none, all or lora_only", code="E-CONFIG")
+        raise InputError(
+            f"bias is {in_json(value)}, expected none, all or lora_only",
+            hint="write there what it was trained with",
+            code="E-CONFIG",
+        )
     if name in refused and value:
         why, hint = refused[name]
         raise UnsupportedError(f"{name} is set: {why}", hint=hint)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from adapterops.errors import InputError, at
 from adapterops.formats.adapter_files import CONFIG
 from adapterops.formats.experts import along_experts, by_expert, parameters, square
+from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.agreement import (
     OTHERS,
     agreeing,
@@ -29,8 +30,10 @@ from adapterops.formats.peft.header import EMBEDDED, contradicting, of_each, sta
 from adapterops.formats.peft.keys import BIAS, doubts, full_tensors, of_norms, token_rows
 from adapterops.formats.peft.parts import PRUNED, Parts, parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number, scalings
+from adapterops.formats.peft.selection import unnamed
 from adapterops.formats.peft.tokens import of_rows, token_indices
 from adapterops.formats.peft.variants import variant
+from adapterops.formats.stacks import is_plain
 from adapterops.storage.tensors import Header
 
 
@@ -83,8 +86,9 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
         if along := along_experts(raw):
             experts |= along
             config = replace(config, targets=None)  # which name the experts as modules
-        if are_tied(raw, fields):
+        if tied := are_tied(raw, fields):
             config = replace(config, targets=None)  # which name one of the ends
+        chosen = [name for name in split if is_plain(name, experts) and not (tied and is_end(f"{name}.weight"))]
     needed = fields is None and not stated(file.metadata) and not any(pair.alpha for pair in found.values())
     embeddings = frozenset(module for module, each in split.items() if each.kind.embedding)
     config = replace(
@@ -95,6 +99,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
         embeddings=embeddings,
         tokens=tokens,
         missing=not_saved(config, full),
+        unnamed=tuple(unnamed(fields, chosen)) if fields and "" in _by_component(fields) else (),
         doubtful=doubts(full, file.entries),
     )
     return Contents(config, split, of_each, full | rows, alpha if needed else None)

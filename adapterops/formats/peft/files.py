@@ -129,6 +129,11 @@ def _fields(file: Header, config_path: Path) -> Any:
     if config_path.exists() or config_path.is_symlink():
         fields = read_json(config_path)
         if fields is None:
-            raise InputError("is null, expected an object", path=config_path, code="E-CONFIG")
+            raise InputError(
+                "is null, expected an object",
+                hint="give the adapter_config.json that was saved with the adapter",
+                path=config_path,
+                code="E-CONFIG",
+            )
         return fields
     return packed(file.metadata)

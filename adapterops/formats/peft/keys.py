@@ -161,7 +161,7 @@ def parse(name: str) -> Key:
     prefix = PREFIX if groups["module"].startswith(PREFIX) else ""
     module = groups["module"].removeprefix(PREFIX)
     if not module:
-        raise InputError("names no module", tensor=name, code="E-KEY")
+        raise InputError("names no module", hint="save the adapter again", tensor=name, code="E-KEY")
     if groups.get("bias"):
         return Key(module, BIAS, prefix, groups["of"], ".bias")
     if not groups.get("role"):
@@ -199,7 +199,11 @@ def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], s
         whole = is_end(tensor) or (adapted != name and adapted in file.entries)
         if tensor in found and _spelling(name) == _spelling(found[tensor]):
             raise InputError(
-                f"is the same tensor of the model as {found[tensor]}", path=file.path, tensor=name, code="E-KEY"
+                f"is the same tensor of the model as {found[tensor]}",
+                hint="keep one of the two, the one that was trained",
+                path=file.path,
+                tensor=name,
+                code="E-KEY",
             )
         if whole or config.replaces(tensor):
             found.setdefault(tensor, name)

@@ -12,8 +12,7 @@ from adapterops.formats.models.wrappers import held
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.keys import PREFIX
 from adapterops.formats.peft.parts import SHARED
-from adapterops.formats.peft.written import uncovered
-from adapterops.formats.stacks import is_single_expert, parameter_of
+from adapterops.formats.stacks import is_plain
 
 SHOWN = 4
 """Modules that a warning lists."""
@@ -41,13 +40,11 @@ def misnamed(modules: Collection[str], config: AdapterConfig) -> list[str]:
 
 def left_out(files: AdapterFiles) -> list[str]:
     """The modules of an adapter that PEFT would leave out when it loads the files as they are: it finds no tensor of these by
-    its own name for them, or the model has no such module, or target_modules do not name it.
+    its own name for them, or the model has no such module, or the config does not name it.
     """
     modules = [name for name in files.modules if not name.endswith(".bias")]
-    single = [name for name in modules if parameter_of(name, files.config.experts) == name]
-    plain = [name for name in single if not is_single_expert(name)]
-    unnamed = uncovered(files.config.targets, plain) if files.config.targets else []
-    wrong = {*misnamed(modules, files.config), *unnamed}
+    plain = [name for name in modules if is_plain(name, files.config.experts)]
+    wrong = {*misnamed(modules, files.config), *files.config.unnamed}
     return [name for name in modules if name in wrong or (name in plain and not _named(name, files))]
 
 
@@ -66,11 +63,11 @@ def left_out_of(modules: Sequence[str], count: int) -> str:
     """What is said of modules that PEFT would leave out.
 
     >>> left_out_of(["h.0.attn.c_attn"], 3)
-    "PEFT would leave out 1 of 3 modules when it loads this adapter, by the names of its tensors or the config's target_modules: \
-h.0.attn.c_attn. --base BASE of merge, truncate and normalize writes the names of the model"
+    'PEFT would leave out 1 of 3 modules when it loads this adapter, by the names of its tensors or by what the config names: \
+h.0.attn.c_attn. --base BASE of merge, truncate and normalize writes the names of the model'
     """
     every = "every module" if len(modules) == count else f"{len(modules)} of {count} modules"
     return (
-        f"PEFT would leave out {every} when it loads this adapter, by the names of its tensors or the config's target_modules: "
+        f"PEFT would leave out {every} when it loads this adapter, by the names of its tensors or by what the config names: "
         f"{listed(modules, SHOWN)}. --base BASE of merge, truncate and normalize writes the names of the model"
     )

@@ -115,8 +115,10 @@ def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]
         InputError: an array is missing, empty, or does not fit the others.
     """
     tensors = {role: name for role, name in roles.items() if role != "alpha"}
-    kind = variant(module, kind_of(tensors))
     with at(tensor=module):
+        if not tensors:
+            raise InputError("has an alpha and no factors", hint="save the adapter again", code="E-KEY")
+        kind = variant(module, kind_of(tensors))
         for role in kind.roles:
             if role not in roles and role in SHARED:
                 raise UnsupportedError(

@@ -49,7 +49,9 @@ def matches(patterns: Sequence[str], names: Sequence[str], rule: str = END) -> l
     """
     if len(patterns) > MOST:
         raise InputError(
-            f"{len(patterns)} patterns are more than any model has modules; at most {MOST} are read", code="E-PATTERN"
+            f"{len(patterns)} patterns are more than any model has modules; at most {MOST} are read",
+            hint="write one pattern for many modules",
+            code="E-PATTERN",
         )
     if all(PLAIN.fullmatch(pattern) for pattern in patterns):
         compiled = [re.compile(rule.replace("{}", pattern)) for pattern in patterns]
@@ -66,7 +68,11 @@ def matches(patterns: Sequence[str], names: Sequence[str], rule: str = END) -> l
     except subprocess.TimeoutExpired:
         child = None
     if child is not None and child.returncode > 0:
-        raise InputError(f"the patterns {shown!r} cannot be used: {child.stderr.strip()[:200]}", code="E-PATTERN")
+        raise InputError(
+            f"the patterns {shown!r} cannot be used: {child.stderr.strip()[:200]}",
+            hint="write them as regular expressions of Python",
+            code="E-PATTERN",
+        )
     if child is None or child.returncode:
         raise InputError(
             f"the patterns {shown!r} take more than {CPU_SECONDS} s to match",

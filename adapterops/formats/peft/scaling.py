@@ -28,6 +28,7 @@ CODES = {
 }
 """How one number of a dtype is unpacked; of BF16 with two bytes of 0 before it."""
 
+NUMBER = "write the number there that it was trained with"
 ALPHA = "write the alpha there that it was trained with"
 
 
@@ -70,7 +71,9 @@ def scalings(
     if field is None:
         if all(kind.peft_type != fields.get("peft_type", "LORA") for kind in KINDS.values()):
             raise InputError(
-                f"peft_type {fields['peft_type']!r} is not known, and neither is its scale", code="E-CONFIG"
+                f"peft_type {fields['peft_type']!r} is not known, and neither is its scale",
+                hint="write there what it was trained with",
+                code="E-CONFIG",
             )
         return dict.fromkeys(ranks, Scaling(1, 1))
     if fields.get("peft_type") == "ADALORA":
@@ -79,7 +82,11 @@ def scalings(
     r, alpha = _rank("r", fields.get("r")), check_alpha(field, fields.get(field))
     rslora = fields.get("use_rslora") or False
     if not isinstance(rslora, bool):
-        raise InputError(f"use_rslora is {in_json(rslora)}, expected true or false", code="E-CONFIG")
+        raise InputError(
+            f"use_rslora is {in_json(rslora)}, expected true or false",
+            hint="write there what it was trained with",
+            code="E-CONFIG",
+        )
     ranks_said = _look_up("rank_pattern", fields.get("rank_pattern"), list(ranks), r, _rank)
     alphas = _look_up("alpha_pattern", fields.get("alpha_pattern"), list(ranks), alpha, check_alpha)
     for module, rank in ranks.items():
@@ -121,7 +128,11 @@ def _look_up(what: str, patterns: Any, modules: Sequence[str], default: float, c
     if patterns is None or patterns == {}:
         return dict.fromkeys(modules, default)
     if not isinstance(patterns, dict):
-        raise InputError(f"{what} is {in_json(patterns)}, expected an object", code="E-CONFIG")
+        raise InputError(
+            f"{what} is {in_json(patterns)}, expected an object",
+            hint="write there what it was trained with",
+            code="E-CONFIG",
+        )
     values = [check(f"{what}[{key!r}]", value) for key, value in patterns.items()]
     found = matches(list(patterns), modules)
     used = {index for indices in found for index in indices}
@@ -151,7 +162,7 @@ def _check_stated(fields: Mapping[str, Any], *names: str) -> None:
 
 def _rank(what: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{what} is {in_json(value)}, expected a whole number above 0", code="E-CONFIG")
+        raise InputError(f"{what} is {in_json(value)}, expected a whole number above 0", hint=NUMBER, code="E-CONFIG")
     return value
 
 
@@ -162,7 +173,7 @@ def check_alpha(what: str, value: Any) -> float:
         InputError: it is anything else.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
-        raise InputError(f"{what} is {in_json(value)}, expected a number above 0", code="E-CONFIG")
+        raise InputError(f"{what} is {in_json(value)}, expected a number above 0", hint=NUMBER, code="E-CONFIG")
     return float(value)
 
 

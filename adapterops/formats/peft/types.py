@@ -60,6 +60,13 @@ TYPES = {
 UPDATED = r"\.(?:alpha|dora_scale|diff\w*|magnitude)$"
 """What comes after a module of such a name, which then is no array."""
 
+FURTHER = [
+    (r"(?:^|\.)shadow_(?:down|up|update_transform|update_gate|backbone)\.", "SHADOW"),
+    (r"(?:^|\.)(?:internal_)?xlora_classifier\.", "XLORA"),
+    (r"^prefix_task_(?:cols|rows)$", "MULTITASK_PROMPT_TUNING"),
+]
+"""Patterns of names whose arrays are layers below them, or begin otherwise → type."""
+
 BEFORE = r"(?:^|\.|^lora_unet_)"
 OF_TYPES = {re.escape(each.begins): each for each in TYPES.values()}
 STATES = [
@@ -74,12 +81,14 @@ STATES = [
         "train them with LoRA's trainable_token_indices, or merge them with PEFT",
     ),
 ]
-ARRAYS = STATES + [
-    (rf"{BEFORE}{begins}[^.]*(?!{UPDATED})(?:\.[^.]+)?$", each.name, each.hint) for begins, each in OF_TYPES.items()
+ARRAYS = [
+    *STATES,
+    *((pattern, TYPES[name].name, TYPES[name].hint) for pattern, name in FURTHER),
+    *((rf"{BEFORE}{begins}[^.]*(?!{UPDATED})(?:\.[^.]+)?$", each.name, each.hint) for begins, each in OF_TYPES.items()),
 ]
 """Pattern of the names of arrays, kind, way on."""
 
-BEGINNING = "|".join([rf"{BEFORE}(?:{'|'.join(OF_TYPES)})", *(pattern for pattern, _, _ in STATES)])
+BEGINNING = "|".join([rf"{BEFORE}(?:{'|'.join(OF_TYPES)})", *(each[0] for each in (*STATES, *FURTHER))])
 """What all of these match, and a little more: asked once, where each of them would be asked of every name."""
 
 

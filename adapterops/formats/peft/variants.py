@@ -74,7 +74,12 @@ def variant(fields: Any) -> Variant:
         last = module.rpartition(".")[2]
         found = {role for pattern, role in sides if pattern in last}
         if len(found) > 1:
-            raise InputError("both of its factors are block-diagonal by use_bdlora", tensor=module, code="E-CONFIG")
+            raise InputError(
+                "both of its factors are block-diagonal by use_bdlora",
+                hint="write there what it was trained with",
+                tensor=module,
+                code="E-CONFIG",
+            )
         return _in_blocks(kind, found.pop(), int(blocks["nblocks"])) if found else kind
 
     return of
@@ -100,7 +105,11 @@ def _sides(blocks: Any) -> list[tuple[str, str]]:
     named = {field: blocks.get(field) or [] for field in BLOCKS} if isinstance(blocks, dict) else {}
     sound = all(isinstance(each, list) and all(isinstance(one, str) for one in each) for each in named.values())
     if type(count) is not int or count < 1 or not sound:
-        raise InputError(f"use_bdlora is {in_json(blocks)}, expected nblocks and lists of names", code="E-CONFIG")
+        raise InputError(
+            f"use_bdlora is {in_json(blocks)}, expected nblocks and lists of names",
+            hint="write there what it was trained with",
+            code="E-CONFIG",
+        )
     return [(pattern, BLOCKS[field]) for field, patterns in named.items() for pattern in patterns]
 
 
@@ -110,7 +119,11 @@ def _in_blocks(kind: Kind, role: str, count: int) -> Kind:
     def measured(shapes: Mapping[str, Shape]) -> Measure:
         high, *wide = shapes[role]
         if high % count or len(wide) != 1:
-            raise InputError(f"{role} has the shape {[high, *wide]}, and is {count} blocks", code="E-SHAPE")
+            raise InputError(
+                f"{role} has the shape {[high, *wide]}, and is {count} blocks",
+                hint="save the adapter again",
+                code="E-SHAPE",
+            )
         return kind.measure({**shapes, role: (high, wide[0] * count)})
 
     def built(arrays: Mapping[str, Array], scale: float) -> Update:

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from adapterops.errors import AdapterWarning, InputError
+from adapterops.errors import AdapterWarning
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import SIDES, AdapterConfig, Suffixes
-from adapterops.formats.peft.patterns import WHOLE, matches, one_each
+from adapterops.formats.peft.patterns import one_each
+from adapterops.formats.peft.selection import uncovered
 
 SHOWN = 5
 """Names that a warning lists."""
@@ -79,16 +80,3 @@ def _targets(targets: Suffixes | str | None, modules: Sequence[str]) -> list[str
     if not targets or left:
         return sorted(modules)
     return targets if isinstance(targets, str) else list(targets)
-
-
-def uncovered(targets: Suffixes | str, modules: Sequence[str]) -> list[str]:
-    """The modules that some target_modules do not name, by PEFT's rule: the end of a name, after a dot or whole; or an
-    expression for all of it. One that cannot be used names none.
-    """
-    if not isinstance(targets, str):
-        return [each for each in modules if not any(f".{each}".endswith(f".{suffix}") for suffix in targets)]
-    try:
-        found = matches([targets], modules, WHOLE)
-    except InputError:
-        return list(modules)
-    return [module for module, named in zip(modules, found, strict=True) if not named]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adapterops.methods.registry import method
+from adapterops.methods.registry import BORNE, method
 from adapterops.methods.vocabulary import scaled
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 
-@method("even", source="adapterops: docs/merging.md", acts="matrices", borne=0.045, order=4, adds=True)
+@method("even", source="adapterops: docs/merging.md", acts="matrices", borne=0.045, order=4, adds=True, small=BORNE)
 def even(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     """The weighted sum, with its singular values to the power q = 1 / (number of different input spaces).
 
@@ -22,7 +22,9 @@ def even(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
     where n updates of equal norm read from different directions, and then all values of the sum come nearer to each other;
     1 where all read from the same, and then it is the sum. U σ^q Vᵀ is multiplied by what keeps its inner product with
     the sum. A few large singular values disturb the other tasks most, and hold little of each update. A module where an
-    update of an adapter has no lower rank than the matrix (a full difference, most of LoKr) is the sum.
+    update of an adapter has no lower rank than the matrix (a full difference, most of LoKr) is the sum. So is, at the scale
+    `auto`, one where the median norm of the updates is above 0.08 sqrt(out), each more than a layer bears of all: they are
+    nearly averaged there.
 
     Cost: one singular value decomposition of an R x R matrix, R = Σ rᵢ, and n products of such matrices.
     """

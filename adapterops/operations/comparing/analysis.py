@@ -107,7 +107,7 @@ def inspect(
     """
     place = replace(Place.of(source), allow_pickle=allow_pickle)
     files, scaled = _read(place, alpha)
-    here = files.file.path not in place.missing()
+    here = not place.missing(file.path for file in files.tensors)
     layouts = without_biases({module: files.layout(module) for module in files.modules})
     return Inspection(
         place,
@@ -115,7 +115,7 @@ def inspect(
         tuple(sorted({parts.kind.name for parts in files.modules.values()})),
         files.config.base_model,
         files.config.revision,
-        files.file.identity.size,
+        sum(file.identity.size for file in files.tensors),
         _groups(files, layouts, scaled),
         len(layouts),
         sum(map(files.parameters, layouts)),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import at
-from adapterops.formats.gguf import heads_of
+from adapterops.formats.gguf import check_architecture, heads_of
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -23,14 +23,16 @@ def in_order(adapter: Adapter, base: Checkpoint) -> Adapter:
     """The adapter with the rows of every module in the order that the base has. Lazy.
 
     Raises:
-        IncompatibleError: config.json of the base does not say how many heads there are, or the rows are not as many
-            as these have.
+        IncompatibleError: the base is of another architecture; or its config.json does not say how many heads there
+            are, or the rows are not as many as these have.
 
     Source: `LlamaModel.permute` of llama.cpp's converter, inverted.
     """
-    if not adapter.interleaved:
-        return adapter
     with at(path=name(adapter)):
+        if adapter.config.architecture:
+            check_architecture(adapter.config.architecture, base.config or {})
+        if not adapter.interleaved:
+            return adapter
         heads = {
             module: heads_of(module, adapter.layout[module].shape[0], field, base.config or {})
             for module, field in adapter.interleaved.items()

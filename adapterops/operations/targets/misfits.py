@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from adapterops.errors import IncompatibleError, UnsupportedError, count, listed
-from adapterops.formats.diffusion.flat import flat
+from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.models.architectures import SHARED_LAYERS, WEIGHT
 from adapterops.formats.models.naming import Names, canonical
 from adapterops.formats.models.suffixes import Move
@@ -68,19 +68,21 @@ def _cause(known: str, missing: Sequence[str], names: Names) -> tuple[str, str] 
     """Why transformers has modules in memory that the files of this model have not, where that is known, and what goes on.
     `known` is a module that has its place.
     """
-    if all(flat(module).part.isdecimal() for module in missing) and not any(map(_of_encoder, names.base)):
-        own = re.match(r"lora_[a-z]+_|\w+\.", known)
+    parts = {flat(module).part for module in missing}
+    of_encoder = all(map(str.isdecimal, parts)) and not any(map(_of_encoder, names.base))
+    if of_encoder or (parts == {DENOISER} and flat(known).part.isdecimal()):
+        own = re.match(r"lora_[a-z]+\d?_|\w+\.", known)
         return (
-            "Their names are those of a text encoder, and the base has none",
+            f"Their names are those of {'a text encoder' if of_encoder else 'a UNet or transformer'}, and the base has none",
             "give the folder of the whole pipeline; or take the others alone, such as with: "
             f"adapterops calc 'select(a, \"{own[0] if own else known}*\")' a=ADAPTER -o others",
         )
     if all(module.endswith(BIAS) for module in missing):
-        fact = "They are biases that were trained with LoRA (lora_bias), and "
+        fact = "They are biases that were trained with the adapter (lora_bias, diff_b), and "
         if all(names.candidates(module.removesuffix(BIAS)) for module in missing):
             return (
                 f"{fact}the base has no biases there",
-                "run it with PEFT, next to its base, whose files have no place for them; merge and truncate take it",
+                "load it next to its base, whose files have no place for them; merge and truncate take it",
             )
         return f"{fact}the base has their weights in another division, for which these are not handled", MERGE
     again = next((module for module in missing if not SHARED_LAYERS.isdisjoint(module.split("."))), None)

@@ -81,7 +81,7 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
     Args:
         layout: the tensors of a checkpoint, by the names in its files.
     """
-    known = loading(config)
+    known = loading(config, layout)
     found: dict[str, Weight] = {}
     stacks: dict[str, _Stack] = {}
     gated = _gated(layout, known) if known.stacked else set()
@@ -127,7 +127,7 @@ def _gated(layout: Mapping[str, Spec], known: Loading) -> set[str]:
 
 def names_of(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, list[str]]:
     """Tensor of a checkpoint → what the model in memory calls it, and the others that are that tensor, too."""
-    known = loading(config)
+    known = loading(config, layout)
     result = {tensor: [known.name(tensor)] for tensor in layout}
     for end, tensor in ties_of(layout, config).missing.items():
         result[tensor].append(known.name(end))

@@ -51,6 +51,19 @@ def test_a_language_adapter_has_no_place_in_programs_for_images(runtime: str, ca
     assert run(["check", "llama", "--for", "vllm"]) == 0
 
 
+def test_what_is_not_established_ends_with_9(capsys: Capture) -> None:
+    """Something that is wrong, and established, comes first."""
+    write_adapter(Path("dotted"), fields=config(2, lora_alpha=2, target_modules=["layers.0.q_proj"]))
+    assert run(["check", "dotted", "--for", "vllm", "--sarif", "check.sarif"]) == 9
+    assert "whether vLLM applies it as it was trained cannot be judged: full names" in capsys.readouterr().err
+    assert json.loads(Path("check.sarif").read_text())["runs"][0]["results"] == []
+    assert run(["check", "dotted", "--for", "vllm", "--json"]) == 9
+    (verdict,) = json.loads(capsys.readouterr().out)["error"]["details"]["runtimes"].values()
+    assert (verdict["ok"], verdict["judged"]) == (True, False)
+    write_adapter(Path("both"), fields=config(2, target_modules=["layers.0.q_proj"], use_rslora=True))
+    assert run(["check", "both", "--for", "sglang"]) == 8
+
+
 def test_programs_in_any_case() -> None:
     assert run(["check", "plain", "--for", "vLLM"]) == 0
 
@@ -76,7 +89,8 @@ def test_a_base_says_what_depends_on_it(capsys: Capture) -> None:
     save_file(weights, "base/model.safetensors", {"format": "pt"})
     Path("base/config.json").write_text('{"model_type": "llama"}')
     write_adapter(Path("two"), factors(["layers.0.q_proj", "layers.0.v_proj"]), config(2, lora_alpha=2))
-    assert run(["check", "two", "--for", "ollama"]) == 0
+    assert run(["check", "two", "--for", "ollama"]) == 9
+    assert "cannot be judged: the architecture of the base: not established" in capsys.readouterr().err
     assert run(["check", "two", "--for", "ollama", "--base", "base"]) == 8
     assert run(["check", "two", "--for", "vllm", "--base", "base"]) == 0
     assert run(["check", "plain", "--for", "vllm", "--base", "base"]) == 8

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus import write_adapter
+from corpus import factors, write_adapter
 
 import adapterops as ao
 from adapterops.cli.main import run
@@ -53,10 +53,25 @@ def test_three_adapters_are_evened_and_that_is_said(capsys: pytest.CaptureFixtur
     assert run(["merge", "a", "b", "c", "-o", "merged"]) == 0
     said = capsys.readouterr().out
     assert "method even, the default for 3 to 8 adapters" in said
-    assert "--linear is the sum itself" in said
+    assert "--linear is the sum everywhere" in said
     assert run(["merge", "a", "b", "c", "--even", "-o", "evened"]) == 0
     assert "the default for" not in capsys.readouterr().out
     assert digest("merged") == digest("evened")
+
+
+def test_what_the_default_keeps_at_other_scales_is_what_these_make(capsys: pytest.CaptureFixture[str]) -> None:
+    for index, name in enumerate("xyz"):
+        write_adapter(Path(name), {key: 0.05 * value for key, value in factors(seed=index).items()})
+
+    def kept(*given: str) -> dict[str, list[str]]:
+        assert run(["merge", "x", "y", "z", "--dry-run", *given]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+        return {row[0]: row[1:] for row in rows if row and row[0] in "xyz"}
+
+    default, summed, evened = kept(), kept("--scale", "sum"), kept("--even")
+    assert {name: row[-2] for name, row in default.items()} == {name: row[0] for name, row in summed.items()}
+    assert {name: row[0] for name, row in default.items()} == {name: row[0] for name, row in evened.items()}
+    assert {name: row[-2] for name, row in evened.items()} != {name: row[-2] for name, row in default.items()}
 
 
 @pytest.mark.parametrize("given", [["-w", "1,1,1"], ["--scale", "sum"], ["--linear"]])

@@ -52,6 +52,20 @@ def test_energy_is_a_part_of_this_result_alone(shown: Shown, command: str, whole
     assert f"% of {whole}, lowest " in shown(command)
 
 
+def test_why_the_method_of_a_merge_is_the_default_is_printed_and_noted(shown: Shown) -> None:
+    why = "the default for two adapters: the sum, a + b"
+    for command, noted in (("merge a b", True), ("fuse base a b", True), ("merge a b --linear", False)):
+        assert (f"  method linear, {why}" in shown(f"{command} --dry-run")) == noted
+        assert (f"  method linear, {why}" in shown(f"{command} -o out --force")) == noted
+    for place, option, noted in (("p", "", True), ("q", " --linear", False), ("r", " --method=linear", False)):
+        shown(f"fuse base a b{option} -o {place} --part 1/1")
+        assert (f"  method linear, {why}" in shown(f"finalize {place}")) == noted
+    (scale,) = json.loads(shown("merge a b -o other --json"))["scales"]
+    assert scale["why"].startswith(why)
+    assert json.loads(Path("other/adapterops.json").read_text())["operation"]["why"] == scale["why"]
+    assert "why" not in json.loads(shown("merge a b --ties --dry-run --json"))["scales"][0]
+
+
 def test_of_nothing_no_share_is_kept(shown: Shown) -> None:
     found = shown("calc 'a - a' a=a -o none")
     assert "every module is zero" in found

@@ -63,20 +63,23 @@ def test_phi3_has_joined_projections(tmp_path: Path) -> None:
 
 REFUSED = {
     "model": ({"kind": "model"}, "general.type is 'model'"),
-    "one part of two": ({"alter": lambda writer: writer.add_uint16("split.count", 2)}, "is one file of 2"),
     "architecture": ({"architecture": "falcon"}, "'falcon'"),
     "alora": ({"alter": lambda writer: writer.add_array("adapter.alora.invocation_tokens", [1, 2])}, "aLoRA"),
-    "embedding": (
-        {"alter": lambda writer: writer.add_tensor("token_embd.weight.lora_a", np.ones((2, 64), np.float32))},
-        "not the name of a LoRA of a linear layer",
-    ),
     "norm": (
         {"alter": lambda writer: writer.add_tensor("blk.0.attn_norm.weight", np.ones(64, np.float32))},
-        "not the name of a LoRA of a linear layer",
+        "not the name of a LoRA of llama",
     ),
-    "experts": (
-        {"alter": lambda writer: writer.add_tensor("blk.0.ffn_up_exps.weight.lora_a", np.ones((2, 2, 64), "float32"))},
-        "not the name of a LoRA of a linear layer",
+    "experts of an architecture without these": (
+        {"alter": lambda writer: writer.add_tensor("blk.0.ffn_x_exps.weight.lora_a", np.ones((2, 2, 64), "float32"))},
+        "not the name of a LoRA of llama",
+    ),
+    "experts whose rows are in another order": (
+        {
+            "architecture": "gpt-oss",
+            "tensors": {},
+            "alter": lambda w: w.add_tensor("blk.0.ffn_up_exps.weight.lora_a", np.ones((2, 2, 64), "float32")),
+        },
+        r"has the shape \[2, 2, 64\], and is no factor of a matrix",
     ),
 }
 
@@ -87,11 +90,13 @@ def test_what_is_not_handled_is_refused_by_name(case: str, tmp_path: Path) -> No
     with pytest.raises(UnsupportedError, match=message) as raised:
         ao.open_adapter(write(tmp_path / "a.gguf", **options))
     assert raised.value.path == str(tmp_path / "a.gguf")
+    assert raised.value.hint
 
 
-def test_half_a_module_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["blk.0.ffn_up", "token_embd"])
+def test_half_a_module_is_refused(name: str, tmp_path: Path) -> None:
     def half(writer: object) -> None:
-        writer.add_tensor("blk.0.ffn_up.weight.lora_a", np.ones((2, 64), np.float32))
+        writer.add_tensor(f"{name}.weight.lora_a", np.ones((2, 64), np.float32))
 
     with pytest.raises(InputError, match="no lora_B"):
         ao.open_adapter(write(tmp_path / "a.gguf", alter=half))

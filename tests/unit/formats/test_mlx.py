@@ -121,6 +121,19 @@ def test_what_is_refused(tmp_path: Path, fields: dict[str, Any], code: int, said
     assert said in str(caught.value)
 
 
+def test_an_embedding_is_refused_by_name(tmp_path: Path) -> None:
+    """(words, r) and (r, width), as `LoRAEmbedding` of MLX-LM saves them: read as a Linear layer it would be the transposed update."""
+    folder = write(tmp_path / "mlx")
+    ones = {
+        f"model.embed_tokens.{role}": np.ones(shape, np.float32)
+        for role, shape in (("lora_a", (50, RANK)), ("lora_b", (RANK, 8)))
+    }
+    save_file({**tensors(), **ones}, folder / "adapters.safetensors")
+    with pytest.raises(UnsupportedError, match="LoRA on an embedding") as raised:
+        ao.open_adapter(folder)
+    assert raised.value.tensor == "model.embed_tokens"
+
+
 def test_what_the_format_cannot_hold(tmp_path: Path) -> None:
     import torch
     from corpus import PREFIX, config

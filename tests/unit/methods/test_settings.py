@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adapterops.errors import OptionError
-from adapterops.methods.settings import settings, usual
+from adapterops.methods.settings import reason, settings, usual
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,22 @@ def test_whoever_says_anything_gets_the_sum(given: Any) -> None:
     assert [usual(count, False) for count in (1, 2, 3, 8, 9)] == ["linear", "linear", "even", "even", "linear"]
     assert usual(3, False, None, "auto") == "even"
     assert usual(3, False, given) == "linear"
+
+
+def test_every_default_has_its_reason_and_nothing_else_has_one() -> None:
+    for count, vectors, method, words in (
+        (2, False, "linear", "two adapters: the sum"),
+        (3, False, "even", "3 to 8 adapters"),
+        (9, False, "linear", "more than 8"),
+        (3, True, "linear", "tuned models"),
+    ):
+        options = settings(method, count)[1]
+        assert words in str(reason(method, count, vectors, options))
+        assert words in str(reason(method, count, vectors, {**options, "full": "mean"}))
+        for other in ({"scale": "sum"}, {"weights": [2.0] * count}):
+            assert reason(method, count, vectors, {**options, **other}) is None
+    assert reason("linear", 3, False, settings("linear", 3)[1]) is None
+    assert reason("linear", 1, False, settings("linear", 1)[1]) is None
 
 
 @pytest.mark.parametrize("method", ["slerp", "karcher"])

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import adapterops as ao
 from adapterops.formats.registry import FORMATS, format_of
-from adapterops.formats.runtimes.rules import FACTS, WRONG
+from adapterops.formats.runtimes.rules import FACTS, FINE, REFUSED, UNKNOWN, WRONG
 from adapterops.formats.runtimes.table import RUNTIMES
 from adapterops.operations.facts import Fact, facts_of
 from adapterops.storage.place import Place
@@ -55,7 +55,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor], set[str]]] = {
     "biases": ({"bias": "all"}, BIAS, {"biases"}),
     "biases that are not there": ({"bias": "all"}, {}, {"biases"}),
     "embeddings": ({}, EMBEDDING, {"embeddings"}),
-    "lora on embeddings": ({}, ON_EMBEDDING, {"lora_embeddings"}),
+    "lora on embeddings": ({}, ON_EMBEDDING, {"lora_embeddings", "embeddings_unsaid"}),
     "full names": ({"target_modules": list(MODULES)}, {}, {"full_names"}),
 }
 
@@ -163,3 +163,41 @@ def test_how_lengths_and_modulations_are_stored(
     assert facts(tmp_path / "a.safetensors").keys() & {"dora_vector", "modulation"} == ({fact} if fact else set())
     known = RUNTIMES["comfyui"].rules
     assert fact is None or known[fact].severity == WRONG
+
+
+@pytest.mark.parametrize(
+    ("stated", "fact"),
+    [({"tie_word_embeddings": True}, "tied"), ({"tie_word_embeddings": False}, "own"), ({}, "unsaid")],
+)
+def test_whether_an_embedding_is_tied_is_said_by_the_base(stated: dict[str, bool], fact: str, tmp_path: Path) -> None:
+    module = "model.embed_tokens"
+    ends = {"a": np.ones((9, 2), np.float32), "b": np.ones((8, 2), np.float32)}
+    tensors = {f"token_embd.weight.lora_{end}": array for end, array in ends.items()}
+    adapter = gguf_files.write_tensors(tmp_path / "a.gguf", "qwen3", tensors)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/config.json").write_text(json.dumps({"model_type": "qwen3", **stated}))
+    weights = {f"{each}.weight": np.ones((9, 8), np.float32) for each in (module, "lm_head")}
+    save_arrays(weights, tmp_path / "base/model.safetensors")
+    on = ao.open_checkpoint(tmp_path / "base")
+    found = facts(adapter, on)
+    assert {each for each in found if each.startswith("embeddings_")} == {f"embeddings_{fact}"}
+    severity = {"tied": REFUSED, "own": FINE, "unsaid": UNKNOWN}
+    assert ao.check(adapter, base=on)["llama.cpp"].severity == severity[fact]
+
+
+def test_what_llama_cpp_loads_and_does_not_apply(tmp_path: Path) -> None:
+    ends = {"a": np.ones((2, 8), np.float32), "b": np.ones((8, 2), np.float32)}
+    names = ("blk.0.attn_q", "blk.0.attn_output", "output")
+    tensors = {f"{name}.weight.lora_{end}": array for name in names for end, array in ends.items()}
+    adapter = gguf_files.write_tensors(tmp_path / "a.gguf", "deepseek2", tensors)
+    assert set(facts(adapter)["unapplied"].modules) == {"lm_head", "model.layers.0.self_attn.q_proj"}
+    assert ao.check(adapter)["llama.cpp"].severity == WRONG
+
+
+def test_another_architecture_is_no_missing_module(tmp_path: Path) -> None:
+    adapter = gguf_files.write(tmp_path / "a.gguf", architecture="qwen2")
+    on = ao.open_checkpoint(gguf_files.write_base(tmp_path / "base"))
+    found = facts(adapter, on)
+    assert "base" not in found
+    assert "which llama.cpp has as 'llama'" in found["other_architecture"].found
+    assert ao.check(adapter, base=on)["llama.cpp"].severity == REFUSED

@@ -31,8 +31,9 @@ def test_each_number_goes_to_one_of_its_two_neighbours(kind: str) -> None:
     before = scheme.decode(shape, read, 0, height).clone()
     scale, zero = scheme.scales(shape, read, 0, height)
     W = before + 0.3 * scale * torch.randn(before.shape, generator=torch.Generator().manual_seed(1))
-    made, decoded = scheme.on_grid(shape, read, "key").rows(W, 0)
-    found = scheme.decode(shape, reader({**parts, **made}), 0, height)
+    encoder = scheme.on_grid(shape, read, "key")
+    made, decoded = encoder.rows(W, 0)
+    found = scheme.decode(shape, reader({**parts, **encoder.written(made)}), 0, height)
     assert torch.equal(found, decoded())
     numbers = scheme.numbers()
     grid = torch.unique(numbers[torch.isfinite(numbers)])
@@ -103,10 +104,8 @@ def test_a_few_rows_at_a_time_are_what_is_stored(kind: str, monkeypatch: pytest.
         values = scheme.decode(shape, read, begin, min(begin + step, height)).clone()
         pieces, _ = encoder.rows(values, begin)
         assert not bool(scheme.changed(shape, read, begin, pieces).any())
-        for role, piece in pieces.items():
-            if role not in encoder.late:
-                made.setdefault(role, []).append(raw(piece.contiguous()).clone())
-    made |= {role: [raw(piece.contiguous())] for role, piece in encoder.rest().items()}
+        for role, piece in encoder.written(pieces).items():
+            made.setdefault(role, []).append(raw(piece.contiguous()).clone())
     assert made
     for role, found in made.items():
         assert torch.equal(torch.cat([each.view(-1) for each in found]), raw(parts[role].contiguous()).view(-1)), role

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
-from codes import DTYPES, reader
+from codes import DTYPES, normal, reader
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from recognition import Tensors, recognised
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
+import adapterops as ao
+from adapterops.arrays import columns
+from adapterops.checkpoints import checkpoint
+from adapterops.engine.execution import Execution
 from adapterops.errors import InputError
 from adapterops.quant.mxfp4 import MXFP4
+from adapterops.updates.survival import Block
+
+NAME = "model.layers.0.mlp.experts.gate_up_proj"
 
 
 def test_the_last_power_of_two_is_none_in_mxfp4() -> None:
@@ -72,7 +84,44 @@ def test_the_parts_of_mxfp4() -> None:
     assert {role: part.shape for role, part in said.items()} == {
         role: tuple(part.shape) for role, part in parts.items()
     }
-    assert MXFP4().granularity((4, 96, 6)) == 96
+    assert MXFP4().granularity((4, 96, 6)) == 32
+
+
+# Experts, tile by tile
+
+
+@pytest.mark.parametrize("into", [96, 512])
+def test_an_expert_is_fused_in_memory_for_tiles_and_its_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, into: int
+) -> None:
+    """Tiles that end in the middle of an expert, and ones of several; judged by what transformers makes of the codes."""
+    experts, out = 1024 // into, 256
+    monkeypatch.setattr(checkpoint, "BLOCK", 320 * out)
+    monkeypatch.setattr(columns, "BAND", 1 << 14)
+    base, stored = tmp_path / "base", blocks(3, experts, out, into)
+    stored["_scales"].remainder_(3).add_(125)
+    base.mkdir()
+    save_file({f"{NAME}{role}": each for role, each in stored.items()}, base / "model.safetensors", {"format": "pt"})
+    section = {"quantization_config": {"quant_method": "mxfp4"}, "model_type": "gpt_oss", "num_local_experts": experts}
+    (base / "config.json").write_text(json.dumps(section))
+    update = normal(1, experts, out, 1) @ normal(2, experts, 1, into) * 0.05
+    opened = ao.open_checkpoint(base)
+    W = convert_moe_packed_tensors(stored["_blocks"].clone(), stored["_scales"].clone(), dtype=torch.float32)
+
+    def rows(begin: int, end: int) -> Block:
+        plain = opened.used(NAME)(begin, end).values
+        return Block(plain + update.transpose(1, 2).reshape(-1, out)[begin:end].numpy())
+
+    made = replace(ao.rounding(opened, "stochastic", 0), edits={NAME: rows})
+    ao.save_checkpoint(made, tmp_path / "out", how=Execution(1))
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.equal(found[f"{NAME}_scales"], stored["_scales"])
+    new = convert_moe_packed_tensors(found[f"{NAME}_blocks"], found[f"{NAME}_scales"], dtype=torch.float32)
+    moved, wanted = new - W, update.transpose(1, 2)
+    assert float((moved * wanted).sum() / wanted.square().sum()) == pytest.approx(1, abs=0.05)
+    step = 2.0 * 2.0 ** (stored["_scales"].float() - 127).repeat_interleave(32, dim=2).transpose(1, 2)
+    assert bool((moved.abs() <= step + wanted.abs()).all())
+    assert (made.together, made.by_columns) == (32 * out, out * into + columns.BANDS * checkpoint.BAND)
 
 
 # What is known, and what is broken

@@ -14,7 +14,9 @@ def test_every_kind_is_the_one_that_has_its_arrays(name: str) -> None:
     assert not found.reads or all(each.reads for each in KINDS.values() if each.roles.keys() == found.roles.keys())
 
 
-@pytest.mark.parametrize(("roles", "name"), [(["lora_A"], "LoRA"), (["lora_A", "lora_B", "x"], "LoRA")])
+@pytest.mark.parametrize(
+    ("roles", "name"), [(["lora_A"], "LoRA"), (["lora_A", "lora_B", "x"], "LoRA"), (["lora_magnitude_vector"], "DoRA")]
+)
 def test_what_has_too_few_or_too_many_is_the_nearest(roles: list[str], name: str) -> None:
     assert kind_of(roles).name == name
 

@@ -10,7 +10,7 @@ from strategies import entries, low_rank
 from adapterops.errors import IncompatibleError, ShapeError
 from adapterops.testing import check_update
 from adapterops.updates.dense import Dense
-from adapterops.updates.lowrank import COLUMNS, AsStored, LowRank, _runs, zero
+from adapterops.updates.lowrank import COLUMNS, AsStored, LowRank, _runs, measure, zero
 
 
 def update(rank: int = 2, scale: float = 1.0, error: float = 0.0) -> LowRank:
@@ -154,3 +154,10 @@ def test_what_a_file_has_is_widened_when_numbers_are_asked_for() -> None:
         LowRank(AsStored(B, "F16"), AsStored(A.T, "F16"), 1.0)
     with pytest.raises(AttributeError):
         _ = update.C
+
+
+@pytest.mark.parametrize("ones", [(1,), (1, 1), (1, 1, 1)])
+def test_the_ones_of_a_convolution_may_be_left_out_of_either_factor(ones: tuple[int, ...]) -> None:
+    expected = ((5, 6), 2, 2, (6, *ones))
+    assert measure({"lora_A": (2, 6, *ones), "lora_B": (5, 2)}) == expected
+    assert measure({"lora_A": (2, 6), "lora_B": (5, 2, *ones)}) == expected

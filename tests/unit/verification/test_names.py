@@ -51,6 +51,18 @@ def test_a_part_is_known_by_its_own_type() -> None:
     assert saved("llama") == {}
 
 
+def test_a_model_by_itself_is_found_in_one_that_holds_it_and_the_other_way_round() -> None:
+    for file in ("new.encoder", "encoder"):
+        there = base(
+            f"{file}.layer.0.mlp.down_proj.weight", f"{file}.layer.0.attention.qkv_proj.weight", model_type="gte"
+        )
+        for name in ("gte.layers.0", "layers.0"):
+            assert there.find(f"{name}.self_attn.qkv_proj") == f"{file}.layer.0.attention.qkv_proj.weight"
+            assert there.part(f"{name}.self_attn.k_proj") == (f"{file}.layer.0.attention.qkv_proj.weight", 1, 3)
+            assert there.find(f"{name}.mlp.down_proj") == f"{file}.layer.0.mlp.down_proj.weight"
+        assert there.find("decoder.layers.0.mlp.down_proj") is None
+
+
 def test_an_output_embedding_is_the_decoders() -> None:
     there = base("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
     assert there.shared("lm_head.out_proj.weight", (6, 4)) == "decoder.embed_tokens.weight"

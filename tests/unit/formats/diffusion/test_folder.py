@@ -69,6 +69,15 @@ def test_written_in_the_names_it_came_with(
         ({f"{KOHYA}.alpha": torch.ones(1), **factors("lora_unet_x")}, "has an alpha and no factors"),
         ({**factors(KOHYA), f"{KOHYA}.lora_A.weight": torch.ones(2, 6)}, "is the same module's lora_A"),
         ({**factors(KOHYA), f"{KOHYA}.dora_scale": torch.ones(1, 5)}, "expected [6]"),
+        ({f"{KOHYA}.dora_scale": torch.ones(5, 1)}, "has lora_magnitude_vector but no lora_A"),
+        (
+            {
+                f"diffusion_model.blocks.{number}.q.lora_{half}.{name}.weight": torch.ones(2, 2)
+                for number, name in enumerate(("default", "other"))
+                for half in "AB"
+            },
+            "holds several adapters: default, other",
+        ),
         ({**factors(KOHYA), f"{KOHYA}.dora_scale": torch.ones(4, 1)}, "expected [5]"),
         (
             {
@@ -197,3 +206,17 @@ def test_a_folder_is_claimed_by_the_name_of_its_file(tmp_path: Path, name: str) 
         [form for form in OF_IMAGES if FORMATS[form].claims(Place(tmp_path / folder))] for folder in ("a", "b", "c")
     ]
     assert claimed == [["comfy"], [], []]
+
+
+def test_a_factor_without_the_ones_of_the_other(tmp_path: Path) -> None:
+    """As ComfyUI takes them: all dimensions but the first are one."""
+    down, up = torch.randn(2, 6), torch.randn(5, 2, 1, 1)
+    adapter = ao.open_adapter(
+        saved(tmp_path / "a.safetensors", {f"{KOHYA}.lora_down.weight": down, f"{KOHYA}.lora_up.weight": up})
+    )
+    for shape in ((5, 6), (5, 6, 1, 1)):
+        base = saved(tmp_path / f"{len(shape)}.safetensors", {"blocks.0.attn.q.weight": torch.zeros(shape)})
+        fused = ao.fuse(ao.open_checkpoint(base), adapter)
+        ao.save_checkpoint(fused, tmp_path / f"fused{len(shape)}")
+        (found,) = load_file(next((tmp_path / f"fused{len(shape)}").glob("*.safetensors"))).values()
+        torch.testing.assert_close(found, (up.flatten(1) @ down).reshape(shape))

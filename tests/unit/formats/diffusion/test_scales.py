@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import adapterops as ao
-from adapterops.errors import InputError
+from adapterops.errors import AdapterWarning, InputError
 
 PACKED = json.dumps(
     {"diffusion_model.r": 4, "diffusion_model.lora_alpha": 16, "diffusion_model.alpha_pattern": {"attn.q": 2}}
@@ -125,3 +125,36 @@ def test_split_qkv_is_told(tmp_path: Path) -> None:
     )
     with pytest.warns(ao.AdapterWarning, match="split_qkv.*1/3 of the one it was trained with"):
         assert ao.open_adapter(tmp_path / "a.safetensors").scalings[module].scale == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("lora.alpha", "8"),
+        ("LORA_ALPHA", "8"),
+        ("networkAlpha", "8"),
+        ("lora_scale", "2"),
+        ("adapter_config", '{"r": 4, "lora_alpha": 8}'),
+    ],
+)
+def test_entries_that_may_say_a_scale_and_are_not_read_are_told(tmp_path: Path, entry: str, text: str) -> None:
+    with pytest.warns(AdapterWarning, match=f"header entry {entry} may state a scale"):
+        assert scales(tmp_path, {}, {entry: text}) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"ss_network_alpha": "8", "modelspec.usage_scale": "2", "training_info": '{"step": 4}'},
+        {"ot_config": '{"lora_rank": 4, "lora_alpha": 1.0}', "upscale": "4"},
+        {"text_encoder.lora_alpha": "16"},
+    ],
+    ids=str,
+)
+def test_what_a_header_says_of_training_states_no_scale(
+    tmp_path: Path, header: dict[str, str], recwarn: pytest.WarningsRecorder
+) -> None:
+    assert scales(tmp_path, {}, header) == [1.0, 1.0]
+    assert not recwarn.list
+    assert scales(tmp_path, {Q: torch.tensor(2.0), K: torch.tensor(2.0)}, {"lora_scale": "2"}) == [0.5, 0.5]
+    assert not recwarn.list

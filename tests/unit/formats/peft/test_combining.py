@@ -26,6 +26,14 @@ def test_other_bases() -> None:
     assert combine(configs, NAMES, allow_base_mismatch=True).base_model is None
 
 
+def test_other_architectures() -> None:
+    qwen, gemma = (AdapterConfig(architecture=each) for each in ("qwen2", "gemma"))
+    with pytest.raises(IncompatibleError, match="different architectures: b: gemma; a: qwen2") as raised:
+        combine([qwen, gemma], NAMES)
+    assert raised.value.code == "E-BASE"
+    assert combine([qwen, AdapterConfig()], NAMES).architecture == "qwen2"
+
+
 def test_suffixes_and_an_expression_are_an_expression_for_both() -> None:
     configs = [AdapterConfig(targets=("q_proj",)), AdapterConfig(targets=r".*\.v_proj")]
     targets = combine(configs, NAMES).targets

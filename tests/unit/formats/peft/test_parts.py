@@ -52,3 +52,9 @@ def test_what_has_no_axis_of_experts_is_refused(
 ) -> None:
     with pytest.raises(kind, match=said):
         read(tmp_path, module, A, B)
+
+
+def test_an_alpha_alone_is_no_module(tmp_path: Path) -> None:
+    save_file({"base_model.model.q.alpha": torch.ones(1)}, tmp_path / "adapter.safetensors")
+    with pytest.raises(InputError, match="has an alpha and no factors"):
+        parts(SafetensorsFile(tmp_path / "adapter.safetensors"))

@@ -68,7 +68,7 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(IncompatibleError, match="takes inputs of 10 numbers"):
         merge([there, one.with_grams({"m": given(0, 9)})], "regmean")
     whole = Adapter.of({"m": Dense(np.ones((12, 10)))}).with_grams({"m": given(0)})
-    with pytest.raises(UnsupportedError, match="no factors of low rank"):
+    with pytest.raises(UnsupportedError, match="no exact factors of low rank"):
         merge([there, whole], "regmean").updates["m"]
     with pytest.raises(OptionError, match="shares of a mean"):
         merge([there, there], "regmean", weights=[1, -1])

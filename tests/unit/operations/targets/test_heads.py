@@ -88,3 +88,15 @@ def test_without_a_base_it_is_neither_combined_nor_saved(tmp_path: Path) -> None
         with pytest.raises(IncompatibleError, match=r"llama\.cpp's order") as raised:
             attempt()
         assert "--base" in str(raised.value)
+
+
+def test_the_architecture_of_an_adapter_is_that_of_the_base(tmp_path: Path) -> None:
+    adapter = ao.open_adapter(write(tmp_path / "a.gguf", 0.0))
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    with pytest.raises(IncompatibleError, match="'llama', and the base is of the type 'qwen3_moe'"):
+        in_order(adapter, checkpoint(tmp_path / "qwen", {"model_type": "qwen3_moe", **heads}))
+    for stated in ("deepseek_v2", "deepseek_v3"):
+        with pytest.raises(IncompatibleError, match=r"which llama\.cpp has as 'deepseek2'"):
+            in_order(adapter, checkpoint(tmp_path / stated, {"model_type": stated, **heads}))
+    for stated in ("mistral", "another"):
+        assert not in_order(adapter, checkpoint(tmp_path / stated, {"model_type": stated, **heads})).interleaved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,12 @@ def test_a_text_encoder_that_the_base_has_not(tmp_path: Path, unet: str, encoder
         ao.fuse(base, opened)
     assert f'select(a, "{pattern}")' in str(error.value.hint)
     assert len(ao.fuse(base, ao.evaluate(f'select(a, "{pattern}")', a=opened)).changed) == 1
+    clip = tmp_path / "clip.safetensors"
+    save_file({"text_model.encoder.layers.0.mlp.fc1.weight": torch.ones(8, 8)}, clip)
+    with pytest.raises(UnsupportedError, match="those of a UNet or transformer, and the base has none") as error:
+        ao.fuse(ao.open_checkpoint(clip), opened)
+    (pattern,) = re.findall(r'select\(a, "(.+)"\)', str(error.value.hint))
+    assert len(ao.fuse(ao.open_checkpoint(clip), ao.evaluate(f'select(a, "{pattern}")', a=opened)).changed) == 1
     other = tmp_path / "encoder.safetensors"
     save_file({"encoder.layers.1.mlp.fc1.weight": torch.ones(8, 8), "blocks.0.attn.q.weight": torch.ones(8, 8)}, other)
     with pytest.raises(IncompatibleError, match="nearest in the base"):
@@ -108,6 +115,6 @@ def test_a_bias_of_lora_where_the_base_has_none_is_the_cause() -> None:
     error = misfits(["layers.0.q_proj"], ["layers.0.q_proj.bias"], [], 2, base)
     assert isinstance(error, UnsupportedError)
     assert "the base has no biases there" in str(error)
-    assert "lora_bias" in str(error)
+    assert "lora_bias, diff_b" in str(error)
     other = misfits(["layers.0.q_proj"], ["layers.0.v_proj.bias"], [], 2, base)
     assert isinstance(other, IncompatibleError), "its layer is not there either: that is not the cause"
