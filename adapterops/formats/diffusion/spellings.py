@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError
@@ -90,14 +91,14 @@ SET = "set_weight"
 
 MERGE = "merge it with the tool that trained it"
 BESIDE = "load it next to the model, in the program that it was made for"
-OTHER_FILES = [
+OTHER_FILES = (
     (r"^lllite_(?:unet|dit)_", "a ControlNet-LLLite, which adds to what the layers of its base take in", BESIDE),
     (r"^(?:image_proj|ip_adapter)\.", "an IP-Adapter, which is a model next to its base", BESIDE),
     (r"^(?:emb_params|clip_[lg]|t5xxl|string_to_param\..+)$", "a textual inversion, which is vectors of words", BESIDE),
-]
+)
 """What people share next to adapters, in files of its own."""
 
-NOT_HANDLED = [
+NOT_HANDLED = (
     *OTHER_FILES,
     (r"_norm\.scale$", "a control LoRA, which sets norms of its base", MERGE),
     (r"\.reshape_weight$", "a control LoRA that widens its base", MERGE),
@@ -125,8 +126,11 @@ NOT_HANDLED = [
     (r"^bundle_emb\.", "a textual inversion that is bundled with it", "take it out, and keep it in a file of its own"),
     *((pattern, kind, MERGE) for pattern, kind, _ in ARRAYS),
     (r"\.(?:lora_down|lora_A(?:\..+)?)\.bias$", "a bias inside of LoRA", MERGE),
-]
+)
 """Pattern, kind and way out of what is known by name."""
+
+PLACE = re.compile(r"(?<=[._])\d+(?=[._])")
+"""The number of a block in a name."""
 
 
 class Key(NamedTuple):
@@ -186,12 +190,24 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
     )
 
 
-def check_handled(dimensions: Mapping[str, int], known: Iterable[tuple[str, str, str]] = NOT_HANDLED) -> None:
+def check_handled(dimensions: Mapping[str, int], known: tuple[tuple[str, str, str], ...] = NOT_HANDLED) -> None:
     """Raise UnsupportedError for tensors, of so many dimensions, of a kind that is known by name: for what tells most."""
-    for pattern, kind, hint in known:
-        for name, count in dimensions.items():
-            if re.search(pattern, name) or re.search(pattern, f"{name}:{count}"):
-                raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
+    told = {name: _told(PLACE.sub("0", name), count, known) for name, count in dimensions.items()}
+    first = min((place for place in told.values() if place is not None), default=None)
+    if first is not None:
+        _, kind, hint = known[first]
+        name = next(name for name, place in told.items() if place == first)
+        raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
+
+
+@lru_cache(maxsize=1 << 12)  # of a hundred blocks it is one question
+def _told(name: str, dimensions: int, known: tuple[tuple[str, str, str], ...]) -> int | None:
+    """The place of the first pattern that a name has."""
+    spellings = name, f"{name}:{dimensions}"
+    return next(
+        (place for place, (pattern, *_) in enumerate(known) if any(re.search(pattern, each) for each in spellings)),
+        None,
+    )
 
 
 def check_one_adapter(names: Iterable[str]) -> None:
