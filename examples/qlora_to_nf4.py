@@ -27,8 +27,8 @@ TOKENS = 64
 
 
 def counting(step: int, seed: int) -> torch.Tensor:
-    """32 sequences of 24 tokens that count in steps."""
-    starts = torch.randint(TOKENS, (32, 1), generator=torch.Generator().manual_seed(seed))
+    """8 sequences of 24 tokens that count in steps."""
+    starts = torch.randint(TOKENS, (8, 1), generator=torch.Generator().manual_seed(seed))
     return (starts + step * torch.arange(24)) % TOKENS
 
 
