@@ -15,6 +15,7 @@ from adapterops.adapters.adapter import (
     combined,
     extracted,
     name,
+    of_base,
     sum_of,
 )
 from adapterops.engine.execution import DEFAULT, Execution, Once
@@ -134,7 +135,8 @@ def _check_mergeable(adapters: Sequence[Adapter], method: Method, weights: Seque
         if weight != 1 and len(adapters) == 1:  # what several share is not scaled
             check_linear(adapter, "scaled")
         if method.acts != "updates" or space != "delta":
-            check_needs_no_base(adapter, "merged by its entries or factors", WITH_BASE if len(adapters) > 1 else None)
+            what = "merged by its entries or factors"
+            check_needs_no_base(adapter, what, WITH_BASE if len(adapters) > 1 else of_base(what))
 
 
 def _compared(
