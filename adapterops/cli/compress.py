@@ -94,7 +94,7 @@ def _named(sources: Sequence[str]) -> dict[str, str]:
     for name, path in pairs:
         own = name
         if again[name] > 1:
-            own = f"{Path(path).parent.name}-{name}"
+            own = "-".join(filter(None, (Path(path).parent.name, name)))
         if own in found:
             raise OptionError(f"{own} is the name of two adapters", hint=f"give one another: NAME={path}")
         found[own] = path

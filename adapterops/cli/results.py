@@ -213,7 +213,11 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         line(f"  dropped to stay within the budget: {', '.join(saved.dropped)}")
     if zero:
         every = len(zero) == len(saved.modules)
-        which = "every module is" if every else f"{len(zero)} of {count(len(saved.modules), 'module')} are"
+        which = (
+            "every module is"
+            if every
+            else f"{len(zero)} of {count(len(saved.modules), 'module')} {'is' if len(zero) == 1 else 'are'}"
+        )
         line(f"  {which} zero: the base stays as it is there")
     if verbose():
         rows = [
