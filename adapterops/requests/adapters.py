@@ -64,7 +64,7 @@ def _check_used(request: Request, adapters: Mapping[str, Adapter], found: Adapte
     for name, each in adapters.items():
         if each.grams is not None and each.grams.history not in read:
             raise OptionError(
-                f"Gram matrices are given for {name}, and nothing in {request.result} asks for them",
+                f"Gram matrices are given for {request.inputs[name].path}, and nothing in {request.result} asks for them",
                 hint="merge with --regmean, or leave them out",
             )
 
