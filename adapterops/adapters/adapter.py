@@ -218,7 +218,7 @@ def check_linear(adapter: Adapter, what: str) -> None:
     Warns:
         AdapterWarning: there are such tensors beside the updates.
     """
-    check_needs_no_base(adapter, what)
+    check_needs_no_base(adapter, what, of_base(what))
     trained = [tensor for tensor in adapter.full if tensor not in _under_updates(adapter)]
     if trained and _of_several(adapter.history):
         are = "is kept as it is" if len(trained) == 1 else "are kept as they are"
@@ -269,6 +269,11 @@ def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None, re
                 tensor=module,
                 hint=hint or named,
             )
+
+
+def of_base(what: str) -> str:
+    """What goes on where a --base is taken, and makes an update of what depends on its weight."""
+    return f"name the model with --base: what it changes there can be {what}"
 
 
 def extracted(adapter: Adapter) -> str:

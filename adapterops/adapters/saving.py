@@ -154,7 +154,8 @@ def complete_adapter(
         else:
             _write(folder / arranged.file, arranged, tensors, found.ranks, disk.later)
         if not found.ranks and not isinstance(arranged, Verbatim):
-            raise OptionError("nothing is left to save: every module has rank 0", path=out, hint="keep more")
+            fact = "nothing is left to save: the update of every module is zero"
+            raise OptionError(fact, path=out, hint="adapterops show SOURCE --spectrum has the norms of the inputs")
         documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
             write_json(folder / document, fields)

@@ -48,7 +48,9 @@ def command(
         again.
     """
     adapters = making.inputs(_named(inputs, expression))
-    request = making.request(adapters, parse(expression, adapters), cut, allow_base_mismatch=allow_base_mismatch)
+    others = [name for each in inputs for name in _members(each)]
+    result = parse(expression, adapters, others)
+    request = making.request(adapters, result, cut, allow_base_mismatch=allow_base_mismatch)
     follow(Recipe(request), out, making.running)
 
 
@@ -80,16 +82,21 @@ def _pair(text: str) -> tuple[str, str]:
     raise OptionError(f"{text!r} gives no name to an adapter", hint=hint)
 
 
+def _members(path: str) -> list[str]:
+    """The names of the adapters of the collection at a path; none where it is no collection."""
+    place = Place.of(path)
+    return list(member_names(place)) if holds_collection(place) else []
+
+
 def _of_collection(path: str, expression: str) -> list[tuple[str, str]]:
     """The adapters of the collection at a path that an expression names; none where it is no collection.
 
     Raises:
         OptionError: it has none of them.
     """
-    place = Place.of(path)
-    if not holds_collection(place):
+    known, asked = _members(path), sorted(names_in(expression))
+    if not known:
         return []
-    known, asked = member_names(place), sorted(names_in(expression))
     found = [(name, f"{path}{SEPARATOR}{name}") for name in asked if name in known]
     if not found:
         raise OptionError(

@@ -18,6 +18,7 @@ from adapterops.cli.collections import at_most
 from adapterops.cli.output import amount, line, percent, print_json, progress, remark, written
 from adapterops.cli.running import Running, running
 from adapterops.cli.sections import Sectioned
+from adapterops.cli.terminal import quiet
 from adapterops.cli.typed import command_line
 from adapterops.errors import OptionError, count
 from adapterops.provenance.manifest import Origin
@@ -94,7 +95,7 @@ def _named(sources: Sequence[str]) -> dict[str, str]:
     for name, path in pairs:
         own = name
         if again[name] > 1:
-            own = f"{Path(path).parent.name}-{name}"
+            own = "-".join(filter(None, (Path(path).parent.name, name)))
         if own in found:
             raise OptionError(f"{own} is the name of two adapters", hint=f"give one another: NAME={path}")
         found[own] = path
@@ -116,8 +117,29 @@ def _print(done: Compressed, out: Path, as_json: bool) -> None:
             "plan" if done.path is None else "saved-collection", {**fields, **({} if done.path else {"dry_run": True})}
         )
         return
+    if not (quiet() and done.path):
+        _print_sizes(done, out)
+    if done.bytes >= done.in_16_bits:
+        remark(
+            "warning", "the collection is no smaller than the adapters in 16 bits: give a larger --error, or keep them"
+        )
+    if done.worst[0] > done.asked:
+        remark(
+            "warning",
+            f"the error is larger than the {done.asked:g} that was asked for{' because of --rank' if done.cut else ''}",
+        )
+    if done.path and not quiet():
+        line(f"  one of them: {out}{SEPARATOR}{_largest(done)}")
+
+
+def _largest(done: Compressed) -> str:
+    """The adapter with the largest error."""
+    return max(done.errors, key=done.errors.__getitem__)
+
+
+def _print_sizes(done: Compressed, out: Path) -> None:
     error, member, module = done.worst
-    most = max(done.errors, key=done.errors.__getitem__)
+    most = _largest(done)
     did = "would write" if done.path is None else "wrote"
     adapters, modules = count(len(done.errors), "adapter"), count(len(done.modules), "module")
     size, whole = amount(done.bytes, "B"), amount(done.in_16_bits, "B")
@@ -129,16 +151,5 @@ def _print(done: Compressed, out: Path, as_json: bool) -> None:
     if saved >= GAIN:
         by_themselves = amount(done.alone, "B")
         line(f"  sharing saves about {saved:.0%} of the {by_themselves} that codes without it take for the same error")
-    else:
+    elif len(done.errors) > 1:
         remark("note", "the adapters share nothing that makes them smaller: only fewer bits do")
-    if done.bytes >= done.in_16_bits:
-        remark(
-            "warning", "the collection is no smaller than the adapters in 16 bits: give a larger --error, or keep them"
-        )
-    if error > done.asked:
-        remark(
-            "warning",
-            f"the error is larger than the {done.asked:g} that was asked for{' because of --rank' if done.cut else ''}",
-        )
-    if done.path:
-        line(f"  one of them: {out}{SEPARATOR}{most}")

@@ -11,6 +11,7 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli import options, values
 from adapterops.cli.output import amount, line, print_json, progress, written
 from adapterops.cli.sections import Sectioned
+from adapterops.cli.terminal import quiet
 from adapterops.errors import InputError, OptionError, count
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.grams import MARK, grams_file
@@ -79,6 +80,8 @@ def command(
     with written(out):
         if as_json:
             print_json("grams", told)
+            return
+        if quiet():
             return
         line(f"wrote {out}: inputs of {count(len(found.modules), 'module')}, {amount(len(data), 'B')}")
         line(f"  {count(found.tokens, 'token')} of {count(found.texts, 'text')}")

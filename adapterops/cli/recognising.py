@@ -12,6 +12,7 @@ from adapterops.errors import UnjudgedError, VerificationError, count
 from adapterops.operations.output_files import Problem
 from adapterops.requests.places import HERE, found
 from adapterops.storage.place import Place
+from adapterops.verification.diagnosis.conventions import CONVENTIONS
 from adapterops.verification.diagnosis.suspects import CODES
 from adapterops.verification.diagnosis.tools import TOOLS, recognised
 
@@ -53,6 +54,7 @@ def recognise(
         output.print_json("verification", document)
         return
     output.line(f"{model}: {count(result.modules, 'module')}, every entry as {TOOLS[tool].title} makes it")
+    says = {each.name: each.says for each in CONVENTIONS}
     for name, number in result.roundings.items():
-        output.line(f"  {name}: {count(number, 'module')}")
+        output.line(f"  rounded {says[name]}: {count(number, 'module')}")
     output.line("  verified")

@@ -208,12 +208,17 @@ def _print_adapter(made: Made, saved: Saved) -> None:
         line(f"  rounding error: {percent(saved.rounding)} of the update, highest {highest} in {worst}")
     if click.get_current_context().info_name in CONVERTING:
         error = f"relative error at most {saved.proven:.1g}" if saved.proven else "exactly"
-        line(f"  read back and compared in float64: every update is the same, {error}")
+        same = "the same" if 1 - saved.energy < EXACT**2 else "what is kept of it"
+        line(f"  read back and compared in float64: every update is {same}, {error}")
     if saved.dropped:
         line(f"  dropped to stay within the budget: {', '.join(saved.dropped)}")
     if zero:
         every = len(zero) == len(saved.modules)
-        which = "every module is" if every else f"{len(zero)} of {count(len(saved.modules), 'module')} are"
+        which = (
+            "every module is"
+            if every
+            else f"{len(zero)} of {count(len(saved.modules), 'module')} {'is' if len(zero) == 1 else 'are'}"
+        )
         line(f"  {which} zero: the base stays as it is there")
     if verbose():
         rows = [

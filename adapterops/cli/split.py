@@ -12,6 +12,7 @@ from adapterops.cli import options, values
 from adapterops.cli.output import amount, line, print_json, progress, span, written
 from adapterops.cli.running import Running, here
 from adapterops.cli.sections import Sectioned
+from adapterops.cli.terminal import quiet
 from adapterops.cli.typed import command_line
 from adapterops.engine.plan import Plan
 from adapterops.errors import count
@@ -82,6 +83,8 @@ def _print_plan(found: Unmerged, plan: Plan, out: Path, as_json: bool) -> None:
 def _print(saved: Split, as_json: bool) -> None:
     if as_json:
         print_json("split-model", {**saved.__dict__, "path": str(saved.path), "modules": dict(saved.modules)})
+        return
+    if quiet():
         return
     ranks = f", rank {span(sorted(set(saved.modules.values())))}" if saved.modules else ""
     full = f", {count(saved.full, 'full tensor')}" if saved.full else ""

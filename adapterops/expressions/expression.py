@@ -36,12 +36,13 @@ class Expression:
         return str(self.tree)
 
 
-def parse(text: str, names: Collection[str]) -> Expression:
+def parse(text: str, names: Collection[str], others: Collection[str] = ()) -> Expression:
     """The expression that a text stands for.
 
     Args:
         text: in the language above.
         names: those of the adapters at hand; each of them must be in the text.
+        others: of adapters that could have been named, for the hint of an error.
 
     Raises:
         OptionError: the text is not in the language, or asks for something impossible; the message points at the
@@ -52,7 +53,7 @@ def parse(text: str, names: Collection[str]) -> Expression:
     if len(text) > LENGTH:
         raise OptionError(f"the expression has {len(text)} characters, at most {LENGTH} are read", code="E-EXPRESSION")
     try:
-        return Expression(Parser(text, names).whole(), text)
+        return Expression(Parser(text, names, others).whole(), text)
     except ExpressionError as mistake:
         raise pointing(text, mistake.index, mistake.fact, mistake.hint) from None
 

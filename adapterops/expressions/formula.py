@@ -71,6 +71,21 @@ class Call:
 
 Node: TypeAlias = Input | Scaled | Sum | Call
 
+SUMS = ("linear", "cat")
+"""Methods whose answer for one adapter is that adapter."""
+
+
+def untouched(node: Node) -> bool:
+    """Whether it is one adapter, or modules of it, whose updates are what they were.
+
+    >>> untouched(Call("linear", (Input("a"),), {"weights": [1.0], "scale": "sum"})), untouched(Scaled(0.5, Input("a")))
+    (True, False)
+    """
+    if isinstance(node, Call) and len(node.adapters) == 1:
+        same = node.parameters.get("weights") == [1.0] and isinstance(node.parameters.get("scale"), str)
+        return (node.function in ("select", "drop") or (node.function in SUMS and same)) and untouched(node.adapters[0])
+    return isinstance(node, Input)
+
 
 def literal(value: Any) -> str:
     """A value as it is written in an expression.

@@ -76,8 +76,8 @@ def tokens(text: str) -> Iterator[Token]:
 class Parser:
     """Reads tokens from left to right. Each method reads one rule of the grammar, and leaves what comes after it."""
 
-    def __init__(self, text: str, names: Collection[str]) -> None:
-        self._names = names
+    def __init__(self, text: str, names: Collection[str], others: Collection[str] = ()) -> None:
+        self._names, self._others = names, others
         self._tokens = list(tokens(text))
         self._next = self._depth = 0
         self._used: set[str] = set()
@@ -181,7 +181,7 @@ class Parser:
             return Input(token.text, token.start)
         if token.text in known():
             raise ExpressionError(token.start, f"{token.text} is a function", f"such as {example(token.text)}")
-        near = [*self._names, *(known() if get_close_matches(token.text, known()) else ())]
+        near = [*self._names, *self._others, *(known() if get_close_matches(token.text, known()) else ())]
         raise ExpressionError(token.start, f"there is no adapter named {token.text!r}", nearest(token.text, near))
 
     def _call(self, name: Token) -> Node:

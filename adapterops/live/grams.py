@@ -19,7 +19,7 @@ from adapterops.engine.execution import Progress
 from adapterops.errors import IncompatibleError, NotFoundError, OptionError, ResourceError, count
 from adapterops.formats.stacks import GATE_UP, WRAPPED
 from adapterops.live.experts import experts_of, taken_in, widths
-from adapterops.live.logits import model_class, reason
+from adapterops.live.logits import model_class, reason, without_bars
 
 AT_ONCE = 8
 """Texts that are run together."""
@@ -83,7 +83,8 @@ def grams(
 
     path = _path(model)
     try:
-        network = model_class(model).from_pretrained(path, dtype="auto").eval()
+        with without_bars():
+            network = model_class(model).from_pretrained(path, dtype="auto").eval()
     except Exception as error:  # transformers raises classes of many packages
         raise _not_run(error, path) from error
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,20 @@ def reason(error: Exception) -> str:
         raise error
     first, _, more = str(error).strip().partition("\n")
     return f"{first} {more.strip().partition(chr(10))[0]}" if first.endswith(":") else first or type(error).__name__
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers shows no progress of its own: what a command prints is for the command to say."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def check_comparable(model: Checkpoint, adapter: Adapter) -> None:
@@ -86,7 +101,8 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
 
     def loaded(path: Path, **labels: Any) -> Any:
         try:
-            network = kind.from_pretrained(path, dtype=torch.float32, **labels)
+            with without_bars():
+                network = kind.from_pretrained(path, dtype=torch.float32, **labels)
             return _decoded(network) if getattr(network, "hf_quantizer", None) else network
         except Exception as error:  # transformers raises classes of many packages
             raise _not_run(error, path) from error

@@ -114,10 +114,6 @@ class Entries:
         """`function` of a tile, as a function of its first row."""
         return lambda first: function(self.tile(first))
 
-    def cuts(self, density: float) -> list[Cut]:
-        """For each update the cut that keeps exactly int(density · n) entries."""
-        return self.largest(int(density * self.size))
-
     def largest(self, count: int) -> list[Cut]:
         """For each update the cut that keeps exactly `count` entries; equal magnitudes: the lower index wins."""
         return [

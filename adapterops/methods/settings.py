@@ -16,7 +16,8 @@ SEVERAL = range(3, 9)
 
 EVENED = (
     f"the default for {SEVERAL[0]} to {SEVERAL[-1]} adapters: the sum, its singular values made more equal in modules whose updates "
-    "are small: on tasks where all were, it was more accurate in the mean of ten seeds, not on each; --linear is the sum everywhere"
+    "are small; of adapters with such modules alone it was more accurate, in the mean of ten seeds, not on each; --linear is the sum "
+    "everywhere"
 )
 ADDED = "the default for two adapters: the sum, a + b: no other method was ahead of it in every suite of tasks that was measured"
 MANY = (

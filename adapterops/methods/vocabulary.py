@@ -35,6 +35,15 @@ RIDGE = Parameter(
 SEED = Parameter("Seed of the random masks.", low=0, high=2**63 - 1, whole=True)
 
 
+def kept_of(size: int, density: float) -> int:
+    """How many of an update's entries a density keeps: int(density · size), but one at least.
+
+    >>> kept_of(10, 0.25), kept_of(4, 0.2)
+    (2, 1)
+    """
+    return max(1, int(density * size))
+
+
 def check_shares(weights: Sequence[float], given: Mapping[str, Any]) -> None:
     """Raise OptionError for weights that are no shares of a mean."""
     if min(weights) < 0 or not sum(weights):

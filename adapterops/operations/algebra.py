@@ -15,6 +15,7 @@ from adapterops.adapters.adapter import (
     combined,
     extracted,
     name,
+    of_base,
     sum_of,
 )
 from adapterops.engine.execution import DEFAULT, Execution, Once
@@ -109,7 +110,14 @@ def merge(
         shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
         return once(measure, step, shapes, name, how=how)
 
-    merging = Merging(adapters, chosen, [_named(each, widths) for each in given], layout, shared, **options)
+    merging = Merging(
+        adapters,
+        chosen,
+        [_named(each, widths, adapter) for each, adapter in zip(given, adapters, strict=False)],
+        layout,
+        shared,
+        **options,
+    )
 
     def compute(module: str) -> Linear:
         with at(tensor=module):
@@ -134,7 +142,8 @@ def _check_mergeable(adapters: Sequence[Adapter], method: Method, weights: Seque
         if weight != 1 and len(adapters) == 1:  # what several share is not scaled
             check_linear(adapter, "scaled")
         if method.acts != "updates" or space != "delta":
-            check_needs_no_base(adapter, "merged by its entries or factors", WITH_BASE if len(adapters) > 1 else None)
+            what = "merged by its entries or factors"
+            check_needs_no_base(adapter, what, WITH_BASE if len(adapters) > 1 else of_base(what))
 
 
 def _compared(
@@ -163,6 +172,12 @@ def _compared(
 
 
 def _grams(adapter: Adapter, method: Method) -> Grams:
+    if adapter.task_vector:
+        raise UnsupportedError(
+            f"is a tuned model, and {method.name} is for adapters",
+            path=name(adapter),
+            hint="--linear, --tsv or --ties are for both",
+        )
     if adapter.grams is None:
         raise OptionError(
             f"{method.name} needs the Gram matrices of the inputs of every adapter, and {name(adapter)} has none",
@@ -172,7 +187,7 @@ def _grams(adapter: Adapter, method: Method) -> Grams:
     return adapter.grams
 
 
-def _named(grams: Grams, widths: Mapping[str, int]) -> Mapping[str, Array]:
+def _named(grams: Grams, widths: Mapping[str, int], adapter: Adapter) -> Mapping[str, Array]:
     """The matrices by the modules of a merge.
 
     Raises:
@@ -180,9 +195,18 @@ def _named(grams: Grams, widths: Mapping[str, int]) -> Mapping[str, Array]:
     """
     found = matched(grams.shapes, widths, grams.history)
     for module in widths:
+        if module not in found and module in adapter.layout:
+            raise IncompatibleError(
+                f"has no Gram matrix there, and {name(adapter)} adapts it",
+                path=file_of(grams.history),
+                tensor=module,
+                hint="give each adapter its own file, in the order of the adapters: "
+                f"adapterops gram MODEL TEXTS --adapter {name(adapter)} -o grams.safetensors",
+                code="E-NAMES",
+            )
         if module not in found:
             raise IncompatibleError(
-                "has no Gram matrix there, and an adapter that lacks the module counts as zero on its own inputs",
+                f"has no Gram matrix there, and {name(adapter)}, which lacks the module, counts as zero on its own inputs",
                 path=file_of(grams.history),
                 tensor=module,
                 hint="make the file of all layers, with adapterops gram and no --adapter; or merge the others, with select",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapterops.adapters.adapter import Adapter, check_needs_no_base, if_not_trained, name
+from adapterops.adapters.adapter import Adapter, check_needs_no_base, if_not_trained, name, of_base
 from adapterops.adapters.planning import FUSE
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.diffusion.written import of_no_layer
@@ -32,7 +32,7 @@ def normalize(adapter: Adapter) -> Adapter:
 
     Cost: lazy; (out + in) R numbers a module.
     """
-    check_needs_no_base(adapter, "written as LoRA")
+    check_needs_no_base(adapter, "written as LoRA", of_base("written as LoRA"))
     if adapter.config.replication:
         raise UnsupportedError(
             "is for replicated layers of its base (layer_replication), which programs that serve adapters do not have",

@@ -86,9 +86,10 @@ def tensor_types(checkpoint: Checkpoint, given: Sequence[str]) -> Checkpoint:
             what = (
                 "no tensor of more than one dimension has a name with it" if pattern else "no adapted tensor needs it"
             )
-            raise OptionError(
-                f"--tensor-type {text[:80]}: {what}", path=path, hint="adapterops show MODEL names the types"
-            )
+            way = "adapterops show MODEL -v names the tensors"
+            if not pattern:
+                way = f"all that are adapted keep their types, which take new numbers; --tensor-type '^blk={text}' is for all layers"
+            raise OptionError(f"--tensor-type {text[:80]}: {what}", path=path, hint=way)
     return _with(checkpoint, files, types)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, check_needs_no_base
+from adapterops.adapters.adapter import Adapter, check_needs_no_base, of_base
 from adapterops.arrays.dtypes import bits
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -20,6 +20,8 @@ from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Linear
+
+CUT = "cut to a rank"
 
 
 def truncate(
@@ -50,7 +52,7 @@ def truncate(
     """
     check_opened(adapter, Adapter, "open_adapter")
     check_cut(rank, energy, budget, unit)
-    check_needs_no_base(adapter, "cut to a rank")
+    check_needs_no_base(adapter, CUT, of_base(CUT))
     if rank is not None:
         return _to_ranks(
             adapter,

@@ -61,23 +61,22 @@ class Piece:
 
 def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
     """The adapters as they are, where no two of their names may be those of one module; else all by the names of a base."""
-    adapters = _combinable(adapters, base)
+    adapters = [on_base(each, base, differences=len(adapters) > 1) for each in adapters]
     shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
     stacked = {_has_stacks(each) for each in adapters}
     alike = difference(shapes) is None and len(stacked) == 1 and not loading(base.config).divided
     return [_settled(each) for each in adapters] if alike else named_alike(adapters, base)
 
 
-def named_alike(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
-    """All by the names of a base, and experts in one parameter if any of them has them so."""
-    adapters = _combinable(adapters, base)
+def named_alike(adapters: Sequence[Adapter], base: Checkpoint, *, kept: bool = False) -> list[Adapter]:
+    """All by the names of a base, and experts in one parameter if any of them has them so.
+
+    Args:
+        kept: what depends on its weight is to stay what it is, and nothing is made of it.
+    """
+    adapters = [on_base(each, base, differences=not kept) for each in adapters]
     stacked = any(map(_has_stacks, adapters))
     return [named_as(each, base, stacked=stacked) for each in adapters]
-
-
-def _combinable(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
-    """The adapters with what the base settles: of several, which are to be combined, what depends on a weight as a difference."""
-    return [on_base(each, base, differences=len(adapters) > 1) for each in adapters]
 
 
 def _settled(adapter: Adapter) -> Adapter:

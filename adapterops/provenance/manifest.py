@@ -86,7 +86,7 @@ def check_distinct(inputs: Sequence[Mapping[str, Any]]) -> None:
         first = told.index(told[number])
         if first != number:
             warnings.warn(
-                f"{inputs[first]['path']} and {each['path']} are the same files, byte for byte, and count twice",
+                f"{inputs[first]['path']} and {each['path']} are the same files, byte for byte, and count as two adapters",
                 AdapterWarning,
                 stacklevel=3,
             )

@@ -44,15 +44,17 @@ def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None, 
     """How to read the rows, those that are left out, how far apart the adapters are, and that any of some rules makes nearly the
     same, where these are so little `apart`.
     """
-    kept = sorted(each.kept for each in held(holdings) if each is not None)[SHOWN:]
+    there = [each for each in held(holdings) if each is not None]
+    kept = sorted(each.kept for each in there)[SHOWN:]
     left = [f"of the {count(len(kept), 'other')} {percent(kept[0])} to {percent(kept[-1])} is kept"] if kept else []
     spread = condition(whole(holdings))
     far = "infinite: one is a combination of the others" if math.isinf(spread) else f"{spread:.3g}"
-    before = ", before it is cut to its rank" if cut else ""
+    columns = ["kept: what the merge has of an adapter", "rest: what else it has, relative to the adapter's norm"]
+    columns += ["error: on the inputs that the adapter reads"] if any(each.error is not None for each in there) else []
     return [
         *left,
-        f"what is kept of each and the rest of the merge, relative to its norm, and the error on its inputs{before}: no forecast of "
-        f"accuracy; condition number of their cosines: {far}",
+        f"{'; '.join(columns)}{'; before the merge is cut to its rank' if cut else ''}; no forecast of accuracy",
+        f"condition number of their cosines: {far} (1: all are orthogonal)",
         *([same(rules)] if rules is not None and rules <= ALIKE else []),
     ]
 

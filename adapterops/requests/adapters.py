@@ -12,6 +12,7 @@ from adapterops.adapters.planning import working_memory
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute
+from adapterops.expressions.formula import Input
 from adapterops.formats.diffusion.spellings import OF_IMAGES
 from adapterops.operations import truncation
 from adapterops.provenance.history import Step, sources
@@ -27,6 +28,7 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
     Raises:
         IncompatibleError: without a base, modules may be one under two names.
     """
+    assert request.result
     if "base" in opened.models:
         from adapterops.operations.differences import as_differences
         from adapterops.operations.fusion import without_copies
@@ -35,7 +37,8 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
 
         base, inputs = opened.models["base"], request.inputs
         adapters = [in_components(each, base, inputs[name].component) for name, each in opened.adapters.items()]
-        alike = named_alike(without_copies(adapters, base), base)
+        copied = isinstance(request.result.tree, Input) and not request.output.cut and not request.output.normalize
+        alike = named_alike(without_copies(adapters, base), base, kept=copied)
         images = (request.output.format or alike[0].config.format) in OF_IMAGES
         alike = [as_differences(each, base, full=images) for each in alike]
         return dict(zip(opened.adapters, alike, strict=True))
@@ -61,7 +64,7 @@ def _check_used(request: Request, adapters: Mapping[str, Adapter], found: Adapte
     for name, each in adapters.items():
         if each.grams is not None and each.grams.history not in read:
             raise OptionError(
-                f"Gram matrices are given for {name}, and nothing in {request.result} asks for them",
+                f"Gram matrices are given for {request.inputs[name].path}, and nothing in {request.result} asks for them",
                 hint="merge with --regmean, or leave them out",
             )
 

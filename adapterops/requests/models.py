@@ -11,6 +11,7 @@ from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterWarning, OptionError
+from adapterops.expressions.formula import untouched
 from adapterops.operations.fusion import OF_UNFUSING, fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.operations.stacking import Slice, stack
@@ -75,8 +76,12 @@ def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkp
     adapters = {name: in_components(each, base, request.inputs[name].component) for name, each in adapters.items()}
     if request.kind == FUSE:
         adapters = dict(zip(adapters, without_copies(list(adapters.values()), base), strict=True))
-    settle = on_base if request.kind == FUSE else fitted
-    adapters = {name: settle(each, base) for name, each in adapters.items()}
+    if request.kind == FUSE:
+        assert request.result
+        combined = not untouched(request.result.tree)
+        adapters = {name: on_base(each, base, differences=combined) for name, each in adapters.items()}
+    else:
+        adapters = {name: fitted(each, base) for name, each in adapters.items()}
     if request.kind == UNFUSE:
         for each in adapters.values():
             check_needs_no_base(each, "taken out of a model again", hint=OF_UNFUSING)

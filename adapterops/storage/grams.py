@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ from adapterops.storage.writer import header_text
 
 FORMAT = "adapterops-grams"
 MARK = FORMAT.encode()
+
+
+def holds_grams(path: Path) -> bool:
+    """Whether a file is one of Gram matrices: its metadata are at the begin of the header."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return MARK in file.read(256)
 
 
 def grams_file(modules: Mapping[str, NDArray[Any]], tokens: int) -> bytes:

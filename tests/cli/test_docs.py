@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import conversions
 import pytest
 from conversions import with_conversions
 from example_folder import make
-from figures import MARKED, picture, with_figures
+from figures import MARKED, STORED, picture, with_figures
 from pages import DOCS, PAGES, compared, renewed, run_page
 from performance import curves, drawing, floor, page, written
 
 import adapterops
 from adapterops.cli.commands import COMMANDS
+from adapterops.cli.main import run
+from adapterops.methods.registry import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,40 @@ def headings(page: Path) -> set[str]:
     """The headings of a page as GitHub links to them."""
     found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in found}
+
+
+TUTORIAL = {
+    "even` with `auto": ("even", "auto"),
+    "TSV-Merge": ("tsv", "auto"),
+    "linear` with `auto": ("linear", "auto"),
+    "TIES, density 0.2": ("ties", "auto"),
+    "sum": ("linear", "sum"),
+    "mean": ("linear", "mean"),
+}
+"""The merges of the table in tutorial-many.md, as quality.json has them."""
+
+
+def test_the_accuracies_of_the_tutorial_are_those_of_the_last_run() -> None:
+    runs = json.loads((STORED / "quality.json").read_text(encoding="utf-8"))["encoder"]
+    rows = re.findall(
+        r"^\| (.*) \| (\d+\.\d) \|$", (DOCS / "tutorial-many.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(rows) == len(TUTORIAL)
+    for (what, shown), (name, (method, scale)) in zip(rows, TUTORIAL.items(), strict=True):
+        assert name in what
+        assert shown == f"{100 * fmean(run[method][scale][0] for run in runs):.1f}", what
+
+
+def test_every_method_is_in_the_table_of_methods_and_says_what_it_costs_and_needs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = (DOCS / "merging.md").read_text(encoding="utf-8").partition("## The joint core")[0]
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*)\|", table, re.MULTILINE))))
+    assert named == {name for name, each in METHODS.items() if each.kernel.__module__.startswith("adapterops.")}
+    for name in sorted(named):
+        assert run(["methods", name]) == 0
+        shown = capsys.readouterr().out
+        assert all(each in shown for each in ("Cost: ", "Needs: ", "--space: ", "--scale: ")), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -53,6 +53,8 @@ def test_the_matrices_are_those_of_hooks(place: Path, tmp_path: Path, capsys: py
     out = tmp_path / "grams.safetensors"
     typed("gram", place / "base", place / "lines.txt", "--adapter", place / "adapter", "-o", out, "--json")
     told = json.loads(capsys.readouterr().out)
+    typed("gram", place / "base", place / "lines.txt", "--limit", "1", "-o", tmp_path / "one.safetensors", "-q")
+    assert capsys.readouterr() == ("", "")
     network = AutoModelForCausalLM.from_pretrained(place / "base", dtype="auto").eval()
     peft.PeftModel.from_pretrained(network, place / "adapter")
     fast = PreTrainedTokenizerFast.from_pretrained(place / "base")

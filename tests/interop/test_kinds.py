@@ -169,12 +169,38 @@ def test_what_needs_the_weight_is_refused_without_it(
         ("merge", "dora", "--ties"),
         ("truncate", "dora", "--rank", "1"),
         ("compare", "dora", "dora"),
-        ("fuse", base, "dora", "-w", "0.5", "-o", "half"),
         ("unfuse", "fused", "dora", "-o", "back"),
     ):
         shown = typed(*arguments, code=4)
         assert "DoRA" in shown
         assert "q_proj" in shown or "down_proj" in shown
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_with_the_base_one_is_cut_and_scaled_as_what_peft_changes_in_it(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    W = load_file(base / "model.safetensors")
+    merged = trained(base, tmp_path / "dora", "dora").merge_and_unload().state_dict()
+    changes = {name: (merged[name] - W[name]).double() for name in W if "q_proj" in name or "down_proj" in name}
+    assert "name the model with --base" in typed("truncate", "dora", "--rank", "2", code=4)
+    typed("truncate", "dora", "--base", base, "--rank", "2", "--exact", "-o", "cut")
+    typed("calc", "select(a, '*')", "a=dora", "--base", base, "--rank", "2", "--exact", "-o", "selected")
+    typed("fuse", base, "dora", "-w", "0.5", "-o", "half")
+    typed("verify", "half", "--base", base)
+    cut, selected, half = ao.open_adapter("cut"), ao.open_adapter("selected"), load_file("half/model.safetensors")
+    for name, change in changes.items():
+        u, s, vt = torch.linalg.svd(change, full_matrices=False)
+        for found in (cut, selected):
+            update = entries(found.updates[name.removesuffix(".weight")]).double()
+            torch.testing.assert_close(update, (u[:, :2] * s[:2]) @ vt[:2], atol=1e-5, rtol=1e-3)
+        torch.testing.assert_close((half[name] - W[name]).double(), 0.5 * change, atol=2e-6, rtol=1e-4)
+    assert "every update is what is kept of it, relative error" in typed(
+        "normalize", "dora", "--base", base, "-o", "lora"
+    )
+    typed("convert", "dora", "--base", base, "--to", "peft", "-o", "kept")
+    assert "DoRA on" in typed("show", "kept")
 
 
 @pytest.mark.filterwarnings("ignore")

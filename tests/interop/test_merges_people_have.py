@@ -312,7 +312,7 @@ CASES: dict[str, tuple[Case, int, str, tuple[str, ...]]] = {
     "rslora-invented": (by_config({"use_rslora": True}), 8, "alpha / sqrt(r), and not by alpha / r", COMMON),
     "alpha-as-rank": (by_config({"lora_alpha": 4}), 8, "its scale were left out", COMMON),
     "half": (by_config({"lora_alpha": 6}), 8, "0.5 times", COMMON),
-    "alpha-pattern-ignored": (by_config({"alpha_pattern": {}}, **PATTERNS), 8, "of the update", NAMED),
+    "alpha-pattern-ignored": (by_config({"alpha_pattern": {}}, **PATTERNS), 8, "times the update", NAMED),
     "dora-ignored": (
         by_config({"use_dora": False}, use_dora=True),
         8,

@@ -172,7 +172,7 @@ def test_the_last_file_is_that_of_calibrated_rounding(
     how = ("--rounding", "calibrated", "--accept-loss")
     adapters = (place / "one", place / "two")
     typed("fuse", tmp_path / "nf4", *adapters, "--regmean", *one, *two, *two, *how, "-o", tmp_path / "fused")
-    assert "count twice" not in capsys.readouterr().err
+    assert "count as two" not in capsys.readouterr().err
     request = json.loads((tmp_path / "fused/adapterops.json").read_text())["request"]
     noted = [each["grams"]["path"] for each in (*request["inputs"].values(), request)]
     assert [Path(each).name for each in noted] == [grams(place, name).name for name in ("one", "two", "two")]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from adapterops.methods.registry import Parameter, method
-from adapterops.methods.vocabulary import DENSITY, trim, weighted_sum
+from adapterops.methods.vocabulary import DENSITY, kept_of, trim, weighted_sum
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries
@@ -22,14 +22,14 @@ def breadcrumbs(
 ) -> Callable[[int], Array]:
     """Drop the largest entries of each update as outliers, trim it to the largest that are left, add.
 
-    Of n entries by magnitude, equal ones by their place, the first int(gamma · n) are dropped, the next int(density · n)
-    kept, and the rest dropped. Where density and gamma are more than 1 together, density counts, and fewer outliers are
+    Of n entries by magnitude, equal ones by their place, the first int(gamma · n) are dropped, the next int(density · n), or
+    one, kept, and the rest dropped. Where density and gamma are more than 1 together, density counts, and fewer outliers are
     dropped: a density of 1 keeps all.
 
     Cost: the search for a threshold twice, for either end.
     Differs: the paper gives 1 - density - gamma, what is dropped from below.
     """
-    keep = int(density * deltas.size)
+    keep = kept_of(deltas.size, density)
     outliers = min(int(gamma * deltas.size), deltas.size - keep)
     above, cuts = deltas.largest(outliers), deltas.largest(outliers + keep)
     return deltas.map(lambda tile: weighted_sum(_between(tile, above, cuts), weights))

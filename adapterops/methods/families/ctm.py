@@ -14,7 +14,9 @@ from adapterops.methods.vocabulary import DENSITY, MAJORITY
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
-DIMENSIONS = Parameter("Rank of the shared bases, and of the result.", low=1, whole=True)
+DIMENSIONS = Parameter(
+    "Rank of the shared bases, and so of the result; --rank cuts what was merged in larger ones.", low=1, whole=True
+)
 BETA = Parameter(
     "How much the norm of an update counts for the bases: 0 all count the same, 1 as they are.", low=0, high=1
 )
@@ -50,8 +52,8 @@ def ctm(
 
     TIES acts on Uᵀ ΔWᵢ V; U and V are found by alternating (HOOI), from updates brought nearer to each other's norm by the factor
     β + (1 - β) mean ‖ΔW‖ / ‖ΔWᵢ‖. The result has that rank by construction: nothing is cut afterwards. By default it is the
-    largest of the inputs' ranks, and never above that of all side by side: more directions would hold nothing. TIES keeps
-    at least one entry: at rank 1 there is one.
+    largest of the inputs' ranks, and never above that of all side by side: more directions would hold nothing. At
+    rank 1 TIES has one entry, which it keeps.
 
     Cost: n + 6 eigendecompositions and two singular value decompositions of R x R matrices, and some tens of products of
         such with U and V.
@@ -73,7 +75,6 @@ def ctm(
     rank = dimensions or max(_count(np.linalg.eigvalsh(each @ each.T)) for each, _ in updates)
     U, V = _shared(evened, rank)
     small = Entries([Dense(without_noise(U.T @ each @ V)) for each, _ in updates])
-    density = max(density, 1 / small.size)
     tile = ties(small, [weight for _, weight in updates], density=density, majority=majority)
     merged = np.concatenate([home(tile(first)) for first in range(0, small.shape[0], small.height)])
     back: Array = U @ merged @ V.T

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from adapterops.methods.registry import method
-from adapterops.methods.vocabulary import DENSITY, trim, weighted_sum
+from adapterops.methods.vocabulary import DENSITY, kept_of, trim, weighted_sum
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def magnitude_prune(deltas: Entries, weights: Sequence[float], *, density: float = 0.5) -> Callable[[int], Array]:
     """Trim each update to its largest entries, add.
 
-    Each update keeps exactly int(density · n) entries per tensor, of equal magnitudes the first.
+    Each update keeps exactly int(density · n) entries per tensor, one at least, of equal magnitudes the first.
 
     Cost: one pass over the entries to find each update's threshold, and one to merge.
     """
-    cuts = deltas.cuts(density)
+    cuts = deltas.largest(kept_of(deltas.size, density))
     return deltas.map(lambda tile: weighted_sum(trim(tile, cuts), weights))

@@ -9,7 +9,7 @@ import numpy as np
 
 from adapterops.errors import OptionError
 from adapterops.methods.registry import method
-from adapterops.methods.vocabulary import CONVENTION, DENSITY, disjoint_sum, elect_sign, scaled
+from adapterops.methods.vocabulary import CONVENTION, DENSITY, disjoint_sum, elect_sign, kept_of, scaled
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries
@@ -54,7 +54,7 @@ def sce(
     size = deltas.size
     if convention and density < 1:
         size = sum(int(np.count_nonzero(variance(tile.values))) for tile in deltas.tiles())
-    cut = deltas.cut(variance, int(density * size))
+    cut = deltas.cut(variance, int(density * size) if convention else kept_of(size, density))
 
     def selected(tile: Tile) -> list[Array]:
         parts = scaled(weights, tile.values)

@@ -85,7 +85,7 @@ def _weights(found: Fit) -> str:
 
 def _scaled(sample: Sample, found: Fit) -> str:
     looks = as_if(float(typed(found)[0]), [each for each in sample.scaled if each]) if len(found.weights) == 1 else []
-    return f"holds {_weights(found)} of the update" + (f", as if {' or '.join(looks)}" if looks else "")
+    return f"holds {_weights(found)} times the update" + (f", as if {' or '.join(looks)}" if looks else "")
 
 
 def _others(alike: Likeness, unit: Unit, sample: Sample, guess: Guess) -> Iterator[tuple[str, str, Sample]]:

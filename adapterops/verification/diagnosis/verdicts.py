@@ -85,7 +85,19 @@ def verdict_of(
         return ADAPTED, f"this is {sum_}: an adapter is not in it", SICK
     if under in THROUGH:
         return ADAPTED, f"this is {sum_}", SICK
+    if enlarged := _enlarged(weights, found):
+        return ADAPTED, f"this is {sum_}; {enlarged}", SICK
     return ADAPTED, f"this is {sum_}, complete", HEALTHY
+
+
+def _enlarged(weights: Mapping[str, tuple[float, float]], found: Sequence[Look]) -> str:
+    """Which of several adapters have a weight above 1 that a wrong calculation makes: others, and smaller ones, are chosen."""
+    said = []
+    for place, (name, (weight, _)) in enumerate(weights.items()):
+        facts = list(dict.fromkeys(each for look in found if (each := look.scaled[place])))
+        if weight > 1 and (looks := as_if(weight, facts)):
+            said.append(f"{name} is in it as if {' or '.join(looks)}")
+    return ", and ".join(said)
 
 
 def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Sequence[Look], under: str) -> str:

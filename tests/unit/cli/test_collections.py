@@ -46,7 +46,17 @@ def test_show_knows_a_collection_from_one_of_it(tmp_path: Path, capsys: pytest.C
 def test_two_of_one_collection_are_not_one_input_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = collection(tmp_path, adapters(tmp_path))
     assert run(["calc", "task0 + task1", str(place), "-o", str(tmp_path / "sum")]) == 0
-    assert "count twice" not in capsys.readouterr().err
+    assert "count as two" not in capsys.readouterr().err
     one = f"{place}#task0"
     assert run(["merge", one, one, "-o", str(tmp_path / "twice")]) == 0
-    assert "are the same files, byte for byte, and count twice" in capsys.readouterr().err
+    assert "are the same files, byte for byte, and count as two adapters" in capsys.readouterr().err
+
+
+def test_a_name_that_a_collection_has_not_is_an_error_with_those_that_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = collection(tmp_path, adapters(tmp_path))
+    assert run(["calc", "task0 + other", str(place), "-o", str(tmp_path / "sum")]) == 2
+    shown = capsys.readouterr().err
+    assert "there is no adapter named 'other'" in shown
+    assert "task1" in shown

@@ -32,6 +32,24 @@ def test_adapters_are_named_by_their_folders(paths: dict[str, Path], capsys: pyt
     assert "sharing saves about" in text
 
 
+def test_quiet_prints_what_is_wrong_alone(paths: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """These are so small that the tables are most of a collection."""
+    assert run(["compress", "task0", "task1", "-q"]) == 0
+    assert printed(capsys).startswith("warning: the collection is no smaller than")
+    assert run(["compress", "task0", "task1", "-q", "--dry-run", "-o", "other"]) == 0
+    assert "would write other: 2 adapters" in printed(capsys)
+
+
+def test_one_adapter_is_not_said_to_share_nothing(paths: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compress", "task0"]) == 0
+    assert "share nothing" not in printed(capsys)
+
+
+def test_two_of_one_name_here_are_named(paths: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compress", "task0", "task0"]) == 2
+    assert "error: task0 is the name of two adapters" in capsys.readouterr().err
+
+
 def test_names_that_are_there_twice_get_the_folder_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for run_ in ("one", "two"):

@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_recognised(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verify", "merged", *ARGUMENTS, "peft"]) == 0
-    assert "update-in-adapter-dtype: 14 modules" in capsys.readouterr().out
+    assert "  rounded twice: ΔW to the adapter's dtype, then the sum: 14 modules" in capsys.readouterr().out
     assert run(["verify", "merged", *ARGUMENTS, "peft", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["kind"], found["made_by"], found["verified"]) == ("verification", "peft", True)

@@ -24,6 +24,9 @@ def test_it_says_what_it_would_write_and_what_it_wrote(tmp_path: Path, capsys: p
     assert f"{out / 'base'}: 1 tensor" in shown
     assert f"{out / 'adapter'}: 1 module, rank 2" in shown
     assert run([*command, "--alpha", "4"]) == 6
+    capsys.readouterr()
+    assert run([*command[:-1], str(tmp_path / "again"), "--alpha", "4", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
     for name in ("show", "fuse"):
         capsys.readouterr()
         assert run([name, str(model), *([str(out / "adapter")] if name == "fuse" else [])]) == 3

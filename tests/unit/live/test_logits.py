@@ -18,7 +18,7 @@ import adapterops as ao
 from adapterops.errors import InputError, NotFoundError, OptionError, UnjudgedError, VerificationError
 from adapterops.live import logits
 from adapterops.live.grams import grams
-from adapterops.live.logits import check_comparable, compare, model_class
+from adapterops.live.logits import check_comparable, compare, model_class, without_bars
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +106,13 @@ def test_inputs_are_of_the_size_that_the_config_says() -> None:
 
 def test_how_far_is_a_fraction_of_what_was_wanted() -> None:
     assert math.isclose(logits._far(torch.tensor([3.0, 9.0]), torch.tensor([3.0, 4.0])), 1.0)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_transformers_shows_no_bars_for_a_while(shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.utils import logging
+
+    monkeypatch.setattr(logging, "_tqdm_active", shown)
+    with without_bars():
+        assert not logging.is_progress_bar_enabled()
+    assert logging.is_progress_bar_enabled() == shown

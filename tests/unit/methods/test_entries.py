@@ -59,7 +59,7 @@ def test_a_cut_keeps_exactly_what_a_stable_sort_keeps(
     monkeypatch.setattr(entries, "BINS", 1 << 12)
     all_entries = Entries([update(shape, kind)])
     W = together(all_entries, lambda tile: tile.values[0])
-    (cut,) = all_entries.cuts(density)
+    (cut,) = all_entries.largest(int(density * all_entries.size))
     found = together(all_entries, lambda tile: trim(tile, [cut])[0])
     assert torch.equal(found, trimmed(W, int(density * all_entries.size)))
 

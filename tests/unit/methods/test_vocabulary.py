@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from strategies import low_rank
 
+from adapterops import Adapter, merge
 from adapterops.errors import OptionError
+from adapterops.methods.registry import METHODS
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import (
     bernoulli,
@@ -73,3 +76,14 @@ def test_shares_are_not_negative() -> None:
     for weights in ([1.0, -0.1], [0.0, 0.0]):
         with pytest.raises(OptionError, match="shares of a mean"):
             check_shares(weights, {})
+
+
+@pytest.mark.parametrize("space", ["core", "knots"])
+@pytest.mark.parametrize("method", ["ties", "core_ties", "knots_ties", "magnitude_prune", "breadcrumbs", "ctm"])
+def test_of_few_entries_one_is_kept(method: str, space: str) -> None:
+    """Adapters of rank 1 have 1 or 4 entries in the core, of which a density of 0.2 is none."""
+    if space not in METHODS[method].spaces:
+        space = METHODS[method].spaces[0]
+    first, second = (Adapter.of({"a": low_rank(seed, 6, 3, 1)}) for seed in (1, 2))
+    for pair in ([first, first], [first, second]):
+        assert merge(pair, method, space=space, density=0.2).updates["a"].dense().any()

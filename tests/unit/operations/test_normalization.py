@@ -73,7 +73,7 @@ def test_what_lora_cannot_hold_is_refused_by_name(tmp_path: Path) -> None:
     write_adapter(tmp_path / "dora", {**factors(["layers.0.q_proj"]), **lengths}, config(2, use_dora=True))
     with pytest.raises(UnsupportedError, match="DoRA") as raised:
         ao.normalize(ao.open_adapter(tmp_path / "dora"))
-    assert "fuse" in str(raised.value)
+    assert "--base" in str(raised.value)
     with pytest.raises(OptionError, match="no modules"):
         ao.normalize(ao.Adapter.of({}))
 

@@ -24,6 +24,6 @@ def test_an_adapter_that_is_given_twice(
     assert run([*command, "a", "b", "-o", "good"]) == 0
     assert "byte for byte" not in capsys.readouterr().err
     assert run([*command, "a", "copy", "-o", "out"]) == 0
-    assert "warning: a and copy are the same files, byte for byte, and count twice" in capsys.readouterr().err
+    assert "warning: a and copy are the same files, byte for byte, and count as two adapters" in capsys.readouterr().err
     assert run([*command, "a", "a", "-o", "again", "--strict"]) == 3
     assert not (tmp_path / "again").exists()

@@ -56,6 +56,7 @@ def test_random_methods_are_read_and_keep_what_was_asked(place: Path, method: st
     ("change", "said"),
     [
         ({"merge_method": "model_breeding"}, "merge_method is model_breeding, which is not read here"),
+        ({"merge_method": "karcher"}, "--tuned MODEL --method karcher"),
         ({"chat_template": "auto"}, "chat_template is unknown"),
         ({"tokenizer_source": "code"}, "tokenizer_source is code"),
         ({"parameters": {"rescale": True, "density": 0.5}}, "rescale is true"),

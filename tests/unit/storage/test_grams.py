@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.storage.grams import MARK, grams_file
+from adapterops.cli.main import run
+from adapterops.storage.grams import MARK, grams_file, holds_grams
 
 
-def test_a_file_says_what_it_is_and_opens_as_tensors(tmp_path: Path) -> None:
+def test_a_file_says_what_it_is_and_opens_as_tensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gram = np.arange(9, dtype=np.float32).reshape(3, 3)
     data = grams_file({"layers.0.q_proj": gram.T}, 12)
     assert MARK in data[:1024]
@@ -18,6 +20,10 @@ def test_a_file_says_what_it_is_and_opens_as_tensors(tmp_path: Path) -> None:
     found = open_checkpoint(tmp_path / "grams.safetensors")
     assert found.layout["layers.0.q_proj"].shape == (3, 3)
     assert np.array_equal(found.tensors["layers.0.q_proj"].numpy(), gram.T)
+    assert holds_grams(tmp_path / "grams.safetensors")
+    assert not holds_grams(tmp_path)
+    assert run(["show", str(tmp_path / "grams.safetensors")]) == 0
+    assert "grams.safetensors: Gram matrices of inputs, 1 tensor" in capsys.readouterr().out
 
 
 def test_the_same_matrices_are_the_same_bytes() -> None:

@@ -39,7 +39,7 @@ def merged(parts: list[Array], weights: list[float], **options: float) -> Array:
         (0.1, 1e-6, 31_500, 0),  # less than one entry: mergekit's mask is empty
         (0.9, 0.5, 283_500, 31_500),  # more than 1 together: the density counts
         (1.0, 0.01, 315_000, 0),
-        (0.0, 0.01, 0, 3150),
+        (1e-9, 0.01, 1, 3150),
     ],
 )
 def test_entries_are_those_of_the_formula(density: float, gamma: float, keep: int, outliers: int) -> None:

@@ -63,8 +63,13 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(OptionError, match="regmean needs the Gram matrices"):
         merge([one, one], "regmean")
     there = one.with_grams({"m": given(0)})
-    with pytest.raises(IncompatibleError, match="has no Gram matrix there"):
+    with pytest.raises(IncompatibleError, match=r"has no Gram matrix there, and .* adapts it"):
         merge([there, one.with_grams({"other": given(0)})], "regmean")
+    two = Adapter.of({"m": low_rank(0, 12, 10, 2), "n": low_rank(1, 12, 10, 2)}).with_grams(
+        {"m": given(0), "n": given(0)}
+    )
+    with pytest.raises(IncompatibleError, match="which lacks the module, counts as zero"):
+        merge([two, there], "regmean")
     with pytest.raises(IncompatibleError, match="takes inputs of 10 numbers"):
         merge([there, one.with_grams({"m": given(0, 9)})], "regmean")
     whole = Adapter.of({"m": Dense(np.ones((12, 10)))}).with_grams({"m": given(0)})

@@ -39,8 +39,8 @@ def test_the_formula(convention: str | None) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("convention", "kept"), [(None, 0), ("peft", 0), ("mergekit", 1)])
-def test_of_a_small_tensor_mergekit_keeps_one_entry(convention: str | None, kept: int) -> None:
+@pytest.mark.parametrize(("convention", "kept"), [(None, 1), ("peft", 0), ("mergekit", 1)])
+def test_of_a_small_tensor_one_entry_is_kept_and_by_peft_none(convention: str | None, kept: int) -> None:
     found = ties(Entries([Dense(PARTS[0][:1])]), [1.0], density=0.04, convention=convention)(0)
     np.testing.assert_array_equal(found, trimmed(PARTS[0][:1], kept))
 

@@ -35,6 +35,20 @@ def test_another_scale() -> None:
     )
 
 
+def test_of_several_one_that_a_wrong_calculation_enlarged() -> None:
+    """Smaller weights, and larger ones that no such calculation makes, are chosen."""
+    both = replace(LOOK, scaled=[Scaled(0.7, 9), Scaled(0.7, 4)])
+
+    def of_two(*weights: float) -> tuple[str, str, int]:
+        named = {name: (weight, 0.01) for name, weight in zip("ab", weights, strict=True)}
+        return verdict_of(Guess(np.array(weights)), [both], [RIGHT], [], "base", named)
+
+    sum_ = "this is the base and 1 times a and 2 times b"
+    looks = "the update were added twice or it were scaled by alpha / sqrt(r), and not by alpha / r"
+    assert of_two(1, 2) == ("base-plus-adapters", f"{sum_}; b is in it as if {looks}", 8)
+    assert [of_two(*weights)[2] for weights in ((1, 1), (0.5, 0.5), (1.2, 0.7), (1, 0.7), (9, 1))] == [0, 0, 0, 0, 8]
+
+
 def test_what_is_under_the_update_is_named_once() -> None:
     under = verdict_of(ONE, [LOOK], [RIGHT], [Finding("changed", "n", "changed")], "nf4", {"a": (1.0, 0.01)})
     assert under[1] == "this is the base quantized to NF4 and back and a; other tensors differ"
