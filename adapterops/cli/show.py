@@ -198,7 +198,7 @@ def _print_modules(found: Inspection, spectra: Spectra | None) -> None:
 
 
 def _print_model(found: ModelInspection) -> None:
-    kind = found.model_type or "a model of unknown type"
+    kind = found.model_type or found.what or "a model of unknown type"
     if found.components:
         kind = f"a pipeline of {', '.join(f'{name} ({type_})' for name, type_ in found.components.items())}"
     output.line(printable(f"{found.path}: {kind}, {count(found.tensors, 'tensor')} in {count(found.files, 'file')}"))

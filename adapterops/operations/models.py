@@ -9,6 +9,7 @@ from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.others import other
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.provenance.history import Source
 
@@ -33,6 +34,7 @@ class ModelInspection:
         parameters: the entries of all tensors as they are used.
         bytes: what they take.
         components: of a pipeline its models, by the names of their folders → their classes.
+        what: what it is called by the names of its tensors, where no config says its type.
     """
 
     path: str | None
@@ -44,6 +46,7 @@ class ModelInspection:
     quantized: int
     kinds: tuple[Kind, ...]
     components: Mapping[str, str] = field(default_factory=dict)
+    what: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         kinds = [{**kind.__dict__, "shape": list(kind.shape)} for kind in self.kinds]
@@ -55,6 +58,8 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
     groups: dict[tuple[str, tuple[int, ...], str], list[str]] = {}
     modules = {name: name.removesuffix(WEIGHT) for name in checkpoint.layout}
     components = checkpoint.files.components if checkpoint.files else {}
+    model_type = (checkpoint.config or {}).get("model_type")
+    known = None if model_type or components else other(checkpoint.layout)
     named = kinds(modules.values())
     for name, spec in checkpoint.layout.items():
         component = f"{name.partition('.')[0]}: " if components else ""
@@ -65,7 +70,7 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
     )
     return ModelInspection(
         checkpoint.history.name if isinstance(checkpoint.history, Source) else None,
-        (checkpoint.config or {}).get("model_type"),
+        model_type,
         len(checkpoint.shards),
         len(checkpoint.layout),
         sum(kind.parameters for kind in found),
@@ -73,6 +78,7 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
         len(checkpoint.schemes),
         found,
         components,
+        known[0].what if known else None,
     )
 
 

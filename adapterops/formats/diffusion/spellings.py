@@ -89,16 +89,7 @@ SET = "set_weight"
 """The end of the name of what takes the place of a tensor: of a weight after its module, of any other after its own name."""
 
 MERGE = "merge it with the tool that trained it"
-BESIDE = "load it next to the model, in the program that it was made for"
-OTHER_FILES = [
-    (r"^lllite_(?:unet|dit)_", "a ControlNet-LLLite, which adds to what the layers of its base take in", BESIDE),
-    (r"^(?:image_proj|ip_adapter)\.", "an IP-Adapter, which is a model next to its base", BESIDE),
-    (r"^(?:emb_params|clip_[lg]|t5xxl|string_to_param\..+)$", "a textual inversion, which is vectors of words", BESIDE),
-]
-"""What people share next to adapters, in files of its own."""
-
 NOT_HANDLED = [
-    *OTHER_FILES,
     (r"_norm\.scale$", "a control LoRA, which sets norms of its base", MERGE),
     (r"\.reshape_weight$", "a control LoRA that widens its base", MERGE),
     (r"^lora_controlnet$", "a control LoRA, which is a model next to its base", MERGE),
@@ -186,9 +177,9 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
     )
 
 
-def check_handled(dimensions: Mapping[str, int], known: Iterable[tuple[str, str, str]] = NOT_HANDLED) -> None:
+def check_handled(dimensions: Mapping[str, int]) -> None:
     """Raise UnsupportedError for tensors, of so many dimensions, of a kind that is known by name: for what tells most."""
-    for pattern, kind, hint in known:
+    for pattern, kind, hint in NOT_HANDLED:
         for name, count in dimensions.items():
             if re.search(pattern, name) or re.search(pattern, f"{name}:{count}"):
                 raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
