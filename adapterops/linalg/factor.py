@@ -101,7 +101,7 @@ def moved(update: LowRank, B: Rows, A: Rows) -> float:
         squares = float((DD * update.across()).sum())
         if not same:
             CC, CA = _of_changes(A0.T.shape, along)
-            squares += float(2 * (DB * CA.T).sum() + (gram(*B0.shape, B) * CC).sum())
+            squares += float(2 * (DB * CA.T).sum() + (gram(len(B0), B0.shape[1], B) * CC).sum())
     return math.sqrt(squares) if squares > 0 else 0.0
 
 
