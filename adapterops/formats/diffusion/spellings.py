@@ -172,7 +172,7 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
     raise InputError(
         "is not the name of a tensor of an adapter of an image or video model",
         tensor=name,
-        hint="convert the file with the tool that trained it",
+        hint="convert the file with the tool that trained it; or take it out of the file, if it is nothing that was trained",
         code="E-KEY",
     )
 
