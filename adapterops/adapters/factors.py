@@ -149,8 +149,15 @@ def _moved(found: LowRank, stored: tuple[Array, Array], dtypes: tuple[str, str])
     from adapterops.arrays.floats import widened
     from adapterops.linalg.factor import moved
 
-    A, B = (widened(each, dtype, Scratch()) for each, dtype in zip(stored, dtypes, strict=True))
-    return moved(found, B, A)
+    A, B = stored
+
+    def rows(tile: slice) -> Array:
+        return widened(B[tile], dtypes[1], Scratch())
+
+    def columns(tile: slice) -> Array:
+        return widened(A[:, tile], dtypes[0], Scratch()).T
+
+    return moved(found, rows, columns)
 
 
 TOO_LARGE = "look at its weight, and at lora_alpha and r in the configs, which scale it"

@@ -77,6 +77,10 @@ def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = Fals
     return result
 
 
+WIDENED = 1 << 16
+"""How many numbers in float16 are widened at a time."""
+
+
 def _to_bfloat16(numbers: Array, result: Array, step: Array) -> Array:
     """The stored numbers once more, each in the lower half of 32 bits, in the memory of `step`."""
     nan = np.isnan(numbers) if np.isnan(numbers.min(initial=0)) else None  # its bits may run over
@@ -95,7 +99,16 @@ def _to_bfloat16(numbers: Array, result: Array, step: Array) -> Array:
 
 
 def _from_float16(numbers: Array, result: Array) -> None:
-    """float16 to float32: the bits in their places, times what the two exponents differ by."""
+    """float16 to float32, some rows at a time."""
+    if numbers.flags.c_contiguous and result.flags.c_contiguous:
+        numbers, result = numbers.reshape(-1), result.reshape(-1)
+    step = max(1, WIDENED // max(1, numbers[:1].size))
+    for first in range(0, len(numbers), step):
+        _widen_float16(numbers[first : first + step], result[first : first + step])
+
+
+def _widen_float16(numbers: Array, result: Array) -> None:
+    """The bits in their places, times what the two exponents differ by."""
     stored, bits = numbers.view(np.uint16), result.view(np.uint32)
     np.copyto(bits, stored)
     np.bitwise_and(bits, 0x7FFF, out=bits)
@@ -146,12 +159,14 @@ def checked(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False
     """
     if (same := exactly(numbers, dtype)) is not None:
         return same
-    before = np.isfinite(numbers)
-    nan = np.isnan(numbers) if dtype == "BF16" and not before.all() else None
+    before = None if all_finite(numbers) else np.isfinite(numbers)
+    nan = np.isnan(numbers) if dtype == "BF16" and before is not None else None
     result = narrowed(numbers, dtype, memory, settle=settle)
     if nan is not None:
         result[nan] = NAN
-    check_range(before, finite(result, dtype), dtype, "numbers")
+    if before is not None or not all_stored_finite(result, dtype):
+        before = np.ones(result.shape, np.bool_) if before is None else before
+        check_range(before, finite(result, dtype), dtype, "numbers")
     return result
 
 

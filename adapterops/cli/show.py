@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -24,7 +23,6 @@ from adapterops.operations.comparing import analysis
 from adapterops.operations.comparing.bases import bases
 from adapterops.operations.models import inspect_model, stored
 from adapterops.reports.figures import three
-from adapterops.storage.grams import holds_grams
 from adapterops.storage.place import Place
 from adapterops.updates.layout import DORA
 
@@ -200,8 +198,7 @@ def _print_modules(found: Inspection, spectra: Spectra | None) -> None:
 
 
 def _print_model(found: ModelInspection) -> None:
-    grams = found.path is not None and holds_grams(Path(found.path))
-    kind = found.model_type or ("Gram matrices of inputs" if grams else "a model of unknown type")
+    kind = found.model_type or found.what or "a model of unknown type"
     if found.components:
         kind = f"a pipeline of {', '.join(f'{name} ({type_})' for name, type_ in found.components.items())}"
     output.line(printable(f"{found.path}: {kind}, {count(found.tensors, 'tensor')} in {count(found.files, 'file')}"))

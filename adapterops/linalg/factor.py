@@ -60,42 +60,48 @@ def all_entries(update: Linear) -> Dense:
     return Dense(W, update.error, update.near)
 
 
-def moved(update: LowRank, B: Array, A: Array) -> float:
-    """‖scale · B₀ A₀ - B A‖_F for factors of the same ranks that are nearly those of the update.
+Rows = Callable[[slice], Array]
+
+
+def moved(update: LowRank, B: Rows, A: Rows) -> float:
+    """‖scale · B₀ A₀ - B A‖_F for factors of the same shapes that are nearly those of the update.
 
     The difference is D A₀ + B C with D = scale · B₀ - B and C = A₀ - A: what is small is subtracted before it is
     multiplied, so that nothing cancels. Its squared norm is ⟨DᵀD, A₀A₀ᵀ⟩ + 2 ⟨DᵀB, A₀Cᵀ⟩ + ⟨BᵀB, CCᵀ⟩.
 
+    Args:
+        B, A: some rows of B, and some columns of A as rows: no more than a tile of them is there at a time.
+
     Cost: these (r, r) matrices, in float64, of the rows of D and columns of C that are not zero; none where neither
         factor has moved.
 
-    >>> moved(LowRank(np.array([[1.0]]), np.array([[2.0]])), np.array([[1.5]]), np.array([[2.0]]))
+    >>> moved(LowRank(np.array([[1.0]]), np.array([[2.0]])), np.array([[1.5]]).__getitem__, np.array([[2.0]]).__getitem__)
     1.0
     """
     B0, A0 = update.B, update.A
-    same = A0 is A or np.array_equal(A0, A)
+    same = all(np.array_equal(A0.T[tile], A(tile)) for tile in tiles(*A0.T.shape))
     wide = B0.dtype if folds_exactly(update) else np.float64
 
     def scaled(rows: slice) -> bool:
-        return np.array_equal(np.multiply(B0[rows], update.scale, dtype=wide), B[rows])
+        return np.array_equal(np.multiply(B0[rows], update.scale, dtype=wide), B(rows))
 
-    if same and all(scaled(tile) for tile in tiles(*B.shape)):
+    if same and all(scaled(tile) for tile in tiles(*B0.shape)):
         return 0.0
 
     def down(rows: slice) -> tuple[Array, Array]:
-        stored = B[rows].astype(np.float64)
+        stored = B(rows).astype(np.float64)
         return np.multiply(B0[rows], update.scale, dtype=np.float64) - stored, stored
 
     def along(columns: slice) -> tuple[Array, Array]:
         exact = A0.T[columns].astype(np.float64)
-        return exact - A.T[columns], exact
+        return exact - A(columns), exact
 
     with np.errstate(all="ignore"):
-        DD, DB = _of_changes(B.shape, down, alone=same)
+        DD, DB = _of_changes(B0.shape, down, alone=same)
         squares = float((DD * update.across()).sum())
         if not same:
-            CC, CA = _of_changes(A.T.shape, along)
-            squares += float(2 * (DB * CA.T).sum() + (gram(len(B), B.shape[1], lambda tile: B[tile]) * CC).sum())
+            CC, CA = _of_changes(A0.T.shape, along)
+            squares += float(2 * (DB * CA.T).sum() + (gram(len(B0), B0.shape[1], B) * CC).sum())
     return math.sqrt(squares) if squares > 0 else 0.0
 
 

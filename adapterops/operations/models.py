@@ -9,8 +9,10 @@ from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.others import other
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.provenance.history import Source
+from adapterops.storage.grams import holds_grams
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class ModelInspection:
         parameters: the entries of all tensors as they are used.
         bytes: what they take.
         components: of a pipeline its models, by the names of their folders → their classes.
+        what: what it is called by its header, where no config says its type.
     """
 
     path: str | None
@@ -44,6 +47,7 @@ class ModelInspection:
     quantized: int
     kinds: tuple[Kind, ...]
     components: Mapping[str, str] = field(default_factory=dict)
+    what: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         kinds = [{**kind.__dict__, "shape": list(kind.shape)} for kind in self.kinds]
@@ -55,6 +59,7 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
     groups: dict[tuple[str, tuple[int, ...], str], list[str]] = {}
     modules = {name: name.removesuffix(WEIGHT) for name in checkpoint.layout}
     components = checkpoint.files.components if checkpoint.files else {}
+    model_type = (checkpoint.config or {}).get("model_type")
     named = kinds(modules.values())
     for name, spec in checkpoint.layout.items():
         component = f"{name.partition('.')[0]}: " if components else ""
@@ -65,7 +70,7 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
     )
     return ModelInspection(
         checkpoint.history.name if isinstance(checkpoint.history, Source) else None,
-        (checkpoint.config or {}).get("model_type"),
+        model_type,
         len(checkpoint.shards),
         len(checkpoint.layout),
         sum(kind.parameters for kind in found),
@@ -73,7 +78,15 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
         len(checkpoint.schemes),
         found,
         components,
+        None if model_type or components else _called(checkpoint),
     )
+
+
+def _called(checkpoint: Checkpoint) -> str | None:
+    if isinstance(checkpoint.history, Source) and holds_grams(checkpoint.history.path):
+        return "Gram matrices of inputs"
+    known = other(checkpoint.layout)
+    return known[0].what if known else None
 
 
 def stored(checkpoint: Checkpoint, name: str) -> str:

@@ -14,7 +14,7 @@ from adapterops.arrays.finite import all_finite
 from adapterops.arrays.floats import numbers, widened
 from adapterops.arrays.scratch import Scratch
 from adapterops.arrays.transfer import Transfer
-from adapterops.errors import IncompatibleError, InputError, ShapeError
+from adapterops.errors import IncompatibleError, InputError, ShapeError, UnsupportedError
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows
 
@@ -316,6 +316,7 @@ def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B
 
     Raises:
         InputError: they do not share a rank, or B has a kernel.
+        UnsupportedError: they are those of a convolution in groups.
     """
     A, B = matrix(shapes, down), matrix(shapes, up)
     if math.prod(shapes[up][2:]) != 1:
@@ -323,6 +324,12 @@ def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B
             f"{up} has the shape {list(shapes[up])}, expected (out, rank), or that of a kernel of one entry",
             hint="if it has a pair of factors for each expert, save each expert by itself",
             code="E-SHAPE",
+        )
+    if len(shapes[down]) > 2 and B[1] and A[0] > B[1] and A[0] % B[1] == 0:
+        raise UnsupportedError(
+            f"{down} has rank {A[0]} and {up} has rank {B[1]}, as PEFT has LoRA of a convolution in {A[0] // B[1]} groups: "
+            "its outputs read the inputs of all groups, and those of the base read one each, so that no merge is possible",
+            hint="PEFT runs it next to its base; for one that can be merged, train it without this module",
         )
     if A[0] != B[1]:
         raise InputError(

@@ -349,3 +349,12 @@ def test_lokr_that_peft_arranges_otherwise(tmp_path: Path, monkeypatch: pytest.M
     config = peft.LoKrConfig(r=8, alpha=5, target_modules=["conv"])
     peft.get_peft_model(Convolutions(1), config).save_pretrained("adapter")
     assert "a convolution in one dimension with all of lokr_w2" in typed("show", "adapter", code=4)
+
+
+def test_lora_of_a_convolution_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = peft.LoraConfig(r=4, target_modules=["0"])
+    peft.get_peft_model(nn.Sequential(nn.Conv2d(8, 8, 3, groups=2)), config).save_pretrained("adapter")
+    assert "rank 4 and lora_B has rank 2, as PEFT has LoRA of a convolution in 2 groups" in typed(
+        "show", "adapter", code=4
+    )

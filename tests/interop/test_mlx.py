@@ -178,3 +178,14 @@ def test_mlx_applies_what_is_written_for_it(base: Path, tmp_path: Path, options:
         exact = ["fuse", str(base), *pair, "-w", "0.5", "-w", "1", "-o", str(tmp_path / "both")]
         assert run(exact) == 0
         np.testing.assert_allclose(applied, fused(tmp_path / "both"), atol=1e-4 * np.abs(applied).max())
+
+
+def test_a_model_that_mlx_quantized_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    codes, scales, biases = mx.quantize(mx.ones((32, 64)), group_size=32, bits=4)
+    parts = {"weight": codes, "scales": scales, "biases": biases}
+    mx.save_safetensors(
+        str(tmp_path / "model.safetensors"), {f"layers.0.up_proj.{role}": each for role, each in parts.items()}
+    )
+    assert run(["show", str(tmp_path)]) == 4
+    assert "as MLX stores quantized weights" in (said := capsys.readouterr().err)
+    assert "--dequantize" in said

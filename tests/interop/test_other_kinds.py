@@ -16,6 +16,7 @@ import pytest
 import torch
 from gptq_models import GPTQWeight, write_gptq
 from peft.tuners.lora import KasaConfig
+from peft.tuners.lora.config import MontecloraConfig, VeloraConfig
 from peft.tuners.lora.layer import Linear
 from peft.tuners.lora.variants import QALoraLinearVariant
 from safetensors.torch import load_file, save_file
@@ -64,6 +65,8 @@ LINEAR |= {
         lambda: peft.AdaLoraConfig(init_r=6, lora_alpha=40, total_step=9, tinit=1, tfinal=1, target_modules=TARGETS),
     ),
     "BD-LoRA": ("llama", lambda: peft.LoraConfig(r=4, target_modules=[*TARGETS, "down_proj"], use_bdlora=BLOCKS)),
+    "VeLoRA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=TARGETS, velora_config=VeloraConfig())),
+    "MonteCLoRA": ("llama", lambda: peft.LoraConfig(r=3, target_modules=TARGETS, monteclora_config=MontecloraConfig())),
 }
 BLOCKS = {"target_modules_bd_a": ["down_proj"], "target_modules_bd_b": TARGETS, "nblocks": 2}
 BASED: dict[str, tuple[str, Callable[[], Any]]] = {

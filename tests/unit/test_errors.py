@@ -54,15 +54,15 @@ def test_a_place_is_added_where_there_is_none() -> None:
         raise ValueError("other")
 
 
-ADAPTERS = ("formats/*.py", "formats/peft/*.py", "formats/diffusion/*.py", "updates/*.py")
-"""The files that read adapters."""
+READING = ("formats/**/*.py", "updates/*.py")
+"""The files that read adapters and models."""
 
 
-def test_what_is_wrong_with_an_adapter_comes_with_a_way_on() -> None:
+def test_what_is_wrong_with_an_input_comes_with_a_way_on() -> None:
     package = Path(errors.__file__).parent
     refusals = [
         (path.relative_to(package), node.lineno, {keyword.arg for keyword in node.keywords})
-        for pattern in ADAPTERS
+        for pattern in READING
         for path in sorted(package.glob(pattern))
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"InputError", "UnsupportedError"}

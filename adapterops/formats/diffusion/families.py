@@ -131,7 +131,8 @@ def first_rows(joined: Joined, known: Mapping[int, int], height: int, width: int
     if left < 0 or (missing and (left == 0 or left % len(missing))):
         return None
     rows |= dict.fromkeys(missing, left // len(missing) if missing else 0)
-    if sum(rows.values()) != height or rows.get(one) != rows.get(other):
+    grouped = joined.equal == (1, 2) and missing  # of q, k and v: each k serves a whole number of q
+    if sum(rows.values()) != height or rows.get(one) != rows.get(other) or (grouped and rows[0] % rows[1]):
         return None
     firsts = [0]
     for part in range(len(joined.parts)):

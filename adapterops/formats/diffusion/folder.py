@@ -32,6 +32,7 @@ from adapterops.formats.kernels import as_kernels, entries, kernel_shapes
 from adapterops.formats.kinds import are_of_adapter
 from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.models.wrappers import unwrapped
+from adapterops.formats.others import TUNED, check_no_other
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config
 from adapterops.formats.peft.parts import Parts, parts_of
@@ -226,11 +227,12 @@ def _weights(place: Place) -> Path | None:
 
 
 def _check_updates(entries: Collection[str]) -> None:
-    """Raise InputError for the tensors of a model."""
+    """Raise InputError or UnsupportedError for what are no tensors of an adapter."""
+    check_no_other(entries)
     if not are_of_adapter(entries):
         raise InputError(
             "is a model, where an adapter is expected",
-            hint="name the file of an adapter; the difference of two models is one: adapterops extract TUNED --base BASE",
+            hint=TUNED,
             code="E-MODEL",
         )
 

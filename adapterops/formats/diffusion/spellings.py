@@ -90,16 +90,7 @@ SET = "set_weight"
 """The end of the name of what takes the place of a tensor: of a weight after its module, of any other after its own name."""
 
 MERGE = "merge it with the tool that trained it"
-BESIDE = "load it next to the model, in the program that it was made for"
-OTHER_FILES = (
-    (r"^lllite_(?:unet|dit)_", "a ControlNet-LLLite, which adds to what the layers of its base take in", BESIDE),
-    (r"^(?:image_proj|ip_adapter)\.", "an IP-Adapter, which is a model next to its base", BESIDE),
-    (r"^(?:emb_params|clip_[lg]|t5xxl|string_to_param\..+)$", "a textual inversion, which is vectors of words", BESIDE),
-)
-"""What people share next to adapters, in files of its own."""
-
 NOT_HANDLED = (
-    *OTHER_FILES,
     (r"_norm\.scale$", "a control LoRA, which sets norms of its base", MERGE),
     (r"\.reshape_weight$", "a control LoRA that widens its base", MERGE),
     (r"^lora_controlnet$", "a control LoRA, which is a model next to its base", MERGE),
@@ -185,29 +176,29 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
     raise InputError(
         "is not the name of a tensor of an adapter of an image or video model",
         tensor=name,
-        hint="convert the file with the tool that trained it",
+        hint="convert the file with the tool that trained it; or take it out of the file, if it is nothing that was trained",
         code="E-KEY",
     )
 
 
-def check_handled(dimensions: Mapping[str, int], known: tuple[tuple[str, str, str], ...] = NOT_HANDLED) -> None:
+def check_handled(dimensions: Mapping[str, int]) -> None:
     """Raise UnsupportedError for tensors, of so many dimensions, of a kind that is known by name: for what tells most."""
-    told = {name: _told(PLACE.sub("0", name), count, known) for name, count in dimensions.items()}
+    told = {name: _told(PLACE.sub("0", name), count) for name, count in dimensions.items()}
     first = min((place for place in told.values() if place is not None), default=None)
     if first is not None:
-        _, kind, hint = known[first]
+        _, kind, hint = NOT_HANDLED[first]
         name = next(name for name, place in told.items() if place == first)
         raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
 
 
 @lru_cache(maxsize=1 << 12)  # of a hundred blocks it is one question
-def _told(name: str, dimensions: int, known: tuple[tuple[str, str, str], ...]) -> int | None:
+def _told(name: str, dimensions: int) -> int | None:
     """The place of the first pattern that a name has."""
     spellings = name, f"{name}:{dimensions}"
-    return next(
-        (place for place, (pattern, *_) in enumerate(known) if any(re.search(pattern, each) for each in spellings)),
-        None,
+    places = (
+        place for place, (pattern, *_) in enumerate(NOT_HANDLED) if any(re.search(pattern, each) for each in spellings)
     )
+    return next(places, None)
 
 
 def check_one_adapter(names: Iterable[str]) -> None:

@@ -49,7 +49,7 @@ SPLIT = {"gate_up_proj": ("gate_proj", "up_proj")}
 INTERLEAVED = {"gpt_oss"}
 """Model types whose fused experts have the rows of gate and up in turn."""
 
-CONV1D_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp"}
+CONV1D_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp", "clvp_decoder"}
 CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 """Where transformers uses Conv1D, which stores (in, out)."""
 LINEAR_TYPES = {"gpt_bigcode", "gpt_neo", "starcoder2", "qwen"}

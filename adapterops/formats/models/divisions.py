@@ -100,6 +100,8 @@ def divided(above: str, parts: Mapping[str, int], whole: Joined, height: int) ->
     rows |= dict.fromkeys(missing, left // len(missing) if missing else 0)
     if sum(rows.values()) != height or not all(rows.values()):
         return None
+    if missing and whole.equal == whole.parts[1:] and rows[names[0]] % rows[one]:
+        return None  # of q, k and v: each k serves a whole number of q
     firsts, first = {}, 0
     for name in names:
         firsts[name] = first

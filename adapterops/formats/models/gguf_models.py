@@ -69,7 +69,13 @@ def read_gguf_model(
     owners = [name for rows in shards.values() for name in rows.entries]
     if len(set(owners)) < len(owners):
         twice = next(name for name in owners if owners.count(name) > 1)
-        raise InputError("is in two files", path=paths[0], tensor=twice, code="E-GGUF")
+        raise InputError(
+            "is in two files",
+            path=paths[0],
+            tensor=twice,
+            hint="download the files of one conversion again",
+            code="E-GGUF",
+        )
     return shards, config, weights
 
 
@@ -104,7 +110,9 @@ def _rows(file: GgufFile, architecture: str, config: Mapping[str, Any]) -> GgufR
             )
         for name, span in _spans(stored, entry.shape, names):
             if name in spans:
-                raise InputError(f"is {name}, and so is {spans[name].stored}", tensor=stored, code="E-GGUF")
+                raise InputError(
+                    f"is {name}, and so is {spans[name].stored}", tensor=stored, hint=ORIGINAL, code="E-GGUF"
+                )
             spans[name] = span
         if field := field_of_heads(stored, architecture):
             count, rows = config.get(field), entry.shape[0]
@@ -148,6 +156,8 @@ def _weights(rows: GgufRows, architecture: str) -> dict[str, Weight]:
             found[name] = Weight(Ggml(kind.name), shape, {"": name})
         if one_added(span.stored, architecture):
             if rows.entries[name].dtype != "F32":
-                raise UnsupportedError(f"is a norm in {rows.entries[name].dtype}, expected F32", tensor=span.stored)
+                raise UnsupportedError(
+                    f"is a norm in {rows.entries[name].dtype}, expected F32", tensor=span.stored, hint=ORIGINAL
+                )
             found[name] = Weight(OneAdded(), span.shape, {"": name})
     return found

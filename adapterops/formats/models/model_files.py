@@ -154,7 +154,7 @@ def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
         return None
     config = read_json(place.here(path))
     if not isinstance(config, dict):
-        raise InputError(f"is a {type(config).__name__}, expected an object", path=path, code="E-CONFIG")
+        raise InputError(f"is a {type(config).__name__}, expected an object", path=path, hint=AS_SAVED, code="E-CONFIG")
     return config
 
 
@@ -163,7 +163,9 @@ def _pipeline(place: Place) -> ModelFiles:
     index = place.path / PIPELINE
     stated = read_json(place.here(index))
     if not isinstance(stated, dict):
-        raise InputError(f"is a {type(stated).__name__}, expected an object", path=index, code="E-CONFIG")
+        raise InputError(
+            f"is a {type(stated).__name__}, expected an object", path=index, hint=AS_SAVED, code="E-CONFIG"
+        )
     shards: dict[str, TensorFile] = {}
     others, components = [*_others(place)], {}
     for folder in (replace(place, path=path) for path in place.entries() if path.name in stated):
@@ -205,6 +207,7 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
     return tuple(found)
 
 
+AS_SAVED = "give the one that was saved with the model"
 NAME_A_MODEL = "name the folder of the model; fuse has it before the adapters, or as --base"
 
 

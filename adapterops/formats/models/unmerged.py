@@ -96,7 +96,11 @@ def divided(names: Collection[str]) -> Division:
             _put(full, PREFIX + unwrapped(name[: match.start()] + name[match.end() :]), name)
         elif not BASE.search(name) and any(name.startswith(f"{module}.") for module in _above(name) & wrapped):
             parse(name)  # which names the kind, where it is known
-            raise UnsupportedError("belongs to an adapter of a kind that is not handled", tensor=name)
+            raise UnsupportedError(
+                "belongs to an adapter of a kind that is not handled",
+                tensor=name,
+                hint="merge it with the program that saved the model (merge_and_unload), or save the adapter by itself",
+            )
         else:
             _put(base, BASE.sub("", unwrapped(name)), name)
     if len(adapters - {None}) > 1:
@@ -121,5 +125,10 @@ def _above(name: str) -> set[str]:
 
 def _put(found: dict[str, str], name: str, source: str) -> None:
     if name in found:
-        raise InputError(f"is the same tensor as {found[name]}", tensor=source, code="E-KEY")
+        raise InputError(
+            f"is the same tensor as {found[name]}",
+            tensor=source,
+            hint="keep one of the two, the one that was trained",
+            code="E-KEY",
+        )
     found[name] = source

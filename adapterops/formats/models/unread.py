@@ -110,6 +110,12 @@ def _holds_codes(name: str, spec: Spec, quantized: bool) -> bool:
 def _without_meaning(name: str, spec: Spec, left: Mapping[str, Spec]) -> InputError | UnsupportedError:
     prefixes = (f"{name}_scale", f"{name}.quant_state", f"{name.removesuffix(WEIGHT)}.scales")
     found = next((each for each in left if each.startswith(prefixes)), None)
+    if spec.dtype == "U32" and found == prefixes[2]:
+        return UnsupportedError(
+            f"is in {spec.dtype} with {found}, as MLX stores quantized weights, which are not read here",
+            tensor=name,
+            hint="use the 16-bit model it was made from, or what mlx_lm.convert --hf-path MODEL --mlx-path OUT --dequantize writes",
+        )
     if found or not name.endswith(WEIGHT) or spec.dtype in PACKED:
         return UnsupportedError(
             f"is in {spec.dtype}{f', with {found},' if found else ''} in a layout that is not read here",

@@ -93,7 +93,7 @@ def indexed(place: Place, index: Path, opened: Callable[[Path], TensorFile]) -> 
     with at(path=index):
         where = content.get("weight_map") if isinstance(content, dict) else None
         if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):
-            raise InputError("has no weight_map from tensors to files", code="E-INDEX")
+            raise InputError("has no weight_map from tensors to files", hint="download the index again", code="E-INDEX")
         files = {name: opened(_inside(place, index, name)) for name in sorted(set(where.values()))}
         for tensor, name in where.items():
             if tensor not in files[name].entries:
@@ -130,7 +130,11 @@ def _inside(place: Place, index: Path, name: str) -> Path:
     """
     suffix = index.name.split(".")[1]
     if not re.fullmatch(rf"[^/\\:\0]+\.{suffix}", name) or name.startswith(".") or not name.isprintable():
-        raise InputError(f"names the file {name[:80]!r}, which is not the name of a .{suffix} file", code="E-INDEX")
+        raise InputError(
+            f"names the file {name[:80]!r}, which is not the name of a .{suffix} file",
+            hint="download the index again",
+            code="E-INDEX",
+        )
     path = index.parent / name
     if place.missing([path]):
         return path

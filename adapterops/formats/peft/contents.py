@@ -27,7 +27,7 @@ from adapterops.formats.peft.agreement import (
 from adapterops.formats.peft.attentions import in_model, taken_out
 from adapterops.formats.peft.config import AdapterConfig, knows_sides, read_config
 from adapterops.formats.peft.header import EMBEDDED, contradicting, of_each, stated
-from adapterops.formats.peft.keys import BIAS, doubts, full_tensors, of_norms, token_rows
+from adapterops.formats.peft.keys import BIAS, doubts, full_tensors, in_training, of_norms, token_rows
 from adapterops.formats.peft.parts import PRUNED, Parts, parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number, scalings
 from adapterops.formats.peft.selection import unnamed
@@ -65,7 +65,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
     rows = token_rows(file)
     with at(path=said_in):
         of = variant(fields)
-    raw = parts(file, {*full.values(), *repeated, *rows.values()}, of)
+    raw = parts(file, {*full.values(), *repeated, *rows.values(), *in_training(file.entries)}, of)
     with at(path=said_in):
         tokens = _tokens(fields, rows)
         check_rows(file, rows, tokens)

@@ -9,11 +9,11 @@ from typing import Any
 
 from adapterops.errors import InputError, NotFoundError, at, listed
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
-from adapterops.formats.diffusion.spellings import OTHER_FILES, check_handled
 from adapterops.formats.further import further_weights
 from adapterops.formats.kinds import are_of_adapter
 from adapterops.formats.models.tokenizers import tokenizer_files
 from adapterops.formats.models.unmerged import holds_base
+from adapterops.formats.others import check_no_other
 from adapterops.formats.peft.contents import contents
 from adapterops.formats.peft.header import EMBEDDED, packed
 from adapterops.storage.fp8 import in_floats
@@ -60,7 +60,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         )
     if fields is None and file.entries and not are_of_adapter(file.entries):
         with at(path=weights):
-            check_handled({tensor: len(entry.shape) for tensor, entry in file.entries.items()}, OTHER_FILES)
+            check_no_other(file.entries)
         raise InputError(
             f"is a model, where an adapter is expected: all tensors have names of weights, such as {min(file.entries)}",
             path=weights,

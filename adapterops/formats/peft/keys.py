@@ -8,16 +8,17 @@ Reads what PEFT writes, and its variants: no prefix, the adapter's name left in 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from adapterops.errors import InputError, UnsupportedError
+from adapterops.errors import AdapterWarning, InputError, UnsupportedError, count
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.models.wrappers import inner_name
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.formats.peft.types import ARRAYS, BEGINNING
+from adapterops.formats.peft.types import ARRAYS, BEGINNING, IN_TRAINING
 from adapterops.storage.tensors import Header
 from adapterops.updates.kinds import KINDS
 
@@ -235,6 +236,23 @@ def of_norms(fields: Any, names: Collection[str]) -> Any:
     norms = {plain(inner_name(name)).rpartition(".")[0] for name in names if NORM.search(name)}
     own = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": None}
     return {**fields, **own, "modules_to_save": sorted(norms) + list(fields.get("modules_to_save") or [])}
+
+
+def in_training(names: Collection[str]) -> set[str]:
+    """Names of tensors that training alone reads.
+
+    Raises:
+        AdapterWarning: there are some, and what they are.
+    """
+    found = {name for name in names if IN_TRAINING.search(name)}
+    if found:
+        warnings.warn(
+            f"{count(len(found), 'tensor')} of MonteCLoRA or VeLoRA, such as {min(found)}: training alone reads them, and "
+            "PEFT's forward pass in evaluation is that of LoRA; they are left out",
+            AdapterWarning,
+            stacklevel=2,
+        )
+    return found
 
 
 def token_rows(file: Header) -> dict[str, str]:

@@ -69,6 +69,9 @@ FURTHER = [
 
 BEFORE = r"(?:^|\.|^lora_unet_)"
 OF_TYPES = {re.escape(each.begins): each for each in TYPES.values()}
+IN_TRAINING = re.compile(r"\.lora_(?:monteclora_sampler|velora_embed)(?:\.[^.]+)*$")
+"""Tensors of MonteCLoRA and VeLoRA that training alone reads: what it trains is LoRA."""
+
 STATES = [
     (
         r"\.lora_monteclora_sampler|\.lora_velora",

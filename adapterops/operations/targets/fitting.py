@@ -168,7 +168,7 @@ def check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
             raise IncompatibleError(
                 f"is square, and {', '.join(sorted(kinds)) or 'its like'} may be stored as (in, out): it is not known whether this one is",
                 tensor=target.module,
-                hint=f"say what the model is: put its model_type, such as {sorted(CONV1D_TYPES)[2]}, into config.json of the base",
+                hint="say what the model is: put its model_type, such as gpt2, into config.json of the base",
                 code="E-ORIENTATION",
             )
 

@@ -23,7 +23,12 @@ OWN_BASE = "give the base that the adapter was trained on"
 
 
 def misfits(
-    found: Sequence[str], missing: Sequence[str], wrong: Sequence[str], count: int, names: Names | None
+    found: Sequence[str],
+    missing: Sequence[str],
+    wrong: Sequence[str],
+    count: int,
+    names: Names | None,
+    hint: str = OWN_BASE,
 ) -> IncompatibleError | UnsupportedError:
     """The error for modules that do not fit a base.
 
@@ -33,10 +38,11 @@ def misfits(
         wrong: sentences about those it has, and that do not fit.
         count: all modules.
         names: those of the base; None where they do not matter.
+        hint: what can be done where none is missing.
     """
     if names is None or not missing:
         fact = f"{len(wrong)} of {count} modules do not fit: {listed(wrong, ALIKE, by='; ')}"
-        return IncompatibleError(fact, hint=OWN_BASE, code="E-NAMES")
+        return IncompatibleError(fact, hint=hint, code="E-NAMES")
     if found and (cause := _cause(found[0], missing, names)):
         why, hint = cause
         return UnsupportedError(

@@ -20,7 +20,7 @@ from adapterops.operations.targets.classifiers import check_has_head, classifier
 from adapterops.operations.targets.ends import check_in_no_scheme, kept_ends, new_ends
 from adapterops.operations.targets.fitting import candidates_of, check_dtype, check_sides, check_squares, fit
 from adapterops.operations.targets.full_tensors import counterparts, one_weight, replacements, resized
-from adapterops.operations.targets.misfits import misfits
+from adapterops.operations.targets.misfits import OWN_BASE, misfits
 from adapterops.operations.targets.output_bias import output_biases
 from adapterops.operations.targets.shares import Modules, check_experts, shares
 from adapterops.operations.targets.target import Edit, Target, Targets
@@ -99,6 +99,10 @@ def _tower(adapter: Adapter, base: Checkpoint) -> str:
     return tower
 
 
+AS_ONE = "give each the names of the base first: adapterops convert ADAPTER --to peft --base BASE -o OUT"
+ONCE = "keep one of the two, the one that was trained"
+
+
 def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
     """The targets of several adapters by module, each with the tensor of the base that its own starts as.
 
@@ -109,7 +113,7 @@ def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
     found = {target.module: (edit.start or target.tensor, target) for edit in edits for target in edit.targets}
     wrong = list(_overlaps(found, [target for _, target in found.values()]))
     if wrong:
-        raise misfits([], [], wrong, len(found), None)
+        raise misfits([], [], wrong, len(found), None, AS_ONE)
     return found
 
 
@@ -142,9 +146,10 @@ def _added(
             )
         else:
             missing.append(part.module)
-    wrong += _overlaps(modules, [target for _, target in found])
-    if missing or wrong:
-        raise misfits([target.module for _, target in found], missing, wrong, count, names)
+    twice = list(_overlaps(modules, [target for _, target in found]))
+    if missing or wrong or twice:
+        hint = OWN_BASE if wrong else ONCE
+        raise misfits([target.module for _, target in found], missing, wrong + twice, count, names, hint)
     check_squares(found, names)
     edits: dict[str, list[Target]] = {}
     starts = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,19 @@ def test_norms_of_what_loses_nothing_are_measured_on_request(tmp_path: Path) -> 
     assert np.isclose(asked.norm or 0, np.linalg.norm(adapter.updates[MODULES[0]].dense()))
     assert (asked.A == plain.A).all()
     assert (asked.B == plain.B).all()
+
+
+def test_what_rounding_moves_is_measured_in_tiles() -> None:
+    wide = ao.Adapter.of(
+        {"q": ao.LowRank(np.full((1 << 14, 32), 0.1, np.float32), np.full((32, 1 << 14), 0.1, np.float32))}
+    )
+    compute = factored(wide, arrangement(wide, "F16", None), exact=False, norms=False)
+    tracemalloc.start()
+    assert compute("q").rounding
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    factors = 2 * 32 << 14
+    assert peak < 6 * factors  # 2 bytes for each number as it is stored, and what tiles take
 
 
 def test_what_rounding_moves_is_measured_in_any_case(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
+import tracemalloc
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -239,3 +241,16 @@ def test_transposed_is_the_transpose_row_by_row(shape: tuple[int, int]) -> None:
     ):
         assert found.flags.c_contiguous
         assert (found == wanted).all()
+
+
+@pytest.mark.parametrize(
+    ("convert", "given", "room"),
+    [(widened, np.float16, 4), (checked, np.float32, 2)],
+)
+def test_what_is_converted_takes_no_memory_but_the_result_s(convert: Any, given: Any, room: int) -> None:
+    numbers = np.ones((1 << 10, 1 << 10), given)
+    tracemalloc.start()
+    converted(convert, numbers, "F16", False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert room * numbers.size <= peak < 1.2 * room * numbers.size

@@ -147,7 +147,7 @@ def test_what_rounding_moves_of_a_few_rows_and_columns(rows: int, columns: int) 
     B[:rows] *= 1.001
     A[:, :columns] *= 0.999
     expected = pytest.approx(float(np.linalg.norm(update.dense() - B @ A)), rel=1e-9)
-    assert factor.moved(update, B, A) == expected
+    assert factor.moved(update, B.__getitem__, A.T.__getitem__) == expected
 
 
 def test_what_rounding_moves_is_the_norm_of_the_difference() -> None:
@@ -155,5 +155,7 @@ def test_what_rounding_moves_is_the_norm_of_the_difference() -> None:
     update = LowRank(rng.standard_normal((30, 4)), rng.standard_normal((4, 20)), 0.5)
     B, A = update.folded().astype(np.float16), update.A.astype(np.float16)
     difference = update.dense() - B.astype(np.float64) @ A.astype(np.float64)
-    assert factor.moved(update, B, A) == pytest.approx(float(np.linalg.norm(difference)), rel=1e-9)
-    assert factor.moved(update, update.folded(), update.A) == 0
+    assert factor.moved(update, B.__getitem__, A.T.__getitem__) == pytest.approx(
+        float(np.linalg.norm(difference)), rel=1e-9
+    )
+    assert factor.moved(update, update.folded().__getitem__, update.A.T.__getitem__) == 0

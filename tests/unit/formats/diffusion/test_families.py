@@ -70,6 +70,8 @@ def test_grouped_keys_and_values() -> None:
     qkv = next(each for each in JOINED if each.whole == "layers_#_attention_qkv")
     assert first_rows(qkv, {0: 16}, 24, 16) == [0, 16, 20, 24]
     assert first_rows(qkv, {2: 4}, 24, 16) == [0, 16, 20, 24]
+    assert first_rows(qkv, {0: 8}, 32, 16) is None  # k and v would be longer than q
+    assert first_rows(qkv, {0: 8, 1: 12, 2: 12}, 32, 16) == [0, 8, 20, 32]
     assert first_rows(qkv, {}, 24, 16) is None or first_rows(qkv, {}, 24, 16) == [0, 8, 16, 24]
 
 

@@ -25,6 +25,7 @@ def test_of_linear_attention_q_and_k_are_equal(known: dict[str, int]) -> None:
         {"a.q_proj": 7},
         {"a.q_proj": 12},
         {"a.q_proj": 20},
+        {"a.q_proj": 2},
         {"a.k_proj": 6},
         {"a.k_proj": 2, "a.v_proj": 3},
         {"a.q_proj": 8, "a.k_proj": 3, "a.v_proj": 1},

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
-import pytest
+import re
+from pathlib import Path
 
+import pytest
+import transformers
+
+from adapterops.formats.models.architectures import CONV1D_TYPES
 from adapterops.formats.models.naming import Candidate, Names, canonical, expert, namesakes
 from adapterops.storage.tensors import Spec
 
@@ -66,3 +71,11 @@ def test_experts_are_counted_however_they_are_stored() -> None:
 )
 def test_the_canonical_name_of_a_canonical_name_is_itself(name: str) -> None:
     assert canonical(canonical(name)) == canonical(name)
+
+
+def test_the_models_that_have_conv1d_are_those_of_transformers() -> None:
+    folders = Path(transformers.__file__).with_name("models")
+    own = [path for path in folders.glob("*/modeling_*.py") if "import Conv1D" in path.read_text()]
+    configs = [path.with_name(path.name.replace("modeling", "configuration")).read_text() for path in own]
+    types = {each for text in configs for each in re.findall(r'model_type = "(.+)"', text)}
+    assert types - {"clvp_encoder"} == CONV1D_TYPES  # which has Linear layers by names of its own

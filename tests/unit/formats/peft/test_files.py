@@ -6,11 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from peft_folders import adapter
-from safetensors.torch import save_file
 
-from adapterops.errors import InputError, NotFoundError, UnsupportedError
+from adapterops.errors import InputError, NotFoundError
 from adapterops.formats.models.model_files import read_model
 from adapterops.formats.peft.files import has_config, read_files
 from adapterops.storage.place import Place
@@ -44,21 +42,6 @@ def test_a_model_is_named_as_one(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").unlink()
     with pytest.raises(InputError, match="is a model, where an adapter is expected"):
         read_files(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("lllite_unet_input_blocks_4_1_attn1_to_q.down.0.weight", "ControlNet-LLLite"),
-        ("ip_adapter.1.to_k_ip.weight", "IP-Adapter"),
-        ("clip_g", "textual inversion"),
-        ("emb_params", "textual inversion"),
-    ],
-)
-def test_what_is_shared_next_to_adapters_is_named(tmp_path: Path, name: str, kind: str) -> None:
-    save_file({name: torch.ones(2, 4)}, tmp_path / "a.safetensors")
-    with pytest.raises(UnsupportedError, match=kind):
-        read_files(tmp_path / "a.safetensors")
 
 
 def test_nothing_is_there(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_everything_that_is_wrong_is_listed_at_once() -> None:
 
 def test_two_modules_on_one_tensor() -> None:
     error = refused({Q: (6, 4), f"model.{Q}": (6, 4)}, stored(f"model.{Q}.weight"))
-    for said in (Q, f"model.{Q}", f"are both model.{Q}.weight"):
+    for said in (Q, f"model.{Q}", f"are both model.{Q}.weight", "keep one of the two"):
         assert said in str(error)
 
 
