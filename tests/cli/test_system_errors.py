@@ -90,6 +90,25 @@ def test_a_folder_that_may_not_be_looked_into(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", READING)
+def test_a_file_that_may_not_be_read(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks first, the system or a library that looks at the command line."""
+    name, opened, allowed = "locked.safetensors", os.open, os.access
+
+    def open_(path: Any, *arguments: Any, **options: Any) -> int:
+        if os.fspath(path) == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        return opened(path, *arguments, **options)
+
+    Path(name).write_bytes(b"")
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "access", lambda path, *more: path != name and allowed(path, *more))
+    assert run([each.replace("IN", name) for each in READING[command]]) in NOT_READ[command] - {5}
+    assert "may not be read" in capsys.readouterr().err
+
+
 SPECIAL = {
     "a pipe": os.mkfifo,
     "a device": lambda path: os.symlink("/dev/zero", path),
