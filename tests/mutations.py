@@ -247,6 +247,16 @@ def with_biases(place: Path) -> Case:
     return opened(folder(place / "base", base, **LLAMA), lora(place / "a", ATTENTION, more, lora_bias=True))
 
 
+def pairs(place: Path) -> Case:
+    """A file of llama.cpp, whose rows of q and k are in pairs."""
+    import gguf_models
+
+    place.mkdir(exist_ok=True)
+    gguf_models.write(place / "base.gguf")
+    modules = {f"{LAYER}self_attn.q_proj": (256, 256), f"{LAYER}self_attn.k_proj": (128, 256)}
+    return opened(place / "base.gguf", lora(place / "a", modules, target_modules=["q_proj", "k_proj"]))
+
+
 def dora(place: Path) -> Case:
     more = {f"base_model.model.{LAYER}self_attn.q_proj.lora_magnitude_vector": random(3, WIDTH).abs() + 1}
     return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more, use_dora=True))

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from adapterops.arrays.finite import check_all_finite
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import at
 from adapterops.provenance.history import Source, Step
+from adapterops.storage.grams import check_gram
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -40,14 +40,13 @@ def grams_in(file: Checkpoint) -> Grams:
     """The matrices in a file that `adapterops gram` wrote. Nothing is read yet.
 
     Raises:
-        InputError: when one is read, it has numbers that are NaN or infinite.
+        InputError: when one is read, it is no Gram matrix; see `check_gram`.
     """
 
     def read(name: str) -> Array:
         found = file.stored[name].rows(0, file.layout[name].shape[0], Scratch())
         with at(tensor=name, path=file.files.path if file.files else None):
-            fact = "has numbers that are NaN or infinite, and should be the mean of products of inputs"
-            check_all_finite(found, fact, hint="make it again with adapterops gram")
+            check_gram(found)
         return found
 
     return Grams(Lazy(file.layout, read), {name: spec.shape for name, spec in file.layout.items()}, file.history)

@@ -21,6 +21,7 @@ from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, dealt
 from adapterops.engine.records import Records
+from adapterops.errors import InputError
 from adapterops.formats.registry import Arrangement
 from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.safetensors import SafetensorsFile
@@ -111,6 +112,13 @@ def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> I
     """The modules of finished files, in the order of the jobs, as `factored` computed them."""
     for job in jobs:
         file = SafetensorsFile(folder / job.file)
+        if file.entries.keys() != {_name(module, role) for module in job.tensors for role in ROLES}:
+            raise InputError(
+                "has not the tensors of its part",
+                path=file.path,
+                hint=f"remove {folder.parent}, and run the parts again",
+                code="E-PARTS",
+            )
         for module in job.tensors:
             A, B = (file.array(_name(module, role)) for role in ROLES)
             wide = [

@@ -21,6 +21,7 @@ from adapterops.quant.registry import kept, writable
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC, Encoder, Scheme
 from adapterops.quant.used import unrounded
 from adapterops.storage.gguf import SUFFIX
+from adapterops.storage.grams import check_gram
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Spec
@@ -175,7 +176,14 @@ class Checkpoint:
         if self.rounding != CALIBRATED or not self.on_grid(name):
             return None
         stored = self.grams[name]
-        return lambda: stored.rows(0, stored.shape[0], Scratch())
+
+        def read() -> Array:
+            found = stored.rows(0, stored.shape[0], Scratch())
+            with at(path=stored.parts[""].file.path, tensor=name):
+                check_gram(found)
+            return found
+
+        return read
 
     def draws(self, name: str, begin: int, end: int) -> Array | None:
         """What decides between the neighbours of every number of some rows, where chance does and they have 16 bits."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adapterops.storage.shapes import counted, fits, number
+
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Facts
     from adapterops.updates.survival import Survival
@@ -43,10 +45,14 @@ def read(record: Mapping[str, Any]) -> Shard:
     """
     inputs = [{str(name): str(value) for name, value in hashes.items()} for hashes in record["inputs"]]
     modules, quantized = _survivals(record["modules"]), _survivals(record["quantized"])
-    return Shard(int(record["size"]), str(record["blake3"]), modules, quantized, inputs)
+    if not counted(record["size"]):
+        raise ValueError("expected a size")
+    return Shard(record["size"], str(record["blake3"]), modules, quantized, inputs)
 
 
 def _survivals(values: Mapping[str, Sequence[Any]]) -> dict[str, Survival]:
     from adapterops.updates.survival import Survival
 
+    if not fits(values, {str: [number]}):
+        raise ValueError("expected numbers")
     return {module: Survival(*each) for module, each in values.items()}

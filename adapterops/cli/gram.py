@@ -16,14 +16,14 @@ from adapterops.errors import InputError, OptionError, count
 from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.grams import MARK, grams_file
 from adapterops.storage.place import Place
-from adapterops.storage.strict import open_regular
+from adapterops.storage.strict import open_regular, reading
 
 LIMIT = 512
 
 
 @click.command("gram", cls=Sectioned)
 @click.argument("model", type=values.SOURCE)
-@click.argument("texts", type=click.Path(path_type=Path))
+@click.argument("texts", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--adapter",
     type=values.SOURCE,
@@ -90,7 +90,7 @@ def command(
 def _lines(texts: Path, limit: int) -> list[str]:
     """The first lines that are not empty."""
     try:
-        with os.fdopen(open_regular(texts), encoding="utf-8") as file:
+        with os.fdopen(open_regular(texts), encoding="utf-8") as file, reading(texts):
             found = [
                 each.strip() for each, _ in zip((text for text in file if text.strip()), range(limit), strict=False)
             ]

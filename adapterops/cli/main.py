@@ -76,13 +76,17 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no σ, a name that is no text
-    for number in handled:
-        signal.signal(number, _terminate)
-    sys.unraisablehook = _send_again
-    code = run(sys.argv[1:])
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    for number in handled:
-        signal.signal(number, _leave)  # the work is done: what is left may wait for whoever reads the results
+    code = None
+    try:
+        for number in handled:
+            signal.signal(number, _terminate)
+        sys.unraisablehook = _send_again
+        code = run(sys.argv[1:])
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in handled:
+            signal.signal(number, _leave)  # the work is done: what is left may wait for whoever reads the results
+    except Terminated as stop:  # between these lines
+        code = _stopped(stop) if code is None else 128 + stop.signal
     code = _finish(code)
     os._exit(code)  # all is written and flushed: taking torch apart would cost a third of a second
 

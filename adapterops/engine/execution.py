@@ -16,8 +16,8 @@ from adapterops.errors import OptionError, ResourceError, count
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each item."""
 
-Once = Callable[[str, Callable[[], Any]], Any]
-"""Called with the key of a value of JSON and what measures it; returns it, whoever measured it."""
+Once = Callable[[str, Any, Callable[[], Any]], Any]
+"""Called with the key of a value of JSON, its shape, and what measures it; returns it, whoever measured it."""
 
 DEVICES = ("cpu", "cuda")
 

@@ -17,6 +17,7 @@ from adapterops.methods import METHODS
 from adapterops.provenance.history import Source, Step, sources
 from adapterops.provenance.manifest import versions
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
+from adapterops.storage.shapes import Shape
 
 if TYPE_CHECKING:
     from adapterops.storage.tensors import TensorFile
@@ -167,17 +168,18 @@ def hashed(history: Step | Source, *details: Any) -> str:
     return digest(text.encode())
 
 
-def once(measure: Callable[[], Any], step: Step, *details: Any, how: Execution) -> Any:
+def once(shape: Shape, measure: Callable[[], Any], step: Step, *details: Any, how: Execution) -> Any:
     """What `measure` finds, a value of JSON, over all inputs of a step: by one process for all that work on one output.
 
     Args:
+        shape: of the value.
         details: what else it depends on, besides versions and kernels: what inputs are called, and of which shape, where
             a base decides that.
     """
     if how.once is None:
         return measure()
     here = versions(torch=False), local.kernels(torch=False), *filter(None, [device_name(how.device)])
-    return how.once(hashed(step, *details, *here), measure)
+    return how.once(hashed(step, *details, *here), shape, measure)
 
 
 def identity(source: Source) -> dict[str, Any]:

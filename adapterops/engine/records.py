@@ -12,6 +12,7 @@ from adapterops.engine.plan import Job
 from adapterops.errors import AdapterOpsError
 from adapterops.provenance.history import Source
 from adapterops.storage.checksums import BLAKE3, file_digests
+from adapterops.storage.shapes import fits, hashed
 
 
 class Records(Protocol):
@@ -42,9 +43,10 @@ def noted(
     """What was noted of the files of these jobs, by name; a damaged record is none. Nothing is said of the files."""
     inputs, found = {job.file: len(job.inputs) for job in jobs}, {}
     for record in records:
-        with suppress(KeyError, TypeError, AttributeError, ValueError):
+        with suppress(KeyError, TypeError, AttributeError, ValueError, OverflowError):
             name, each = record["file"], read(record)
-            if inputs.get(name) == len(each.inputs):
+            whole = hashed(record["blake3"]) and fits(list(each.inputs), [{str: hashed}])
+            if whole and inputs.get(name) == len(each.inputs):
                 found[name] = each
     return found
 

@@ -39,6 +39,10 @@ SMALL = {
 STALE = re.compile(rf"model-\d{{5}}-of-\d{{5}}\.safetensors|{re.escape(SINGLE)}|{re.escape(INDEX)}")
 """Weights that an earlier push may have left: another program would load them instead of the new ones."""
 
+DELTA, FILES, ADAPTERS = "delta.json", "files", "adapters"
+OF_DELTA = re.compile(rf"{re.escape(DELTA)}|(?:{FILES}|{ADAPTERS})/.+")
+"""The files of a model that was pushed as a delta: `pull` would make that one."""
+
 HEAD = re.compile(r"(?:^|\.)(?:classifier|score)(?:\.out_proj)?\.weight$")
 """The full tensor of a classifier that has a row for each label."""
 
@@ -64,6 +68,8 @@ class Content:
 
     @classmethod
     def of(cls, source: Path | bytes) -> Content:
+        if isinstance(source, Path):
+            check_inside(source)  # a link must not publish what is elsewhere on this machine
         if isinstance(source, Path) and source.suffix == ".safetensors":
             return cls(source, source.stat().st_size, **file_digests(source, SHA256, BLAKE3))
         data = read_all(source) if isinstance(source, Path) else source
@@ -124,8 +130,6 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         names = {each.name for each in found.paths}
     there = sorted(path.name for path in folder.iterdir() if path.name != CARD or not _ours(path))
     taken = [name for name in there if (name in names or name in SMALL or name == CARD) and (folder / name).is_file()]
-    for name in taken:
-        check_inside(folder / name)  # a link must not publish what is elsewhere on this machine
     if RECIPE in taken and ABSOLUTE.search(read_all(folder / RECIPE).decode(errors="replace")):
         warnings.warn(f"{RECIPE} is not sent: it has absolute paths of this machine", AdapterWarning, stacklevel=3)
         taken.remove(RECIPE)

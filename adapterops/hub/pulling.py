@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError
+from adapterops.formats.adapter_files import CONFIG
 from adapterops.hub.references import Reference
 from adapterops.hub.snapshot import locate, wanted
 from adapterops.provenance.history import Source
@@ -18,7 +19,11 @@ from adapterops.provenance.reader import read_manifest
 from adapterops.storage.outputs import MANIFEST, check_output
 from adapterops.storage.place import Place
 from adapterops.storage.staging import staged
+from adapterops.storage.strict import read_json
 from adapterops.storage.writer import read_back
+
+READ = ("config.json", CONFIG)
+"""What every command reads that opens what was pulled."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def pull(
     Every file has the hash that the Hub states. A manifest is written where none came along.
 
     Raises:
-        InputError: there is nothing to take, or a file is not what the Hub says.
+        InputError: there is nothing to take, or a file is not what the Hub says, or a config or a manifest cannot be read.
         NotFoundError, OutputExistsError, OptionError, ResourceError: as `locate`, `check_output` and `staged` do.
     """
     place = source if isinstance(source, Place) else locate(source)
@@ -70,18 +75,35 @@ def pull(
     if dry_run:
         return pulled
     for path in files:
-        place.here(path)
+        here = place.here(path)
+        if path.name in READ:
+            read_json(here)
     tensors = tuple(place.open(path) for path in files if path.suffix == ".safetensors")
     others = tuple(path for path in files if path.suffix != ".safetensors")
     history = Source(place.path, tensors, others, remote=place.remote)
     read = history.as_json()
     with staged(out, force=force) as folder:
         outputs = {path.name: _copied(path, folder, read["files"][path.name]) for path in files}
-        if MANIFEST not in outputs:
+        if MANIFEST in outputs:
+            _check_manifest(folder, place)
+        else:
             write_manifest(folder, history, [read], Origin(command), {}, outputs, torch=False)
             with read_back():
                 read_manifest(folder)
     return pulled
+
+
+def _check_manifest(folder: Path, place: Place) -> None:
+    """Raise InputError for a manifest that came along and that no command would read."""
+    assert place.remote is not None
+    try:
+        read_manifest(folder)
+    except InputError as error:
+        error.path, error.hint = (
+            f"{place}/{MANIFEST}",
+            f"hf download {place.remote.reference} takes the files as they are",
+        )
+        raise
 
 
 def _copied(path: Path, folder: Path, read: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, Outpu
 from adapterops.hub import client
 from adapterops.hub.card import render
 from adapterops.hub.client import api, ask, explained, offline, passing, pause, say, timeout
-from adapterops.hub.package import STALE, Content, Waiting, files, made
+from adapterops.hub.package import DELTA, OF_DELTA, STALE, Content, Waiting, files, made
 from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
 from adapterops.storage.outputs import CARD, MARK
@@ -148,9 +148,11 @@ class Push:
 
     def stale(self, there: There | None) -> list[str]:
         """The files of a revision that are to go."""
-        if not any(STALE.fullmatch(name) for name in self.contents):
-            return []
-        return [name for name in (there.files if there else ()) if STALE.fullmatch(name) and name not in self.contents]
+        known = there.files if there else {}
+        whole = DELTA in self.contents or any(STALE.fullmatch(name) for name in self.contents)
+        kinds = [STALE] * whole + [OF_DELTA] * (DELTA in known)
+        old = [name for name in known if name not in self.contents]
+        return [name for name in old if any(kind.fullmatch(name) for kind in kinds)]
 
     def run(self, dry_run: bool) -> Pushed:
         if self.create_pr and self.before and (pull := self._proposed()):

@@ -260,7 +260,7 @@ def _cached(root: Path, reference: Reference) -> tuple[str, dict[str, Known]] | 
     if COMMIT.fullmatch(name):
         revision = name
     elif ".." not in name and (root / "refs" / name).is_file():
-        revision = (root / "refs" / name).read_text().strip()
+        revision = read_all(root / "refs" / name).decode(errors="replace").strip()
     else:
         return None
     snapshot = root / "snapshots" / revision

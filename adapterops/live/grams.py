@@ -19,7 +19,7 @@ from adapterops.engine.execution import Progress
 from adapterops.errors import IncompatibleError, NotFoundError, OptionError, ResourceError, count
 from adapterops.formats.stacks import GATE_UP, WRAPPED
 from adapterops.live.experts import experts_of, taken_in, widths
-from adapterops.live.logits import model_class, reason, without_bars
+from adapterops.live.logits import check_loadable, model_class, reason, without_bars
 
 AT_ONCE = 8
 """Texts that are run together."""
@@ -82,6 +82,7 @@ def grams(
     from transformers import AutoTokenizer
 
     path = _path(model)
+    check_loadable(path, "name the folder of a model in 16 or 32 bits, as transformers saves it")
     try:
         with without_bars():
             network = model_class(model).from_pretrained(path, dtype="auto").eval()

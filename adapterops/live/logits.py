@@ -57,7 +57,7 @@ def check_comparable(model: Checkpoint, adapter: Adapter) -> None:
 
     Raises:
         NotFoundError: transformers or PEFT is not installed.
-        OptionError: the model is quantized, or no class of transformers, or no adapter has the same update as the
+        OptionError: the model is no folder, or quantized, or no class of transformers, or no adapter has the same update as the
             merge.
     """
     for name in ("peft", "transformers"):
@@ -68,6 +68,7 @@ def check_comparable(model: Checkpoint, adapter: Adapter) -> None:
                 code="E-NOT-INSTALLED",
             )
     hint = "leave --logits out"
+    check_loadable(_path(model), hint)
     if model.schemes:
         raise OptionError("--logits compares within the rounding of 16 bits, and this model is quantized", hint=hint)
     if model_class(model) is None:
@@ -80,6 +81,13 @@ def check_comparable(model: Checkpoint, adapter: Adapter) -> None:
         raise OptionError(
             "--logits runs the unmerged adapter, and this merge has the full rank of the weights", hint=hint
         )
+
+
+def check_loadable(path: Path, hint: str) -> None:
+    """Raise OptionError for what transformers would take for a name on the Hub, and ask there: it loads folders."""
+    if not (path / "config.json").is_file():
+        fact = "transformers runs it, and loads folders with a config.json"
+        raise OptionError(f"{fact}, which this is not", path=path, hint=hint)
 
 
 def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dict[str, float]:
@@ -97,6 +105,7 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
     import torch
     from peft import PeftModel
 
+    check_loadable(base, "leave --logits out")
     path, kind = _path(model), model_class(model)
 
     def loaded(path: Path, **labels: Any) -> Any:

@@ -237,13 +237,13 @@ class Model:
     """The entries of all modules together. What is asked of it is computed once, by whoever asks first.
 
     Args:
-        once: called with a name and what computes a value of JSON; it may know the value from another process.
+        once: called with a name, the shape of a value of JSON, and what computes it; it may know the value from another process.
     """
 
     def __init__(
         self,
         modules: Sequence[Callable[[], Entries]],
-        once: Callable[[str, Callable[[], Any]], Any] = lambda name, compute: compute(),
+        once: Callable[[str, Any, Callable[[], Any]], Any] = lambda name, shape, compute: compute(),
     ) -> None:
         self._modules, self._once = modules, once
         self._known: dict[tuple[object, ...], object] = {}
@@ -260,7 +260,9 @@ class Model:
             key = ("majority", density, majority)
             if key not in self._known:
                 cuts = self._cuts(density)
-                self._known[key] = self._once(f"majority {density!r} {majority}", lambda: self._balance(cuts, majority))
+                self._known[key] = self._once(
+                    f"majority {density!r} {majority}", (1.0, -1.0).__contains__, lambda: self._balance(cuts, majority)
+                )
             return self._known[key]  # type: ignore[return-value]  # one dictionary for two kinds of answer
 
     def _balance(self, cuts: Sequence[Cut], majority: str) -> float:
@@ -277,7 +279,11 @@ class Model:
             size = sum(module().size for module in self._modules)
             keep = min(int(density * size) + 1, size)  # the paper's ">=" keeps one more than it counts
             count = len(self._modules[0]())
-            values = self._once(f"cuts {density!r}", lambda: [self._cut(index, size, keep) for index in range(count)])
+            values = self._once(
+                f"cuts {density!r}",
+                lambda found: isinstance(found, list) and list(map(type, found)) == count * [float],
+                lambda: [self._cut(index, size, keep) for index in range(count)],
+            )
             self._known[key] = list(map(Cut, values))
         return self._known[key]  # type: ignore[return-value]  # as above
 

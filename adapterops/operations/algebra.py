@@ -31,6 +31,7 @@ from adapterops.operations.merging import SHORT, Merging, here
 from adapterops.operations.strangers import strangers
 from adapterops.provenance.history import Step
 from adapterops.storage.lazy import Lazy
+from adapterops.storage.shapes import Shape
 from adapterops.updates.layout import DIFFERENCE, LORA, Layout
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ def merge(
     layout = {module: _layout(adapters, module, chosen, options, total.layout[module]) for module in total.layout}
     widths = {module: each.shape[1] for module, each in layout.items()}
 
-    def shared(name: str, measure: Callable[[], Any]) -> Any:
+    def shared(name: str, shape: Shape, measure: Callable[[], Any]) -> Any:
         shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
-        return once(measure, step, shapes, name, how=how)
+        return once(shape, measure, step, shapes, name, how=how)
 
     merging = Merging(
         adapters,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.arrays.dtypes import FLOATS
@@ -106,7 +107,7 @@ def difference(
             return name, _is_rounded(tuned, name, base, pairs[name])
 
     step = Step("extract", {}, (tuned.history, base.history))
-    found = once(lambda: list(filter(None, local.run(differs, pairs, how=how))), step, how=how)
+    found = once(partial(_found, pairs), lambda: list(filter(None, local.run(differs, pairs, how=how))), step, how=how)
     changed, rounded = ([name for name, alone in found if alone == which] for which in (False, True))
     if changed and rounded:
         warnings.warn(
@@ -127,6 +128,13 @@ def difference(
     others = [name for name in changed if name not in owned]
     adapted = {module: weight for module, weight in known.items() if module in modules}
     return _difference_of(others, adapted, pairs, tuned, base, rest)
+
+
+def _found(names: Collection[str], value: Any) -> bool:
+    """Whether a value is what `extract` finds: tensors, and of each whether it was only rounded."""
+    if not isinstance(value, list) or not all(isinstance(each, list | tuple) and len(each) == 2 for each in value):
+        return False
+    return all(isinstance(name, str) and name in names and type(alone) is bool for name, alone in value)
 
 
 def _in_a_layer(name: str) -> bool:

@@ -16,6 +16,7 @@ from adapterops.errors import OptionError, at, check_opened
 from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.stacks import stacks
 from adapterops.provenance.history import Step
+from adapterops.storage.shapes import counted
 from adapterops.updates.layout import Layout, widest
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
 
     step = Step("truncate", {"budget": budget, "unit": unit, "exact": exact}, (adapter.history,))
     layout = {module: [each.shape, each.rank] for module, each in adapter.layout.items()}
-    ranks = once(affordable, step, layout, cost, how=how)
+    ranks = once(dict.fromkeys(cost, counted), affordable, step, layout, cost, how=how)
     return _to_ranks(
         adapter, step, {module: ranks[stack] for stack, group in groups.items() for module in group}, exact
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
+from adapterops.errors import InputError
 from adapterops.quant.checks import check_finite
 from adapterops.quant.grid import SMALLEST, Coded, at, below, grid_of
 from adapterops.quant.scheme import Encoder, Kept, Read, at_once, torch_dtype
@@ -97,7 +98,13 @@ def _factor(gram: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
 
     H = hessian(gram, update)
     order = torch.argsort(H.diagonal(), descending=True, stable=True)
-    U = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(H[order][:, order])), upper=True)
+    try:
+        U = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(H[order][:, order])), upper=True)
+    except RuntimeError as error:  # torch's own class for it is not exported
+        if "positive-definite" not in str(error):
+            raise
+        fact = "the Gram matrix of its inputs is none: its products are those of no inputs"
+        raise InputError(fact, hint="make it again with adapterops gram", code="E-GRAM") from None
     return order, (U / U.diagonal()[:, None]).float()
 
 

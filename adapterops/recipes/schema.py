@@ -30,7 +30,7 @@ from adapterops.recipes import mergekit
 from adapterops.requests.reading import Reader
 from adapterops.requests.request import Request
 from adapterops.storage.outputs import RECIPE
-from adapterops.storage.strict import open_regular, parse_json
+from adapterops.storage.strict import open_regular, parse_json, reading
 from adapterops.storage.strict_yaml import LIMIT, Place, parse_yaml
 
 VERSION = 1
@@ -103,7 +103,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     if (path / RECIPE).is_file():
         hint = f"name the recipe in it: {path / RECIPE}"
         raise InputError("is a folder, not a file", path=path, hint=hint, code="E-NOT-A-FILE")
-    with os.fdopen(open_regular(path), "rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file, reading(path):
         data = file.read(LIMIT + 1)
     with at(path=path):
         if len(data) > LIMIT:

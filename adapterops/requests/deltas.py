@@ -25,7 +25,7 @@ from adapterops.engine.plan import rounding_device
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
 from adapterops.hub import pulling
 from adapterops.hub.card import render_delta
-from adapterops.hub.package import Content
+from adapterops.hub.package import ADAPTERS, DELTA, FILES, Content
 from adapterops.hub.pulling import Pulled
 from adapterops.hub.pushing import Push, Pushed, There, may_write_card, ready
 from adapterops.hub.references import COMMIT, SCHEME, Reference, referred
@@ -39,14 +39,13 @@ from adapterops.requests.request import Input, Model, Request
 from adapterops.requests.running import Made, make
 from adapterops.storage.checksums import SHA256, file_digests
 from adapterops.storage.outputs import CARD, MANIFEST
-from adapterops.storage.place import Place
+from adapterops.storage.place import Place, check_inside
 from adapterops.storage.staging import staged
 from adapterops.storage.strict import json_text, read_json
 from adapterops.storage.writer import read_back
 
 SCHEMA = 1
-DELTA, FILES, ADAPTERS = "delta.json", "files", "adapters"
-INSIDE = re.compile(rf"{ADAPTERS}/\w+(/[\w.-]+)?", re.ASCII)
+INSIDE = re.compile(rf"{ADAPTERS}/[^/\\]+(/[^/\\]+)?")
 """Where an adapter of a delta may be that is not on the Hub."""
 
 
@@ -67,7 +66,9 @@ class Delta:
             how: the model is to be made for its hashes.
 
         Raises:
-            UnsupportedError: a model that it is made of is not on the Hub, or its bytes depend on the device.
+            UnsupportedError: a model that it is made of is not on the Hub, its bytes depend on the device, or pickles were
+                allowed.
+            InputError: a link leads out of the folder of an adapter.
             NotFoundError, OutputExistsError: as `push` does.
         """
         if device := rounding_device(made.result.history, how):
@@ -83,6 +84,13 @@ class Delta:
                     path=model.path,
                     hint="name it on the Hub, hf://OWNER/NAME, or leave --as-delta out",
                 )
+        if made.request.allow_pickle:
+            raise UnsupportedError(
+                "a delta names no pickles, which run code where it is pulled, and --allow-pickle was given",
+                hint="save the inputs as safetensors, or leave --as-delta out",
+            )
+        for path in _sent(made)[1].values():
+            check_inside(path)
         target = referred(repo)
         return cls(target, ready(target, private), made)
 
@@ -98,7 +106,7 @@ class Delta:
         """One commit of the delta: `folder` holds every file but the weights that were `sent`."""
         checkpoint, files = self.made.result, {CARD: Content.of(render_delta(self.target.repo, self._bases()).encode())}
         assert isinstance(checkpoint, Checkpoint)
-        request, adapters = self._request()
+        request, adapters = _sent(self.made)
         torch = checkpoint.needs_torch
         about = {"versions": versions(torch=torch), "kernels": local.kernels(torch=torch)}
         files[DELTA] = Content.of(json_text({"schema": SCHEMA, **about, "request": request.as_json()}, indent=2))
@@ -115,20 +123,22 @@ class Delta:
         paths = (model.path for model in self.made.seen_from(Path()).models.values())
         return list(dict.fromkeys(referred(path).repo for path in paths))
 
-    def _request(self) -> tuple[Request, dict[str, Path]]:
-        """The request as a repository has it, and the files of its adapters that come along, by their names there."""
-        seen, files = self.made.seen_from(Path()), dict[str, Path]()
-        inputs = {}
-        for name, stated in seen.inputs.items():
-            source = self.made.opened.adapters[name].history
-            if not stated.path.startswith(SCHEME):
-                assert isinstance(source, Source)
-                there = f"{ADAPTERS}/{name}"
-                own = [file.path for file in source.tensors] + list(source.others)
-                files |= {f"{there}/{source.named(path)}": path for path in own}
-                stated = replace(stated, path=there if source.path.is_dir() else f"{there}/{source.path.name}")
-            inputs[name] = stated
-        return replace(seen, inputs=inputs), files
+
+def _sent(made: Made) -> tuple[Request, dict[str, Path]]:
+    """The request as a repository has it, and the files of its adapters that come along, by their names there."""
+    seen, files = made.seen_from(Path()), dict[str, Path]()
+    inputs = {}
+    for name, stated in seen.inputs.items():
+        source = made.opened.adapters[name].history
+        if not stated.path.startswith(SCHEME):
+            assert isinstance(source, Source)
+            there = f"{ADAPTERS}/{name}"
+            own = [file.path for file in source.tensors] + list(source.others)
+            files |= {f"{there}/{source.named(path)}": path for path in own}
+            inside = there if source.path.is_dir() else f"{there}/{source.path.name}"
+            stated = replace(stated, path=str(Place(Path(inside), member=source.member)))
+        inputs[name] = stated
+    return replace(seen, inputs=inputs), files
 
 
 def pull(

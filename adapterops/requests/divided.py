@@ -180,7 +180,9 @@ class DividedAdapter:
         return working_memory(self.adapter, self.output.dtype, workers, self.output.format, self.how.device)
 
     def noted(self, records: Sequence[Mapping[str, Any]], jobs: Sequence[Job]) -> Mapping[str, Noted]:
-        return noted(records, jobs, read_portion)
+        modules = {job.file: job.tensors.keys() for job in jobs}
+        found = noted(records, jobs, read_portion)
+        return {file: each for file, each in found.items() if each.figures.keys() == modules[file]}
 
     def write(self, jobs: Sequence[Job], folder: Path, records: Records, how: Execution) -> None:
         how, exact = how.within(self._memory), self.output.exact

@@ -209,7 +209,7 @@ def finalize(
         asked = _reopened(place.plan, place.out, force=force, how=how, accept_loss=accept_loss)
         asked = with_base(asked, place.plan["base_model"])
         work = divided(asked, out, how)
-        parts.begin(out, {**document(asked, work, out), "device": place.plan.get("device", "")}, create=False)
+        parts.begin(out, {**document(asked, work, out), "device": place.plan["device"]}, create=False)
         saved = _finished(asked, work, place, (), force, accept_loss, files, how)
     place.remove()
     return asked, replace(saved, path=out)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, Plan, identity
 from adapterops.engine.records import Noted, Records, noted
+from adapterops.errors import InputError, at
 from adapterops.operations.output_files import Problem
 from adapterops.operations.tensor_checks import ModuleCheck
 from adapterops.operations.verifying import Finding, Verification
@@ -20,6 +22,7 @@ from adapterops.provenance.manifest import Origin, write_bytes
 from adapterops.requests.verifying import Proof
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
 from adapterops.storage.parts import Parts
+from adapterops.storage.shapes import Shape, fits
 from adapterops.storage.strict import json_text, parse_json, read_all
 
 
@@ -88,10 +91,37 @@ class DividedProof:
         """The verification, of all findings; nothing is written."""
         found: dict[str | Path, Finding] = {}
         for file, items in self._items.items():
-            findings = parse_json(read_all(place.files / file))
+            with at(path=place.files / file):
+                findings = parse_json(read_all(place.files / file))
+                if not fits(findings, [_shape()]) or len(findings) != len(items):
+                    hint = f"remove {place.folder}, and run the parts again"
+                    raise InputError("is not what a part finds", hint=hint, code="E-PARTS")
             found.update(zip(items, map(_finding, findings), strict=True))
         comparison = self.proof.comparison
         return comparison.verification(found[item] for item in comparison.items)
+
+
+REAL = re.compile(r"-?(0x[01]\.[0-9a-f]{1,13}p[+-]([0-9]{1,3}|10[01][0-9]|102[0-3])|inf|nan)")
+"""What `float.hex` writes."""
+
+
+def _real(value: Any) -> bool:
+    """A number as `_texts` writes it."""
+    return type(value) is int or (fits(value, {"hex": str}) and REAL.fullmatch(value["hex"]) is not None)
+
+
+def _shape() -> Shape:
+    """What `_as_json` writes."""
+    from adapterops.updates.survival import Survival
+
+    check, survived = ({each.name: _real for each in fields(kind)} for kind in (ModuleCheck, Survival))
+    del check["survival"]
+
+    def module(value: Any) -> bool:
+        two = isinstance(value, list) and len(value) == 2
+        return two and fits(value[0], {**check, "survival": type(None)}) and fits(value[1], ({}, survived))
+
+    return {"modules": {str: module}, "problems": [{"place": str, "what": str, "size": _real}]}
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

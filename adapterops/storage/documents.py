@@ -49,7 +49,7 @@ def check_documents(
                     path=out,
                     hint=f"name another place with {option}",
                 )
-        check_parent(place)
+        check_parent(place, option)
     _recover(list(outputs))
     for out, mark in outputs.items():
         if os.path.lexists(out):

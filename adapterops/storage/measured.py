@@ -14,6 +14,7 @@ from typing import Any
 from adapterops.errors import InputError, NotFoundError
 from adapterops.storage.journal import checked, line
 from adapterops.storage.outputs import finalized
+from adapterops.storage.shapes import Shape, fits
 from adapterops.storage.strict import read_all
 
 
@@ -21,15 +22,15 @@ class Measured:
     """Values of JSON by what they depend on, each in a file of a hidden folder next to the output, `.OUT.measured`.
 
     Whoever asks first for a key measures, and the others wait for it; where the disk knows no locks, they measure, too.
-    To measure one value, others may be asked for. A process that is killed lets the next one measure. A damaged file
-    counts as none, and a value that the disk does not take is returned all the same.
+    To measure one value, others may be asked for. A process that is killed lets the next one measure. A damaged file, or
+    one of another shape, counts as none, and a value that the disk does not take is returned all the same.
     """
 
     def __init__(self, out: Path, sync: bool = True) -> None:
         self.out, self.folder, self._sync = out, folder_of(out), sync
 
-    def __call__(self, key: str, measure: Callable[[], Any]) -> Any:
-        """The value of a key, a name of a file, or what `measure` returns.
+    def __call__(self, key: str, shape: Shape, measure: Callable[[], Any]) -> Any:
+        """The value of a key, a name of a file, or what `measure` returns, which has this shape.
 
         Raises:
             OutputExistsError: the output was finalized meanwhile.
@@ -39,7 +40,8 @@ class Measured:
             self.folder.mkdir(exist_ok=True)
         with _locked(self.folder / f"{key}.lock"):
             with suppress(InputError, NotFoundError):
-                return checked(read_all(path))["value"]
+                if fits(found := checked(read_all(path)), {"value": shape}):
+                    return found["value"]
             value = measure()
             try:
                 self._keep(path, value)

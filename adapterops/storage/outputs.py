@@ -83,7 +83,7 @@ def finalized(out: Path) -> OutputExistsError:
     return OutputExistsError("was finalized while this was running", path=out, hint="nothing is left to do")
 
 
-def check_parent(out: Path) -> None:
+def check_parent(out: Path, option: str = "-o") -> None:
     """Raise what making something at `out`, a real path, would raise of the name and of the folder it would go to.
 
     Raises:
@@ -96,7 +96,9 @@ def check_parent(out: Path) -> None:
             raise NotFoundError("the folder to write into does not exist", path=parent, hint="create it first")
         hidden(out).exists()
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise ResourceError("the folder to write into is not writable", path=parent, hint="name another place with -o")
+        raise ResourceError(
+            "the folder to write into is not writable", path=parent, hint=f"name another place with {option}"
+        )
 
 
 def check_replaceable(out: Path) -> None:

@@ -41,11 +41,18 @@ from adapterops.storage.hidden import create_locked, remove, remove_if_dead
 from adapterops.storage.journal import checked, line
 from adapterops.storage.measured import forget
 from adapterops.storage.outputs import MANIFEST, finalized
+from adapterops.storage.shapes import fits, hashed
 from adapterops.storage.staging import writing
 from adapterops.storage.strict import read_all
 
 PLAN, FILES, RECORDS, WORK, COMMIT = "plan.json", "files", "records", "work", "commit"
 DONE = "-done"
+OF_PLAN = {
+    "schema": int, "plan": hashed, "proves": bool, "request": dict, "inputs": {str: dict}, "versions": {str: str},
+    "kernels": [str], "device": str, "command": [str], "base_model": (str, type(None)), "accept_loss": bool,
+}  # fmt: skip
+"""What a plan says."""
+
 FREE = ("command", "base_model", "accept_loss")
 """What parts of one plan need not agree in."""
 
@@ -160,7 +167,7 @@ class Work:
         """
         name, files = entry["file"], self.parts.files
         with suppress(InputError, NotFoundError):
-            if checked(read_all(self.parts.record(name)))["blake3"] != entry["blake3"]:
+            if checked(read_all(self.parts.record(name))).get("blake3") != entry["blake3"]:
                 raise VerificationError(
                     f"{name} has other bytes than when another process made it",
                     path=self.parts.out,
@@ -258,7 +265,10 @@ def opened(out: Path, folder: Path, sync: bool = True) -> Parts:
     """
     with at(path=folder / PLAN):
         try:
-            return Parts(Path(os.path.realpath(out)), folder, checked(read_all(folder / PLAN)), sync)
+            plan = checked(read_all(folder / PLAN))
+            if not fits(plan, OF_PLAN):
+                raise InputError("is not the plan of an output in parts", code="E-PARTS")
+            return Parts(Path(os.path.realpath(out)), folder, plan, sync)
         except (NotFoundError, InputError) as error:
             error.hint = f"remove {folder}, and run the parts again"
             raise

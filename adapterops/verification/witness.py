@@ -25,6 +25,7 @@ from adapterops.verification.configs import config_doubts, has_other_words
 from adapterops.verification.decoding import Decoder, Grid, decoder, grid
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.ggml import TERMS
+from adapterops.verification.gguf_places import gguf_doubts
 from adapterops.verification.names import Base
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.places import wanted
@@ -336,6 +337,8 @@ def witness(
     doubts = [Doubt(name, what) for name, what in lost.items() if name not in extra]
     doubts += [Doubt(name, "is missing") for name in sorted(names - model.layout.keys())]
     doubts += [Doubt(name, "should not be there") for name in sorted(extra)]
+    read = dict(found for each in (base, model) for found in gguf_doubts(each))
+    doubts += [Doubt(name, what) for name, what in read.items()]
     stated = config_doubts(model, base, adapter, places, classifies=classifies, own=own)
     doubts += [Doubt("config.json", what) for what in stated]
     if own:

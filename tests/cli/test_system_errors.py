@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus import tree, write_adapter
+from corpus import digest, tree, write_adapter
 from tiny_models import write_base, write_tuned
 
 from adapterops.cli.main import run
@@ -90,12 +90,38 @@ def test_a_folder_that_may_not_be_looked_into(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", READING)
+def test_a_file_that_may_not_be_read(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks first, the system or a library that looks at the command line."""
+    name, opened, allowed = "locked.safetensors", os.open, os.access
+
+    def open_(path: Any, *arguments: Any, **options: Any) -> int:
+        if os.fspath(path) == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        return opened(path, *arguments, **options)
+
+    Path(name).write_bytes(b"")
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "access", lambda path, *more: path != name and allowed(path, *more))
+    assert run([each.replace("IN", name) for each in READING[command]]) in NOT_READ[command] - {5}
+    assert "may not be read" in capsys.readouterr().err
+
+
 SPECIAL = {
     "a pipe": os.mkfifo,
     "a device": lambda path: os.symlink("/dev/zero", path),
     "a link to itself": lambda path: os.symlink(Path(path).name, path),
     "a folder": os.mkdir,
+    "a file that the disk does not give": lambda path: os.symlink("/proc/self/mem", path),
 }
+
+
+def there(place: Path) -> dict[str, str]:
+    """Every path, and what is in it where it is a file that can be read."""
+    paths = sorted(place.rglob("*"))
+    return {str(path): digest(path) if path.is_file() and not path.is_symlink() else "" for path in paths}
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
@@ -115,7 +141,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(
             (copy / inner).unlink()
             SPECIAL[kind](copy / inner)
     SPECIAL[kind](place / "x.safetensors")
-    before = tree(place)
+    before = there(place)
     signal.signal(signal.SIGALRM, late)
     for name in sorted(os.listdir(place)):
         if name in ("a", "base"):
@@ -127,7 +153,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(
         assert code in {0, 2, 3, 4, 5, 6, 8}, (name, said)
         assert "Traceback" not in said
         if code:
-            assert tree(place) == before, name
+            assert there(place) == before, name
         for left in ("out", "page.html", "grams.safetensors"):
             shutil.rmtree(left, ignore_errors=True) if Path(left).is_dir() else Path(left).unlink(missing_ok=True)
 

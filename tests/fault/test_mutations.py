@@ -55,6 +55,7 @@ from mutations import (
     other_codebook,
     other_way_round,
     packed,
+    pairs,
     pi0,
     placed,
     product,
@@ -157,6 +158,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     ),
     "square experts turned": (experts, put("operations.targets.fitting._stored_transposed", turned_square)),
     "columns of gate for up": (turned_experts, table(columns_swapped)),
+    "rows of a GGUF file in the order that they are stored in": (
+        pairs,
+        put("formats.models.gguf_models.field_of_heads", lambda *_: None),
+    ),
     "DoRA without its magnitude": (dora, put("updates.magnitude.Magnitude.change", direction_alone)),
     "DoRA by the length of W alone": (dora, put("updates.magnitude.Magnitude.change", by_W_alone)),
     "LoHa as a sum": (loha, put("updates.hadamard.Hadamard.rows", as_sum)),

@@ -244,3 +244,31 @@ main.main()
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 128 + number
     assert ended.stderr == f"stopped by {number.name}; nothing was written\n"
+
+
+BETWEEN = {
+    "before what is caught": ("warnings", "simplefilter", True),
+    "after it": ("signal", "setitimer", False),
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("when", BETWEEN)
+def test_a_signal_next_to_the_work(when: str, number: signal.Signals) -> None:
+    """As the command begins, and when all is done."""
+    module, function, early = BETWEEN[when]
+    setup = f"""
+import os, {module}
+real = {module}.{function}
+
+def sent(*given):
+    {module}.{function} = real
+    os.kill(os.getpid(), {int(number)})
+    return real(*given)
+
+{module}.{function} = sent
+"""
+    ended = Command(["methods"], setup=setup).end()
+    assert ended.code == 128 + number
+    assert "Traceback" not in ended.err
+    assert ("nothing was written" in ended.err) == early

@@ -42,6 +42,8 @@ from adapterops.cli.main import run
 from adapterops.formats.models.model_files import holds_model
 from adapterops.provenance.manifest import seal
 from adapterops.provenance.reader import read_manifest
+from adapterops.storage import journal
+from adapterops.storage.checksums import digest
 from adapterops.storage.grams import grams_file
 from adapterops.storage.outputs import MANIFEST
 
@@ -257,9 +259,34 @@ def journals(chance: Random) -> Command:
     path = Path(".out.adapterops-0123456789ab/.journal")
     lines = path.read_bytes().splitlines()
     index = chance.randrange(len(lines))
-    lines[index] = text_of(several(json.loads(lines[index]), chance), chance)
+    lines[index] = noted(lines[index], chance)
     path.write_bytes(b"\n".join(lines) + b"\n")
     return ["fuse", "base", "a", "-o", "out", "--resume"]
+
+
+def noted(text: bytes, chance: Random) -> bytes:
+    """A line of ours with changes, mostly of what it says, whose checksum fits, then."""
+    content = json.loads(text)
+    if chance.random() < 0.3:
+        return text_of(several(content, chance), chance)
+    with contextlib.suppress(ValueError, RecursionError):
+        return journal.line(several(content["entry"], chance)).strip()
+    return text
+
+
+def parts(chance: Random) -> Command:
+    """Of an output in parts: its plan, the records of what is finished, and what was measured for all."""
+    source = chance.choice(("parted", "parted adapter"))
+    shutil.copytree(source, ".", dirs_exist_ok=True)
+    if source == "parted proof":
+        shutil.copytree("fused", "out")
+    path = chance.choice(
+        [each for each in sorted(Path(source).rglob("*.json")) if source == "parted proof" or "files" not in each.parts]
+    )
+    place = Path(*path.parts[1:])
+    of_ours = "files" not in path.parts
+    place.write_bytes(noted(path.read_bytes(), chance) if of_ours else found(place, path.read_bytes(), chance))
+    return chance.choice([["finalize", "out"], [*PARTED[source], "--part", "1/1"]])
 
 
 def pickles(chance: Random) -> Command:
@@ -278,6 +305,22 @@ def pickles(chance: Random) -> Command:
     Path("x/pytorch_model.bin").write_bytes(data)
     return [*chance.choice([line for line in MODEL_COMMANDS if line[0] not in ("show", "push")]), "--allow-pickle"]
 
+
+def found(place: Path, text: bytes, chance: Random) -> bytes:
+    """What a part found, with changes, and a record that fits."""
+    changed_ = text_of(several(json.loads(text), chance), Random(0))
+    record = place.parents[1] / "records" / f"{place.name}.json"
+    entry = json.loads(record.read_bytes())["entry"]
+    record.write_bytes(journal.line({**entry, "blake3": digest(changed_)}))
+    return changed_
+
+
+PARTED = {
+    "parted": ["fuse", "base", "a", "-o", "out"],
+    "parted adapter": ["truncate", "a", "--budget", "100", "-o", "out"],
+    "parted proof": ["verify", "out", "--base", "base", "--adapter", "a"],
+}
+"""How what is in these folders is made."""
 
 RECIPE = {
     "adapterops": 1,
@@ -346,7 +389,7 @@ def arguments(chance: Random) -> Command:
 
 TARGETS: dict[str, Callable[[Random], Command]] = {
     each.__name__: each
-    for each in (headers, collections, grams, ggufs, configs, manifests, journals, pickles, recipes, arguments)
+    for each in (headers, collections, grams, ggufs, configs, manifests, journals, parts, pickles, recipes, arguments)
 }
 
 
@@ -365,6 +408,7 @@ def prepare() -> None:
     ):
         assert run(line) == 0
     stopped()
+    parted()
     pickled()
     unmerged()
     names = [f"model.layers.{layer}.{name}" for layer in range(2) for name in ("q_proj", "v_proj")]
@@ -414,6 +458,19 @@ def stopped() -> None:
     left.rename("stopped")
 
 
+def parted() -> None:
+    """What two parts leave, next to which an output appears."""
+    for folder, command in PARTED.items():
+        Path(folder).mkdir()
+        if folder == "parted proof":
+            shutil.copytree("fused", "out")
+        for part in ("1/2", "2/2"):
+            assert run([*command, "--part", part]) == 0
+        for left in sorted(Path().glob(".out.*")):
+            left.rename(Path(folder, left.name))
+        shutil.rmtree("out", ignore_errors=True)
+
+
 def readable(folder: Path) -> None:
     """Raise what our readers raise about an output."""
     read_manifest(folder)
@@ -443,7 +500,9 @@ def tried(target: str, seed: int, number: int) -> str | None:
                 except Exception as error:  # any refusal is a failure
                     return f"{line}: {folder} was written, and is refused: {error!r}"
         hidden = [path.name for path in Path().iterdir() if path.name.startswith(".")]
-        return f"{line}: exit code {code}, and left {hidden}" if hidden and target != "journals" else None
+        return (
+            f"{line}: exit code {code}, and left {hidden}" if hidden and target not in ("journals", "parts") else None
+        )
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -454,7 +513,7 @@ def tried(target: str, seed: int, number: int) -> str | None:
 
 KEPT = {
     "base", "a", "b", "a.gguf", "llama", "pickled", "fused", "merged", "quantized", "stopped", "collection", "unmerged",
-    "grams.safetensors",
+    "grams.safetensors", *PARTED,
 }  # fmt: skip
 
 

@@ -139,6 +139,35 @@ def test_a_stranger_names_no_files_of_this_machine(
     assert "neither a commit on the Hub nor in adapters/" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_link_out_of_an_adapter_is_not_followed(
+    hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (place / "a" / name).rename(place / "secret")
+    (place / "a" / name).symlink_to(place / "secret")
+    assert run(COMMAND) == 3
+    assert "leads out of its folder" in capsys.readouterr().err
+    assert TARGET not in hub.repos
+
+
+def test_what_is_pushed_is_pulled_whatever_its_name(hub: Hub, place: Path) -> None:
+    """One after the other in one repository: nothing of the one is left when the other is there."""
+    for source in ("../größer v1", "../collection#a"):
+        assert run(["convert", "../a", "--to", "peft", "-o", "../größer v1", "--force"]) == 0
+        assert run(["compress", "../a", "b=../a", "-o", "../collection", "--force"]) == 0
+        assert run(["fuse", "hf://me/base", source, *COMMAND[3:]]) == 0
+        assert run(["pull", TARGET, "--force"]) == 0
+    assert run(["push", "../local", TARGET]) == 0
+    assert run(["pull", TARGET, "-o", "whole"]) == 0
+    assert tree(Path("whole")) == tree(place / "local") | {"README.md": tree(Path("whole"))["README.md"]}
+
+
+def test_pickles_are_no_part_of_a_delta(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*COMMAND, "--allow-pickle"]) == 4
+    assert "a delta names no pickles" in capsys.readouterr().err
+    assert TARGET not in hub.repos
+
+
 def test_a_base_that_nobody_else_has(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fuse", "../base", "../a", "--push", TARGET, "--as-delta"]) == 4
     assert "has to be on the Hub" in capsys.readouterr().err

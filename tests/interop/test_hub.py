@@ -394,6 +394,32 @@ def test_a_damaged_config_in_the_cache(
     assert "is damaged: its hash is" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["{", '{"x": 1e999}', "[" * 900 + "]" * 900])
+@pytest.mark.parametrize("name", ["adapterops.json", "adapter_config.json"])
+def test_what_no_command_would_read_is_not_pulled(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, text: str
+) -> None:
+    folder = write_adapter(tmp_path / "adapter")
+    (folder / name).write_text(text)
+    hub.put("me/adapter", folder)
+    monkeypatch.chdir(tmp_path)
+    assert run(["pull", "me/adapter", "-o", "out"]) == 3
+    assert name in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cache_whose_branch_names_no_commit(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.put("me/a", write_adapter(tmp_path / "a"))
+    succeeds(capsys, "merge", "me/a", "-o", str(tmp_path / "out"))
+    (branch,) = hub.cache.rglob("refs/main")
+    branch.write_bytes(b"\xff\xfe")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert run(["show", "me/a"]) == 5
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_files_alone_and_numbers_in_them(
     hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

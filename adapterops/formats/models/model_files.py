@@ -32,7 +32,7 @@ from adapterops.formats.models.weight_files import (
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.outputs import MANIFEST, RECIPE, plain_name
 from adapterops.storage.place import COLLECTION, Place, check_inside
-from adapterops.storage.strict import read_json, similar
+from adapterops.storage.strict import CORRECT, read_json, similar
 from adapterops.storage.tensors import Stored, TensorFile
 
 PIPELINE = "model_index.json"
@@ -154,7 +154,8 @@ def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
         return None
     config = read_json(place.here(path))
     if not isinstance(config, dict):
-        raise InputError(f"is a {type(config).__name__}, expected an object", path=path, hint=AS_SAVED, code="E-CONFIG")
+        fact = f"is a {type(config).__name__}, expected an object"
+        raise InputError(fact, path=path, hint=CORRECT, code="E-CONFIG")
     return config
 
 
@@ -163,9 +164,8 @@ def _pipeline(place: Place) -> ModelFiles:
     index = place.path / PIPELINE
     stated = read_json(place.here(index))
     if not isinstance(stated, dict):
-        raise InputError(
-            f"is a {type(stated).__name__}, expected an object", path=index, hint=AS_SAVED, code="E-CONFIG"
-        )
+        fact = f"is a {type(stated).__name__}, expected an object"
+        raise InputError(fact, path=index, hint=CORRECT, code="E-CONFIG")
     shards: dict[str, TensorFile] = {}
     others, components = [*_others(place)], {}
     for folder in (replace(place, path=path) for path in place.entries() if path.name in stated):
@@ -207,7 +207,6 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
     return tuple(found)
 
 
-AS_SAVED = "give the one that was saved with the model"
 NAME_A_MODEL = "name the folder of the model; fuse has it before the adapters, or as --base"
 
 

@@ -87,10 +87,10 @@ def test_adapters_of_one_collection_are_several_inputs(tmp_path: Path) -> None:
 
 def test_what_is_measured_depends_on_versions_and_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[str, int] = {}
-    how = Execution(once=lambda key, measure: known.setdefault(key, measure()))
+    how = Execution(once=lambda key, shape, measure: known.setdefault(key, measure()))
 
     def found(value: int) -> int:
-        return once(lambda: value, Step("memory"), "name", how=how)
+        return once(int, lambda: value, Step("memory"), "name", how=how)
 
     assert (found(1), found(2)) == (1, 1)
     monkeypatch.setattr(plan, "versions", lambda torch: {"adapterops": "another"})

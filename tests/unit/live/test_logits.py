@@ -52,6 +52,13 @@ def test_what_keeps_it_from_being_done_is_said_before_any_work(place: Path, monk
         check_comparable(ao.quantize(model, "int8"), adapter)
     with pytest.raises(OptionError, match="names no class of transformers"):
         check_comparable(replace(model, config={}), adapter)
+    shutil.copy(next((place / "fused").glob("*.safetensors")), place / "alone.safetensors")
+    alone = ao.open_checkpoint(place / "alone.safetensors")
+    for refused in (lambda: check_comparable(alone, adapter), lambda: grams(alone, ["a"])):
+        with pytest.raises(OptionError, match="loads folders"):
+            refused()
+    with pytest.raises(OptionError, match="loads folders"):
+        compare(model, place / "alone.safetensors", adapter, "F32")
     with pytest.raises(OptionError, match="full rank"):
         check_comparable(model, ao.merge([adapter, adapter], "ties", density=0.5))
     monkeypatch.setattr(logits, "find_spec", {"peft": None}.get)

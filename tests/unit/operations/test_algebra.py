@@ -138,7 +138,7 @@ def test_a_number_that_is_not_finite_is_never_taken_for_zero(tmp_path: Path, met
 def test_what_is_measured_over_the_whole_model_is_that_of_these_modules(pair: list[Adapter]) -> None:
     """One history may be that of adapters by the names of two bases."""
     keys: list[str] = []
-    how = Execution(once=lambda key, measure: (keys.append(key), measure())[1])
+    how = Execution(once=lambda key, shape, measure: (keys.append(key), measure())[1])
 
     def measured(adapters: list[Adapter]) -> set[str]:
         keys.clear()

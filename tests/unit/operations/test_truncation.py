@@ -80,7 +80,7 @@ def test_the_least_budget_is_said_and_works(tmp_path: Path, factors: bool, unit:
 def test_what_a_budget_measures_depends_on_the_layout(adapter: Adapter) -> None:
     """One history may be that of other modules, where a base names them."""
     known: dict[str, dict[str, int]] = {}
-    how = Execution(once=lambda key, measure: known.setdefault(key, measure()))
+    how = Execution(once=lambda key, shape, measure: known.setdefault(key, measure()))
     narrow = {module: replace(each, rank=1) for module, each in adapter.layout.items()}
     for each in (adapter, adapter, replace(adapter, layout=narrow)):
         truncate(each, budget=1000, how=how)

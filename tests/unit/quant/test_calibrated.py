@@ -103,3 +103,11 @@ def test_numbers_that_are_none_are_refused() -> None:
     W[3, 3] = float("nan")
     with pytest.raises(InputError):
         calibrated(kept(made), SHAPE, reader(parts), inputs).rows(W, 0)
+
+
+def test_products_of_no_inputs_are_refused() -> None:
+    """Where every pair of inputs may have these products, and all of them together cannot."""
+    scheme, parts, _ = stored("nf4")
+    gram = np.full((SHAPE[1], SHAPE[1]), -0.5) + 1.5 * np.eye(SHAPE[1])
+    with pytest.raises(InputError, match="Gram matrix"):
+        calibrated(scheme, SHAPE, reader(parts), lambda: gram).rows(numbers(scheme, parts) + update(), 0)

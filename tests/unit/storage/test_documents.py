@@ -66,6 +66,14 @@ def test_what_is_checked_before_any_work(tmp_path: Path) -> None:
         check_documents({tmp_path / "missing/new": b"<mark>"}, [], False)
 
 
+def test_a_folder_that_may_not_be_written_to_is_told_with_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ResourceError, match=r"not writable\n.*--plan"):
+        check_documents({tmp_path / "new": b""}, [], None, "--plan")
+
+
 def test_permissions_are_those_of_the_umask(tmp_path: Path) -> None:
     write_documents({tmp_path / "one": b"1"})
     mask = os.umask(0)

@@ -3,13 +3,15 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli.main import run
-from adapterops.storage.grams import MARK, grams_file, holds_grams
+from adapterops.errors import InputError
+from adapterops.storage.grams import MARK, check_gram, grams_file, holds_grams
 
 
 def test_a_file_says_what_it_is_and_opens_as_tensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +39,19 @@ sys.stdout.buffer.write(grams_file({"b": np.eye(3, dtype=np.float32), "a": np.on
     found = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(3)]
     ours = grams_file({"a": np.ones((2, 2), np.float32), "b": np.eye(3, dtype=np.float32)}, 5)
     assert found == [ours] * 3
+
+
+def test_products_of_inputs_are_a_gram_matrix() -> None:
+    x = np.random.default_rng(0).standard_normal((7, 2000)).astype("float32")
+    for some in (x, 0 * x, x[:, :1], x * np.where(np.arange(2000) % 3, 1e-20, 1e9).astype("float32")):
+        check_gram(some.T @ some)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda g: g * -1, lambda g: g + 0.1 * np.tri(len(g)), lambda g: g - 2 * np.diag(np.diag(g)), lambda g: g / 0],
+)
+def test_what_is_no_gram_matrix(change: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((70, 5)).astype("float32")
+    with np.errstate(all="ignore"), pytest.raises(InputError, match="adapterops gram"):
+        check_gram(change(x.T @ x / 70))

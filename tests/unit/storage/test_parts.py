@@ -18,9 +18,22 @@ from adapterops.errors import (
     VerificationError,
 )
 from adapterops.storage import parts as module
+from adapterops.storage.journal import line
 from adapterops.storage.parts import Parts, begin, folder_of, left, opened
 
-PLAN = {"plan": "0123456789abcdef" * 2, "request": {"dtype": "F32"}, "command": ["one"]}
+PLAN = {
+    "schema": 1,
+    "plan": "0123456789abcdef" * 4,
+    "proves": False,
+    "request": {"dtype": "F32"},
+    "inputs": {"0": {"a": "b"}},
+    "versions": {"numpy": "2"},
+    "kernels": ["one"],
+    "device": "",
+    "command": ["one"],
+    "base_model": None,
+    "accept_loss": False,
+}
 
 
 def written(parts: Parts, name: str, data: bytes, hash_: str) -> None:
@@ -89,6 +102,20 @@ def test_it_has_to_be_there(tmp_path: Path) -> None:
 def test_a_plan_that_cannot_be_read(tmp_path: Path) -> None:
     parts = begin(tmp_path / "out", PLAN)
     (parts.folder / "plan.json").write_text("{}")
+    with pytest.raises(InputError, match="remove"):
+        opened(tmp_path / "out", parts.folder)
+
+
+@pytest.mark.parametrize("field", PLAN)
+@pytest.mark.parametrize("value", [..., 3.5, [1], {"a": 1}])
+def test_a_plan_whose_checksum_fits_and_whose_fields_do_not(tmp_path: Path, field: str, value: object) -> None:
+    parts = begin(tmp_path / "out", PLAN)
+    others = {name: each for name, each in PLAN.items() if name != field}
+    changed = others if value is ... else {**others, field: value}
+    (parts.folder / "plan.json").write_bytes(line(changed))
+    if field == "request" and value == {"a": 1}:
+        assert opened(tmp_path / "out", parts.folder).plan == changed
+        return
     with pytest.raises(InputError, match="remove"):
         opened(tmp_path / "out", parts.folder)
 

@@ -23,7 +23,7 @@ def test_what_ends_well_appears_and_nothing_else_does(tmp_path: Path) -> None:
 
 def test_what_was_measured_for_it_is_of_no_use_any_more(tmp_path: Path) -> None:
     """Parts may have been begun, and given up."""
-    Measured(tmp_path / "out")("key", lambda: 1)
+    Measured(tmp_path / "out")("key", int, lambda: 1)
     with staged(tmp_path / "out"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
