@@ -76,7 +76,7 @@ def dense(place: Path) -> Case:
     return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", ATTENTION))
 
 
-def halves(place: Path) -> Case:
+def coders(place: Path) -> Case:
     """A decoder next to an encoder with weights of its shapes and names."""
     name = "model.{}.layers.0.self_attn.q_proj"
     tensors = {

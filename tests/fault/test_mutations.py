@@ -20,6 +20,7 @@ from mutations import (
     classifier,
     clipped,
     coded,
+    coders,
     columns_swapped,
     cut,
     decoded,
@@ -87,7 +88,7 @@ NORMS = ("input_layernorm", "post_attention_layernorm")
 FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "another module of its shape": (dense, renamed("v_proj", "k_proj")),
     "another layer": (dense, renamed("layers.0", "layers.1")),
-    "a layer of the encoder": (halves, renamed("decoder", "encoder")),
+    "a layer of the encoder": (coders, renamed("decoder", "encoder")),
     "a module left out": (dense, table(fewer)),
     "a tensor too many": (dense, table(more)),
     "a square weight turned": (dense, table(turned)),
