@@ -100,6 +100,15 @@ def row(cls: Any) -> dict[str, Any]:
     return {**found, "held": held, "inside": inside, "beside": {name.partition(".")[0] for name in names} - {prefix}}
 
 
+def of_words() -> set[str]:
+    """The classes for words alone of families that have one with other parts, too."""
+    import transformers
+
+    ends = "ForConditionalGeneration", "ForCausalLM"
+    families = {name.removesuffix(ends[0]) for name in dir(transformers) if name.endswith(ends[0])}
+    return {name for name in dir(transformers) if name.endswith(ends[1]) and name.removesuffix(ends[1]) in families}
+
+
 def text(rows: Sequence[Mapping[str, Any]], version: str) -> str:
     """The tables. A class has a line of its own whose name for the model in it is not the one that most of its type have, or
     which has something of its own by a name that is in the model of one of its type, too.
@@ -136,6 +145,7 @@ def text(rows: Sequence[Mapping[str, Any]], version: str) -> str:
         + words("HEADS", heads, "Classes that hold such a model, which their names do not show.")
         + words("NONE", none, "Classes of these types that hold none, though they are named as others with a head.")
         + words("BARE", bare, "Classes of these types that are such a model themselves, or a part of one.")
+        + words("WORDS", of_words(), "Classes for words alone, of families with one that has other parts, too.")
     ).rstrip("\n") + "\n"
 
 

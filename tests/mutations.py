@@ -76,6 +76,18 @@ def dense(place: Path) -> Case:
     return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", ATTENTION))
 
 
+def coders(place: Path) -> Case:
+    """A decoder next to an encoder with weights of its shapes and names."""
+    name = "model.{}.layers.0.self_attn.q_proj"
+    tensors = {
+        f"{name.format(half)}.weight": random(seed, WIDTH, WIDTH) for seed, half in enumerate(("encoder", "decoder"))
+    }
+    config = {"model_type": "bart", "architectures": ["BartForConditionalGeneration"]}
+    return opened(
+        folder(place / "base", tensors, **config), lora(place / "a", {name.format("decoder"): (WIDTH, WIDTH)})
+    )
+
+
 def opened(base: Path, adapter: Path, **options: Any) -> Case:
     return ao.open_checkpoint(base), ao.open_adapter(adapter), options
 

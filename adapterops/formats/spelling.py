@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -44,7 +44,15 @@ def check_spelled(adapters: Sequence[Modules], labels: Sequence[str]) -> None:
 
     Which of the names is right depends on the model, and cannot be seen in the adapters.
     """
-    found = difference(adapters)
+    _refuse(difference(adapters), labels)
+
+
+def check_once(modules: Iterable[str], label: str) -> None:
+    """Raise IncompatibleError where one adapter, which stays as it is, has a module under two names of the same model."""
+    _refuse(_synonyms([{module: canonical(module) for module in modules}]), [label])
+
+
+def _refuse(found: Difference | None, labels: Sequence[str]) -> None:
     if found is None:
         return
     (one, first), (other, second) = found.first, found.second

@@ -6,21 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters.adapter import Adapter, extracted
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
-from adapterops.formats.models.bare import with_class
-from adapterops.formats.models.loading import Loading, loading
+from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.selection import uncovered
 from adapterops.formats.spelling import difference
 from adapterops.formats.stacks import parameter_of
+from adapterops.operations.classes import Model, are_of_words, model_of
 from adapterops.operations.targets.added_biases import with_biases
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
@@ -75,8 +74,10 @@ def named_alike(adapters: Sequence[Adapter], base: Checkpoint, *, kept: bool = F
         kept: what depends on its weight is to stay what it is, and nothing is made of it.
     """
     adapters = [on_base(each, base, differences=not kept) for each in adapters]
-    stacked = any(map(_has_stacks, adapters))
-    return [named_as(each, base, stacked=stacked) for each in adapters]
+    if are_of_words(adapters, base):
+        return [_settled(each) for each in adapters]
+    stacked, model = any(map(_has_stacks, adapters)), model_of(adapters, base)
+    return [_named_as(each, base, model, stacked) for each in adapters]
 
 
 def _settled(adapter: Adapter) -> Adapter:
@@ -88,7 +89,7 @@ def _has_stacks(adapter: Adapter) -> bool:
 
 
 def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Adapter:
-    """The adapter with the modules of a base, by the names that its model has in memory. Headers only.
+    """The adapter with the modules of a base, by the names in memory of the model that it is for. Headers only.
 
     A projection that the base has as one matrix is one module, whose parts are added up; one that the base has in
     parts is as many. LoRA on single experts becomes that of the parameter that holds all of them, where the base stores
@@ -101,8 +102,14 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
     adapter = on_base(adapter, base)
+    if are_of_words([adapter], base):
+        return _settled(adapter)
+    return _named_as(adapter, base, model_of([adapter], base), stacked)
+
+
+def _named_as(adapter: Adapter, base: Checkpoint, model: Model, stacked: bool) -> Adapter:
     base = with_biases(adapter, _with_words(adapter, base))
-    names = _Names(base, adapter, stacked)
+    names = _Names(base, adapter, model, stacked)
     pieces: dict[str, list[Piece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
     stacks: dict[str, int] = {}  # parameters of PEFT, of which the adapter has single experts
@@ -177,24 +184,18 @@ class _Place(NamedTuple):
     experts: Mapping[str, int] = {}
 
 
-UNSAID = "FEATURE_EXTRACTION"
-"""A task that models of every class are trained for."""
-
-
 class _Names:
     """What the model of a base calls its tensors, and where it has those of single experts in the parameter of all.
 
     Args:
+        model: the one that the adapter is for.
         stacked: also where PEFT takes LoRA on each for LoRA on that parameter, as it does under the names that it knows.
     """
 
-    def __init__(self, base: Checkpoint, adapter: Adapter, stacked: bool) -> None:
+    def __init__(self, base: Checkpoint, adapter: Adapter, model: Model, stacked: bool) -> None:
         self.base = base
-        stated, task = adapter.config.base_class, adapter.config.fields.get("task_type")
-        own = with_class(base.config, stated, task)
-        self._loading = known = loading(own, base.layout)
-        if task == UNSAID and not stated:
-            self._loading = known = _as_named(known, base, adapter)
+        own, self._loading = model
+        known = self._loading
         single = {last(module) for module in adapter.layout if _is_single(module, adapter)}
         others = {last(module) for module in adapter.layout if expert(module) is None}
         taken = known.taken and known.taken >= single and known.taken.isdisjoint(others)
@@ -264,18 +265,6 @@ class _Names:
                 hint="fuse the adapter into the base, or select the other modules first",
             )
         return {f"{module}{WEIGHT}": 1} if last(module) in self._loading.taken else {}
-
-
-def _as_named(known: Loading, base: Checkpoint, adapter: Adapter) -> Loading:
-    """A model with a head, or the one in it, whichever has more of an adapter's names; of two that have as many the first."""
-    own = {*(module + WEIGHT for module in adapter.layout), *adapter.full}
-
-    def shared(each: Loading) -> int:
-        parts = chain.from_iterable(map(each.parts, base.layout)) if each.divided else ()
-        return len(own.intersection(chain(map(each.name, base.layout), parts)))
-
-    others = [replace(known, inner=replace(known.inner, headed=headed)) for headed in (True, False)]
-    return known if shared(known) == len(own) else max(known, *others, key=shared)
 
 
 def _is_single(module: str, adapter: Adapter) -> bool:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
-from adapterops.adapters.adapter import Adapter, check_named
+from adapterops.adapters.adapter import Adapter, check_named, name
 from adapterops.adapters.planning import working_memory
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute
 from adapterops.expressions.formula import Input
 from adapterops.formats.diffusion.spellings import OF_IMAGES
+from adapterops.formats.spelling import check_once
 from adapterops.operations import truncation
 from adapterops.provenance.history import Step, sources
 from adapterops.requests.places import Opened
@@ -42,8 +43,11 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         images = (request.output.format or alike[0].config.format) in OF_IMAGES
         alike = [as_differences(each, base, full=images) for each in alike]
         return dict(zip(opened.adapters, alike, strict=True))
-    if len(opened.adapters) > 1:  # one by itself may be kept as it is
-        check_named(list(opened.adapters.values()))
+    adapters = list(opened.adapters.values())
+    if len(adapters) > 1:
+        check_named(adapters)
+    elif adapters:  # which may be kept as it is
+        check_once(adapters[0].layout, name(adapters[0]))
     return opened.adapters
 
 
@@ -61,10 +65,10 @@ def adapter(request: Request, adapters: Mapping[str, Adapter], truncate: Truncat
 def _check_used(request: Request, adapters: Mapping[str, Adapter], found: Adapter) -> None:
     """Raise OptionError for Gram matrices that nothing in the result asks for."""
     read = sources(found.history)
-    for name, each in adapters.items():
+    for label, each in adapters.items():
         if each.grams is not None and each.grams.history not in read:
             raise OptionError(
-                f"Gram matrices are given for {request.inputs[name].path}, and nothing in {request.result} asks for them",
+                f"Gram matrices are given for {request.inputs[label].path}, and nothing in {request.result} asks for them",
                 hint="merge with --regmean, or leave them out",
             )
 

@@ -150,13 +150,11 @@ class Reader:
         return None if value is None else read(place, value)
 
     def text(self, place: Place, value: Any) -> str:
-        if (
-            not isinstance(value, str)
-            or not value
-            or "\0" in value
-            or value != value.encode("utf-8", "replace").decode()
-        ):
+        if not isinstance(value, str) or not value:
             self.fail(place, f"is {_kind(value)}, expected text", "text that looks like something else goes in quotes")
+        if "\0" in value or value != value.encode("utf-8", "replace").decode():
+            what = "the character NUL" if "\0" in value else "half of a surrogate pair"
+            self.fail(place, f"is {_kind(value)}, which has {what}", "write it without that")
         return value
 
     def truth(self, place: Place, value: Any) -> bool:

@@ -250,6 +250,6 @@ def read_json(path: Path, limit: int = CONFIG_LIMIT) -> Any:
     with os.fdopen(descriptor, "rb") as file, at(path=path), reading():
         text = file.read(min(limit, os.fstat(descriptor).st_size) + 1)
         if len(text) > limit:
-            raise InputError(f"is larger than {limit} bytes, too large for a config", hint=CORRECT, code="E-JSON")
+            raise InputError(f"is larger than {limit} bytes, too large for a config", code="E-JSON")
         with at(hint=CORRECT):
             return parse_json(text)

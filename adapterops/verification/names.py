@@ -223,6 +223,7 @@ class Base:
             ]
         if not found:  # what holds the model is called otherwise
             found = self._held(name)
+        found = [tensor for tensor in found if self._same_half(key(tensor), wanted)]
         if len(found) > 1 and shapes:
             found = [tensor for tensor in found if self.layout[tensor].shape in shapes] or found
         if len(found) > 1:
@@ -235,6 +236,16 @@ class Base:
         if len(found) > 1:
             raise UnplacedError(f"may be {' or '.join(found[:3])}")
         return found[0] if found else None
+
+    def _same_half(self, name: Parts, other: Parts) -> bool:
+        """Whether two names may be of one layer: not where one is in an encoder, or a decoder, that the other is not in; unless
+        the class of the base is that alone, or its files are known to have other names than the model.
+        """
+        halves = {_half(name), _half(other)}
+        if len(halves) == 1 or ("" in halves and any(map(saved, self.types))):
+            return True
+        own = str((self.config.get("architectures") or [""])[0]).removesuffix("Model").lower()
+        return all(own.endswith(each) for each in halves)
 
     def _held(self, name: str) -> list[str]:
         """The tensors that a name means without the first parts of it, or in the place of another first part."""
@@ -306,6 +317,16 @@ class Base:
         if self.stated_tied(name) is False or len(best) != 1:
             raise UnplacedError("is not in the base, and nothing in the base is it under another name")
         return best[0]
+
+
+def _half(name: Parts) -> str:
+    """The encoder or decoder that a name says its layers are in; empty where it says none.
+
+    >>> _half(("decoder", "layers", "0", "fc1")), _half(("encoder", "encoder", "layer", "0")), _half(("bert", "layers", "0"))
+    ('decoder', 'encoder', '')
+    """
+    number = next((place for place, part in enumerate(name) if part.isdecimal()), 0)
+    return name[number - 2] if number > 1 and name[number - 2] in ("encoder", "decoder") else ""
 
 
 def _tail(name: tuple[str, ...]) -> tuple[str, ...]:

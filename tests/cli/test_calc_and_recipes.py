@@ -376,6 +376,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a version that is true": (GOOD.replace("1", "true", 1), "adapterops is true"),
     "no result": (HEAD, "the recipe has no result"),
     "a result that is a number": (HEAD + "result: 1.5\n", "line 3, column 1: result is 1.5, expected text"),
+    "an input with a NUL": ('adapterops: 1\ninputs: {a: "x\\0y"}\nresult: a\n', "which has the character NUL"),
     "an input that is null": ("adapterops: 1\ninputs: {a: }\nresult: a\n", "inputs.a is missing"),
     "a name that is no name": ("adapterops: 1\ninputs: {a-b: plain}\nresult: a\n", "line 2, column 10: inputs.a-b: 'a-b' cannot be"),
     "an unknown adapter": (

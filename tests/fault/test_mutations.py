@@ -20,6 +20,7 @@ from mutations import (
     classifier,
     clipped,
     coded,
+    coders,
     columns_swapped,
     cut,
     decoded,
@@ -88,6 +89,7 @@ NORMS = ("input_layernorm", "post_attention_layernorm")
 FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "another module of its shape": (dense, renamed("v_proj", "k_proj")),
     "another layer": (dense, renamed("layers.0", "layers.1")),
+    "a layer of the encoder": (coders, renamed("decoder", "encoder")),
     "a module left out": (dense, table(fewer)),
     "a tensor too many": (dense, table(more)),
     "a square weight turned": (dense, table(turned)),
@@ -187,7 +189,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
 
 
 @pytest.mark.parametrize(
-    "case", sorted({case for case, _ in FAULTS.values()}, key=repr), ids=lambda case: case.__name__
+    "case", list(dict.fromkeys(case for case, _ in FAULTS.values())), ids=lambda case: case.__name__
 )
 def test_without_a_fault_it_is_verified(case: Callable[[Path], Case], tmp_path: Path) -> None:
     made = case(tmp_path)

@@ -253,6 +253,21 @@ def test_trained_tensors_under_the_name_of_an_adapter(original: bool, tmp_path: 
     close(said(with_adapter(t.LlavaForConditionalGeneration, base, tmp_path / "cut")), expected)
 
 
+@pytest.mark.parametrize("command", [["truncate", "--rank", "2"], ["convert", "--to", "mlx"], ["merge", "-w", "1"]])
+def test_a_module_under_two_names_in_one_file_is_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PEFT would load half of it."""
+    adapter, _ = trained(llama(), tmp_path / "a", target_modules=["q_proj"])
+    tensors = load_file(adapter / WEIGHTS)
+    more = {name.replace("model.model.", "model."): tensor.clone() for name, tensor in tensors.items()}
+    save_file({**tensors, **more}, adapter / WEIGHTS, {"format": "pt"})
+    assert run([command[0], str(adapter), *command[1:], "-o", str(tmp_path / "out")]) == 4
+    message = capsys.readouterr().err
+    assert all(repr(each) in message for each in ("layers.0.self_attn.q_proj", "model.layers.0.self_attn.q_proj"))
+    assert "keep one of the two" in message
+
+
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain, _ = trained(llama(), tmp_path / "plain", target_modules=["q_proj"])
     tensors = load_file(plain / WEIGHTS)

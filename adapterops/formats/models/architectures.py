@@ -23,6 +23,9 @@ yoso zoedepth
 """
 """`base_model_prefix` of transformers that names one family of models: what a class with a head calls its inner model."""
 
+CODERS = ("encoder", "decoder")
+"""What the two parts of a model are called that reads, and then writes."""
+
 SYNONYMS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
 TOWER, TOWERS_MODEL = "_tower", "vision_model"
 """What older versions of transformers have in the names of a tower (`vision_tower.vision_model.encoder`)."""

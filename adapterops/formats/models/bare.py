@@ -128,6 +128,26 @@ def named_with_head(name: str) -> bool:
     return bool(HEAD.search(name))
 
 
+def same_family(one: str, other: str) -> bool:
+    """Whether two classes are of one family, as their names say.
+
+    >>> same_family("BertModel", "BertForMaskedLM"), same_family("Dots3NoteTextModel", "Dots3NoteForCausalLM")
+    (True, False)
+    """
+    return END.sub("", one) == END.sub("", other)
+
+
+def is_of_words(name: str | None, whole: str) -> bool:
+    """Whether a class is the one for words alone of a family whose models have other parts, too: of `whole`; or where it is not
+    stated, whether there is such a class.
+
+    >>> is_of_words("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"), is_of_words(None, "LlavaForConditionalGeneration")
+    (True, False)
+    """
+    words = f"{END.sub('', whole)}ForCausalLM"
+    return name in (None, words) and whole != words and words in ruled(TABLE, "WORDS")
+
+
 def with_class(config: Mapping[str, Any] | None, stated: str | None, task: object) -> dict[str, Any]:
     """The config of a base with the class that an adapter of it is for, where that is another.
 
@@ -146,7 +166,7 @@ def with_class(config: Mapping[str, Any] | None, stated: str | None, task: objec
         return own
     base = str(classes[0])
     if stated:  # one of another family is a part of the base, as a tower is, or holds it
-        return {**own, "architectures": [stated]} if END.sub("", stated) == END.sub("", base) else own
+        return {**own, "architectures": [stated]} if same_family(stated, base) else own
     if str(task) not in TASKS or (str(task) in GENERATING and named_with_head(base)):
         return own
     return {**own, "architectures": [END.sub("", base) + TASKS[str(task)]]}

@@ -31,7 +31,7 @@ from adapterops.formats.models.architectures import (
 )
 from adapterops.formats.models.divisions import joined, whole_of
 from adapterops.formats.models.loading import loading
-from adapterops.formats.models.suffixes import Move, moved, moves, roots
+from adapterops.formats.models.suffixes import Move, alone, moved, moves, roots
 from adapterops.formats.models.wrappers import unwrapped
 from adapterops.storage.tensors import Spec
 
@@ -175,6 +175,7 @@ class Names:
                 self._parts[canonical(part.removesuffix(WEIGHT))] = Rows(tensor, number, len(parts))
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
+        self._coder = alone(classes(config))
         self._moved = self._places(shapes, tower)
         stored = {canonical(module): self._loaded(module) for module in modules or ()}
         old = {
@@ -185,7 +186,11 @@ class Names:
 
     def _places(self, shapes: Mapping[str, tuple[int, ...]], tower: str) -> dict[str, str]:
         """Canonical names that the base has by another prefix → what they are there."""
-        return moved(shapes, self._index, self.has, lambda name, there: self._fits(shapes[name], there), tower)
+
+        def fits(name: str, there: str) -> bool:
+            return self._fits(shapes[name], there)
+
+        return moved(shapes, self._index, self.has, fits, tower, self._coder)
 
     def _loaded(self, module: str) -> str:
         """The canonical name in memory of a module that is called as files call it: PEFT renames it, too, when it loads it."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import takewhile
 from typing import NamedTuple
 
-from adapterops.formats.models.architectures import FAMILIES, PREFIXES
+from adapterops.formats.models.architectures import CODERS, FAMILIES, PREFIXES
 
 OWN = set(FAMILIES.split())
 
@@ -36,6 +36,17 @@ class Move(NamedTuple):
             del rest[0]
         return self.prefix + ".".join(rest)
 
+    def coder(self, name: str) -> str:
+        """The one of `CODERS` that layers are in by one of both names, and not by the other; empty where none is.
+
+        >>> Move(drop=1).coder("decoder.layers.0.fc1"), Move(drop=1).coder("encoder.encoder.layer.0")
+        ('decoder', '')
+        >>> Move(prefix="decoder.").coder("layers.0.fc1"), Move(prefix="bert.").coder("layers.0.fc1")
+        ('decoder', '')
+        """
+        before, after = _coder(name), _coder(self.of(name))
+        return (before or after) if before != after else ""
+
 
 def moved(
     names: Collection[str],
@@ -43,6 +54,7 @@ def moved(
     known: Callable[[str], bool],
     fits: Callable[[str, str], bool],
     tower: str = "",
+    coder: str | None = None,
 ) -> dict[str, str]:
     """What some names are in a base, for those that are there by another prefix. A unique one decides.
 
@@ -52,10 +64,13 @@ def moved(
         known: whether the base has a name, or what holds it.
         fits: whether a name of the base (the second) has the shape of one of `names`; asked where several prefixes do.
         tower: the prefix that is meant, where several fit all the same.
+        coder: the one of `CODERS` that the base is by itself, or "": no other's layers become layers that are in none of them, or
+            the other way round. None where that is not asked.
     """
     found: list[tuple[list[str], list[Move]]] = []
     for group in roots(names, base, known).values():
         full = [move for move, there in moves(group, base, known).items() if len(there) == len(group)]
+        full = [move for move in full if coder is None or move.coder(group[0]) in ("", coder)]
         if len(full) > 1:
             full = [move for move in full if all(fits(name, move.of(name)) for name in group)]
         found.append((group, [move for move in full if move.prefix == f"{tower}."] or full))
@@ -112,6 +127,23 @@ def in_common(names: Collection[str]) -> list[str]:
     """
     columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
     return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+
+
+def _coder(name: str) -> str:
+    """The one of `CODERS` that is around the layers of a name."""
+    parts = name.split(".")
+    first = next((place for place, part in enumerate(parts) if part.isdecimal()), 0)
+    return parts[first - 2] if first > 1 and parts[first - 2] in CODERS else ""
+
+
+def alone(classes: Collection[str]) -> str:
+    """The one of `CODERS` that a class of a model is by itself; empty where it is none.
+
+    >>> alone(["WhisperEncoder"]), alone(["T5EncoderModel"]), alone(["VisionEncoderDecoderModel"])
+    ('encoder', 'encoder', '')
+    """
+    names = [name.removesuffix("Model") for name in classes if "EncoderDecoder" not in name]
+    return next((coder for coder in CODERS if any(name.endswith(coder.title()) for name in names)), "")
 
 
 def _before(name: str, base: Collection[str]) -> set[str]:

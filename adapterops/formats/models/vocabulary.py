@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, WEIGHT
+from adapterops.formats.models.architectures import CODERS, EMBEDDINGS, HEAD, WEIGHT
 from adapterops.storage.tensors import Spec
 
 BIAS = ".bias"
@@ -31,7 +31,6 @@ BUFFER = "final_logits_bias"
 BIASES = (f"{HEAD}{BIAS}", f"predictions{BIAS}", f"generator_lm_head{BIAS}", BUFFER)
 """How the names of biases end that are added to what an output embedding makes."""
 
-CODERS = ("encoder", "decoder")
 
 SIZES = ("vocab_size", "n_words", "decoder_vocab_size")
 """What configs call the size of a vocabulary."""

@@ -10,14 +10,13 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.errors import IncompatibleError, UnsupportedError
-from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.architectures import CODERS, WEIGHT
 from adapterops.formats.models.classifiers import classifier, is_head, is_of_head
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import Ties, check_untied, says_tied, ties_of
 from adapterops.formats.models.vocabulary import (
     BIAS,
-    CODERS,
     input_of,
     is_buffer,
     is_end,

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.formats.models.architectures import PREFIXES, WEIGHT
+from adapterops.formats.models.architectures import CODERS, PREFIXES, WEIGHT
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.suffixes import OWN, in_common
-from adapterops.formats.models.vocabulary import CODERS, TOKEN_ROWS
+from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.operations.targets.copies import with_copies_named
 from adapterops.storage.lazy import Lazy
 

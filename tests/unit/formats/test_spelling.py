@@ -6,7 +6,7 @@ import pytest
 
 from adapterops.errors import IncompatibleError
 from adapterops.formats import spelling
-from adapterops.formats.spelling import check_spelled, difference
+from adapterops.formats.spelling import check_once, check_spelled, difference
 
 Q, DOWN = "layers.0.self_attn.q_proj", "layers.0.mlp.down_proj"
 BERT = "encoder.layer.0.attention.self.query"
@@ -47,6 +47,12 @@ def test_within_one_adapter(both: tuple[str, str]) -> None:
     assert difference([shapes(*both)]) is not None
     with pytest.raises(IncompatibleError, match="keep one of the two"):
         check_spelled([shapes(*both)], ["a"])
+
+
+def test_one_that_stays_as_it_is_has_no_module_twice() -> None:
+    check_once(["encoder.layers.0.q_proj", "decoder.layers.0.q_proj", f"{PHI}.qkv_proj", f"{PHI}.k_proj"], "a")
+    with pytest.raises(IncompatibleError, match="keep one of the two"):
+        check_once([f"model.{Q}", Q], "a")
 
 
 @pytest.mark.parametrize(

@@ -73,3 +73,15 @@ def test_what_a_part_of_a_model_shares_its_own_config_says() -> None:
     assert there.shared("decoder.cls.decoder.weight", (6, 4)) == "decoder.shared.weight"
     with pytest.raises(UnplacedError):
         there.shared("lm_head.weight", (6, 4))
+
+
+def test_layers_stay_in_their_half_of_a_model_unless_that_is_the_base() -> None:
+    for model, tensor, name, found in (
+        ("LlamaModel", "layers.0.q.weight", "model.decoder.layers.0.q", False),
+        ("OPTModel", "decoder.layers.0.q.weight", "model.layers.0.q", False),
+        ("BartModel", "encoder.layers.0.q.weight", "decoder.layers.0.q", False),
+        ("WhisperEncoder", "layers.0.q.weight", "decoder.layers.0.q", False),
+        ("WhisperEncoder", "layers.0.q.weight", "encoder.layers.0.q", True),
+        ("OPTModel", "decoder.layers.0.q.weight", "model.decoder.layers.0.q", True),
+    ):
+        assert base(tensor, architectures=[model]).find(name) == (tensor if found else None), (model, name)

@@ -54,7 +54,7 @@ def test_another_layer_is_another_weight() -> None:
 
 
 def test_what_has_two_places_has_none() -> None:
-    base: Shapes = {"encoder.layers.0.q.weight": (4, 4), "decoder.layers.0.q.weight": (4, 4)}
+    base: Shapes = {"question.layers.0.q.weight": (4, 4), "context.layers.0.q.weight": (4, 4)}
     assert "may be" in found({"layers.0.q": (4, 4)}, base)[1]["layers.0.q"]
 
 

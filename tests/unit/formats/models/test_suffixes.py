@@ -62,3 +62,13 @@ def test_the_prefix_of_a_family_takes_the_place_of_a_wrapper_and_of_no_other_fam
 def test_the_part_of_a_model_is_not_another_part() -> None:
     assert found(["encoder.layers.0.q"], ["decoder.layers.0.q"]) == {}
     assert found(["audio_tower.layers.0.q"], ["vision_tower.layers.0.q"]) == {}
+
+
+def test_layers_stay_in_their_half_of_a_model_unless_that_is_the_base() -> None:
+    names, base = ["decoder.layers.0.q"], dict.fromkeys(["layers.0.q"])
+
+    def place(coder: str | None, names: list[str], base: dict[str, None]) -> dict[str, str]:
+        return moved(names, base, base.__contains__, lambda name, there: True, coder=coder)
+
+    assert place("", names, base) == place("encoder", names, base) == place("", list(base), dict.fromkeys(names)) == {}
+    assert place("decoder", names, base) == place(None, names, base) == {"decoder.layers.0.q": "layers.0.q"}

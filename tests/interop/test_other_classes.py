@@ -1,0 +1,74 @@
+"""Adapters of a class that is made of a base's files and has other names: real classes, and what the real PEFT loads."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers as t
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import architectures
+
+from adapterops.cli.main import run
+
+SIZES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def whole(model: Any, adapter: Path) -> Any:
+    """What the real PEFT makes of an adapter; it must find all of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", FutureWarning)
+        return peft.PeftModel.from_pretrained(model, adapter).eval()
+
+
+def trained(cls: Any, base: Path, folder: Path, targets: Any, task: str | None, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(r=2, target_modules=targets, task_type=task, init_lora_weights=False)
+    torch.manual_seed(seed)
+    found = peft.get_peft_model(cls.from_pretrained(base), config).eval()
+    found.save_pretrained(folder, save_embedding_layers=False)
+    return found
+
+
+@pytest.mark.parametrize("task", ["CAUSAL_LM", None])
+def test_names_of_the_class_for_words_alone_are_kept(task: str | None, tmp_path: Path) -> None:
+    saved, name = "Qwen3_5ForConditionalGeneration", "Qwen3_5ForCausalLM"
+    architectures.build(saved).save_pretrained(tmp_path / "base")
+    cls = getattr(t, name)
+    adapted = trained(cls, tmp_path / "base", tmp_path / "a", r".*layers\.0\..*(q_proj|o_proj|in_proj_a)", task)
+    args = ["truncate", tmp_path / "a", "--rank", "2", "--base", tmp_path / "base", "-o", tmp_path / "out"]
+    assert run([str(each) for each in args]) == 0
+    assert architectures.far(whole(cls.from_pretrained(tmp_path / "base"), tmp_path / "out"), adapted) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("saved", "named"),
+    [(t.BertForMaskedLM, t.BertForMaskedLM), (t.BertModel, t.BertModel)],
+    ids=["with a head", "bare"],
+)
+def test_a_bare_adapter_and_one_of_a_class_with_a_head_are_merged_by_the_names_of_the_base(
+    saved: Any, named: Any, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    torch.manual_seed(0)
+    saved(t.BertConfig(vocab_size=32, **SIZES)).save_pretrained(base)
+    one = trained(t.BertModel, base, tmp_path / "one", ["query"], None, 1)
+    other = trained(t.BertForMaskedLM, base, tmp_path / "other", ["query"], None, 2)
+    args = ["merge", tmp_path / "one", tmp_path / "other", "-w", "1", "-w", "1", "--base", base, "-o", tmp_path / "out"]
+    assert run([str(each) for each in args]) == 0
+    merged = whole(named.from_pretrained(base), tmp_path / "out").merge_and_unload().state_dict()
+    before = named.from_pretrained(base).state_dict()
+    left, right = one.merge_and_unload().state_dict(), other.merge_and_unload().state_dict()
+    changed = [name for name in merged if name.endswith("query.weight")]
+    assert len(changed) == 2
+    for name in changed:
+        inner = name.removeprefix("bert.")
+        expected = left[inner] + right[f"bert.{inner}"] - before[name]
+        torch.testing.assert_close(merged[name], expected, rtol=1e-5, atol=1e-6)
