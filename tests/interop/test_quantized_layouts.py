@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "words of MLX": (
         lambda: foreign(weight=torch.zeros(OUT, 64, dtype=torch.uint32), scales=torch.ones(OUT, 8)),
         4,
-        f"is in U32, with {Q}.scales",
+        f"is in U32 with {Q}.scales, as MLX stores",
     ),
     "quanto": (lambda: foreign(**{"weight._data": torch.zeros(OUT, INTO).to(torch.int8)}), 4, "quanto"),
 }

@@ -20,7 +20,7 @@ def given(*values: Any, **named: Any) -> list[Argument]:
 
 def test_every_method_is_a_function_with_all_its_parameters() -> None:
     for name, method in METHODS.items():
-        found = call(name, given(A), 0)
+        found = call(name, given(A, B), 0)
         assert isinstance(found, Call)
         assert {*method.defaults} <= found.parameters.keys()
     assert {"truncate", "select", "scale"} <= {*known()}

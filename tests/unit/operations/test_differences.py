@@ -188,6 +188,9 @@ def test_set_is_merged_as_a_difference(tmp_path: Path) -> None:
     base, out = str(tmp_path / "base.safetensors"), str(tmp_path / "out.safetensors")
     assert run(["merge", str(tmp_path / "a.safetensors"), "-w", "0.5", "--linear", "--base", base, "-o", out]) == 0
     torch.testing.assert_close(as_fused(tmp_path, base, out)["blocks.0.attn.q.weight"], (W + V) / 2)
-    assert run(["fuse", base, str(tmp_path / "a.safetensors"), "-w", "0.5", "-o", str(tmp_path / "half")]) == 4
+    assert run(["fuse", base, str(tmp_path / "a.safetensors"), "-w", "0.5", "-o", str(tmp_path / "half")]) == 0
+    (file,) = (tmp_path / "half").glob("*.safetensors")
+    half = load_file(file)["blocks.0.attn.q.weight"]
+    torch.testing.assert_close(half, (W + V) / 2)
     exact = as_fused(tmp_path, base, str(tmp_path / "a.safetensors"))
     assert torch.equal(exact["blocks.0.attn.q.weight"], V)
