@@ -108,7 +108,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable()
     shared: dict[str, list[str]] = {}
-    kept = set()
+    kept: set[str] = set()
+    built = [name for _, _, name in architectures.classes()]
     for cls in generating():
         literal = {
             end: source
@@ -117,7 +118,9 @@ def main() -> None:
         }
         if literal:
             shared[f"{cls.config_class.model_type}:{cls.__name__}"] = pairs(literal)
-    for _, _, name in architectures.classes():
+        if len(literal) < len(stated(cls)):  # what a pattern stands for, only a model says
+            built.append(cls.__name__)
+    for name in dict.fromkeys(built):
         try:
             model = architectures.build(name)
             model.config.tie_word_embeddings = True

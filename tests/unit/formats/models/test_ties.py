@@ -55,6 +55,20 @@ def test_a_rule_for_all_layers_is_one_for_those_of_the_files() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("kind", "of_class", "stored", "missing"),
+    [
+        ("diffusion_gemma", "DiffusionGemmaModel", "decoder.layers.{}.mlp.up_proj", "encoder.language_model.layers.{}.mlp.up_proj"),
+        ("d_fine", "DFineForObjectDetection", "model.decoder.class_embed.{}", "class_embed.{}"),
+        ("dab-detr", "DabDetrForObjectDetection", "bbox_predictor.layers.{}", "model.decoder.bbox_embed.layers.{}"),
+    ],
+)  # fmt: skip
+def test_what_a_class_states_by_a_pattern_is_known(kind: str, of_class: str, stored: str, missing: str) -> None:
+    names = [f"{stored.format(layer)}.weight" for layer in (0, 7)]
+    found = ties_of(files(*names), {"model_type": kind, "architectures": [of_class]}).missing
+    assert dict(found) == {f"{missing.format(layer)}.weight": name for layer, name in zip((0, 7), names, strict=True)}
+
+
 def test_a_head_without_a_config_may_be_any_usual_one() -> None:
     name = "model.embed_tokens.weight"
     assert shared_modules(files(name), None) == {"lm_head": [Candidate("lm_head.weight", name)]}
