@@ -240,7 +240,9 @@ def transposed(module: str) -> Fault:
 
 
 def factor(by: float, *modules: str) -> Fault:
-    return Fault(replaced(modules, lambda merge, module: merge.one(module, factor=by)), f"holds {by:.3g} times", modules)
+    return Fault(
+        replaced(modules, lambda merge, module: merge.one(module, factor=by)), f"holds {by:.3g} times", modules
+    )
 
 
 def all_by(by: Callable[[LoRA], float], says: str) -> Fault:
