@@ -488,3 +488,19 @@ def test_half_of_two_that_depend_on_the_base(tmp_path: Path, kind: str) -> None:
     close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     close(logits(peft.PeftModel.from_pretrained(model, "half")), expected)
+
+
+@pytest.mark.parametrize("kind", ["(IA)³ without biases", "OFT, Cayley", "BOFT"])
+@pytest.mark.filterwarnings("ignore")
+def test_with_the_base_one_is_what_it_changes_there(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W' - W is LoRA that PEFT loads, whichever command writes it."""
+    monkeypatch.chdir(tmp_path)
+    name, config = KINDS[kind]
+    wanted = made(tmp_path, name, config())
+    for arguments in (
+        ("normalize", "adapter"),
+        ("merge", "adapter", "--linear"),
+        ("truncate", "adapter", "--rank", "32", "--exact"),
+    ):
+        assert run([*arguments, "--base", "base", "--dtype", "float32", "-o", arguments[0]]) == 0, arguments
+        torch.testing.assert_close(loaded(tmp_path, tmp_path / arguments[0]), wanted, atol=1e-4, rtol=1e-4)
