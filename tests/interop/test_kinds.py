@@ -78,6 +78,13 @@ def trained(base: Path, folder: Path, kind: str) -> peft.PeftModel:
     return model
 
 
+def changed(base: Path, folder: Path, kind: str) -> dict[str, torch.Tensor]:
+    """What PEFT's own merge of an adapter, which is saved, changes in each weight of a base."""
+    before = load_file(base / "model.safetensors")
+    merged = trained(base, folder / kind, kind).merge_and_unload().state_dict()
+    return {name: merged[name] - before[name] for name in before if "q_proj" in name or "down_proj" in name}
+
+
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.filterwarnings("ignore")
 def test_fused_as_peft_merges_and_verified(
@@ -181,9 +188,7 @@ def test_with_the_base_one_is_cut_and_scaled_as_what_peft_changes_in_it(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    W = load_file(base / "model.safetensors")
-    merged = trained(base, tmp_path / "dora", "dora").merge_and_unload().state_dict()
-    changes = {name: (merged[name] - W[name]).double() for name in W if "q_proj" in name or "down_proj" in name}
+    W, changes = load_file(base / "model.safetensors"), changed(base, tmp_path, "dora")
     assert "name the model with --base" in typed("truncate", "dora", "--rank", "2", code=4)
     typed("truncate", "dora", "--base", base, "--rank", "2", "--exact", "-o", "cut")
     typed("calc", "select(a, '*')", "a=dora", "--base", base, "--rank", "2", "--exact", "-o", "selected")
@@ -191,11 +196,11 @@ def test_with_the_base_one_is_cut_and_scaled_as_what_peft_changes_in_it(
     typed("verify", "half", "--base", base)
     cut, selected, half = ao.open_adapter("cut"), ao.open_adapter("selected"), load_file("half/model.safetensors")
     for name, change in changes.items():
-        u, s, vt = torch.linalg.svd(change, full_matrices=False)
+        u, s, vt = torch.linalg.svd(change.double(), full_matrices=False)
         for found in (cut, selected):
             update = entries(found.updates[name.removesuffix(".weight")]).double()
             torch.testing.assert_close(update, (u[:, :2] * s[:2]) @ vt[:2], atol=1e-5, rtol=1e-3)
-        torch.testing.assert_close((half[name] - W[name]).double(), 0.5 * change, atol=2e-6, rtol=1e-4)
+        torch.testing.assert_close(half[name] - W[name], 0.5 * change, atol=2e-6, rtol=1e-4)
     assert "every update is what is kept of it, relative error" in typed(
         "normalize", "dora", "--base", base, "-o", "lora"
     )
@@ -210,10 +215,7 @@ def test_with_the_base_several_are_merged_as_what_peft_changes_in_it(
     """DoRA with LoHa, and with itself: half the sum of what PEFT's own merges differ from the base by."""
     monkeypatch.chdir(tmp_path)
     W = load_file(base / "model.safetensors")
-    changes = []
-    for kind in ("dora", "loha"):
-        merged = trained(base, tmp_path / kind, kind).merge_and_unload().state_dict()
-        changes.append({name: merged[name] - W[name] for name in W if "q_proj" in name or "down_proj" in name})
+    changes = [changed(base, tmp_path, kind) for kind in ("dora", "loha")]
     for sources, own in ((("dora", "loha"), changes), (("dora", "dora"), changes[:1] * 2)):
         wanted = {name: 0.5 * own[0][name] + 0.5 * own[1][name] for name in own[0]}
         typed("fuse", base, *sources, "-w", "0.5", "-w", "0.5", "-o", "fused", "--force")
