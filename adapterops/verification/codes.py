@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.verification.decoding import NESTED, Entries, absmax4, blocks, book, codes4, floats, raw
+from adapterops.verification.decoding import NESTED, absmax4, blocks, book, codes4
 from adapterops.verification.ggml import TERMS
+from adapterops.verification.grids import Entries
+from adapterops.verification.numbers import floats, raw
 from adapterops.verification.rounding import Matrix
 
 TOLERANCE = 1e-4

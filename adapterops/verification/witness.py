@@ -22,11 +22,13 @@ from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.beside import beside
 from adapterops.verification.codes import JUDGES, aligned, as_new_blocks, neighbours, off_grid
 from adapterops.verification.configs import config_doubts, has_other_words
-from adapterops.verification.decoding import Decoder, Grid, decoder, grid
+from adapterops.verification.decoding import decoder, grid
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.ggml import TERMS
 from adapterops.verification.gguf_places import gguf_doubts
+from adapterops.verification.grids import Grid
 from adapterops.verification.names import Base
+from adapterops.verification.numbers import Decoder
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.places import wanted
 from adapterops.verification.rounding import Matrix, half_step

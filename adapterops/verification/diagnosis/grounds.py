@@ -10,11 +10,12 @@ import numpy as np
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.tensors import Spec
-from adapterops.verification.decoding import FP4, NF4, Decoder, decoder
+from adapterops.verification.decoding import FP4, NF4, decoder
 from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.conventions import EDGE
 from adapterops.verification.diagnosis.samples import ENTRIES, Ground, blocks
 from adapterops.verification.names import Base
+from adapterops.verification.numbers import Decoder
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
 from adapterops.verification.witness import Judge, judge_of
 

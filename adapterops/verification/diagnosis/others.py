@@ -11,12 +11,13 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.storage.tensors import Spec
-from adapterops.verification.decoding import Decoder, as_seen, decoder
+from adapterops.verification.decoding import as_seen, decoder
 from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.samples import ENTRIES, Ground, Subject, blocks
 from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding
 from adapterops.verification.names import EMBEDDINGS, HEAD, key
+from adapterops.verification.numbers import Decoder
 from adapterops.verification.place import Wanted
 from adapterops.verification.rounding import half_step
 from adapterops.verification.witness import Doubt

@@ -16,9 +16,10 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Stored
-from adapterops.verification.decoding import Decoder, as_seen, decoder
+from adapterops.verification.decoding import as_seen, decoder
 from adapterops.verification.deltas import UNIT, Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
+from adapterops.verification.numbers import Decoder
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
 from adapterops.verification.witness import Witness, judge_of, together
