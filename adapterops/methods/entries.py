@@ -1,20 +1,17 @@
-"""The entries of updates, in tiles that stay in cache, and the exact threshold that keeps the largest of them."""
+"""The entries of updates, in tiles that stay in cache, and the cuts that keep the largest of them."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
-from operator import add
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapterops.arrays.device import device, home, sent
-from adapterops.linalg.qr import check_core
+from adapterops.methods.thresholds import Numbers, threshold
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import total, trim
 from adapterops.updates.layout import LAUNCHED, TILE
@@ -29,18 +26,6 @@ UNCERTAIN = 2.0**-20
 
 WORTH = TILE
 """Entries from which on a device merges them: with fewer it would only be started."""
-
-LARGE = 1 << 25
-"""Numbers of which a bracket is not collected, but counted."""
-BINS = 1 << 20
-
-FAR = 400
-"""The exponent of a number that is none next to 1: no product of two in float32 is as small."""
-
-LARGER, SMALLER, SQUARED = (600, 950), -600, 1e-200
-"""Powers of two that numbers are multiplied by whose squares float64 holds as less than this, or does not hold."""
-
-Numbers = NDArray[np.floating]
 
 
 class Entries:
@@ -157,6 +142,11 @@ class Entries:
         return update.rows(part, np.empty(shape, self.dtype))
 
 
+def tile_height(shape: tuple[int, int]) -> int:
+    """How many rows of a matrix are worked on at a time."""
+    return max(1, TILE // max(1, shape[1]))
+
+
 def uncertainty(rows: Array) -> Array:
     """How far other processors may be off in each entry: some units of the last place of it, and of a usual one of its row."""
     usual = np.sqrt(np.square(rows).mean(axis=1, keepdims=True))
@@ -167,70 +157,6 @@ def _moved(rows: Array, random: np.random.Generator) -> Array:
     signs = random.integers(0, 2, rows.shape, np.int8) * np.int8(2) - np.int8(1)
     moved: Array = rows + uncertainty(rows) * signs.astype(rows.dtype)
     return moved
-
-
-def tile_height(shape: tuple[int, int]) -> int:
-    """How many rows of a matrix are worked on at a time."""
-    return max(1, TILE // max(1, shape[1]))
-
-
-def inner_products(updates: Sequence[Linear]) -> Array:
-    """⟨ΔWᵢ, ΔWⱼ⟩ in float64, tile by tile; times one power of two where they are too small or too large for that."""
-    found, zero = products_at(updates, 0)
-    if not np.isfinite(found).all():
-        return products_at(updates, SMALLER)[0]
-    for exponent in LARGER:
-        if zero or found.diagonal().max() > SQUARED:
-            break
-        found, _ = products_at(updates, exponent)
-    return found
-
-
-def products_at(updates: Sequence[Linear], exponent: int) -> tuple[Array, bool]:
-    """⟨cΔWᵢ, cΔWⱼ⟩, c = 2^exponent, and whether all entries are zero."""
-    (height, width), step = updates[0].shape, tile_height(updates[0].shape)
-    found, memory = np.zeros((len(updates), len(updates))), np.empty((len(updates), min(step, height), width))
-    zero = True
-    for first in range(0, height, step):
-        part = slice(first, min(first + step, height)), slice(0, width)
-        tiles = memory[:, : part[0].stop - first]
-        for update, tile in zip(updates, tiles, strict=True):
-            np.copyto(tile, update.rows(part, tile))
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            flat = (np.ldexp(tiles, exponent, out=tiles) if exponent else tiles).reshape(len(updates), -1)
-            found += flat @ flat.T
-        zero = zero and not flat.any()
-    return found, zero
-
-
-def ordinary(matrices: Sequence[Array]) -> tuple[Sequence[Array], int]:
-    """Matrices whose squares and fourth powers float64 holds, and the power of two that they are to be multiplied by: 0
-    as a rule. What is less than 2^-FAR of the largest is zero next to it.
-
-    Raises:
-        InputError: a number is not finite.
-    """
-    peaks = [float(np.abs(check_core(each)).max(initial=0.0)) for each in matrices]
-    exponent = math.frexp(max(peaks))[1]
-    if abs(exponent) > FAR // 4:
-        matrices = [np.ldexp(each, -exponent) for each in matrices]
-        peaks = [math.ldexp(peak, -exponent) for peak in peaks]
-    else:
-        exponent = 0
-    least = math.ldexp(max(peaks), -FAR)
-    return [
-        each if peak >= least else np.zeros_like(each) for each, peak in zip(matrices, peaks, strict=True)
-    ], exponent
-
-
-def near(updates: Sequence[Linear], weights: Sequence[float]) -> LowRank | None:
-    """Σ wᵢ ΔWᵢ, where that has a low rank: probably not far from any merge of them."""
-    known = [
-        weight * factors
-        for weight, update in zip(weights, updates, strict=True)
-        if (factors := update.near) is not None
-    ]
-    return reduce(add, known) if len(known) == len(updates) else None
 
 
 class Model:
@@ -293,105 +219,3 @@ class Model:
             lambda: (part for module in self._modules for part in module().magnitudes(index)), sample, size, keep
         )
         return value
-
-
-def threshold(
-    tiles: Callable[[], Iterable[Numbers]], sample: Numbers, size: int, keep: int
-) -> tuple[float, int | None]:
-    """The `keep`-th largest of all magnitudes, and how many of those equal to it are among the `keep` (None: all of
-    them).
-
-    No sort: a sample brackets the answer, one pass counts what is above the bracket and collects what is in it.
-
-    Args:
-        tiles: starts a pass over all numbers, which must not be negative.
-        sample: some of them.
-        size: how many there are.
-        keep: at least 0, at most `size`.
-
-    Cost: one pass as a rule, three where the sample misleads; memory for the bracket, about one percent of the numbers,
-        or of more than `LARGE` numbers for `BINS` counts.
-    """
-    if keep == 0:
-        return np.inf, None
-    low, high = _bracket(sample, keep / size)
-    if size > LARGE:
-        return _by_bits(tiles, low, high, keep)
-    smallest = np.nextafter(np.zeros((), sample.dtype), np.asarray(1, sample.dtype))
-    while True:
-        above, inside = _count(tiles(), low, high)
-        if above >= keep:
-            low, high = high, np.asarray(np.inf, sample.dtype)
-        elif above + len(inside) >= keep:
-            break
-        elif low <= smallest:
-            return 0.0, None  # only zeros are left to choose from
-        else:
-            low, high = smallest, low
-    wanted = keep - above
-    inside.partition(len(inside) - wanted)
-    value = inside[len(inside) - wanted]
-    larger = int(np.count_nonzero(inside > value))
-    equal = int(np.count_nonzero(inside == value))
-    return float(value), None if larger + equal == wanted else wanted - larger
-
-
-def _bracket(sample: Numbers, fraction: float) -> tuple[Numbers, Numbers]:
-    """Two magnitudes between which the `fraction` largest end, with room for the rows and columns of a sample being
-    less
-    varied than so many independent numbers: 8 standard errors on either side."""
-    count = len(sample)
-    margin = 8 * (fraction * (1 - fraction) / count) ** 0.5 + 2 / count
-    low, high = (int((1 - fraction + side * margin) * count) for side in (-1, 1))
-    inside = [place for place in (low, high) if 0 <= place < count]
-    ordered = np.partition(sample, inside) if inside else sample
-    smallest = np.nextafter(np.zeros((), sample.dtype), np.asarray(1, sample.dtype))
-    return (
-        np.maximum(ordered[low], smallest) if 0 <= low < count else smallest,
-        np.maximum(ordered[high], smallest) if 0 <= high < count else np.asarray(np.inf, sample.dtype),
-    )
-
-
-def _inside(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> Iterator[tuple[int, Numbers]]:
-    """Of every tile how many are above `high`, and those in [low, high]."""
-    for tile in tiles:
-        beyond = tile > high
-        yield int(np.count_nonzero(beyond)), home(tile[np.flatnonzero(beyond ^ (tile >= low))])
-
-
-def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, Numbers]:
-    """How many are above `high`, and those in [low, high]."""
-    above, inside = zip(*_inside(tiles, low, high), strict=True)
-    return sum(above), np.concatenate(inside)
-
-
-def _by_bits(
-    tiles: Callable[[], Iterable[Numbers]], low: Numbers, high: Numbers, keep: int
-) -> tuple[float, int | None]:
-    """The same as `threshold`, and nothing is collected: numbers in the bracket are counted by their bits, which are in
-    the order of the numbers, in ever narrower bins until one is one number.
-    """
-    kind = np.dtype(f"u{low.itemsize}")
-    largest = int(np.asarray(np.inf, low.dtype).view(kind))
-    first, last = int(low.view(kind)), int(high.view(kind))
-    while True:
-        shift = max(0, (last - first).bit_length() - BINS.bit_length() + 1)
-        counts, above = np.zeros(((last - first) >> shift) + 1, np.int64), 0
-        bracket = [np.asarray(end, kind).view(low.dtype) for end in (first, last)]
-        for beyond, inside in _inside(tiles(), *bracket):
-            above += beyond
-            np.add.at(counts, ((inside.view(kind) - kind.type(first)) >> kind.type(shift)).astype(np.intp), 1)
-        reached = above + np.cumsum(counts[::-1])
-        if above >= keep and last < largest:
-            first, last = last, largest
-        elif reached[-1] < keep:
-            if first <= 1:
-                return 0.0, None  # only zeros are left to choose from
-            first, last = 1, first
-        else:
-            place = int(np.searchsorted(reached, keep))
-            chosen = first + ((len(counts) - 1 - place) << shift)
-            if shift == 0:
-                value, larger = np.asarray(chosen, kind).view(low.dtype), reached[place] - counts[-1 - place]
-                return float(value), None if reached[place] == keep else int(keep - larger)
-            first, last = chosen, min(last, chosen + (1 << shift) - 1)

@@ -12,7 +12,8 @@ import numpy as np
 
 from adapterops.errors import InputError
 from adapterops.linalg.geometry import inner
-from adapterops.methods.entries import inner_products, products_at, tile_height
+from adapterops.methods.entries import tile_height
+from adapterops.methods.products import inner_products, products_at
 from adapterops.updates.lowrank import LowRank, gram
 from adapterops.updates.protocol import Array, Linear
 

@@ -217,7 +217,7 @@ class Merging:
         return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
 
     def _block(self, method: Method, module: str, present: Sequence[int], block: Block) -> Linear:
-        from adapterops.methods.entries import inner_products, near, ordinary
+        from adapterops.methods.products import inner_products, near, ordinary
         from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.linalg.geometry import inner
-from adapterops.methods.entries import inner_products
+from adapterops.methods.products import inner_products
 from adapterops.updates.protocol import Linear
 
 Opposed: TypeAlias = Mapping[str, Sequence[float | None]]

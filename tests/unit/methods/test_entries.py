@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from strategies import entries as matrix
 
-from adapterops.errors import InputError
-from adapterops.methods import entries
+from adapterops.methods import entries, thresholds
 from adapterops.methods.entries import Entries, Model
 from adapterops.methods.tiles import Tile
 from adapterops.methods.vocabulary import trim
@@ -55,22 +53,13 @@ def test_a_cut_keeps_exactly_what_a_stable_sort_keeps(
 ) -> None:
     monkeypatch.setattr(entries, "TILE", 1000)
     monkeypatch.setattr(entries, "SAMPLE", 500)
-    monkeypatch.setattr(entries, "LARGE", large)  # above, numbers are counted by their bits
-    monkeypatch.setattr(entries, "BINS", 1 << 12)
+    monkeypatch.setattr(thresholds, "LARGE", large)  # above, numbers are counted by their bits
+    monkeypatch.setattr(thresholds, "BINS", 1 << 12)
     all_entries = Entries([update(shape, kind)])
     W = together(all_entries, lambda tile: tile.values[0])
     (cut,) = all_entries.largest(int(density * all_entries.size))
     found = together(all_entries, lambda tile: trim(tile, [cut])[0])
     assert torch.equal(found, trimmed(W, int(density * all_entries.size)))
-
-
-def test_a_sample_that_misleads_costs_a_pass_and_no_truth() -> None:
-    values = np.linspace(0, 1, 10_001).astype(np.float32)
-    for sample in (values[:50], values[-50:], values[5000:5001]):
-        assert entries.threshold(lambda: [values[::2], values[1::2]], sample, len(values), 2000) == (
-            values[-2000],
-            None,
-        )
 
 
 def test_a_pass_over_a_dense_update_sees_its_entries() -> None:
@@ -100,37 +89,3 @@ def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
     assert cut.value == pytest.approx(
         float(magnitudes.sort(descending=True).values[50])
     )  # ">=" keeps one more than 10% of 500
-
-
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_refused(wrong: float) -> None:
-    """They would be taken for zero, or the healthy matrix next to them."""
-    matrices = [np.full((2, 2), wrong), np.ones((2, 2))]
-    for order in (matrices, matrices[::-1]):
-        with pytest.raises(InputError, match="NaN or infinite"):
-            entries.ordinary(order)
-
-
-def test_what_is_far_below_the_largest_is_zero_next_to_it() -> None:
-    found, exponent = entries.ordinary([np.full((2, 2), 1e-300), np.full((2, 2), 1e-310), np.zeros((2, 2))])
-    assert exponent < -900
-    assert [each.any() for each in found] == [True, True, False]
-    assert not entries.ordinary([np.full((2, 2), 1e-300), np.ones((2, 2))])[0][0].any()
-
-
-class Counted(Dense):
-    """An update that counts how often its rows are asked for."""
-
-    asked = 0
-
-    def rows(self, *given: Any) -> Any:
-        Counted.asked += 1
-        return super().rows(*given)
-
-
-@pytest.mark.parametrize(("value", "passes"), [(0.0, 1), (1.0, 1), (1e-130, 2), (1e-200, 2), (1e200, 2), (np.nan, 2)])
-def test_products_are_summed_again_only_where_they_have_to_be(value: float, passes: int) -> None:
-    Counted.asked = 0
-    found = entries.inner_products([Counted(np.full((2, 2), value)), Dense(np.full((2, 2), value))])
-    assert Counted.asked == passes
-    assert found.any() == (value != 0)

@@ -1,0 +1,118 @@
+"""The exact threshold above which the largest of many numbers are, without a sort, and without all of them in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapterops.arrays.device import home
+
+LARGE = 1 << 25
+"""Numbers of which a bracket is not collected, but counted."""
+BINS = 1 << 20
+
+Numbers = NDArray[np.floating]
+
+
+def threshold(
+    tiles: Callable[[], Iterable[Numbers]], sample: Numbers, size: int, keep: int
+) -> tuple[float, int | None]:
+    """The `keep`-th largest of all magnitudes, and how many of those equal to it are among the `keep` (None: all of
+    them).
+
+    No sort: a sample brackets the answer, one pass counts what is above the bracket and collects what is in it.
+
+    Args:
+        tiles: starts a pass over all numbers, which must not be negative.
+        sample: some of them.
+        size: how many there are.
+        keep: at least 0, at most `size`.
+
+    Cost: one pass as a rule, three where the sample misleads; memory for the bracket, about one percent of the numbers,
+        or of more than `LARGE` numbers for `BINS` counts.
+    """
+    if keep == 0:
+        return np.inf, None
+    low, high = _bracket(sample, keep / size)
+    if size > LARGE:
+        return _by_bits(tiles, low, high, keep)
+    smallest = np.nextafter(np.zeros((), sample.dtype), np.asarray(1, sample.dtype))
+    while True:
+        above, inside = _count(tiles(), low, high)
+        if above >= keep:
+            low, high = high, np.asarray(np.inf, sample.dtype)
+        elif above + len(inside) >= keep:
+            break
+        elif low <= smallest:
+            return 0.0, None  # only zeros are left to choose from
+        else:
+            low, high = smallest, low
+    wanted = keep - above
+    inside.partition(len(inside) - wanted)
+    value = inside[len(inside) - wanted]
+    larger = int(np.count_nonzero(inside > value))
+    equal = int(np.count_nonzero(inside == value))
+    return float(value), None if larger + equal == wanted else wanted - larger
+
+
+def _bracket(sample: Numbers, fraction: float) -> tuple[Numbers, Numbers]:
+    """Two magnitudes between which the `fraction` largest end, with room for the rows and columns of a sample being
+    less
+    varied than so many independent numbers: 8 standard errors on either side."""
+    count = len(sample)
+    margin = 8 * (fraction * (1 - fraction) / count) ** 0.5 + 2 / count
+    low, high = (int((1 - fraction + side * margin) * count) for side in (-1, 1))
+    inside = [place for place in (low, high) if 0 <= place < count]
+    ordered = np.partition(sample, inside) if inside else sample
+    smallest = np.nextafter(np.zeros((), sample.dtype), np.asarray(1, sample.dtype))
+    return (
+        np.maximum(ordered[low], smallest) if 0 <= low < count else smallest,
+        np.maximum(ordered[high], smallest) if 0 <= high < count else np.asarray(np.inf, sample.dtype),
+    )
+
+
+def _inside(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> Iterator[tuple[int, Numbers]]:
+    """Of every tile how many are above `high`, and those in [low, high]."""
+    for tile in tiles:
+        beyond = tile > high
+        yield int(np.count_nonzero(beyond)), home(tile[np.flatnonzero(beyond ^ (tile >= low))])
+
+
+def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, Numbers]:
+    """How many are above `high`, and those in [low, high]."""
+    above, inside = zip(*_inside(tiles, low, high), strict=True)
+    return sum(above), np.concatenate(inside)
+
+
+def _by_bits(
+    tiles: Callable[[], Iterable[Numbers]], low: Numbers, high: Numbers, keep: int
+) -> tuple[float, int | None]:
+    """The same as `threshold`, and nothing is collected: numbers in the bracket are counted by their bits, which are in
+    the order of the numbers, in ever narrower bins until one is one number.
+    """
+    kind = np.dtype(f"u{low.itemsize}")
+    largest = int(np.asarray(np.inf, low.dtype).view(kind))
+    first, last = int(low.view(kind)), int(high.view(kind))
+    while True:
+        shift = max(0, (last - first).bit_length() - BINS.bit_length() + 1)
+        counts, above = np.zeros(((last - first) >> shift) + 1, np.int64), 0
+        bracket = [np.asarray(end, kind).view(low.dtype) for end in (first, last)]
+        for beyond, inside in _inside(tiles(), *bracket):
+            above += beyond
+            np.add.at(counts, ((inside.view(kind) - kind.type(first)) >> kind.type(shift)).astype(np.intp), 1)
+        reached = above + np.cumsum(counts[::-1])
+        if above >= keep and last < largest:
+            first, last = last, largest
+        elif reached[-1] < keep:
+            if first <= 1:
+                return 0.0, None  # only zeros are left to choose from
+            first, last = 1, first
+        else:
+            place = int(np.searchsorted(reached, keep))
+            chosen = first + ((len(counts) - 1 - place) << shift)
+            if shift == 0:
+                value, larger = np.asarray(chosen, kind).view(low.dtype), reached[place] - counts[-1 - place]
+                return float(value), None if reached[place] == keep else int(keep - larger)
+            first, last = chosen, min(last, chosen + (1 << shift) - 1)
