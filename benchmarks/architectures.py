@@ -124,12 +124,17 @@ def tiny(config_class: Any, depth: int = 0) -> dict[str, Any]:
     return fields
 
 
+def named(name: str) -> Any:
+    import transformers
+
+    return getattr(transformers, name)
+
+
 def build(name: str) -> Any:
     """A tiny model of a class."""
     import torch
-    import transformers
 
-    cls = getattr(transformers, name)
+    cls = named(name)
     model, first = None, None
     for dropped in (
         (),
@@ -314,7 +319,7 @@ def change(model: Any, embeddings: bool) -> None:
 
 
 def check_fuse(name: str, folder: Path) -> str:
-    cls = type(build(name))
+    cls = named(name)
     model = cls.from_pretrained(folder / "base").eval()
     wrapped = adapted(model)
     wrapped.save_pretrained(folder / "lora")
@@ -326,7 +331,7 @@ def check_extract(name: str, folder: Path, embeddings: bool = False) -> str:
 
     import adapterops as ao
 
-    cls = type(build(name))
+    cls = named(name)
     tuned = cls.from_pretrained(folder / "base").eval()
     change(tuned, embeddings)
     shutil.rmtree(folder / "tuned", ignore_errors=True)
@@ -353,7 +358,7 @@ def check_head(name: str, folder: Path) -> str:
     import peft
     import torch
 
-    cls = type(build(name))
+    cls = named(name)
     model = cls.from_pretrained(folder / "base").eval()
     head = next((each for each, module in model.named_modules() if module is model.get_output_embeddings()), None)
     if head is None or answer(model) is None or head in passed(model):
@@ -370,7 +375,7 @@ def check_head(name: str, folder: Path) -> str:
 
 def check_back(name: str, folder: Path) -> str:
     """The embeddings that were extracted, fused again."""
-    cls = type(build(name))
+    cls = named(name)
     return fused(cls.from_pretrained(folder / "tuned").eval(), cls, folder, "extracted")
 
 
@@ -403,7 +408,7 @@ def check(kind: str, model_type: str, name: str) -> dict[str, str]:
         folder = Path(place)
         try:
             build(name).save_pretrained(folder / "base")
-            cls = type(build(name))
+            cls = named(name)
             cls.from_pretrained(folder / "base").save_pretrained(
                 folder / "base"
             )  # padding is zero in some, once loaded
