@@ -1,10 +1,8 @@
 import gc
 import os
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
-import jinja2
 import pytest
 import torch
 from commands import written
@@ -19,7 +17,6 @@ torch.set_num_threads(1)  # matrices here are tiny, and workers of pytest share 
 threadpool_limits(1)  # of numpy, too: two threads for one small matrix wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands and examples that tests start
 os.fsync = written
-jinja2.Template = cache(jinja2.Template)  # PEFT has the same card compiled for each adapter that it saves
 
 
 LONGEST = (

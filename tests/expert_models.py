@@ -9,6 +9,7 @@ from typing import Any
 
 import peft
 import torch
+from loading import causal
 from strategies import entries
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
@@ -34,9 +35,7 @@ def trained(base: Path, folder: Path, seed: int = 0, **fields: Any) -> Path:
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = peft.get_peft_model(
-            AutoModelForCausalLM.from_pretrained(base), peft.LoraConfig(task_type="CAUSAL_LM", **fields)
-        )
+        model = peft.get_peft_model(causal(base), peft.LoraConfig(task_type="CAUSAL_LM", **fields))
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 nn.init.normal_(parameter, std=0.3)
@@ -52,7 +51,7 @@ def unmerged(base: Path, adapter: Path) -> Any:
         warnings.filterwarnings(
             "ignore", r"The following (rank|alpha)_pattern keys"
         )  # it looks for them among modules alone, and uses them
-        return peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+        return peft.PeftModel.from_pretrained(causal(base), adapter)
 
 
 def deltas(model: Any) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ import gguf_models
 import peft
 import pytest
 import torch
+from loading import causal
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config, Qwen3MoeConfig
@@ -59,7 +60,7 @@ class Made:
         return place
 
     def model(self) -> Any:
-        return AutoModelForCausalLM.from_pretrained(self.base, dtype=DTYPES[self.dtype])
+        return causal(self.base, dtype=DTYPES[self.dtype])
 
     def adapter(self, seed: int = 1, config: Callable[..., Any] = peft.LoraConfig, **fields: Any) -> Path:
         """Saved by PEFT, with what it trains moved away from where it starts."""
