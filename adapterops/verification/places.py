@@ -17,6 +17,7 @@ from adapterops.verification.place import Place, Wanted
 from adapterops.verification.vocabulary import (
     becomes_classifier,
     is_bias,
+    is_input,
     is_label_head,
     left_out,
     of_rows,
@@ -80,9 +81,18 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
                 found[name].full = _below(found, found[name].start, adapter)
             except UnplacedError as problem:
                 lost[name] = str(problem)
-    if not new and embeddings and there.needs_head():
-        lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
+    untied = embeddings or Base(model.layout, model.config or {}).stated_tied() is False
+    inputs = {spec.shape for name, spec in model.layout.items() if is_input(name)}
+    has_head = any(model.layout[name].shape in inputs and not is_input(name) for name in new.values())
+    if untied and there.tied() and not has_head and there.needs_head(_trained_as(adapter)):
+        lost[HEAD] = "was tied to the input embedding, is not any more, and is not kept as it was"
     return found, lost
+
+
+def _trained_as(adapter: Adapter) -> str:
+    """The class that an adapter says it was trained on, or how one is called that its task is of."""
+    generates = adapter.config.fields.get("task_type") in ("CAUSAL_LM", "SEQ_2_SEQ_LM")
+    return adapter.config.base_class or ("ForCausalLM" if generates else "")
 
 
 def _side(adapter: Adapter) -> str:
