@@ -16,6 +16,7 @@ from adapterops.verification.other_names import HEADS, alike, elsewhere, in_part
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.vocabulary import (
     becomes_classifier,
+    head_of,
     is_bias,
     is_input,
     is_label_head,
@@ -128,7 +129,7 @@ def _place_all_full(adapter: Adapter, base: Base, own: Any, found: dict[str, Wan
         try:
             follows = of_words(full) and (joint or (is_bias(full) and full in adapter.config.unannounced))
             name = None if follows else own(full)
-            name = name or base.find(full, (stored.spec.shape,)) or shared(full, base, joint)
+            name = name or head_of(full, stored.spec.shape, base) or shared(full, base, joint)
             if name is None and (experts := experts_of(full, stored.spec.shape, base)):
                 found |= {
                     tensor: Wanted(tensor, full, part=(row, base.layout[tensor].shape)) for tensor, row in experts
