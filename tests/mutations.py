@@ -138,6 +138,16 @@ def embedding(place: Path) -> Case:
     return opened(folder(place / "base", llama(), **LLAMA), lora(place / "a", Q, more))
 
 
+def without_head(place: Path) -> Case:
+    """The same of an encoder and decoder without the head that the class of the adapter ties to it."""
+    words = "decoder.embed_tokens"
+    config = {"architectures": ["WhisperModel"], "is_encoder_decoder": True, "tie_word_embeddings": True}
+    base = folder(place / "base", {f"{words}.weight": random(0, 48, WIDTH)}, model_type="whisper", **config)
+    name = f"base_model.model.model.{words}.lora_embedding"
+    more = {f"{name}_A": random(8, 4, 48), f"{name}_B": random(9, WIDTH, 4)}
+    return opened(base, lora(place / "a", {}, more, task_type="SEQ_2_SEQ_LM"))
+
+
 def rows(place: Path) -> Case:
     """Three rows of the input embedding."""
     more = {f"{EMBEDDING}.token_adapter.trainable_tokens_delta": random(9, 3, WIDTH)}

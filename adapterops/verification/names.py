@@ -5,6 +5,7 @@ are one weight where they end alike without wrappers.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from functools import cache, cached_property
 from itertools import takewhile
@@ -22,6 +23,10 @@ OF_EXPERTS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
 """Lists with a module for each expert → the projection."""
 HEAD = "lm_head"
+HEADS = {HEAD, "proj_out"}
+GENERATES = re.compile("ForConditionalGeneration$|ForCausalLM$|LMHeadModel$")
+WITH_HEAD = re.compile("For[A-Z]|LMHeadModel$")
+"""How classes are called that have an output embedding, and those that have a head."""
 EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"}
 TABLES = Path(__file__).parent / "tables" / "names.txt"
 INSIDE = {(), ("decoder",), ("text_model",)}
@@ -153,6 +158,10 @@ class Base:
                 places = [(there, self._within.get(fitted(there, mine)[1:], [])) for there in ways]
                 own = followed(pattern, _of_inner(rules))
                 places.append((own, self._within.get(fitted(own, mine), [])))
+                part, outer = pattern[:1], rules.get(pattern[:1], ())
+                if outer and ways[0][: len(outer)] == outer:  # which files of the model alone have as it is
+                    own = part + ways[0][len(outer) :]
+                    places.append((own, self._bare.get(fitted(own, mine), [])))
             for there, known in places:
                 found = self._of_side(known) if there != pattern else []
                 if len(found) == 1:
@@ -293,9 +302,14 @@ class Base:
         causal = isinstance(classes, list) and any(str(c).endswith(("ForCausalLM", "LMHeadModel")) for c in classes)
         return causal if stated is None else stated
 
-    def needs_head(self) -> bool:
-        """Whether nothing but the input embedding is the output embedding of this model."""
-        return not self.config.get("is_encoder_decoder") and not any(each[-1] == HEAD for each in self._keys)
+    def needs_head(self, stated: str = "") -> bool:
+        """Whether nothing but the input embedding is the output embedding of this model, or of one of a class that is `stated`: of
+        an encoder and decoder the class alone says that there is one.
+        """
+        known = list(filter(None, (stated, *map(str, self.config.get("architectures") or []))))
+        several = bool(self.config.get("is_encoder_decoder"))
+        of_words = any((GENERATES if several else WITH_HEAD).search(each) for each in known)
+        return (of_words if known else not several) and not any(each[-1] in HEADS for each in self._keys)
 
     def shared(self, name: str, shape: tuple[int, ...]) -> str:
         """The tensor that a new one of the model was until now: one of its shape, with the same name in its layer, or else

@@ -16,7 +16,9 @@ from adapterops.verification.other_names import HEADS, alike, elsewhere, in_part
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.vocabulary import (
     becomes_classifier,
+    head_of,
     is_bias,
+    is_input,
     is_label_head,
     left_out,
     of_rows,
@@ -80,9 +82,18 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
                 found[name].full = _below(found, found[name].start, adapter)
             except UnplacedError as problem:
                 lost[name] = str(problem)
-    if not new and embeddings and there.needs_head():
-        lost[HEAD] = "was tied to the input embedding that was trained, and is not kept as it was"
+    untied = embeddings or Base(model.layout, model.config or {}).stated_tied() is False
+    inputs = {spec.shape for name, spec in model.layout.items() if is_input(name)}
+    has_head = any(model.layout[name].shape in inputs and not is_input(name) for name in new.values())
+    if untied and there.tied() and not has_head and there.needs_head(_trained_as(adapter)):
+        lost[HEAD] = "was tied to the input embedding, is not any more, and is not kept as it was"
     return found, lost
+
+
+def _trained_as(adapter: Adapter) -> str:
+    """The class that an adapter says it was trained on, or how one is called that its task is of."""
+    generates = adapter.config.fields.get("task_type") in ("CAUSAL_LM", "SEQ_2_SEQ_LM")
+    return adapter.config.base_class or ("ForCausalLM" if generates else "")
 
 
 def _side(adapter: Adapter) -> str:
@@ -118,7 +129,7 @@ def _place_all_full(adapter: Adapter, base: Base, own: Any, found: dict[str, Wan
         try:
             follows = of_words(full) and (joint or (is_bias(full) and full in adapter.config.unannounced))
             name = None if follows else own(full)
-            name = name or base.find(full, (stored.spec.shape,)) or shared(full, base, joint)
+            name = name or head_of(full, stored.spec.shape, base) or shared(full, base, joint)
             if name is None and (experts := experts_of(full, stored.spec.shape, base)):
                 found |= {
                     tensor: Wanted(tensor, full, part=(row, base.layout[tensor].shape)) for tensor, row in experts

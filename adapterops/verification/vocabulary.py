@@ -33,8 +33,14 @@ def is_label_head(tensor: str) -> bool:
 def becomes_classifier(adapter: Adapter, base: Base) -> bool:
     """Whether a base gets a head of labels that it has not, or has for others."""
     heads = {name: stored.spec.shape for name, stored in adapter.full.items() if is_label_head(name)}
-    found = {name: base.find(name, (shape,)) for name, shape in heads.items()}
+    found = {name: head_of(name, shape, base) for name, shape in heads.items()}
     return any((there := found[name]) is None or base.layout[there].shape != shape for name, shape in heads.items())
+
+
+def head_of(name: str, shape: tuple[int, ...], base: Base) -> str | None:
+    """The tensor of a base that a name means, where it is in the head of a classifier: none of another head that ends alike."""
+    found = base.find(name, (shape,))
+    return None if found and is_label_head(name) and key(found)[0] not in LABEL_HEADS else found
 
 
 def left_out(base: Base) -> set[str]:

@@ -78,6 +78,7 @@ from mutations import (
     whole,
     with_biases,
     without_an_expert,
+    without_head,
     without_scale,
     wrapped,
 )
@@ -115,6 +116,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Case], Plant]] = {
     "rows in each other's place": (rows, put("operations.fusion.with_rows", exchanged)),
     "rows left out": (rows, put("operations.fusion.with_rows", lambda before, *_: before)),
     "labels that the config does not tell of": (classifier, put("operations.targets.classifiers.as_classifier", lambda config, *_: config)),
+    "a head that the class of the adapter alone has": (
+        without_head,
+        put("operations.targets.table.with_head", lambda config, *_: config),
+    ),
     "the head of another task": (classifier, head_kept),
     "two weights of a renamed layer in each other's place": (hunyuan, misnamed("fc1", "fc2")),
     "two layers of a renamed tower in each other's place": (hunyuan, misnamed("layers.0.mlp", "layers.1.mlp")),

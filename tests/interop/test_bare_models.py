@@ -77,6 +77,39 @@ def test_names_are_those_of_the_model_with_a_head(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("WhisperForConditionalGeneration", "decoder.embed_tokens"),
+        ("DiffusionGemmaForBlockDiffusion", "decoder.layers.0.mlp.up_proj"),
+        ("PI0ForConditionalGeneration", "q_proj"),
+    ],
+    ids=[
+        "a head tied to what changes",
+        "a head tied to what is tied to what changes",
+        "other names than those of the whole",
+    ],
+)
+def test_an_adapter_of_a_class_with_a_head_is_fused_into_the_model_in_it(
+    name: str, module: str, tmp_path: Path
+) -> None:
+    model = architectures.build(name)
+    model.base_model.save_pretrained(tmp_path / "base")
+    live, told = type(model).from_pretrained(tmp_path / "base", output_loading_info=True)
+    state = {each: live.state_dict()[each].clone() for each in told["missing_keys"]}
+    targets = [each for each, _ in live.named_modules() if each.endswith(module)]
+    config = peft.LoraConfig(r=2, target_modules=targets, init_lora_weights=False)
+    trained = peft.get_peft_model(live, config).eval()
+    trained.save_pretrained(tmp_path / "a", save_embedding_layers=False)
+    base, adapter = ao.open_checkpoint(tmp_path / "base"), ao.open_adapter(tmp_path / "a")
+    ao.save_checkpoint(ao.fuse(base, adapter), tmp_path / "fused")
+    fused, told = type(model).from_pretrained(tmp_path / "fused", output_loading_info=True)
+    assert told["missing_keys"] == state.keys()
+    fused.load_state_dict(state, strict=False)
+    assert architectures.far(fused.eval(), trained) < architectures.TOLERANCE
+    assert ao.verify(ao.open_checkpoint(tmp_path / "fused"), base, adapter).problems == []
+
+
+@pytest.mark.parametrize(
     ("saved", "trained", "task"),
     [
         (t.BertModel, t.BertForSequenceClassification, "SEQ_CLS"),

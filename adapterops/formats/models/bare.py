@@ -170,3 +170,18 @@ def with_class(config: Mapping[str, Any] | None, stated: str | None, task: objec
     if str(task) not in TASKS or (str(task) in GENERATING and named_with_head(base)):
         return own
     return {**own, "architectures": [END.sub("", base) + TASKS[str(task)]]}
+
+
+def with_head(config: Mapping[str, Any] | None, stated: str | None, task: object) -> dict[str, Any] | None:
+    """The config of a base, with the class that an adapter of it is for where that has a head and the base has none: what such a
+    class shares is in the files of the base once, too.
+
+    >>> with_head({"architectures": ["WhisperModel"]}, "WhisperForConditionalGeneration", None)["architectures"]
+    ['WhisperForConditionalGeneration']
+    >>> with_head({"architectures": ["LlamaForCausalLM"]}, "LlamaModel", None)["architectures"]
+    ['LlamaForCausalLM']
+    """
+    several = str(task) in GENERATING and bool((config or {}).get("is_encoder_decoder"))
+    found = with_class(config, stated, "SEQ_2_SEQ_LM" if several else task)
+    own, its = (((each or {}).get("architectures") or [""])[0] for each in (config, found))
+    return found if named_with_head(str(its)) and not named_with_head(str(own)) else dict(config or {})

@@ -33,50 +33,57 @@ NEEDED = {
     ("dense", SEQUENCE): {"eurobert"},
     ("head", SEQUENCE): {"modernbert", "modernbert-decoder"},
     ("head", TOKEN): {"modernbert"},
+    ("encoder", SEQUENCE): {"bart", "bigbird_pegasus", "mbart", "plbart"},
+    ("encoder", ANSWER): {"bart", "bigbird_pegasus", "mbart"},
 }
 """A module that a class has besides the model and the classifier → the types of models of which that is true."""
 
 STEMS = """
-albert:Albert arcee:Arcee axk1:AXK1 axk2:AXK2 bart:Bart bert:Bert big_bird:BigBird biogpt:BioGpt bloom:Bloom
-camembert:Camembert canine:Canine cohere_compass_text:CohereCompassText convbert:ConvBert ctrl:CTRL
-data2vec-text:Data2VecText deberta:Deberta deberta-v2:DebertaV2 deepseek_v2:DeepseekV2 deepseek_v3:DeepseekV3
-diffllama:DiffLlama distilbert:DistilBert doge:Doge electra:Electra ernie:Ernie esm:Esm esmc:Esmc eurobert:EuroBert
-exaone4:Exaone4 falcon:Falcon fnet:FNet funnel:Funnel gemma:Gemma gemma2:Gemma2 gemma3:Gemma3
-gemma3_text:Gemma3Text glm:Glm glm4:Glm4 gpt-sw3:GPT2 gpt2:GPT2 gpt_bigcode:GPTBigCode gpt_neo:GPTNeo
+albert:Albert arcee:Arcee axk1:AXK1 axk2:AXK2 bart:Bart bert:Bert big_bird:BigBird bigbird_pegasus:BigBirdPegasus
+biogpt:BioGpt bloom:Bloom camembert:Camembert canine:Canine cohere_compass_text:CohereCompassText convbert:ConvBert
+ctrl:CTRL data2vec-text:Data2VecText deberta-v2:DebertaV2 deberta:Deberta deepseek_v2:DeepseekV2
+deepseek_v3:DeepseekV3 diffllama:DiffLlama distilbert:DistilBert doge:Doge electra:Electra ernie:Ernie esm:Esm
+esmc:Esmc eurobert:EuroBert exaone4:Exaone4 falcon:Falcon fnet:FNet funnel:Funnel gemma2:Gemma2 gemma3:Gemma3
+gemma3_text:Gemma3Text gemma:Gemma glm4:Glm4 glm:Glm gpt-sw3:GPT2 gpt2:GPT2 gpt_bigcode:GPTBigCode gpt_neo:GPTNeo
 gpt_neox:GPTNeoX gpt_oss:GptOss gptj:GPTJ gte:Gte helium:Helium hunyuan_v1_dense:HunYuanDenseV1
 hunyuan_v1_moe:HunYuanMoEV1 ibert:IBert jamba:Jamba jetmoe:JetMoe jina_embeddings_v3:JinaEmbeddingsV3
 layoutlm:LayoutLM layoutlmv3:LayoutLMv3 lilt:Lilt llama:Llama longformer:Longformer luke:Luke markuplm:MarkupLM
-mbart:MBart megatron-bert:MegatronBert minicpm3:MiniCPM3 minimax:MiniMax ministral:Ministral ministral3:Ministral3
-mistral:Mistral mistral4:Mistral4 mixtral:Mixtral mobilebert:MobileBert modernbert:ModernBert
-modernbert-decoder:ModernBertDecoder mpnet:MPNet mpt:Mpt mra:Mra nemotron:Nemotron nomic_bert:NomicBert
-nystromformer:Nystromformer olmo:Olmo olmo2:Olmo2 olmo3:Olmo3 openai-gpt:OpenAIGPT opt:OPT persimmon:Persimmon
-phi:Phi phi3:Phi3 phimoe:Phimoe qwen2:Qwen2 qwen2_moe:Qwen2Moe qwen3:Qwen3 qwen3_5:Qwen3_5 qwen3_5_text:Qwen3_5Text
-qwen3_moe:Qwen3Moe qwen3_next:Qwen3Next reformer:Reformer rembert:RemBert roberta:Roberta
-roberta-prelayernorm:RobertaPreLayerNorm roc_bert:RoCBert roformer:RoFormer seed_oss:SeedOss smollm3:SmolLM3
-squeezebert:SqueezeBert stablelm:StableLm starcoder2:Starcoder2 tapas:Tapas ultrabert:Ultrabert
-xlm-roberta:XLMRoberta xlm-roberta-xl:XLMRobertaXL xmod:Xmod yoso:Yoso zamba:Zamba zamba2:Zamba2
+mbart:MBart megatron-bert:MegatronBert minicpm3:MiniCPM3 minimax:MiniMax ministral3:Ministral3 ministral:Ministral
+mistral4:Mistral4 mistral:Mistral mixtral:Mixtral mobilebert:MobileBert modernbert-decoder:ModernBertDecoder
+modernbert:ModernBert mpnet:MPNet mpt:Mpt mra:Mra mt5:MT5 nemotron:Nemotron nomic_bert:NomicBert
+nystromformer:Nystromformer olmo2:Olmo2 olmo3:Olmo3 olmo:Olmo openai-gpt:OpenAIGPT opt:OPT persimmon:Persimmon
+phi3:Phi3 phi:Phi phimoe:Phimoe plbart:PLBart qwen2:Qwen2 qwen2_moe:Qwen2Moe qwen3:Qwen3 qwen3_5:Qwen3_5
+qwen3_5_text:Qwen3_5Text qwen3_moe:Qwen3Moe qwen3_next:Qwen3Next reformer:Reformer rembert:RemBert
+roberta-prelayernorm:RobertaPreLayerNorm roberta:Roberta roc_bert:RoCBert roformer:RoFormer seed_oss:SeedOss
+smollm3:SmolLM3 squeezebert:SqueezeBert stablelm:StableLm starcoder2:Starcoder2 t5:T5 t5gemma2:T5Gemma2
+t5gemma:T5Gemma tapas:Tapas ultrabert:Ultrabert umt5:UMT5 xlm-roberta-xl:XLMRobertaXL xlm-roberta:XLMRoberta xmod:Xmod
+yoso:Yoso zamba2:Zamba2 zamba:Zamba
 """
 """The types of models that have a class for sequences, with what the names of their classes begin with."""
 
 TOKENS = """
 albert arcee axk1 axk2 bert big_bird biogpt bloom camembert canine convbert data2vec-text deberta deberta-v2
 deepseek_v3 diffllama distilbert electra ernie esm esmc eurobert exaone4 falcon fnet funnel gemma gemma2 glm glm4
-gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gte helium ibert jina_embeddings_v3 layoutlm layoutlmv3 lilt
-llama longformer luke markuplm megatron-bert minimax ministral ministral3 mistral mistral4 mixtral mobilebert
-modernbert mpnet mpt mra nemotron nomic_bert nystromformer persimmon phi phi3 qwen2 qwen2_moe qwen3 qwen3_5
-qwen3_moe qwen3_next rembert roberta roberta-prelayernorm roc_bert roformer seed_oss smollm3 squeezebert stablelm
-starcoder2 ultrabert xlm-roberta xlm-roberta-xl xmod yoso
+gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gte helium ibert jina_embeddings_v3 layoutlm layoutlmv3 lilt llama
+longformer luke markuplm megatron-bert minimax ministral ministral3 mistral mistral4 mixtral mobilebert modernbert
+mpnet mpt mra mt5 nemotron nomic_bert nystromformer persimmon phi phi3 qwen2 qwen2_moe qwen3 qwen3_5 qwen3_moe
+qwen3_next rembert roberta roberta-prelayernorm roc_bert roformer seed_oss smollm3 squeezebert stablelm starcoder2 t5
+t5gemma t5gemma2 ultrabert umt5 xlm-roberta xlm-roberta-xl xmod yoso
 """
 """Those of them that have a class for tokens, too."""
 
+TOKENS_ALONE = "apertus:Apertus beam:Beam qwen3_asr:Qwen3ASR"
+"""Those that have a class for tokens, and none for sequences."""
+
 ANSWERS = """
-albert:Albert bart:Bart bert:Bert bloom:Bloom camembert:Camembert convbert:ConvBert data2vec-text:Data2VecText
-deberta:Deberta deberta-v2:DebertaV2 distilbert:DistilBert electra:Electra ernie:Ernie falcon:Falcon fnet:FNet
-funnel:Funnel gpt2:GPT2 gpt_neo:GPTNeo gpt_neox:GPTNeoX gptj:GPTJ ibert:IBert led:LED longformer:Longformer luke:Luke
-mbart:MBart megatron-bert:MegatronBert mobilebert:MobileBert mpnet:MPNet mpt:Mpt mra:Mra mt5:MT5 mvp:Mvp
-nystromformer:Nystromformer opt:OPT reformer:Reformer rembert:RemBert roberta:Roberta
-roberta-prelayernorm:RobertaPreLayerNorm roc_bert:RoCBert roformer:RoFormer squeezebert:SqueezeBert t5:T5 umt5:UMT5
-xlm-roberta:XLMRoberta xlm-roberta-xl:XLMRobertaXL xmod:Xmod yoso:Yoso
+albert:Albert bart:Bart bert:Bert bigbird_pegasus:BigBirdPegasus bloom:Bloom camembert:Camembert convbert:ConvBert
+data2vec-text:Data2VecText deberta-v2:DebertaV2 deberta:Deberta distilbert:DistilBert electra:Electra ernie:Ernie
+falcon:Falcon fnet:FNet funnel:Funnel gpt2:GPT2 gpt_neo:GPTNeo gpt_neox:GPTNeoX gptj:GPTJ ibert:IBert
+jina_embeddings_v3:JinaEmbeddingsV3 led:LED longformer:Longformer luke:Luke mbart:MBart megatron-bert:MegatronBert
+minimax:MiniMax ministral3:Ministral3 mistral:Mistral mixtral:Mixtral mobilebert:MobileBert mpnet:MPNet mpt:Mpt
+mra:Mra mt5:MT5 mvp:Mvp nystromformer:Nystromformer opt:OPT qwen2_moe:Qwen2Moe reformer:Reformer rembert:RemBert
+roberta-prelayernorm:RobertaPreLayerNorm roberta:Roberta roc_bert:RoCBert roformer:RoFormer squeezebert:SqueezeBert
+t5:T5 ultrabert:Ultrabert umt5:UMT5 xlm-roberta-xl:XLMRobertaXL xlm-roberta:XLMRoberta xmod:Xmod yoso:Yoso
 """
 """Those whose class for answers has the names of the language model, and two labels: not Llama's and its kin's, which
 call the model `transformer` there.
@@ -122,8 +129,10 @@ def classifier(config: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> s
     ('LlamaForSequenceClassification', None)
     """
     model_type = str((config or {}).get("model_type"))
-    stem, answers = (dict(pair.split(":") for pair in table.split()).get(model_type) for table in (STEMS, ANSWERS))
-    classes = {SEQUENCE: stem, TOKEN: stem if model_type in TOKENS.split() else None, ANSWER: answers}
+    stem, alone, answers = (
+        dict(pair.split(":") for pair in table.split()).get(model_type) for table in (STEMS, TOKENS_ALONE, ANSWERS)
+    )
+    classes = {SEQUENCE: stem, TOKEN: stem if model_type in TOKENS.split() else alone, ANSWER: answers}
     mapped, task = fields.get("auto_mapping"), fields.get("task_type")
     stated = mapped.get("base_model_class") if isinstance(mapped, Mapping) and not task else None
     known = [f"{start}{end}" for end, start in classes.items() if start and (not task or TASKS.get(str(task)) == end)]

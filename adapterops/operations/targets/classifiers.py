@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from adapterops.adapters.adapter import Adapter, name
@@ -17,7 +18,7 @@ from adapterops.formats.models.classifiers import (
     labels_of,
     missing,
 )
-from adapterops.formats.models.naming import namesakes
+from adapterops.formats.models.naming import canonical, namesakes
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def classifier_of(adapter: Adapter, base: Checkpoint) -> Classifier | None:
         UnsupportedError: the base is quantized.
     """
     heads = {full: stored.spec.shape for full, stored in adapter.full.items() if is_head(full)}
-    there = namesakes(heads, base.layout)
+    there = {full: same_head(full, names) for full, names in namesakes(heads, base.layout).items()}
     same = all(len(there[full]) == 1 and base.layout[there[full][0]].shape == shape for full, shape in heads.items())
     found = None if same else classifier(base.config, adapter.config.fields)
     if found is None:
@@ -62,6 +63,15 @@ def classifier_of(adapter: Adapter, base: Checkpoint) -> Classifier | None:
     kept = {tensor for names in there.values() for tensor in names}
     dropped = frozenset(tensor for tensor in base.layout if is_other_head(tensor) and tensor not in kept)
     return Classifier(found, labels, dropped)
+
+
+def same_head(full: str, names: Sequence[str]) -> list[str]:
+    """Those of the namesakes of a full tensor that are no head of another task, where it is one of a classifier's head.
+
+    >>> same_head("classifier.weight", ["sop_classifier.classifier.weight"]), same_head("score.weight", ["model.score.weight"])
+    ([], ['model.score.weight'])
+    """
+    return [each for each in names if not is_head(full) or is_head(canonical(each))]
 
 
 def check_has_head(adapter: Adapter, base: Checkpoint) -> None:

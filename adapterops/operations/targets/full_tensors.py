@@ -24,6 +24,7 @@ from adapterops.formats.models.vocabulary import (
     is_output,
     made_one,
 )
+from adapterops.operations.targets.classifiers import same_head
 from adapterops.operations.targets.token_rows import apart
 from adapterops.operations.targets.whole_experts import rows_of_experts
 from adapterops.storage.tensors import Spec
@@ -49,7 +50,8 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
     found: dict[str, tuple[str, str | None]] = {}
     divided = {full for full, _ in rows_of_experts(adapter, layout, config).values()}
     whole = [full for full in adapter.full if full not in adapter.config.tokens and full not in divided]
-    for full, names in namesakes(whole, layout, loading(config).renamed).items():
+    for full, alike in namesakes(whole, layout, loading(config).renamed).items():
+        names = same_head(full, alike)
         shape = adapter.full[full].spec.shape
         follows = joint or (full.endswith(BIAS) and full in adapter.config.unannounced)
         if not names and follows and (other := _shared(full, layout, ties)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from adapterops.errors import IncompatibleError, UnsupportedError, count, listed
 from adapterops.formats.diffusion.flat import DENOISER, flat
@@ -43,7 +43,7 @@ def misfits(
     if names is None or not missing:
         fact = f"{len(wrong)} of {count} modules do not fit: {listed(wrong, ALIKE, by='; ')}"
         return IncompatibleError(fact, hint=hint, code="E-NAMES")
-    if found and (cause := _cause(found[0], missing, names)):
+    if cause := _cause(found[0] if found else None, missing, names):
         why, hint = cause
         return UnsupportedError(
             f"{len(missing)} of {count} modules are not in the base: {listed(missing, SHOWN)}. {why}", hint=hint
@@ -70,10 +70,12 @@ def misfits(
     return IncompatibleError(fact, hint=hint, code="E-NAMES")
 
 
-def _cause(known: str, missing: Sequence[str], names: Names) -> tuple[str, str] | None:
+def _cause(known: str | None, missing: Sequence[str], names: Names) -> tuple[str, str] | None:
     """Why transformers has modules in memory that the files of this model have not, where that is known, and what goes on.
-    `known` is a module that has its place.
+    `known` is a module that has its place; where none has, the names alone show what is meant, down to the number of a layer.
     """
+    if known is None:
+        return _converted(missing, names, lambda one, other: any(map(str.isdecimal, one[: _begin(one, other)])))
     parts = {flat(module).part for module in missing}
     of_encoder = all(map(str.isdecimal, parts)) and not any(map(_of_encoder, names.base))
     if of_encoder or (parts == {DENOISER} and flat(known).part.isdecimal()):
@@ -97,11 +99,18 @@ def _cause(known: str, missing: Sequence[str], names: Names) -> tuple[str, str] 
             f"{again} is a layer that the model has at several depths and its files once: LoRA at one of them is not handled",
             "run it with PEFT, next to its base: what merge_and_unload makes of it is another model, too",
         )
+    return _converted(missing, names, _common)
+
+
+def _converted(
+    missing: Sequence[str], names: Names, alike: Callable[[list[str], list[str]], int]
+) -> tuple[str, str] | None:
+    """The same of modules that transformers makes of other tensors, by names of these that are `alike`."""
     wanted = canonical(missing[0]).split(".")
     others = [
         tensor
         for tensor in _nearest(missing, names)
-        if names.loading.converts(tensor) and _common(wanted, canonical(names.loading.name(tensor)).split("."))
+        if names.loading.converts(tensor) and alike(wanted, canonical(names.loading.name(tensor)).split("."))
     ]
     if others:
         return (
@@ -140,7 +149,12 @@ def _nearest(missing: Sequence[str], names: Names) -> list[str]:
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
     """How many parts at the end, and at the beginning, two names have in common."""
-    return _run(zip(reversed(one), reversed(other), strict=False)) + _run(zip(one, other, strict=False))
+    return _run(zip(reversed(one), reversed(other), strict=False)) + _begin(one, other)
+
+
+def _begin(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many parts at the beginning two names have in common."""
+    return _run(zip(one, other, strict=False))
 
 
 def _run(pairs: Iterable[tuple[str, str]]) -> int:

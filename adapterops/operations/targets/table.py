@@ -13,6 +13,7 @@ from adapterops.adapters.adapter import Adapter, name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.models.architectures import SPLIT
+from adapterops.formats.models.bare import with_head
 from adapterops.formats.models.loading import loading, tower_of, towers
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules, ties_of, untied
@@ -47,6 +48,10 @@ def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) 
     if classifier:  # which has no output embedding, and so none that is tied
         base = made(base, classifier)
         base = replace(base, config=untied(base.config or {}))
+    elif base.config:
+        base = replace(
+            base, config=with_head(base.config, adapter.config.base_class, adapter.config.fields.get("task_type"))
+        )
     layout = {**base.layout, **new_ends(base, modules)}
     places = counterparts(adapter, layout, base.config)
     replaced = replacements(adapter, layout, base.config)

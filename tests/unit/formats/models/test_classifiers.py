@@ -19,7 +19,9 @@ CLASS = "LlamaForSequenceClassification"
         ("llama", {"auto_mapping": {"base_model_class": "BertForSequenceClassification"}}, None),
         ("gpt-sw3", {"task_type": "SEQ_CLS"}, "GPT2ForSequenceClassification"),
         ("opt", {"task_type": "TOKEN_CLS"}, None),
-        ("t5", {"task_type": "SEQ_CLS"}, None),
+        ("t5", {"task_type": "SEQ_CLS"}, "T5ForSequenceClassification"),
+        ("qwen3_asr", {"task_type": "TOKEN_CLS"}, "Qwen3ASRForTokenClassification"),
+        ("qwen3_asr", {"task_type": "SEQ_CLS"}, None),
         ("t5", {"task_type": "QUESTION_ANS"}, "T5ForQuestionAnswering"),
         ("bert", {"auto_mapping": {"base_model_class": "BertForQuestionAnswering"}}, "BertForQuestionAnswering"),
         ("llama", {"task_type": "QUESTION_ANS"}, None),
@@ -50,3 +52,7 @@ def test_a_module_that_a_class_needs() -> None:
     assert missing({"model_type": "bert"}, "BertForSequenceClassification", ["bert.encoder.weight"]) == "pooler"
     assert missing({"model_type": "bert"}, "BertForSequenceClassification", ["pooler.dense.weight"]) is None
     assert missing({"model_type": "bert"}, "BertForTokenClassification", []) is None
+    assert (
+        missing({"model_type": "bart"}, "BartForSequenceClassification", ["model.decoder.layers.0.fc1.bias"])
+        == "encoder"
+    )
