@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import gguf_files
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from tiny_models import write_base, write_tuned
+from safetensors.torch import load_file
+from tiny_models import write_base, write_tuned, write_unmerged
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
@@ -410,7 +410,7 @@ def prepare() -> None:
     stopped()
     parted()
     pickled()
-    unmerged()
+    write_unmerged(Path("unmerged"), Path("base"), Path("a"))
     names = [f"model.layers.{layer}.{name}" for layer in range(2) for name in ("q_proj", "v_proj")]
     Path("grams.safetensors").write_bytes(grams_file({name: np.eye(8) for name in names}, 8))
 
@@ -421,22 +421,6 @@ def pickled() -> None:
         name: tensor for path in sorted(Path("base").glob("*.safetensors")) for name, tensor in load_file(path).items()
     }
     torch.save(tensors, "pickled/pytorch_model.bin")
-
-
-def unmerged() -> None:
-    """A model that was saved with the layers of its adapter in it."""
-    Path("unmerged").mkdir()
-    shutil.copyfile("base/config.json", "unmerged/config.json")
-    tensors = {
-        key: each for path in sorted(Path("base").glob("*.safetensors")) for key, each in load_file(path).items()
-    }
-    for key, each in load_file("a/adapter_model.safetensors").items():
-        own = key.removeprefix("base_model.model.")
-        module = own.partition(".lora_")[0]
-        tensors[own.replace(".weight", ".default.weight")] = each
-        if f"{module}.weight" in tensors:
-            tensors[f"{module}.base_layer.weight"] = tensors.pop(f"{module}.weight")
-    save_file(tensors, "unmerged/model.safetensors", {"format": "pt"})
 
 
 def stopped() -> None:

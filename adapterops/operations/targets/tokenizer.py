@@ -10,7 +10,6 @@ from typing import Any
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError
 from adapterops.provenance.history import Source, Step, sources
-from adapterops.storage.place import Place
 from adapterops.storage.strict import parse_json, read_all
 
 FAST = "tokenizer.json"
@@ -42,7 +41,7 @@ def agreed_tokenizer(history: Step | Source) -> dict[str, Path]:
 
 
 def _content(source: Source, path: Path) -> bytes:
-    return read_all(Place(source.path, source.remote).here(path))
+    return read_all(source.here(path))
 
 
 def check_vocabulary(tuned: Checkpoint, base: Checkpoint) -> None:
