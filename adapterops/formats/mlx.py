@@ -125,7 +125,7 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
             code="E-CONFIG",
         )
     kind = fields.get("fine_tune_type", "lora")
-    if kind not in KIND:
+    if not isinstance(kind, str) or kind not in KIND:
         known = " and ".join(KIND)
         raise UnsupportedError(
             f"fine_tune_type is {kind!r}, and only {known} are handled", hint="fuse it with mlx_lm.fuse"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -247,14 +246,7 @@ def packed() -> None:
     """Models in the schemes of other libraries."""
     write_adapter(Path("of packed"), fields=config(2), modules=[quantized_layouts.Q], rank=2, out=256, into=512)
     for number, make in enumerate(quantized_layouts.LAYOUTS.values()):
-        layout, folder = make(), Path(f"packed {number}")
-        folder.mkdir()
-        tensors = {f"{name}.{role}": each for name, parts in layout.modules.items() for role, each in parts.items()}
-        save_file(
-            {name: each.clone() for name, each in tensors.items()}, folder / "model.safetensors", {"format": "pt"}
-        )
-        stated = {"dtype": "bfloat16", "quantization_config": layout.section}
-        (folder / "config.json").write_text(json.dumps(stated))
+        quantized_layouts.write_layout(Path(f"packed {number}"), make())
 
 
 def of_mergekit() -> None:
