@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from compressed_tensors.compressors.base import BaseCompressor
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from gptq_models import GPTQWeight
+from safetensors.torch import save_file
 from torch import Tensor
 
 OUT, INTO = 256, 512
@@ -193,6 +196,28 @@ def by_column() -> Layout:
     codes = torch.stack([words >> 4 * place & 15 for place in range(8)], dim=2).view(OUT, -1) - 8
     value = torch.stack([codes[:, column] * scale[:, group] for column, group in enumerate(order.tolist())], dim=1)
     return Layout({Q: {**parts, "weight_g_idx": order.int()}}, section(PACK, (["Linear"], said)), {Q: value})
+
+
+def write_layout(folder: Path, layout: Layout) -> Path:
+    """In two files, of which the second has all scales."""
+    folder.mkdir()
+    tensors = {
+        f"{module}.{role}": part.clone() for module, parts in layout.modules.items() for role, part in parts.items()
+    }
+    tensors |= {"model.norm.weight": torch.ones(4).bfloat16(), "lm_head.weight": torch.ones(8, 4).bfloat16()}
+    tensors |= {f"{Q}.bias": torch.ones(len(layout.values[Q])).bfloat16()}
+    second = {name: each for name, each in tensors.items() if name.endswith(("scale", "inv", "scales"))}
+    first = {name: each for name, each in tensors.items() if name not in second}
+    places = {}
+    for number, part in enumerate((first, second), 1):
+        file = f"model-0000{number}-of-00002.safetensors"
+        save_file(part, folder / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(part, file)
+    size = sum(each.nbytes for each in tensors.values())
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text(json.dumps({"dtype": "bfloat16", "quantization_config": layout.section}))
+    return folder
 
 
 LAYOUTS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from corpus import config, write_adapter
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 
 def write_base(folder: Path, layers: int = 3, out: int = 12, into: int = 8, seed: int = 0, nan: str = "") -> Path:
@@ -47,3 +47,18 @@ def write_tuned(folder: Path, layers: int = 3, out: int = 12, into: int = 8, see
     """An adapter of all that can be adapted in `write_base`."""
     modules = [f"model.layers.{layer}.{name}" for layer in range(layers) for name in ("q_proj", "v_proj")]
     return write_adapter(folder, fields=config(2, **fields), modules=modules, rank=2, out=out, into=into, seed=seed)
+
+
+def write_unmerged(folder: Path, base: Path, adapter: Path) -> Path:
+    """A model that was saved with the layers of its adapter in it."""
+    folder.mkdir()
+    (folder / "config.json").write_bytes((base / "config.json").read_bytes())
+    tensors = {key: each for path in sorted(base.glob("*.safetensors")) for key, each in load_file(path).items()}
+    for key, each in load_file(adapter / "adapter_model.safetensors").items():
+        own = key.removeprefix("base_model.model.")
+        module = own.partition(".lora_")[0]
+        tensors[own.replace(".weight", ".default.weight")] = each
+        if f"{module}.weight" in tensors:
+            tensors[f"{module}.base_layer.weight"] = tensors.pop(f"{module}.weight")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder

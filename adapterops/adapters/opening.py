@@ -48,7 +48,7 @@ def open_adapter(
         NotFoundError, InputError, UnsupportedError: as `read_adapter` does.
         InputError: its folder has further files that may hold trained weights.
     """
-    place = replace(Place.of(source), allow_pickle=allow_pickle)
+    place = replace(Place.of(source), allow_pickle=allow_pickle, seen={})
     files = read_adapter(place, alpha)
     check_none_left_out(place, files.paths[0], files.further)
     layout = {module: files.layout(module) for module in files.modules}
@@ -90,7 +90,16 @@ def open_adapter(
         Lazy(layout, compute),
         layout,
         files.config,
-        Source(place.path, files.tensors, files.others, files.alpha, place.remote, files.tokenizer, place.member),
+        Source(
+            place.path,
+            files.tensors,
+            files.others,
+            files.alpha,
+            place.remote,
+            files.tokenizer,
+            place.member,
+            place.seen,
+        ),
         files.scalings,
         {tensor: Stored(holder[name], name) for tensor, name in files.full.items()},
         files.interleaved,

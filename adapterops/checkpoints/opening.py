@@ -17,7 +17,7 @@ from adapterops.formats.models.quantized import quantized
 from adapterops.formats.models.unmerged import holds_base, is_adapters
 from adapterops.formats.models.wrappers import without_wrappers
 from adapterops.provenance.history import Source
-from adapterops.storage.place import Place, Remote
+from adapterops.storage.place import Place
 from adapterops.storage.tensors import Spec, Stored
 
 
@@ -34,20 +34,20 @@ def open_checkpoint(source: str | os.PathLike[str], *, allow_pickle: bool = Fals
     Warns:
         AdapterWarning: what training puts around a model is in the names of its tensors, which are read without it.
     """
-    place = Place.of(source)
+    place = replace(Place.of(source), seen={})
     files = read_model(place, allow_pickle)
     tensors: Mapping[str, Stored] = files.tensors()
     with at(path=files.path):
         _check_merged(tensors, files.path)
         tensors = _in_model(tensors, files)
-    found = checkpoint_of(files, tensors, place.remote)
+    found = checkpoint_of(files, tensors, place)
     if not files.components:
         return found
     folders = {name: shard.partition("/")[0] for shard, names in found.shards.items() for name in names}
     return replace(found, names={name: name.removeprefix(f"{folder}.") for name, folder in folders.items()})
 
 
-def checkpoint_of(files: ModelFiles, tensors: Mapping[str, Stored], remote: Remote | None) -> Checkpoint:
+def checkpoint_of(files: ModelFiles, tensors: Mapping[str, Stored], place: Place) -> Checkpoint:
     """The checkpoint of these tensors, by the names that it has for them; each stays in the file that it is in.
 
     Raises:
@@ -79,7 +79,7 @@ def checkpoint_of(files: ModelFiles, tensors: Mapping[str, Stored], remote: Remo
         stored=stored,
         schemes={name: each.scheme for name, each in stored.items() if each.scheme},
         config=files.config,
-        history=Source(files.path, tuple(files.shards.values()), files.others, remote=remote),
+        history=Source(files.path, tuple(files.shards.values()), files.others, remote=place.remote, seen=place.seen),
         files=files,
     )
 

@@ -22,7 +22,6 @@ from adapterops.formats.peft.scaling import check_alpha
 from adapterops.formats.peft.written import write_config
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.place import Place
-from adapterops.storage.strict import read_json
 from adapterops.storage.tensors import Entry, Stored
 
 
@@ -72,7 +71,7 @@ def open_unmerged(
         InputError: there is no adapter in it, or nothing says its lora_alpha.
         OptionError: the config says the lora_alpha, and another was given.
     """
-    place = Place.of(source)
+    place = replace(Place.of(source), seen={})
     files = read_model(place, allow_pickle)
     tensors = files.tensors()
     with at(path=files.path):
@@ -89,11 +88,11 @@ def open_unmerged(
         raise OptionError(
             f"--alpha is for a model without {CONFIG}, and this has one", path=files.path, hint="leave it out"
         )
-    config = read_json(place.here(config_path)) if stated else _config(header, division, alpha)
+    config = place.json(config_path) if stated else _config(header, division, alpha)
     found = contents(header, config, config_path)
-    base = checkpoint_of(files, {name: tensors[there] for name, there in division.base.items()}, place.remote)
+    base = checkpoint_of(files, {name: tensors[there] for name, there in division.base.items()}, place)
     others = (*files.others, config_path) if stated else files.others
-    whole = Source(files.path, tuple(files.shards.values()), others, remote=place.remote)
+    whole = Source(files.path, tuple(files.shards.values()), others, remote=place.remote, seen=place.seen)
     base = replace(base, history=Step("split", {"part": "base"}, (whole,)))
     ranks = {module: each.rank or each.bound for module, each in found.modules.items()}
     return Unmerged(base, adapter, found.full, config, ranks, whole)

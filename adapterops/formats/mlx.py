@@ -26,7 +26,6 @@ from adapterops.formats.peft.scaling import Scaling, check_alpha
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import is_single_expert, padded
 from adapterops.storage.place import Place
-from adapterops.storage.strict import read_json
 from adapterops.storage.tensors import Entry, Spec, Stored, no_numbers
 from adapterops.updates.kinds import KINDS, Kind
 from adapterops.updates.layout import BY_OUTPUTS, Layout, magnitudes_of, widest
@@ -63,10 +62,11 @@ class Mlx:
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
         weights = place.path / WEIGHTS if place.folder else place.path
-        path = place.here(weights.with_name(CONFIG))
+        path = weights.with_name(CONFIG)
         file = place.open(weights)
         with at(path=path):
-            kind, rank, scale = _parameters(read_json(path))
+            fields = place.json(path)
+            kind, rank, scale = _parameters(fields)
         with at(path=weights):
             modules = _modules(file.entries, kind, rank)
             for module in modules.values():
@@ -74,7 +74,7 @@ class Mlx:
                     if file.entries[name].dtype not in FLOATS:
                         raise no_numbers(file.entries[name].dtype, weights, name)
         scalings = {module: Scaling(scale * rank, rank) for module in modules}
-        config, further = AdapterConfig(_base(read_json(path))), further_weights(place, weights)
+        config, further = AdapterConfig(_base(fields)), further_weights(place, weights)
         return AdapterFiles(file, (weights, path), config, modules, scalings, {}, further=further)
 
     def arranged(
@@ -125,7 +125,7 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
             code="E-CONFIG",
         )
     kind = fields.get("fine_tune_type", "lora")
-    if kind not in KIND:
+    if not isinstance(kind, str) or kind not in KIND:
         known = " and ".join(KIND)
         raise UnsupportedError(
             f"fine_tune_type is {kind!r}, and only {known} are handled", hint="fuse it with mlx_lm.fuse"

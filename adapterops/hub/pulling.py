@@ -19,7 +19,6 @@ from adapterops.provenance.reader import read_manifest
 from adapterops.storage.outputs import MANIFEST, check_output
 from adapterops.storage.place import Place
 from adapterops.storage.staging import staged
-from adapterops.storage.strict import read_json
 from adapterops.storage.writer import read_back
 
 READ = ("config.json", CONFIG)
@@ -75,12 +74,12 @@ def pull(
     if dry_run:
         return pulled
     for path in files:
-        here = place.here(path)
         if path.name in READ:
-            read_json(here)
+            place.json(path)
+        place.here(path)
     tensors = tuple(place.open(path) for path in files if path.suffix == ".safetensors")
     others = tuple(path for path in files if path.suffix != ".safetensors")
-    history = Source(place.path, tensors, others, remote=place.remote)
+    history = Source(place.path, tensors, others, remote=place.remote, seen=place.seen)
     read = history.as_json()
     with staged(out, force=force) as folder:
         outputs = {path.name: _copied(path, folder, read["files"][path.name]) for path in files}

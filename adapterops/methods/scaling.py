@@ -13,7 +13,7 @@ from math import hypot, inf, isfinite, sqrt
 from statistics import median
 from typing import TypeAlias
 
-from adapterops.errors import OptionError, factor
+from adapterops.errors import InputError, OptionError, factor
 from adapterops.updates.protocol import Linear
 from adapterops.updates.sums import total
 
@@ -97,6 +97,22 @@ def undisturbed(result: Linear, inputs: Sequence[Linear], borne: float, summed: 
     if both.sum() > 0:
         bounds.append(float(own.sum() / both.sum()))
     return max(min(bounds), min(1.0, least))
+
+
+def usable(number: float, module: str) -> float:
+    """The factor of `auto`, which norms of numbers of any size are for.
+
+    Raises:
+        InputError: it is 0 or none at all, as a norm is infinite: the module would be lost.
+    """
+    if not 0 < number < inf:
+        raise InputError(
+            "the norm of its merge is NaN or beyond the numbers of its dtype, so that there is no scale for it",
+            tensor=module,
+            hint=f"give one: --scale {SUM}, --scale {MEAN}, or a number; and look whether the adapters are as they were trained",
+            code="E-NONFINITE",
+        )
+    return number
 
 
 def _fourth(update: Linear, norm: float) -> float:

@@ -15,7 +15,7 @@ from adapterops.adapters.adapter import Adapter, sum_of
 from adapterops.engine.execution import Once
 from adapterops.methods.holding import Holding, Holdings, hold, hold_sum
 from adapterops.methods.registry import Method, find
-from adapterops.methods.scaling import FEW, Multipliers, Scale, automatic, fixed, matching, undisturbed
+from adapterops.methods.scaling import FEW, Multipliers, Scale, automatic, fixed, matching, undisturbed, usable
 from adapterops.methods.spaces import SPACES, Block, Space, factored
 from adapterops.provenance.history import key
 from adapterops.updates.layout import Layout
@@ -196,7 +196,7 @@ class Merging:
                     factor = undisturbed(result, updates, method.borne, summed)
                 else:
                     factor = matching(result, updates, method.borne, method.order, summed)
-                self.multipliers.found[module] = factor
+                self.multipliers.found[module] = usable(factor, module)
         return result if factor == 1 else factor * result
 
     def _means(self, module: str) -> bool:

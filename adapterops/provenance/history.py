@@ -15,7 +15,7 @@ from adapterops.errors import NotFoundError
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.content import changed
 from adapterops.storage.grams import FORMAT
-from adapterops.storage.place import Place, Remote
+from adapterops.storage.place import SIZE, FileState, Place, Remote, state_of
 from adapterops.storage.tensors import TensorFile
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Source:
     """An adapter or a checkpoint as it was read: its tensors' files, and what other files belong to it.
 
     `tokenizer` are files next to an adapter that only a model takes along; see `with_tokenizer`. `member` is which one of a
-    collection it is.
+    collection it is. `seen` is what each file without tensors was before it was read; see `Place`.
     """
 
     path: Path
@@ -38,11 +38,15 @@ class Source:
     remote: Remote | None = None
     tokenizer: tuple[Path, ...] = ()
     member: str = ""
-    _seen: dict[Path, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
-    """What tells each of `others` that is here from any other file, and from itself once it was written to."""
+    seen: dict[Path, FileState] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self._seen.update((path, _identity(path)) for path in self.others if path.exists())
+        for path in (*self.others, *self.tokenizer):
+            self._note(path)
+
+    def _note(self, path: Path) -> None:
+        if path not in self.seen and (state := state_of(path)):
+            self.seen[path] = state
 
     @property
     def name(self) -> str:
@@ -62,10 +66,13 @@ class Source:
         """
         self.check_room()
         for path in self.others:
-            self._here(path)
+            self.here(path)
 
-    def _here(self, path: Path) -> Path:
-        return Place(self.path, self.remote).here(path)
+    def here(self, path: Path) -> Path:
+        """The path of a file without tensors, once it is here."""
+        Place(self.path, self.remote).here(path)
+        self._note(path)
+        return path
 
     def check_room(self) -> None:
         """Raise ResourceError if there is no room for what is not here yet."""
@@ -92,17 +99,15 @@ class Source:
 
     def _described(self, path: Path, *algorithms: str) -> dict[str, Any]:
         """Size and hashes of one of `others`, which is still the file that it was when it was opened."""
-        here = self._here(path)
-        size = _identity(here)[2]
         try:
-            found = file_digests(here, *algorithms)
+            found = file_digests(self.here(path), *algorithms)
         except NotFoundError:  # since then
-            raise changed(here) from None
+            raise changed(path) from None
         self._check_unchanged(path)
-        return {"size": size, **found}
+        return {"size": self.seen[path][SIZE], **found}
 
     def _check_unchanged(self, path: Path) -> None:
-        if path in self._seen and _identity(path) != self._seen[path]:
+        if path in self.seen and state_of(path) != self.seen[path]:
             raise changed(path)
 
     def check_unchanged(self) -> None:
@@ -144,14 +149,6 @@ class Source:
         if self.alpha is not None:
             described["alpha"] = self.alpha
         return described
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        raise changed(path) from None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,11 +206,7 @@ def with_tokenizer(node: Step | Source, names: Collection[str]) -> Step | Source
     if isinstance(node, Step):
         return replace(node, inputs=tuple(with_tokenizer(inner, names) for inner in node.inputs))
     taken = tuple(path for path in node.tokenizer if path.name in names and path not in node.others)
-    if not taken:
-        return node
-    taking = replace(node, others=(*node.others, *taken))
-    taking._seen.update(node._seen)  # as they were when the source was opened
-    return taking
+    return replace(node, others=(*node.others, *taken)) if taken else node
 
 
 def key(node: Step | Source) -> str:

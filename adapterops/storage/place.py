@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from adapterops.errors import InputError
 from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.safetensors import SafetensorsFile
-from adapterops.storage.strict import check_path, reading
+from adapterops.storage.strict import CONFIG_LIMIT, check_path, read_json, reading
 from adapterops.storage.tensors import TensorFile
 
 PICKLES = (".bin", ".pt", ".pth")
@@ -56,11 +56,27 @@ class Remote(Protocol):
         """Raise InputError if the file is not the one that is there."""
 
 
+FileState: TypeAlias = tuple[int, ...]
+"""What tells a file from any other, and from itself once it was written to."""
+
+SIZE = 2
+"""Where in it the size is."""
+
+
+def state_of(path: Path) -> FileState | None:
+    """What a file is now; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 @dataclass(frozen=True, eq=False)
 class Place:
     """A path, and where its files come from that are not here yet. Pickles are opened where that is allowed. `member` is
     the name of one adapter, where the path is that of a collection. `opened` are files that are open
-    already; where it is there, what is opened from now on is added.
+    already; where it is there, what is opened from now on is added. `seen` is what each small file was when it was read first.
 
     >>> Place.of("runs/a").sibling("-r8").as_posix()
     'runs/a-r8'
@@ -71,6 +87,7 @@ class Place:
     allow_pickle: bool = False
     member: str = ""
     opened: dict[Path, TensorFile] | None = field(default=None, repr=False)
+    seen: dict[Path, FileState] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, source: str | os.PathLike[str]) -> Place:
@@ -158,6 +175,18 @@ class Place:
         if self.remote is not None and path in self.remote.sizes:
             self.remote.fetch(path)
         return path
+
+    def json(self, path: Path, limit: int = CONFIG_LIMIT) -> Any:
+        """The value of a small JSON file. What it is before it is read is noted in `seen`: one that takes its place later
+        is told from it.
+
+        Raises:
+            NotFoundError, InputError: as `read_json` does.
+        """
+        here = self.here(path)
+        if path not in self.seen and (state := state_of(here)):
+            self.seen[path] = state
+        return read_json(here, limit)
 
     def missing(self, paths: Iterable[Path] | None = None) -> dict[Path, int]:
         """What is not here yet of these files, or of all, with the sizes."""

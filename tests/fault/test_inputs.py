@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,7 @@ from commands import Fault, faulty, path_of
 from corpus import config, tree, write_adapter
 from interrupted import CLEAN, SHARDS, Fuse, longer, names, remove, removed, replaced, rewritten, shorter
 from safetensors.torch import load_file
-from tiny_models import write_base, write_tuned
+from tiny_models import write_base, write_tuned, write_unmerged
 
 from adapterops.updates import survival
 
@@ -90,6 +94,80 @@ def test_a_pickle_changes(
     assert code == 3
     assert "E-CHANGED" in shown or "changed while" in shown or "shrank while" in shown
     assert names(place) == {*CLEAN, "pickled"}
+
+
+SMALL = [
+    (["fuse", "base", "a"], "base/config.json", {"vocab_size": 7}),
+    (["fuse", "base", "a"], "base/tokenizer.json", {"vocabulary": ["b"]}),
+    (["fuse", "base", "a"], "a/adapter_config.json", {"lora_alpha": 6}),
+    (["fuse", "base", "a"], "a/tokenizer.json", {"added_tokens": [1]}),
+    (["unfuse", "base", "a"], "a/adapter_config.json", {"lora_alpha": 6}),
+    (["fuse", "base", "mlx"], "mlx/adapter_config.json", {"lora_parameters": {"rank": 2, "scale": 9.0}}),
+    (["truncate", "a", "--rank", "1"], "a/adapter_config.json", {"lora_alpha": 6}),
+    (["merge", "a", "mlx"], "a/adapter_config.json", {"lora_alpha": 6}),
+    (["convert", "mlx", "--to", "peft"], "mlx/adapter_config.json", {"lora_parameters": {"rank": 2, "scale": 9.0}}),
+    (["normalize", "a"], "a/adapter_config.json", {"lora_alpha": 6}),
+    (["compress", "a", "mlx"], "a/adapter_config.json", {"lora_alpha": 6}),
+    (["extract", "other", "--base", "base", "--rank", "1"], "other/config.json", {"vocab_size": 7}),
+    (["quantize", "base", "--to", "int8"], "base/config.json", {"torch_dtype": "float32"}),
+    (["dequantize", "int8"], "int8/config.json", {"torch_dtype": "float32"}),
+    (["split", "both"], "both/adapter_config.json", {"lora_alpha": 6}),
+    (["run", "recipe.json"], "a/adapter_config.json", {"lora_alpha": 6}),
+    (["run", "recipe.json"], "recipe.json", {"output": {"rank": 1}}),
+]
+"""Commands, small files that they read, and what is another in these, then."""
+
+
+@pytest.mark.parametrize(("command", "name", "fields"), SMALL, ids=lambda each: each if isinstance(each, str) else None)
+def test_a_small_file_is_replaced_between_its_readings(
+    place: Path, fuse: Fuse, monkeypatch: pytest.MonkeyPatch, command: list[str], name: str, fields: dict[str, object]
+) -> None:
+    """What is written has the numbers of one file, and the hash of the same; or the command says that it changed."""
+    prepare(place, fuse)
+    path, before = place / name, names(place)
+    old = path.read_bytes()
+    new = json.dumps({**json.loads(old), **fields}).encode()
+    path.write_bytes(new)
+    assert fuse("-o", "out", command=command)[0] == 0
+    whole = tree(place / "out")
+    remove(place / "out")
+    for nth in count(1):
+        path.write_bytes(old)
+        done = []
+
+        def replace(done: list[Path] = done) -> None:
+            path.with_name("new").write_bytes(new)
+            os.replace(path.with_name("new"), path)
+            done.append(path)
+
+        when = Fault("open", where=f"/?{re.escape(name)}$", nth=nth, after=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", faulty(when, replace))
+            code, shown = fuse("-o", "out", command=command)
+        if not done:
+            break
+        if code == 0 and name != "recipe.json":
+            assert tree(place / "out") == whole
+        elif code != 0:
+            assert (code, "changed while it was read" in shown) == (3, True), shown
+        remove(place / "out")
+        assert names(place) == before
+    assert nth > 1
+
+
+def prepare(place: Path, fuse: Fuse) -> None:
+    """What the commands of `SMALL` read."""
+    (place / "a/tokenizer.json").write_text('{"vocabulary": ["a", "ü"]}')
+    inputs = {"x": "a", "y": "mlx"}
+    (place / "recipe.json").write_text(json.dumps({"adapterops": 1, "inputs": inputs, "result": "x + y"}))
+    for command in (
+        ["convert", "a", "--to", "mlx", "-o", "mlx"],
+        ["fuse", "base", "a", "-o", "other"],
+        ["quantize", "base", "--to", "int8", "-o", "int8"],
+    ):
+        assert fuse(command=command)[0] == 0
+    write_unmerged(place / "both", place / "base", place / "a")
+    shutil.copyfile(place / "a/adapter_config.json", place / "both/adapter_config.json")
 
 
 @pytest.mark.parametrize("layer", [0, 11])

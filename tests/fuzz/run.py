@@ -11,227 +11,41 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import io
 import json
 import os
-import random
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import gguf_files
-import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
-from tiny_models import write_base, write_tuned
+import kinds
+from damage import Random, damaged, several, text_of
+from kinds import KINDS, Command
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.cli.main import run
+from adapterops.errors import InputError
 from adapterops.formats.models.model_files import holds_model
 from adapterops.provenance.manifest import seal
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage import journal
 from adapterops.storage.checksums import digest
-from adapterops.storage.grams import grams_file
 from adapterops.storage.outputs import MANIFEST
+from adapterops.storage.strict import parse_json
 
 PATIENCE = 30
 CODES = {0, 2, 3, 4, 5, 6, 7, 8, 9}
-VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 8, 10**9, 2**63, 10**30, 10**300, 10**400, 0.5, -0.0, 1e-320, 1e308,
-    float("inf"), float("nan"), "", "a", ".", "..", "../a", "/etc/passwd", "a\0b", "\x1b[31m", "\ud800", "n" * 5000,
-    "float32", "F8_E4M3", "LORA", "(.*)*X", "hf://a/b", [], [[]], [1], ["a"], {}, {"a": 1}, {"": None}, "int8",
-    "nf4", "all", "lm_head",
-]  # fmt: skip
-"""What is put in the place of anything."""
-
-Random = random.Random
-Command = list[str]
-
-
-def places(value: Any) -> list[tuple[Any, ...]]:
-    """The place of every value, to a depth that nothing of ours has."""
-    level: list[tuple[tuple[Any, ...], Any]] = [((), value)]
-    found: list[tuple[Any, ...]] = []
-    for _ in range(20):
-        found += (place for place, _ in level)
-        level = [((*place, key), inner) for place, each in level for key, inner in _items(each)]
-    return found
-
-
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    return list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
-
-
-def changed(value: Any, chance: Random) -> Any:
-    """A value with one place replaced, removed, renamed, or nested deeper."""
-    place = chance.choice(places(value))
-    if not place:
-        return copy.deepcopy(chance.choice(VALUES))
-    holder = value
-    for key in place[:-1]:
-        holder = holder[key]
-    kind, key = chance.randrange(5), place[-1]
-    if kind == 0:
-        del holder[key]
-    elif kind == 1 and isinstance(holder, dict):
-        holder[str(chance.choice(VALUES))] = holder.pop(key)
-    elif kind == 2:
-        for _ in range(chance.choice((1, 50, 300, 900))):
-            holder[key] = [holder[key]]
-    else:
-        holder[key] = copy.deepcopy(chance.choice(VALUES))
-    return value
-
-
-def text_of(value: Any, chance: Random) -> bytes:
-    """JSON, sometimes with bytes of it changed."""
-    try:
-        data = bytearray(json.dumps(value).encode())
-    except RecursionError:
-        data = bytearray(b"[" * 900 + b"]" * 900)
-    for _ in range(chance.choice((0, 0, 0, 1, 3))):
-        if data:
-            data[chance.randrange(len(data))] = chance.randrange(256)
-    return bytes(data[: chance.randrange(len(data) + 1)] if chance.random() < 0.05 else data)
-
-
-def several(value: Any, chance: Random) -> Any:
-    for _ in range(chance.choice((1, 1, 2, 4))):
-        value = changed(value, chance)
-    return value
-
-
-ADAPTER_COMMANDS = [
-    ["show", "x"],
-    ["truncate", "x", "--rank", "1", "-o", "out"],
-    ["merge", "x", "a", "--ties", "-o", "out"],
-    ["calc", "0.5*x + a", "x=x", "a=a", "-o", "out"],
-    ["fuse", "base", "x", "-o", "out"],
-    ["compare", "x", "a"],
-    ["push", "x", "me/x", "--dry-run"],
-    ["convert", "x", "--to", "mlx", "-o", "out"],
-    ["normalize", "x", "-o", "out"],
-    ["check", "x"],
-    ["check", "x", "--for", "lorax", "--base", "base"],
-    ["report", "x", "a", "-o", "page.html"],
-    ["compress", "x", "a", "-o", "out"],
-    ["card", "x"],
-    ["diagnose", "fused", "--base", "base", "--adapter", "x"],
-    ["unfuse", "fused", "x", "-o", "out"],
-]
-MODEL_COMMANDS = [
-    ["show", "x"],
-    ["fuse", "x", "a", "-o", "out"],
-    ["quantize", "x", "--to", "int8", "-o", "out"],
-    ["dequantize", "x", "-o", "out"],
-    ["extract", "x", "--base", "base", "--rank", "1", "-o", "out"],
-    ["verify", "x", "--base", "base", "--adapter", "a"],
-    ["push", "x", "me/x", "--dry-run"],
-    ["diagnose", "x", "--base", "base", "--adapter", "a"],
-    ["diagnose", "fused", "--base", "x"],
-    ["unfuse", "x", "a", "-o", "out"],
-    ["split", "x", "-o", "out"],
-    ["card", "x"],
-    ["gram", "x", "a/adapter_config.json", "-o", "grams.out"],
-]
-COLLECTION_COMMANDS = [
-    ["show", "x"],
-    ["show", "x#a"],
-    ["fuse", "base", "x#a", "-o", "out"],
-    ["convert", "x#b", "--to", "peft", "-o", "out"],
-    ["merge", "x#a", "b", "-o", "out"],
-    ["card", "x"],
-    ["push", "x", "me/x", "--dry-run"],
-]
-
-
-def headers(chance: Random) -> Command:
-    """Of the safetensors files of adapters, models and models with LoRA layers in them."""
-    model = chance.random() < 0.5
-    shutil.copytree(chance.choice(("base", "unmerged")) if model else "a", "x")
-    damage(chance.choice(sorted(Path("x").glob("*.safetensors"))), chance)
-    return chance.choice(MODEL_COMMANDS if model else ADAPTER_COMMANDS)
-
-
-def collections(chance: Random) -> Command:
-    """Headers and bytes of a collection."""
-    shutil.copytree("collection", "x")
-    damage(Path("x/collection.safetensors"), chance)
-    return chance.choice(COLLECTION_COMMANDS)
-
-
-def grams(chance: Random) -> Command:
-    """Of the inputs of the modules, for calibrated rounding."""
-    shutil.copyfile("grams.safetensors", "x.safetensors")
-    damage(Path("x.safetensors"), chance)
-    return [
-        "fuse",
-        "quantized",
-        "a",
-        "--rounding",
-        "calibrated",
-        "--grams",
-        "x.safetensors",
-        "--accept-loss",
-        "-o",
-        "out",
-    ]
-
-
-def damage(path: Path, chance: Random) -> None:
-    """Changes in the header of a safetensors file, and bytes that are missing."""
-    data = path.read_bytes()
-    length = struct.unpack("<Q", data[:8])[0]
-    header = text_of(several(json.loads(data[8 : 8 + length]), chance), chance)
-    stated = len(header) if chance.random() < 0.9 else chance.choice((0, 1, 2**32, 2**64 - 1, len(header) + 1))
-    rest = data[8 + length :]
-    path.write_bytes(struct.pack("<Q", stated) + header + rest[: chance.choice((len(rest), len(rest) // 2))])
-
-
-def ggufs(chance: Random) -> Command:
-    """Adapters of llama.cpp: bytes of their headers changed, cut off, doubled."""
-    data = bytearray(Path("a.gguf").read_bytes())
-    for _ in range(chance.choice((1, 2, 8))):
-        place, kind = chance.randrange(1000), chance.randrange(5)
-        if kind == 0:
-            del data[place : place + chance.choice((1, 8, 500, 50_000))]
-        elif kind == 1:
-            data[place:place] = data[place : place + chance.choice((8, 64))]
-        elif kind == 2:
-            data[place : place + 8] = struct.pack("<Q", chance.choice((0, 1, 2**31, 2**40, 2**63, 2**64 - 1)))
-        else:
-            data[place : place + 1] = bytes([chance.randrange(256)])
-    Path("x.gguf").write_bytes(data)
-    return chance.choice(
-        [
-            ["show", "x.gguf"],
-            ["check", "x.gguf"],
-            ["convert", "x.gguf", "--to", "peft", "--base", "llama", "-o", "out"],
-            ["fuse", "llama", "x.gguf", "-o", "out"],
-        ]
-    )
-
-
-def configs(chance: Random) -> Command:
-    """adapter_config.json, config.json and indexes."""
-    model = chance.random() < 0.4
-    shutil.copytree(chance.choice(("base", "quantized")) if model else "a", "x")
-    path = chance.choice(sorted(Path("x").glob("*.json")))
-    path.write_bytes(text_of(several(json.loads(path.read_bytes()), chance), chance))
-    return chance.choice(MODEL_COMMANDS if model else ADAPTER_COMMANDS)
 
 
 def manifests(chance: Random) -> Command:
@@ -287,23 +101,6 @@ def parts(chance: Random) -> Command:
     of_ours = "files" not in path.parts
     place.write_bytes(noted(path.read_bytes(), chance) if of_ours else found(place, path.read_bytes(), chance))
     return chance.choice([["finalize", "out"], [*PARTED[source], "--part", "1/1"]])
-
-
-def pickles(chance: Random) -> Command:
-    """Read with --allow-pickle: bytes changed, cut off, doubled."""
-    shutil.copytree("pickled", "x")
-    data = bytearray(Path("x/pytorch_model.bin").read_bytes())
-    for _ in range(chance.choice((1, 2, 8))):
-        at = chance.randrange(len(data) or 1)
-        kind = chance.randrange(4)
-        if kind == 0:
-            del data[at : at + chance.choice((1, 64, 5000))]
-        elif kind == 1:
-            data[at:at] = data[at : at + 64]
-        else:
-            data[at : at + 1] = bytes([chance.randrange(256)])
-    Path("x/pytorch_model.bin").write_bytes(data)
-    return [*chance.choice([line for line in MODEL_COMMANDS if line[0] not in ("show", "push")]), "--allow-pickle"]
 
 
 def found(place: Path, text: bytes, chance: Random) -> bytes:
@@ -387,56 +184,31 @@ def arguments(chance: Random) -> Command:
     return [each for each in line if each not in ("--logits", "--verify-inputs", "pull", "push")]
 
 
+def deltas(chance: Random) -> Command:
+    """Of a model that is not stored on the Hub."""
+    path, command = kinds.delta(chance)
+    damaged(path, chance)
+    return command
+
+
+def of_kind(name: str, chance: Random) -> Command:
+    path, command = KINDS[name].taken(chance)
+    damaged(path, chance)
+    return command
+
+
 TARGETS: dict[str, Callable[[Random], Command]] = {
-    each.__name__: each
-    for each in (headers, collections, grams, ggufs, configs, manifests, journals, parts, pickles, recipes, arguments)
+    **{name: partial(of_kind, name) for name in KINDS},
+    **{each.__name__: each for each in (deltas, manifests, journals, parts, recipes, arguments)},
 }
 
 
 def prepare() -> None:
     """The files that are changed, in the current folder."""
-    write_base(Path("base"), layers=2)
-    gguf_files.write(Path("a.gguf"))
-    gguf_files.write_base(Path("llama"))
-    write_tuned(Path("a"), layers=2)
-    write_tuned(Path("b"), layers=2, seed=1)
-    for line in (
-        ["fuse", "base", "a", "-o", "fused"],
-        ["merge", "a", "b", "--ties", "-o", "merged"],
-        ["quantize", "base", "--to", "int8", "-o", "quantized"],
-        ["compress", "a", "b", "-o", "collection"],
-    ):
-        assert run(line) == 0
+    kinds.prepare()
     stopped()
     parted()
-    pickled()
-    unmerged()
-    names = [f"model.layers.{layer}.{name}" for layer in range(2) for name in ("q_proj", "v_proj")]
-    Path("grams.safetensors").write_bytes(grams_file({name: np.eye(8) for name in names}, 8))
-
-
-def pickled() -> None:
-    Path("pickled").mkdir()
-    tensors = {
-        name: tensor for path in sorted(Path("base").glob("*.safetensors")) for name, tensor in load_file(path).items()
-    }
-    torch.save(tensors, "pickled/pytorch_model.bin")
-
-
-def unmerged() -> None:
-    """A model that was saved with the layers of its adapter in it."""
-    Path("unmerged").mkdir()
-    shutil.copyfile("base/config.json", "unmerged/config.json")
-    tensors = {
-        key: each for path in sorted(Path("base").glob("*.safetensors")) for key, each in load_file(path).items()
-    }
-    for key, each in load_file("a/adapter_model.safetensors").items():
-        own = key.removeprefix("base_model.model.")
-        module = own.partition(".lora_")[0]
-        tensors[own.replace(".weight", ".default.weight")] = each
-        if f"{module}.weight" in tensors:
-            tensors[f"{module}.base_layer.weight"] = tensors.pop(f"{module}.weight")
-    save_file(tensors, "unmerged/model.safetensors", {"format": "pt"})
+    KEPT.update(os.listdir())
 
 
 def stopped() -> None:
@@ -485,12 +257,17 @@ def tried(target: str, seed: int, number: int) -> str | None:
     for path in Path().iterdir():
         if path.name not in KEPT:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    line = TARGETS[target](Random(f"{seed} {target} {number}"))
+    chance = Random(f"{seed} {target} {number}")
+    line = TARGETS[target](chance)
+    if target != "arguments" and line[0] != "card" and chance.random() < 0.3:
+        line = [*line, "--json"]
     out, err = io.StringIO(), io.StringIO()
     signal.alarm(PATIENCE)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
             code = run(line)
+        if "--json" in line and not is_json(out.getvalue()):
+            return f"{line}: exit code {code}, and what is printed is not JSON: {out.getvalue()[:500]!r}\n{err.getvalue()[-3000:]}"
         if code not in CODES or "Traceback" in err.getvalue():
             return f"{line}: exit code {code}\n{err.getvalue()[-3000:]}"
         for folder in Path().iterdir():
@@ -511,10 +288,16 @@ def tried(target: str, seed: int, number: int) -> str | None:
         signal.alarm(0)
 
 
-KEPT = {
-    "base", "a", "b", "a.gguf", "llama", "pickled", "fused", "merged", "quantized", "stopped", "collection", "unmerged",
-    "grams.safetensors", *PARTED,
-}  # fmt: skip
+def is_json(text: str) -> bool:
+    try:
+        parse_json(text.encode())
+    except InputError:
+        return False
+    return True
+
+
+KEPT: set[str] = set()
+"""What stays in the current folder."""
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ from quantized_layouts import (
     gptq,
     one,
     rotated,
+    write_layout,
 )
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -39,28 +40,6 @@ from adapterops.quant.registry import kept
 from adapterops.verification import witness
 
 MANY_TILES = [name for name in LAYOUTS if name.startswith(("gptq", "w4a16 with", "w5a16"))]
-
-
-def model(folder: Path, layout: Layout) -> Path:
-    """In two files, of which the second has all scales."""
-    folder.mkdir()
-    tensors = {
-        f"{module}.{role}": part.clone() for module, parts in layout.modules.items() for role, part in parts.items()
-    }
-    tensors |= {"model.norm.weight": torch.ones(4).bfloat16(), "lm_head.weight": torch.ones(8, 4).bfloat16()}
-    tensors |= {f"{Q}.bias": torch.ones(len(layout.values[Q])).bfloat16()}
-    second = {name: each for name, each in tensors.items() if name.endswith(("scale", "inv", "scales"))}
-    first = {name: each for name, each in tensors.items() if name not in second}
-    places = {}
-    for number, part in enumerate((first, second), 1):
-        file = f"model-0000{number}-of-00002.safetensors"
-        save_file(part, folder / file, metadata={"format": "pt"})
-        places |= dict.fromkeys(part, file)
-    size = sum(each.nbytes for each in tensors.values())
-    index = {"metadata": {"total_size": size}, "weight_map": places}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    (folder / "config.json").write_text(json.dumps({"dtype": "bfloat16", "quantization_config": layout.section}))
-    return folder
 
 
 def adapter(folder: Path, layout: Layout, module: str, share: float) -> tuple[Path, Tensor]:
@@ -98,7 +77,7 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 
 
 def test_it_stands_for_what_its_library_says_and_holds_the_mean_of_an_update(layout: Layout, tmp_path: Path) -> None:
-    base = model(tmp_path / "base", layout)
+    base = write_layout(tmp_path / "base", layout)
     before = decoded(base, tmp_path / "before")
     for module, value in layout.values.items():
         assert torch.allclose(before[f"{module}.weight"], value.double(), rtol=2.0**-22, atol=1e-9), module
@@ -126,7 +105,7 @@ def test_a_weight_of_many_tiles(name: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(witness, "TILE", 3000)
     monkeypatch.setattr(columns, "BAND", 2000)
     layout = LAYOUTS[name]()
-    base = model(tmp_path / "base", layout)
+    base = write_layout(tmp_path / "base", layout)
     own, update = adapter(tmp_path / "adapter", layout, Q, 0.01)
     options = ["--rounding", "stochastic", "--seed", "1"]
     assert run(["fuse", str(base), str(own), "-o", str(tmp_path / "out"), *options]) == 0
@@ -138,7 +117,7 @@ def test_a_weight_of_many_tiles(name: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_update_of_zeros_changes_no_byte(layout: Layout, tmp_path: Path) -> None:
-    base = model(tmp_path / "base", layout)
+    base = write_layout(tmp_path / "base", layout)
     opened, there = ao.open_checkpoint(base), stored(base)
     for module, value in layout.values.items():
         weight = opened.stored[f"{module}.weight"]
@@ -193,7 +172,7 @@ def foreign(**parts: Tensor) -> Layout:
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_would_be_wrong_numbers_is_refused(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, code, words = REFUSED[kind]
-    base = model(tmp_path / "base", made())
+    base = write_layout(tmp_path / "base", made())
     for command in (["show"], ["dequantize", "-o", str(tmp_path / "out")]):
         assert run([command[0], str(base), *command[1:]]) == code
         assert words in capsys.readouterr().err

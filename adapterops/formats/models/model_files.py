@@ -32,7 +32,7 @@ from adapterops.formats.models.weight_files import (
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.outputs import MANIFEST, RECIPE, plain_name
 from adapterops.storage.place import COLLECTION, Place, check_inside
-from adapterops.storage.strict import CORRECT, read_json, similar
+from adapterops.storage.strict import CORRECT, similar
 from adapterops.storage.tensors import Stored, TensorFile
 
 PIPELINE = "model_index.json"
@@ -152,7 +152,7 @@ def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
     path = folder / "config.json"
     if not place.has(path):
         return None
-    config = read_json(place.here(path))
+    config = place.json(path)
     if not isinstance(config, dict):
         fact = f"is a {type(config).__name__}, expected an object"
         raise InputError(fact, path=path, hint=CORRECT, code="E-CONFIG")
@@ -162,7 +162,7 @@ def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
 def _pipeline(place: Place) -> ModelFiles:
     """A pipeline of diffusers: each component is a model in a folder of its own. What has no safetensors is copied."""
     index = place.path / PIPELINE
-    stated = read_json(place.here(index))
+    stated = place.json(index)
     if not isinstance(stated, dict):
         fact = f"is a {type(stated).__name__}, expected an object"
         raise InputError(fact, path=index, hint=CORRECT, code="E-CONFIG")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from adapterops.errors import AdapterWarning, InputError, at
 from adapterops.storage.place import Place, check_inside
-from adapterops.storage.strict import read_json
 from adapterops.storage.tensors import TensorFile
 
 SINGLE = "model.safetensors"
@@ -89,7 +88,7 @@ def indexed(place: Place, index: Path, opened: Callable[[Path], TensorFile]) -> 
     Raises:
         InputError: it is none, or a tensor is not where it says.
     """
-    content = read_json(place.here(index), INDEX_LIMIT)
+    content = place.json(index, INDEX_LIMIT)
     with at(path=index):
         where = content.get("weight_map") if isinstance(content, dict) else None
         if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):

@@ -18,7 +18,7 @@ from adapterops.formats.peft.contents import contents
 from adapterops.formats.peft.header import EMBEDDED, packed
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
-from adapterops.storage.strict import read_json, similar
+from adapterops.storage.strict import similar
 from adapterops.storage.tensors import Header
 
 OF_MODELS = re.compile(
@@ -50,7 +50,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
     file = in_floats(place.open(weights))
     config_path = place.here(weights.with_name(CONFIG))
     with at(path=weights):
-        fields = _fields(file, config_path)
+        fields = _fields(place, file, config_path)
     if holds_base(file.entries):
         raise InputError(
             "is a model with an adapter in it that is not merged",
@@ -124,10 +124,10 @@ def _further_in(place: Place, there: Collection[str]) -> str:
     return f"name one, such as {deeper.parent}" if deeper else "name the folder or the file of an adapter"
 
 
-def _fields(file: Header, config_path: Path) -> Any:
+def _fields(place: Place, file: Header, config_path: Path) -> Any:
     """The config next to the file, or the one in its header; None if it has neither."""
     if config_path.exists() or config_path.is_symlink():
-        fields = read_json(config_path)
+        fields = place.json(config_path)
         if fields is None:
             raise InputError(
                 "is null, expected an object",

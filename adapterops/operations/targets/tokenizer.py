@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import AdapterWarning, IncompatibleError
+from adapterops.errors import AdapterWarning, IncompatibleError, InputError, at
 from adapterops.provenance.history import Source, Step, sources
-from adapterops.storage.place import Place
+from adapterops.storage.shapes import fits
 from adapterops.storage.strict import parse_json, read_all
 
 FAST = "tokenizer.json"
@@ -42,7 +42,7 @@ def agreed_tokenizer(history: Step | Source) -> dict[str, Path]:
 
 
 def _content(source: Source, path: Path) -> bytes:
-    return read_all(Place(source.path, source.remote).here(path))
+    return read_all(source.here(path))
 
 
 def check_vocabulary(tuned: Checkpoint, base: Checkpoint) -> None:
@@ -55,7 +55,9 @@ def check_vocabulary(tuned: Checkpoint, base: Checkpoint) -> None:
     ):
         (source, path), (other, there) = ours[name], theirs[name]
         one, two = _content(source, path), _content(other, there)
-        if one != two and (fact := _words_differ(one, two) if name == FAST else "differs from the base's"):
+        if one == two:
+            continue
+        if fact := _words_differ(_words(path, one), _words(there, two)) if name == FAST else "differs from the base's":
             raise IncompatibleError(
                 fact,
                 path=path,
@@ -68,9 +70,8 @@ def _tokenizer(model: Checkpoint) -> dict[str, tuple[Source, Path]]:
     return {path.name: (source, path) for source in sources(model.history) for path in source.others}
 
 
-def _words_differ(one: bytes, other: bytes) -> str | None:
+def _words_differ(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:
     """What is different in the words of two tokenizer.json; None where these are the same."""
-    ours, theirs = (_words(parse_json(data)) for data in (one, other))
     if ours == theirs:
         return None
     here, there = sorted(ours.items() - theirs.items()), sorted(theirs.items() - ours.items())
@@ -82,12 +83,30 @@ def _words_differ(one: bytes, other: bytes) -> str | None:
     return f"has {len(ours)} words, the base {len(theirs)}, and they differ: {'; '.join(examples)}"
 
 
-def _words(content: Mapping[str, Any]) -> dict[str, str]:
-    """Word → its number, or its number and score."""
-    model = content.get("model") or {}
-    vocabulary = model.get("vocab") or {}
-    pairs = (
-        vocabulary.items() if isinstance(vocabulary, Mapping) else ((str(each), i) for i, each in enumerate(vocabulary))
-    )
-    added = {str(each.get("content")): str(each.get("id")) for each in content.get("added_tokens") or ()}
-    return {**{str(word): str(number) for word, number in pairs}, **added}
+def _words(path: Path, text: bytes) -> dict[str, str]:
+    """Word → its number, or its number and score, as a tokenizer.json says it.
+
+    Raises:
+        InputError: it is not JSON, or not what a tokenizer is saved as.
+    """
+    with at(path=path):
+        content = parse_json(text)
+        if not _of_tokenizer(content):
+            raise InputError(
+                "is not what a tokenizer is saved as: an object with a model of words and a list of added_tokens",
+                hint="download it again",
+                code="E-CONFIG",
+            )
+    vocabulary = (content.get("model") or {}).get("vocab") or {}
+    pairs = vocabulary.items() if isinstance(vocabulary, dict) else ((each, i) for i, each in enumerate(vocabulary))
+    more = {str(each.get("content")): str(each.get("id")) for each in content.get("added_tokens") or ()}
+    return {**{str(word): str(number) for word, number in pairs}, **more}
+
+
+def _of_tokenizer(content: Any) -> bool:
+    if not isinstance(content, dict):
+        return False
+    model, added, nothing = content.get("model"), content.get("added_tokens"), type(None)
+    if not fits(model, (dict, nothing)) or not fits(added, ([dict], nothing)):
+        return False
+    return fits((model or {}).get("vocab"), (dict, list, nothing))

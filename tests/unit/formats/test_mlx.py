@@ -108,6 +108,7 @@ def test_dry_run_and_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     ("fields", "code", "said"),
     [
         ({"fine_tune_type": "full"}, 4, "fine_tune_type is 'full'"),
+        ({"fine_tune_type": ["lora"]}, 4, "fine_tune_type is ['lora']"),
         ({"fine_tune_type": "dora"}, 3, "has lora_a, lora_b but no m"),
         ({"lora_parameters": None}, 3, "no lora_parameters"),
         ({"lora_parameters": {"rank": 2, "scale": 1.0}}, 3, "the config says rank 2, the tensors have rank 3"),

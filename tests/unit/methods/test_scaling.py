@@ -9,7 +9,7 @@ import pytest
 from strategies import low_rank, with_inputs
 
 from adapterops import METHODS, Adapter, evaluate, merge
-from adapterops.errors import OptionError
+from adapterops.errors import InputError, OptionError
 from adapterops.methods.scaling import Multipliers, check_scale, describe, fixed
 from adapterops.methods.settings import settings
 from adapterops.provenance.history import Step
@@ -207,3 +207,14 @@ def test_what_is_nothing_next_to_the_others_is_zero(method: str) -> None:
     found = entries(merge(inputs, method, scale="sum"))
     nothing = Adapter.of({"q": 0.0 * other})
     np.testing.assert_allclose(found, entries(merge([inputs[0], nothing], method, scale="sum")), rtol=1e-9)
+
+
+def test_no_module_is_lost_to_a_norm_that_is_infinite() -> None:
+    """The entries are numbers of float32, and their squares are none."""
+    one = low_rank(1, 7, 5, 2)
+    B, A = one.B.astype("float32"), one.A.astype("float32")
+    large, usual = (Adapter.of({"q": LowRank(size * B, A)}) for size in (np.float32(1e30), np.float32(1)))
+    assert merge([large, usual], "linear").updates["q"].dense().any()
+    with pytest.raises(InputError, match=r"q: the norm of its merge .*\n  give one: --scale sum"):
+        merge([large, usual], "ties", scale="auto").updates["q"].dense()
+    assert merge([large, usual], "ties", scale="sum").updates["q"].dense().any()

@@ -14,7 +14,7 @@ from small_models import load, qwen
 
 from adapterops import fuse, merge, open_checkpoint, task_vector
 from adapterops.adapters.adapter import Adapter
-from adapterops.errors import AdapterWarning, IncompatibleError
+from adapterops.errors import AdapterWarning, IncompatibleError, InputError
 
 Tensors = dict[str, torch.Tensor]
 NORM, Q = "model.norm.weight", "model.layers.0.self_attn.q_proj.weight"
@@ -169,6 +169,19 @@ def test_tokenizers_are_compared_word_by_word(models: dict[str, Path], tmp_path:
     words(tuned, "a", "b")
     (tuned / "tokenizer.json").write_text(f" {(tuned / 'tokenizer.json').read_text()}")
     task_vector(open_checkpoint(tuned), open_checkpoint(base))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "1", '{"model": [1]}', '{"model": {"vocab": 1}}', '{"added_tokens": {}}', '{"added_tokens": ["a"]}', "{"],
+)
+def test_a_tokenizer_that_is_none_is_refused(models: dict[str, Path], tmp_path: Path, text: str) -> None:
+    tuned, base = changed(models, tmp_path / "tuned"), tmp_path / "base"
+    shutil.copytree(models["base"], base)
+    words(base, "a", "b")
+    (tuned / "tokenizer.json").write_text(text)
+    with pytest.raises(InputError, match=r"tuned/tokenizer\.json.*(not what a tokenizer is saved as|not JSON)"):
+        task_vector(open_checkpoint(tuned), open_checkpoint(base))
 
 
 def test_other_fields_of_the_config_are_told(models: dict[str, Path], tmp_path: Path) -> None:
