@@ -70,6 +70,7 @@ def test_what_is_kept_of_each_is_said_before_anything_is_written(
     (made,) = json.loads(capsys.readouterr().out)["scales"]
     noted = json.loads(Path("merged/adapterops.json").read_text())["operation"]
     assert planned["held"] == made["held"] == noted["held"]
+    assert planned["held_in"] == made["held_in"] == noted["held_in"] == {"modules": 3, "of": 3}
     assert planned["condition"] == made["condition"] == noted["condition"]
     assert len(noted["held"]) == 3
 
