@@ -65,7 +65,7 @@ def held_sentences(
 def same(rules: float) -> str:
     """What `apart` found, in words."""
     names = ", ".join(f"--{name}" for name in RULES)
-    far = f"{names} differ by at most {percent(rules)} of the merge here"
+    far = f"what {names} make differs by at most {percent(rules)} of the merge here"
     return f"{far}: any of them makes nearly the same adapter" if rules <= ALIKE else far
 
 
