@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from adapterops.verification.decoding import decoder
-from adapterops.verification.diagnosis.grounds import THROUGH
+from adapterops.verification.diagnosis.grounds import THROUGH, Codes
 from adapterops.verification.diagnosis.likeness import natural, spread
 from adapterops.verification.diagnosis.samples import Sample, Subject, Unit
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
@@ -35,12 +35,17 @@ def codes_of_sum(subject: Subject, unit: Unit, sample: Sample, weights: Matrix) 
     for codes in THROUGH.values():
         parts = list(_whole(sample, unit, codes.rows(width), height))
         for exact in (rounded_to(S, sample.dtype), S) if parts else ():
-            found = np.concatenate([codes.back(exact[part]) for part in parts])
-            M = np.concatenate([sample.M[part] for part in parts])
-            off = ~(np.abs(M - found) <= codes.loose * np.abs(found) + 2 * half_step(M, sample.dtype))
-            if np.count_nonzero(off) <= EDGES * off.size:
+            shares = (_off(sample, codes, exact, part) for part in parts)
+            if all(share <= EDGES for share in shares):
                 return codes.says
     return None
+
+
+def _off(sample: Sample, codes: Codes, exact: Matrix, part: slice) -> float:
+    """Which share of some entries are not what codes make of the sum."""
+    M, found = sample.M[part], codes.back(exact[part])
+    off = ~(np.abs(M - found) <= codes.loose * np.abs(found) + 2 * half_step(M, str(sample.dtype)))
+    return float(off.mean())
 
 
 def _whole(sample: Sample, unit: Unit, step: int, height: int) -> Iterator[slice]:
