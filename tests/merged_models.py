@@ -397,6 +397,24 @@ def _weight_transposed(merge: Merge, module: str) -> Tensor:
     return replace(merge, under={f"{module}.weight": merge.base[f"{module}.weight"].T.contiguous()}).one(module)
 
 
+def _coded(merge: Merge) -> dict[str, Tensor]:
+    """Merged, quantized and dequantized."""
+    found = merge.made()
+    names = [f"{module}.weight" for module in MODULES]
+    return found | {name: torch.from_numpy(nf4(found[name].double().numpy())).to(found[name].dtype) for name in names}
+
+
+def _interleaved(merge: Merge, module: str) -> Tensor:
+    """As q and k of a Llama that is not transformers'."""
+    found = merge.one(module)
+    return found.view(4, 2, len(found) // 8, -1).transpose(1, 2).reshape(found.shape).contiguous()
+
+
+def _weights_swapped(merge: Merge) -> dict[str, Tensor]:
+    found = merge.made()
+    return found | {f"{GATE}.weight": found[f"{UP}.weight"], f"{UP}.weight": found[f"{GATE}.weight"]}
+
+
 def _halves(delta: Tensor) -> Tensor:
     return delta.roll(len(delta) // 2, 0)
 
@@ -469,6 +487,13 @@ FAULTS: dict[str, Fault] = {
     "some-infinite": Fault(_with(float("-inf"), 3, DOWN), "is infinite in 3 of 6144 entries", (DOWN,)),
     "norm-nan": other("model.norm.weight", lambda each: each * float("nan"), "is NaN in 64 of 64 entries"),
     "zero": Fault(_with(0.0, None, K), "is zero in all entries", (K,)),
+    "one-of-two-twice": Fault(Merge.made, "a1 is in it as if the update were added twice", weights=(0.7, 2.0)),
+    "root-of-one-of-two": Fault(
+        Merge.made, "a0 is in it as if it were scaled by alpha / sqrt(r)", weights=(8**0.5, 1.0)
+    ),
+    "sum-through-nf4": Fault(_coded, "it is their sum, quantized and dequantized", tuple(MODULES)),
+    "rows-interleaved": Fault(replaced([Q, K], _interleaved), "has its rows in another order", (Q, K)),
+    "weights-swapped": Fault(_weights_swapped, f"is near the base's {UP}", (GATE, UP)),
     "base-through-fp8": Fault(_through(fp8), "FP8 in blocks of 128 and back"),
     "base-through-int8": Fault(_through(int8), "int8 and back"),
     "extra": Fault(_extra, "should not be there", ("model.layers.0.extra.weight",)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import at
 from adapterops.provenance.history import Source, Step
-from adapterops.storage.grams import check_gram
+from adapterops.storage.grams import ADAPTER, check_gram
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ class Grams:
     Attributes:
         matrices: (n, n) for a module that takes in n numbers, read on every access.
         shapes: of each, known without reading any.
+        adapter: by what the adapter is known whose inputs these are, where the file says it: see `provenance.history.key`.
     """
 
     matrices: Mapping[str, Array]
     shapes: Mapping[str, tuple[int, ...]]
     history: Step | Source = field(default_factory=lambda: Step("memory"))
+    adapter: str | None = None
 
     @classmethod
     def of(cls, matrices: Mapping[str, Array]) -> Grams:
@@ -49,4 +51,6 @@ def grams_in(file: Checkpoint) -> Grams:
             check_gram(found)
         return found
 
-    return Grams(Lazy(file.layout, read), {name: spec.shape for name, spec in file.layout.items()}, file.history)
+    stated = [part.file.metadata.get(ADAPTER) for each in file.stored.values() for part in each.parts.values()]
+    shapes = {name: spec.shape for name, spec in file.layout.items()}
+    return Grams(Lazy(file.layout, read), shapes, file.history, next(iter(stated), None))

@@ -8,6 +8,8 @@ from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.factors import Factors
 from adapterops.adapters.proof import Exact, Image
@@ -74,14 +76,20 @@ class Found:
         self.images: dict[str, Image | Exact] = {}
 
     def tensors(self, results: Iterable[Factors]) -> Iterator[tuple[str, Array]]:
-        """The tensors of each group, by name, once all its modules are there; none for one of rank 0."""
+        """The tensors of each group, by name, once all its modules are there; none for one of rank 0, unless all are: an adapter
+        that changes nothing has zeros of rank 1.
+        """
         waiting: dict[str, tuple[Array, Array]] = {}
+        empty: list[Factors] = []
         for each in results:
             self._errors[each.module] = each.error
             self._modules[each.module] = Kept(each.A.shape[0], each.norm, _energy(each.norm, each.error), each.rounding)
             waiting[each.module] = each.A, each.B
             if each.A.shape[0]:
                 self.images[each.module] = each.image
+                empty.clear()
+            elif not self.images:
+                empty.append(each)
             group = self._group[each.module]
             if len(waiting) == len(self._arranged.groups[group]):
                 joined, rank = self._arranged.joined(group, waiting)
@@ -89,6 +97,8 @@ class Found:
                 if rank:
                     self.ranks[group] = rank
                     yield from joined.items()
+        if empty:
+            yield from self.tensors(each._replace(A=_one(each.A, 0), B=_one(each.B, 1)) for each in empty)
 
     @property
     def unmeasured(self) -> list[str]:
@@ -107,6 +117,12 @@ class Found:
         dropped = tuple(module for module, kept in self._modules.items() if not kept.rank)
         modules = {module: each for module, each in self._modules.items() if module not in vectors}
         return Saved(out, modules, dropped, size, _energy(norm, error), proven, copied, self._arranged.note)
+
+
+def _one(array: Array, axis: int) -> Array:
+    """Zeros of rank 1 in the place of an array of rank 0."""
+    shape = (1, array.shape[1]) if axis == 0 else (array.shape[0], 1)
+    return np.zeros(shape, array.dtype)
 
 
 def copied_whole(saved: Saved, adapter: Adapter, again: Adapter) -> Saved:

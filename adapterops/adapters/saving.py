@@ -23,7 +23,7 @@ from adapterops.adapters.planning import arrangement, in_file, stored_sizes, wor
 from adapterops.adapters.saved import Found, Saved, copied_whole, kept
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution, check_device
-from adapterops.errors import OptionError, check_opened
+from adapterops.errors import check_opened
 from adapterops.formats.peft.selection import say_dropped, uncovered
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
@@ -84,7 +84,7 @@ def save_adapter(
         origin: what the manifest says of how it was made.
 
     Raises:
-        OutputExistsError, OptionError, ResourceError: as `staged`, `check_output`, `check_device` and `plan_adapter` do.
+        OutputExistsError, ResourceError: as `staged`, `check_output`, `check_device` and `plan_adapter` do.
         IncompatibleError: a number does not fit `dtype`.
 
     Cost: memory for the largest module per worker, and for the factors of all experts of one parameter.
@@ -153,9 +153,6 @@ def complete_adapter(
             deque(tensors, 0)
         else:
             _write(folder / arranged.file, arranged, tensors, found.ranks, disk.later)
-        if not found.ranks and not isinstance(arranged, Verbatim):
-            fact = "nothing is left to save: the update of every module is zero"
-            raise OptionError(fact, path=out, hint="adapterops show SOURCE --spectrum has the norms of the inputs")
         documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
             write_json(folder / document, fields)

@@ -60,6 +60,7 @@ def command(
     """
     from adapterops.adapters.opening import open_adapter
     from adapterops.live import grams as live
+    from adapterops.provenance.history import key
 
     checkpoint = open_checkpoint(model, allow_pickle=allow_pickle)
     live.check_runnable(checkpoint, adapter is not None)
@@ -68,7 +69,7 @@ def command(
     lines = _lines(texts, limit)
     with progress("running") as report:
         found = live.grams(checkpoint, lines, there, report)
-    data = grams_file(found.modules, found.tokens)
+    data = grams_file(found.modules, found.tokens, None if there is None else key(there.history))
     write_documents({out: data}, force)
     told = {
         "path": str(out),

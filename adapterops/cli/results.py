@@ -75,13 +75,15 @@ def print_result(made: Made, saved: Written, more: Mapping[str, Any]) -> None:
 
 
 def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
-    """What each merge of several holds of each, where that is known before anything is written, or in a plan soon enough."""
+    """What each merge of several holds of each, in all its modules or in some that are measured before anything is written."""
     from adapterops.reports.holding import called, held_rows, held_sentences
 
     how = _measuring(made, how)
     for step in merges(made):
         found = _holdings(step, planned, how)
-        if found:
+        if step.holdings and not step.holdings.modules:
+            line("  what it keeps of each is not known before all is merged: its thresholds are those of all modules")
+        if found and step.holdings:
             scale, number = step.parameters["scale"], _number(step)
             plain = set(step.parameters["weights"]) == {1.0}
             scales = {name: factor for name, factor in others(scale, number).items() if factor and plain}
@@ -90,8 +92,8 @@ def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
             if scaled is found and step.multipliers and step.multipliers.summed:
                 scales = {}  # at these no module of it is the sum
             print_table(*held_rows(called(step.inputs[:number]), found, scales, scaled))
-            rules = step.holdings.apart(partial(run, how=how)) if step.holdings and parallel(whole(found)) else None
-            for sentence in held_sentences(found, rules, cut=_is_cut(made.result)):
+            rules = step.holdings.apart(partial(run, how=how)) if parallel(whole(found)) else None
+            for sentence in held_sentences(found, step.holdings.count, rules, cut=_is_cut(made.result)):
                 line(f"  {sentence}")
 
 
@@ -117,7 +119,7 @@ def _number(step: Step) -> int:
 
 def _holdings(step: Step, planned: bool, how: Execution) -> Mapping[str, Holding] | None:
     each = step.holdings
-    if each is None or _number(step) < 2 or missing(step) or not (each.quick if planned else each.short):
+    if each is None or _number(step) < 2 or missing(step) or not each.modules:
         return None
     return each.all(partial(run, how=how), 0 if planned or how.memory else ROOM)
 
@@ -162,8 +164,8 @@ def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, An
             each["multipliers"] = _multipliers(step, how) or None
             if step.multipliers and step.multipliers.summed:
                 each["summed"] = step.multipliers.of_sum()
-        if found := _holdings(step, planned, how):
-            each |= as_json(found)
+        if step.holdings and (found := _holdings(step, planned, how)):
+            each |= as_json(found, step.holdings.count)
         if planned and click.get_current_context().info_name in WITH_SCALE:
             each["commands"] = {name: again("--scale", name) for name in others(scale, number)}
         told.append(each)

@@ -190,7 +190,7 @@ def _described(made: Made, node: Mapping[str, Any]) -> str:
     parameters = {
         name: value
         for name, value in node.items()
-        if name not in ("operation", "inputs", "method", "why", "multipliers", "summed", "held", "condition")
+        if name not in ("operation", "inputs", "method", "why", "multipliers", "summed", "held", "held_in", "condition")
         and value not in (None, False)
     }
     method = f" ({node['method']})" if "method" in node else ""

@@ -162,24 +162,23 @@ class Holdings:
     """What a merge holds of its adapters: found when it is asked for.
 
     Attributes:
-        modules: those of the merge.
+        modules: those that are measured before anything is written: all of the merge, or as many as take seconds; none of a merge
+            for each module of which all have to be computed.
         compute: the `Holding` of one, and how many bytes of what that takes may be kept for writing it; None where its numbers
             are too large, or none.
-        quick: whether all may be found for their own sake, as for `Multipliers`.
-        short: whether that takes no more than a second or two, so that it is known before anything is written.
+        count: of how many modules the merge is.
         rules: of a module ⟨Mᵣ, Mₛ⟩ of what each of `RULES` makes of these adapters; None where not all make one.
         found: module → what `compute` found.
     """
 
     modules: Collection[str]
     compute: Callable[[str, int], Holding | None]
-    quick: bool
-    short: bool
+    count: int
     rules: Callable[[str], Array] | None = None
     found: dict[str, Holding | None] = field(default_factory=dict)
 
     def all(self, each: Each = map, room: int = 0) -> dict[str, Holding] | None:
-        """Those of all modules: what is not found yet is computed, by `each`. None where one is not to be had.
+        """Those of `modules`: what is not found yet is computed, by `each`. None where one is not to be had, or there are none.
 
         Args:
             room: bytes that the modules may take which are kept until they are written.
@@ -187,7 +186,7 @@ class Holdings:
         for _ in each(lambda module: self.note(module, lambda: self.compute(module, room)), self.modules):
             pass
         known = {module: found for module in self.modules if (found := self.found[module]) is not None}
-        return known if len(known) == len(self.modules) else None
+        return known if known and len(known) == len(self.modules) else None
 
     def apart(self, each: Each = map) -> float | None:
         """What `apart` says of all modules; None where the rules are not asked.
@@ -245,10 +244,13 @@ def _held(product: float, own: float, wrong: float, total: float) -> Held:
     return Held(product / own, added, None if math.isnan(wrong) else math.sqrt(max(0.0, wrong) / own))
 
 
-def as_json(holdings: Mapping[str, Holding]) -> dict[str, Any]:
-    """What is held of each adapter, and the condition of all; no number where that is infinite."""
+def as_json(holdings: Mapping[str, Holding], count: int) -> dict[str, Any]:
+    """What is held of each adapter, in how many modules of how many that was measured, and the condition of all; no number where
+    that is infinite.
+    """
     return {
         "held": [None if each is None else asdict(each) for each in held(holdings)],
+        "held_in": {"modules": len(holdings), "of": count},
         "condition": condition(whole(holdings)),
     }
 

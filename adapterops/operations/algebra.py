@@ -29,7 +29,7 @@ from adapterops.methods.spaces import SPACES
 from adapterops.operations.grams import file_of, matched
 from adapterops.operations.merging import SHORT, Merging, here
 from adapterops.operations.strangers import strangers
-from adapterops.provenance.history import Step
+from adapterops.provenance.history import Step, key
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.shapes import Shape
 from adapterops.updates.layout import DIFFERENCE, LORA, Layout
@@ -96,6 +96,7 @@ def merge(
     weights, space = options["weights"], options["space"]
     _check_mergeable(adapters, chosen, weights, space)
     given = [_grams(adapter, chosen) for adapter in adapters] if chosen.acts == "inputs" else []
+    _check_owners(given, adapters)
     read = (*(a.history for a in adapters), *(each.history for each in given))
     why = reason(chosen.name, len(adapters), vectors, options)
     step = Step("merge", {"method": chosen.name, **options}, read, why=why)
@@ -186,6 +187,21 @@ def _grams(adapter: Adapter, method: Method) -> Grams:
             "adapterops gram makes them",
         )
     return adapter.grams
+
+
+def _check_owners(given: Sequence[Grams], adapters: Sequence[Adapter]) -> None:
+    """Raise IncompatibleError where the matrices given for an adapter are those that were made with another one of these."""
+    if not any(each.adapter for each in given):
+        return
+    keys = [key(adapter.history) for adapter in adapters]
+    for grams, adapter, own in zip(given, adapters, keys, strict=True):
+        if grams.adapter != own and grams.adapter in keys:
+            raise IncompatibleError(
+                f"has the inputs of {name(adapters[keys.index(grams.adapter)])}, and is given for {name(adapter)}",
+                path=file_of(grams.history),
+                hint="give each adapter its own file, --grams FILE --grams FILE, in the order of the adapters",
+                code="E-GRAM",
+            )
 
 
 def _named(grams: Grams, widths: Mapping[str, int], adapter: Adapter) -> Mapping[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from math import inf
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from adapterops.updates.lowrank import LowRank
     from adapterops.updates.protocol import Array, Linear
 
-SHORT = 1.2e11
-"""Multiplications that are done before anything is written, for what is said of a merge: seconds of work."""
-OF_HOLDING, OF_CORE, OF_ENTRIES = 4, 12, 4000
+SHORT, SHORTER, SHARE = 1.2e11, 4e9, 0.02
+"""Multiplications that are done before anything is written, for what is said of a merge: seconds of work; for a sum whose scale is
+stated, which takes no more to write, a tenth of one; and as a share of all, where that is more."""
+OF_HOLDING, OF_CORE, OF_ENTRIES, OF_SVD = 4, 12, 4000, 10
 """Times (out + in) R²: for inner products of factors, and for a method in a joint core; multiplications an entry, all passes
-over these together."""
+over these together; and for each side of a matrix that is decomposed whole."""
+GOLDEN = (5**0.5 - 1) / 2
 SQUARES = 1e-250
 """What the square of a norm is at least, to be computed as it is."""
 
@@ -92,7 +94,8 @@ class Merging:
         quick = sum(each.entries for each in layout.values() if each.dense or not self._by_rank) <= FEW
         self.multipliers = Multipliers(tuple(scaled) if fixed(scale, len(adapters)) is None else (), self.update, quick)
         stated = method.name == "linear" and fixed(scale, len(adapters)) is not None
-        self.holdings = Holdings(tuple(layout), self._hold, quick, not stated and self.effort(layout) <= SHORT)
+        measured = () if self._model else self._sample(layout, SHORTER if stated else SHORT)
+        self.holdings = Holdings(measured, self._hold, len(layout))
         self._ready: dict[str, LowRank] = {}
 
     @property
@@ -104,19 +107,34 @@ class Merging:
         """About how many multiplications it takes to compute all modules, and what they hold; and as many more `rules`."""
         return sum(self._effort(module, each, rules) for module, each in layout.items())
 
+    def _sample(self, layout: Mapping[str, Layout], budget: float) -> tuple[str, ...]:
+        """Modules that take no more than `budget` or `SHARE` of all, in their order: all of them, or some that are spread evenly,
+        over layers and over kinds of modules, and one of every adapter at least.
+        """
+        each = {module: self._effort(module, of, 0) for module, of in layout.items()}
+        order = _spread(layout)
+        spent = np.cumsum([each[module] for module in order])
+        chosen = set(order[: int(np.searchsorted(spent, max(budget, SHARE * sum(each.values())), "right"))])
+        for adapter in self._adapters:
+            if chosen.isdisjoint(adapter.layout):
+                chosen |= set([module for module in order if module in adapter.layout][:1])
+        return tuple(module for module in layout if module in chosen)
+
     def _effort(self, module: str, layout: Layout, rules: int) -> float:
         inputs = [adapter.layout[module] for adapter in self._adapters if module in adapter.layout]
         ranks = sum(min(each.rank, *each.shape) for each in inputs)
         times = OF_HOLDING + OF_CORE * (rules + (not self._by_rank)) + rules * (rules + 1)
         dense = layout.dense or any(each.dense for each in inputs)
-        return times * sum(layout.shape) * ranks**2 + (OF_ENTRIES + len(inputs) * ranks) * layout.entries * dense
+        decomposed = OF_SVD * (len(inputs) + 1) * min(layout.shape) * (self._method.acts == "matrices")
+        entry = OF_ENTRIES + len(inputs) * ranks + decomposed
+        return times * sum(layout.shape) * ranks**2 + entry * layout.entries * dense
 
     def made(self, module: str) -> Linear:
         """What becomes of a module, for whoever writes it: by the way it is noted what that holds."""
         if (ready := self._ready.pop(module, None)) is not None:
             return ready
         result = self.update(module)
-        if self.holdings.short:
+        if module in self.holdings.modules:
             self.holdings.note(module, lambda: self._hold(module, result=result))
         return result
 
@@ -273,6 +291,16 @@ class Merging:
             return self._entries(module, self._completed(present, blocks[0]))
 
         return Model([lambda module=module: entries(module) for module in modules], shared)  # type: ignore[misc]  # no type is inferred for a default
+
+
+def _spread(modules: Iterable[str]) -> list[str]:
+    """Modules in an order of which every beginning is spread evenly over them: multiples of the golden section leave no gaps, and
+    meet no period of layers.
+
+    >>> _spread("abcdefgh")
+    ['a', 'f', 'c', 'h', 'e', 'b', 'g', 'd']
+    """
+    return [module for _, module in sorted((place * GOLDEN % 1, module) for place, module in enumerate(modules))]
 
 
 def _size(update: LowRank) -> int:

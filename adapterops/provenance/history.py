@@ -186,12 +186,12 @@ class Step:
 
     def _held(self) -> dict[str, Any]:
         """What a merge of several holds of each, where that is known before anything is written."""
-        if self.holdings is None or not self.holdings.short:
+        if self.holdings is None:
             return {}
         from adapterops.methods.holding import as_json
 
         found = self.holdings.all()
-        return as_json(found) if found else {}
+        return as_json(found, self.holdings.count) if found else {}
 
 
 def sources(node: Step | Source) -> list[Source]:

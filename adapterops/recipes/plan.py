@@ -39,11 +39,11 @@ def by_default(adapters: Sequence[Adapter], how: Execution = DEFAULT) -> dict[st
     except (IncompatibleError, OptionError, UnsupportedError):
         return None
     holdings = step.holdings if isinstance(step, Step) else None
-    if holdings is None or not holdings.short:
+    if holdings is None:
         return None
     each = partial(run, how=how)
     found = holdings.all(each)
-    return None if found is None else {**as_json(found), "rules_apart": _apart(holdings, each)}
+    return None if found is None else {**as_json(found, holdings.count), "rules_apart": _apart(holdings, each)}
 
 
 def _apart(holdings: Holdings, each: Each) -> float | None:

@@ -87,7 +87,10 @@ def room(comparison: Comparison) -> Iterator[Finding]:
         return
     kept, needed = kept_energy(spectra, rank), rank_of(spectra, ENERGY)
     text = f"Cut to rank {rank}, the sum of all keeps {percent(kept)} of its energy"
-    text += f"; at least {percent(ENERGY)} takes rank {needed}" if needed != rank else ""
+    if needed > rank:
+        text += f"; at least {percent(ENERGY)} takes rank {needed}"
+    elif needed < rank:
+        text += f", and at least {percent(ENERGY)} at rank {needed}"
     text += ". Try both ranks: the lower one may lose no accuracy." if kept < ENERGY else "."
     numbers = {"rank": rank, "energy_kept": kept, "rank_of_99": needed}
     yield Finding("room", "note", text, tuple(range(len(comparison.profiles))), numbers)

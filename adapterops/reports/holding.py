@@ -40,9 +40,11 @@ def held_rows(
     return ["adapter", *columns], [[names[place], *(each[place] for each in columns.values())] for place in shown]
 
 
-def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None, cut: bool = False) -> list[str]:
-    """How to read the rows, those that are left out, how far apart the adapters are, and that any of some rules makes nearly the
-    same, where these are so little `apart`.
+def held_sentences(
+    holdings: Mapping[str, Holding], total: int, rules: float | None = None, cut: bool = False
+) -> list[str]:
+    """How to read the rows, those that are left out, in how many of `total` modules this was measured, how far apart the adapters
+    are, and that any of some rules makes nearly the same, where these are so little `apart`.
     """
     there = [each for each in held(holdings) if each is not None]
     kept = sorted(each.kept for each in there)[SHOWN:]
@@ -54,6 +56,7 @@ def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None, 
     return [
         *left,
         f"{'; '.join(columns)}{'; before the merge is cut to its rank' if cut else ''}; no forecast of accuracy",
+        *([f"measured in {len(holdings)} of {count(total, 'module')}, spread evenly"] if len(holdings) < total else []),
         f"condition number of their cosines: {far} (1: all are orthogonal)",
         *([same(rules)] if rules is not None and rules <= ALIKE else []),
     ]
@@ -62,7 +65,7 @@ def held_sentences(holdings: Mapping[str, Holding], rules: float | None = None, 
 def same(rules: float) -> str:
     """What `apart` found, in words."""
     names = ", ".join(f"--{name}" for name in RULES)
-    far = f"{names} differ by at most {percent(rules)} of the merge here"
+    far = f"what {names} make differs by at most {percent(rules)} of the merge here"
     return f"{far}: any of them makes nearly the same adapter" if rules <= ALIKE else far
 
 

@@ -15,6 +15,7 @@ from adapterops.storage.tensors import Spec
 from adapterops.storage.writer import header_text
 
 FORMAT = "adapterops-grams"
+ADAPTER = "adapter"
 MARK = FORMAT.encode()
 NEARLY = 1e-3
 """How far two numbers of a Gram matrix may be apart that are equal, relative to the largest that they can be."""
@@ -33,11 +34,14 @@ def holds_grams(path: Path) -> bool:
         return MARK in file.read(256)
 
 
-def grams_file(modules: Mapping[str, NDArray[Any]], tokens: int) -> bytes:
+def grams_file(modules: Mapping[str, NDArray[Any]], tokens: int, adapter: str | None = None) -> bytes:
     """The file: for every module the mean of x xᵀ over so many tokens, [inputs, inputs] in float32, and in the header
     what it is. The same matrices are the same bytes.
+
+    Args:
+        adapter: by what the content of the adapter is known that was active, if one was: see `provenance.history.key`.
     """
-    metadata = {"format": FORMAT, "schema": "1", "tokens": str(tokens)}
+    metadata = {"format": FORMAT, "schema": "1", "tokens": str(tokens)} | ({ADAPTER: adapter} if adapter else {})
     arrays = {name: np.ascontiguousarray(modules[name], "<f4") for name in sorted(modules)}
     header = header_text({name: Spec("F32", each.shape) for name, each in arrays.items()}, metadata, 0)
     return b"".join([len(header).to_bytes(8, "little"), header, *(each.tobytes() for each in arrays.values())])

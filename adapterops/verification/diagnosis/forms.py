@@ -10,6 +10,8 @@
 | transposed | Wᵀ and the update |
 | magnitude | W and the update of DoRA as it is before rows get their lengths |
 | separate | W and sums of Bᵢ Aⱼ of two adapters, which is what combining A's and B's separately comes to |
+| codes of the sum | what codes of 4 or 8 bits make of W and the update |
+| order, swapped | near to what the weight was with its rows in another order, or to another weight |
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from adapterops.verification.deltas import UNIT, Delta, is_dora, of_factors
+from adapterops.verification.diagnosis.afterwards import codes_of_sum, moved
 from adapterops.verification.diagnosis.conventions import explained, loosely
 from adapterops.verification.diagnosis.fitting import fit
 from adapterops.verification.diagnosis.likeness import RESEMBLING, resembles
@@ -28,9 +31,9 @@ from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, U
 from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix
 
-ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE, MAGNITUDE = (
+ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE, MAGNITUDE, CODED, ORDER, MOVED = (
     *("zero", "limited", "sparse", "rank", "halves", "transposed"),
-    *("separate", "magnitude"),
+    *("separate", "magnitude", "codes of the sum", "order", "swapped"),
 )
 
 SHARE = 0.02
@@ -74,6 +77,12 @@ def _forms(
         yield from _sparse(sample, each, loose)
     yield from _transposed(subject, unit, own, sample, ground, loose)
     yield from _separate(own, sample, loose)
+    own_base = sample if ground is None else subject.sample(unit)
+    for each in tried:
+        if own_base is not None and (says := codes_of_sum(subject, unit, own_base, each)):
+            yield CODED, f"is its sum quantized to {says} and back"
+    if away := moved(subject, unit, sample):
+        yield (ORDER if away[0] else MOVED), away[1]
 
 
 def _limited(sample: Sample, weights: Matrix, loose: float) -> Iterator[Found]:
@@ -269,5 +278,7 @@ ALIKE = {
     TRANSPOSED: "the updates or the weights are transposed",
     MAGNITUDE: "the magnitudes of DoRA are left out",
     SEPARATE: "it is as if A's and B's were combined separately",
+    CODED: "it is their sum, quantized and dequantized",
+    ORDER: "rows of weights are in another order",
 }
 """What is so of a model where it is so of every module."""

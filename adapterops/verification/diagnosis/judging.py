@@ -179,6 +179,17 @@ def rounded(weight: float, error: float) -> float:
     return float(weight)
 
 
+def is_typed(weight: float) -> bool:
+    """Whether somebody may have chosen it: hundredths, or parts of a small number, such as that of the adapters.
+
+    >>> is_typed(0.73), is_typed(1 / 7), is_typed(8**-0.5)
+    (True, True, False)
+    """
+    return any(
+        abs(round(weight * parts) - weight * parts) <= 5e-4 * abs(weight * parts) for parts in (*range(1, 33), 100)
+    )
+
+
 @dataclass(frozen=True)
 class Judge:
     """A guess, with the ground and the conventions to try."""

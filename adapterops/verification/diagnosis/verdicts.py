@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from adapterops.verification.diagnosis.causes import as_if
-from adapterops.verification.diagnosis.forms import ALIKE
+from adapterops.verification.diagnosis.forms import ALIKE, CODED
 from adapterops.verification.diagnosis.grounds import THROUGH
-from adapterops.verification.diagnosis.judging import Guess, Judged, Look
+from adapterops.verification.diagnosis.judging import Guess, Judged, Look, is_typed
 from adapterops.verification.diagnosis.suspects import CODES, MISSING, OTHER, Finding
 
 BASE, LOST, ADAPTED, PARTLY, ELSE, DIFFERENT, UNKNOWN = (
@@ -64,8 +64,11 @@ def verdict_of(
         others = any(each.kind == OTHER and each.place not in own for each in findings)
         further = "; tensors that no adapter changes differ from the base, too" if others else ""
         kinds = {each.kind for each in findings if each.place in own or each.kind in ALIKE}
+        ground = UNDER["base" if kinds == {CODED} else under]
         alike = f": {ALIKE[kinds.pop()]}" if len(kinds) == 1 and kinds <= ALIKE.keys() else ""
-        return ELSE, f"this is not {UNDER[under]} and a weighted sum of these adapters{alike}{further}", SICK
+        if kinds == {OTHER}:
+            alike = _resemblance(judged)
+        return ELSE, f"this is not {ground} and a weighted sum of these adapters{alike}{further}", SICK
     if in_codes == LOST:
         ((name, (weight, _)),) = weights.items()
         return LOST, f"this is {UNDER[under]}: {max(weight, 0):.0%} of {name} is left in its codes", SICK
@@ -90,12 +93,24 @@ def verdict_of(
     return ADAPTED, f"this is {sum_}, complete", HEALTHY
 
 
+def _resemblance(judged: Sequence[Judged]) -> str:
+    """How the difference compares with the updates."""
+    known = [(each.look.left[1], *each.kept) for each in judged if each.look.left[1] > 0 and each.kept[1] > 0]
+    if not known:
+        return ""
+    size = np.median([(own / step) ** 0.5 for own, _, step in known])
+    cosine = np.median([dot / (own * step) ** 0.5 for own, dot, step in known])
+    return (
+        f": what was added is {size:.4g} times as large as the updates, with a cosine of {cosine:.4g} (median module)"
+    )
+
+
 def _enlarged(weights: Mapping[str, tuple[float, float]], found: Sequence[Look]) -> str:
-    """Which of several adapters have a weight above 1 that a wrong calculation makes: others, and smaller ones, are chosen."""
+    """Which of several adapters have a weight that a wrong calculation makes, above 1 or one that nobody types: others are chosen."""
     said = []
     for place, (name, (weight, _)) in enumerate(weights.items()):
         facts = list(dict.fromkeys(each for look in found if (each := look.scaled[place])))
-        if weight > 1 and (looks := as_if(weight, facts)):
+        if (weight > 1 or not is_typed(weight)) and (looks := as_if(weight, facts)):
             said.append(f"{name} is in it as if {' or '.join(looks)}")
     return ", and ".join(said)
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus import write_adapter
+from corpus import factors, write_adapter
 
 import adapterops as ao
 from adapterops.cli import writing
 from adapterops.cli.main import run
+from adapterops.methods import METHODS
+from adapterops.provenance.history import key
 from adapterops.requests.running import save
+from adapterops.storage.grams import grams_file
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +73,7 @@ def test_what_is_kept_of_each_is_said_before_anything_is_written(
     (made,) = json.loads(capsys.readouterr().out)["scales"]
     noted = json.loads(Path("merged/adapterops.json").read_text())["operation"]
     assert planned["held"] == made["held"] == noted["held"]
+    assert planned["held_in"] == made["held_in"] == noted["held_in"] == {"modules": 3, "of": 3}
     assert planned["condition"] == made["condition"] == noted["condition"]
     assert len(noted["held"]) == 3
 
@@ -81,3 +85,34 @@ def test_adapters_of_other_modules_are_added_as_the_message_says(capsys: pytest.
     assert "modules overlap" in said
     command = said.partition("add them: adapterops ")[2].partition(";")[0]
     assert run(shlex.split(command)) == 0
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"regmean"}))
+def test_adapters_that_are_zero_make_one_that_is_zero(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate("xy"):
+        tensors = {key: 0 * each if "lora_B" in key else each for key, each in factors(seed=seed).items()}
+        write_adapter(tmp_path / name, tensors)
+    assert run(["merge", "x", "y", "--method", method]) == 0
+    assert "every module is zero: the base stays as it is there" in capsys.readouterr().out
+    merged = ao.open_adapter("merged")
+    assert merged.layout.keys() == ao.open_adapter("x").layout.keys()
+    assert not any(merged.updates[module].dense().any() for module in merged.layout)
+
+
+def test_gram_files_given_in_another_order_than_the_adapters_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        adapter = ao.open_adapter(name)
+        matrices = {module: np.eye(each.shape[1], dtype=np.float32) for module, each in adapter.layout.items()}
+        Path(f"{name}.safetensors").write_bytes(grams_file(matrices, 9, key(adapter.history)))
+        Path(f"{name}-before.safetensors").write_bytes(grams_file(matrices, 9))
+
+    def merged(*files: str) -> int:
+        return run(["merge", "a", "b", "--regmean", "--force", *(f"--grams={each}.safetensors" for each in files)])
+
+    assert merged("b", "a") == merged("a", "a") == 4
+    shown = capsys.readouterr().err
+    assert "b.safetensors: has the inputs of b, and is given for a" in shown
+    assert "a.safetensors: has the inputs of a, and is given for b" in shown
+    assert merged("a", "b") == merged("a-before", "b") == merged("b-before", "a-before") == 0

@@ -128,9 +128,12 @@ def test_plan_result_and_manifest_have_the_same_factors(shown: Shown, command: s
 
 
 def test_what_takes_long_is_known_from_the_merge_alone(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapterops.operations.merging.FEW", 0)
+    for each in ("FEW", "SHORT", "SHARE"):
+        monkeypatch.setattr(f"adapterops.operations.merging.{each}", 0)
     plan = shown("merge a b --ties --dry-run")
     assert "large, at most to the mean; the merge says by how much\n" in plan
+    assert "  measured in 1 of 6 modules, spread evenly\n" in plan
+    assert "is not known before all is merged" in shown("merge a b --ties --convention paper --dry-run")
     assert re.search(r"^  scale auto: 0\.\d+ times in", shown("merge a b --ties -o out"), re.M)
     assert "multipliers" not in Path("out/adapterops.json").read_text()
     assert re.search(r"^  scale auto: 0\.\d+ times in", shown("merge a b --linear --dry-run"), re.M)

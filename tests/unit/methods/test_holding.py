@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tracemalloc
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,17 +88,39 @@ def test_numbers_that_are_none_are_not_measured() -> None:
     assert holdings(merge([A, wrong], "linear", scale="sum")).all() is None
 
 
-def test_only_what_takes_seconds_is_known_before_anything_is_written() -> None:
-    def of(side: int, count: int, method: str) -> Holdings:
-        found = Adapter.of({"q": low_rank(0, 3, 2, 1)})
-        adapter = replace(found, layout={"q": replace(found.layout["q"], shape=(side, side), rank=16)})
-        return holdings(merge([adapter] * count, method))
+def test_as_many_modules_are_measured_before_anything_is_written_as_take_seconds() -> None:
+    kinds = ("q", "k", "v", "o", "gate", "up", "down")
 
-    for side, count, method in ((4096, 8, "even"), (10**6, 2, "linear"), (10**3, 2, "ties")):
-        assert of(side, count, method).short
-        assert of(side, count, method).quick
-    for side, count, method in ((10**6, 8, "even"), (10**4, 2, "ties")):
-        assert not of(side, count, method).short
+    def of(side: int, count: int, method: str, **options: Any) -> Holdings:
+        layout = Adapter.of({"q": low_rank(0, 3, 2, 1)}).layout["q"]
+        names = [f"{layer}.{kind}" for layer in range(32) for kind in kinds]
+        every = {module: replace(layout, shape=(side, side), rank=16) for module in names}
+        adapters = [replace(Adapter.of({}), layout=every, config=replace(A.config)) for _ in range(count)]
+        adapters[0] = replace(adapters[0], layout={"31.up": every["31.up"]})
+        return holdings(merge(adapters, method, **options))
+
+    for side, count, method in ((4096, 3, "even"), (10**4, 2, "linear"), (200, 2, "ties")):
+        assert len(of(side, count, method).modules) == of(side, count, method).count == 224
+    for side, count, method, least in ((4096, 8, "even", 40), (10**4, 2, "ties", 4), (8192, 8, "tsv", 20)):
+        found = of(side, count, method)
+        assert least <= len(found.modules) < 100
+        assert found.count == 224
+        assert "31.up" in found.modules  # the only one of an adapter
+        assert len({module.partition(".")[2] for module in found.modules}) >= min(len(kinds), least)
+        layers = {int(module.partition(".")[0]) for module in found.modules}
+        assert min(layers) < 8
+        assert max(layers) == 31
+    assert (
+        5 <= len(of(4096, 8, "linear", scale="sum").modules) < 40
+    )  # no more than a little of what it takes to write it
+
+
+def test_what_needs_all_modules_for_each_is_not_measured_before_it_is_merged() -> None:
+    found = holdings(merge([A, B], "ties", convention="peft"))
+    assert found.modules
+    found = holdings(merge([A, B], "ties", convention="paper"))
+    assert not found.modules
+    assert found.all() is None
 
 
 @pytest.mark.parametrize("method", RULES)
@@ -136,12 +159,6 @@ def test_what_is_merged_says_what_it_holds_by_the_way() -> None:
     for module in merged.layout:
         assert merged.updates[module]
     assert holdings(merged).found.keys() == merged.layout.keys()
-
-
-def test_a_sum_at_a_stated_scale_is_not_read_twice() -> None:
-    assert not holdings(merge([A, B], "linear", scale="sum")).short
-    assert not holdings(merge([A, B], "linear", weights=[0.5, 2])).short
-    assert holdings(merge([A, B], "linear")).short
 
 
 @pytest.mark.parametrize("method", ["linear", "even"])

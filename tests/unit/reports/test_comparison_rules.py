@@ -36,7 +36,7 @@ def test_subspaces() -> None:
         in unrelated["unrelated-signs"]
     )
     assert "shared-subspaces" not in unrelated
-    assert rules(a, rotated)["room"].endswith("the sum of all keeps 100% of its energy; at least 99% takes rank 4.")
+    assert rules(a, rotated)["room"].endswith("the sum of all keeps 100% of its energy, and at least 99% at rank 4.")
 
 
 def test_of_several_pairs_first_who_they_are_then_what_was_measured() -> None:

@@ -25,12 +25,13 @@ def test_of_many_those_of_which_least_is_kept_have_rows() -> None:
     header, rows = held_rows([f"a{index}" for index in range(11)], found, {"mean": 1 / 11})
     assert header == ["adapter", "kept", "rest", "error", "kept at mean"]
     assert len(rows) == 8
-    others, read, far = held_sentences(found)
+    others, read, far = held_sentences(found, 1)
     assert others.startswith("of the 3 others ")
     assert "error: on the inputs that the adapter reads; no forecast of accuracy" in read
     assert far.startswith("condition number of their cosines: 1")
     assert "before the merge is cut to its rank" not in read
-    assert "before the merge is cut to its rank" in held_sentences(found, cut=True)[1]
+    assert "before the merge is cut to its rank" in held_sentences(found, 1, cut=True)[1]
+    assert held_sentences(found, 9)[2] == "measured in 1 of 9 modules, spread evenly"
     assert len(held_rows(["a", "b"], (of(2).holdings or step.holdings).all() or {}, {})[1]) == 2
 
 
@@ -41,9 +42,9 @@ def test_that_any_rule_makes_nearly_the_same_is_said_where_it_is_so() -> None:
     assert history.holdings
     found = history.holdings.all()
     assert found
-    assert held_sentences(found, history.holdings.apart())[-1].endswith("any of them makes nearly the same adapter")
+    assert held_sentences(found, 1, history.holdings.apart())[-1].endswith("any of them makes nearly the same adapter")
     assert "any of them" not in same(0.06)
-    assert not any("--tsv" in each for each in held_sentences(found, 0.06))
+    assert not any("--tsv" in each for each in held_sentences(found, 1, 0.06))
 
 
 def test_what_was_made_in_memory_is_called_by_what_made_it() -> None:
@@ -59,4 +60,4 @@ def test_an_error_is_explained_where_it_is_known_alone() -> None:
     found = history.holdings.all()
     assert found
     assert "error" not in held_rows(["a", "b"], found, {})[0]
-    assert not any("error" in each for each in held_sentences(found))
+    assert not any("error" in each for each in held_sentences(found, 1))

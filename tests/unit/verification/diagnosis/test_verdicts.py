@@ -47,6 +47,20 @@ def test_of_several_one_that_a_wrong_calculation_enlarged() -> None:
     looks = "the update were added twice or it were scaled by alpha / sqrt(r), and not by alpha / r"
     assert of_two(1, 2) == ("base-plus-adapters", f"{sum_}; b is in it as if {looks}", 8)
     assert [of_two(*weights)[2] for weights in ((1, 1), (0.5, 0.5), (1.2, 0.7), (1, 0.7), (9, 1))] == [0, 0, 0, 0, 8]
+    root = replace(both, scaled=[Scaled(1.0, 8, True), Scaled(0.7, 4)])
+    for weight, code in ((8**-0.5, 8), (0.35, 0), (1 / 8, 0)):
+        named = {"a": (weight, 1e-4), "b": (1.0, 1e-4)}
+        found = verdict_of(Guess(np.array([weight, 1.0])), [root], [RIGHT], [], "base", named)
+        assert found[2] == code
+        assert ("a is in it as if it were scaled by alpha / r" in found[1]) == (code == 8)
+
+
+def test_how_what_was_added_compares_with_the_updates() -> None:
+    wrong = replace(RIGHT, look=replace(LOOK, left=(3.0, 4.0)), off=16, kept=(0.6, 1.0))
+    found = said(ONE, LOOK, wrong, Finding("changed", "m", "is changed by something else"))
+    assert found[1].endswith(
+        ": what was added is 2 times as large as the updates, with a cosine of 0.3 (median module)"
+    )
 
 
 def test_what_is_under_the_update_is_named_once() -> None:
