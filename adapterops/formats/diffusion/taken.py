@@ -1,9 +1,11 @@
-"""Which names of kohya's format diffusers turns into its own when it loads a file, and which scales it takes: version 0.42.1, run."""
+"""Which names of kohya's format diffusers turns into its own when it loads a file, and which scales it takes: version 0.42.1, run;
+and of which transformers ComfyUI has the names of diffusers: its source.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.peft.scaling import Scaling
@@ -32,6 +34,24 @@ def unread(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
     found = {module: flat(module).key for module in modules if module.startswith(START)}
     known = any(map(CONVERTED.match, found.values())) and not any(map(NOT_CONVERTED.match, found.values()))
     return () if known else tuple(found)
+
+
+MAPPED = re.compile(
+    r"(?:single_|joint_|visual_|text_)?transformer_blocks_\d+_(?!attn[12]_|audio_|video_)|(?:double|single)_stream_blocks_\d"
+    r"|(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|self_attention_|mlp_)"
+    r"|text_fusion_"
+)
+"""Blocks of Flux, Stable Diffusion 3, AuraFlow, Qwen-Image, HiDream, Kandinsky 5, Z-Image, Ernie-Image and Krea 2."""
+
+
+def unmapped(modules: Collection[str]) -> tuple[str, ...]:
+    """The modules after `transformer.`, where none is of a block that ComfyUI has the name of.
+
+    >>> unmapped(["transformer.blocks.0.attn1.to_q"]), unmapped(["transformer.transformer_blocks.0.attn.to_q"])
+    (('transformer.blocks.0.attn1.to_q',), ())
+    """
+    found = {module: flat(module).key for module in modules if module.startswith("transformer.")}
+    return () if any(map(MAPPED.match, found.values())) else tuple(found)
 
 
 def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:

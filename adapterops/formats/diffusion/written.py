@@ -1,7 +1,7 @@
 """What modules are called in the files that are written: by kohya, by ComfyUI, and by diffusers.
 
 Names of diffusers' models have a prefix of their own in all three: `transformer.` and `lora_transformer_`, or `unet.` and
-`lora_unet_`, which ComfyUI and diffusers read; `diffusion_model.` and `lora_unet_` are for names of a model's authors.
+`lora_unet_`; `diffusion_model.` and `lora_unet_` are for names of a model's authors.
 """
 
 from __future__ import annotations

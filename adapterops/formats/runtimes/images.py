@@ -14,6 +14,7 @@ from adapterops.formats.runtimes.rules import (
     TO_COMFY,
     TO_DIFFUSERS,
     TO_KOHYA,
+    WITH_AUTHORS,
     Runtime,
     fine,
     ignored,
@@ -103,6 +104,11 @@ IMAGES = {
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
+            "unmapped": unknown(
+                "of Flux, Stable Diffusion 3, AuraFlow, PixArt, Krea 2 and Z-Image these are read, and of models that have no others"
+                ' (Qwen-Image, HiDream, Kandinsky 5, Ernie-Image); for others "lora key not loaded" in the log; a base in the names of its authors gives those',
+                WITH_AUTHORS,
+            ),
             "of_transformer": unknown(
                 'read for Flux and Stable Diffusion 3; for others "lora key not loaded" in the log', TO_COMFY
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapterops.formats.diffusion.taken import of_one_alpha, unread
+from adapterops.formats.diffusion.taken import of_one_alpha, unmapped, unread
 from adapterops.formats.peft.scaling import Scaling
 
 
@@ -39,3 +39,24 @@ def test_attention_of_a_unet_has_one_alpha() -> None:
     assert of_one_alpha({q: Scaling(2, 2), ff: Scaling(4, 4)}) == (q,)
     assert of_one_alpha({q: Scaling(2, 2), ff: Scaling(2, 4)}) == ()
     assert of_one_alpha({"lora_unet_blocks_0_attn1_to_q": Scaling(2, 2), "lora_te1_x": Scaling(4, 4)}) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "mapped"),
+    [
+        ("single_transformer_blocks.0.proj_mlp", True),
+        ("transformer_blocks.0.attn.to_q", True),
+        ("layers.0.attention.to_q", True),
+        ("layers.0.self_attention.to_q", True),
+        ("visual_transformer_blocks.0.self_attention.to_query", True),
+        ("text_fusion.refiner_blocks.0.attn.to_q", True),
+        ("blocks.0.attn1.to_q", False),
+        ("transformer_blocks.0.attn1.to_q", False),
+        ("layers.0.attn.to_q", False),
+    ],
+)
+def test_names_of_diffusers_that_comfyui_has(name: str, mapped: bool) -> None:
+    module = f"transformer.{name}"
+    assert unmapped([module, "transformer.proj_out", "unet.conv_in"]) == (
+        () if mapped else (module, "transformer.proj_out")
+    )
