@@ -106,7 +106,8 @@ IMAGES = {
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
             "unmapped": unknown(
                 "of Flux, Stable Diffusion 3, AuraFlow, PixArt, Krea 2 and Z-Image these are read, and of models that have no others"
-                ' (Qwen-Image, HiDream, Kandinsky 5, Ernie-Image); for others "lora key not loaded" in the log; a base in the names of its authors gives those',
+                ' (Qwen-Image, HiDream, Kandinsky 5, Ernie-Image); for others "lora key not loaded" in the log;'
+                " a base in the names of its authors gives those",
                 WITH_AUTHORS,
             ),
             "of_transformer": unknown(
