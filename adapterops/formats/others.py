@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError
+from adapterops.formats.diffusion.spellings import ROOTS
 from adapterops.formats.kinds import are_of_adapter
 
 BESIDE = "load it next to the model, in the program that it was made for"
@@ -25,6 +26,7 @@ class Other(NamedTuple):
         what: what it is called, and what it does.
         hint: what can be done with it.
         is_model: whether it is a model by itself, or a part of one.
+        alone: whether it has this tensor and no other.
     """
 
     own: str
@@ -32,6 +34,7 @@ class Other(NamedTuple):
     what: str
     hint: str
     is_model: bool = False
+    alone: bool = False
 
 
 OTHERS = [
@@ -52,6 +55,13 @@ OTHERS = [
         "",
         "a textual inversion, which is vectors of words",
         BESIDE,
+    ),
+    Other(
+        r"^(?!weight$|bias$)[^.\s]+$",
+        "",
+        "one tensor under a word, as a textual inversion is stored",
+        BESIDE,
+        alone=True,
     ),
     Other(
         r"_custom_diffusion\.",
@@ -86,6 +96,13 @@ OTHERS = [
     Other(r"^id_encoder\.", "", "PhotoMaker, which is a LoRA and a model of faces", BESIDE),
     Other(r"^pulid_(?:ca|encoder)\.", "", "PuLID, which is a model of faces next to its base", BESIDE),
     Other(
+        r"^(?:params(?:_ema)?\.)?(?:RRDB_trunk\.0\.|(?:model\.1\.sub|body)\.0\.(?:RDB|rdb)1\.|conv_after_body\.)",
+        r"^(?:params(?:_ema)?\.)?\w+\.",
+        "an upscaler of images, which is a model by itself",
+        BESIDE,
+        is_model=True,
+    ),
+    Other(
         r"^(?:first_stage_model\.)?decoder\.(?:conv_in|mid|middle)\b",
         r"^(?:first_stage_model\.)?(?:(?:encoder|decoder|(?:post_)?quant_conv|conv[12]|bn)\b|loss\.)",
         "a VAE",
@@ -96,12 +113,27 @@ OTHERS = [
         r"^text_model\.encoder\.", r"^(?:text_model|text_projection)\b", "a text encoder of CLIP", PART, is_model=True
     ),
     Other(
+        r"^vision_model\.encoder\.",
+        r"^(?:vision_model|visual_projection)\b",
+        "an image encoder of CLIP",
+        PART,
+        is_model=True,
+    ),
+    Other(
+        r"^encoder\.block\.\d+\.layer\.\d+\.SelfAttention\.",
+        r"^(?:encoder|shared)\.",
+        "a text encoder of T5",
+        PART,
+        is_model=True,
+    ),
+    Other(
         r"^model\.diffusion_model\.",
         r"^model\.diffusion_model\.",
         "the denoiser of an image or video model",
         TUNED,
         is_model=True,
     ),
+    Other(rf"^(?:{ROOTS})\.", "", "by its names the denoiser of an image or video model", TUNED, is_model=True),
     Other(r"^model\.diffusion_model\.", "", "a checkpoint of a whole image or video model", TUNED, is_model=True),
 ]
 
@@ -115,7 +147,11 @@ def other(names: Collection[str]) -> tuple[Other, str] | None:
     """
     for each in OTHERS:
         found = min((name for name in names if re.search(each.own, name)), default=None)
-        if found is not None and all(re.search(each.every, name) for name in names):
+        if (
+            found is not None
+            and not (each.alone and len(names) > 1)
+            and all(re.search(each.every, name) for name in names)
+        ):
             return each, found
     return None
 

@@ -11,6 +11,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
+from adapterops.formats.diffusion.taken import of_one_alpha, unmapped, unread
 from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import architecture_of
@@ -96,6 +97,17 @@ def facts_of(
             yield Fact(fact, found, modules)
     if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER) and "_attn" not in each):
         yield Fact("transformer_names", modules[0], modules)
+    if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER)):
+        yield Fact("of_transformer", modules[0], modules)
+    if kind in OF_IMAGES and (modules := unmapped(files.modules)):
+        yield Fact("unmapped", modules[0], modules)
+    if kind == "kohya":
+        stated = {each: files.scalings[each] for each in files.modules if each in files.scalings}
+        if modules := unread(stated):
+            yield Fact("unread_names", modules[0], modules)
+        if modules := of_one_alpha(stated):
+            alphas = sorted({stated[each].alpha for each in stated})
+            yield Fact("alphas", ", ".join(f"{each:g}" for each in alphas), modules)
     if modules := tuple(module for module, parts in files.modules.items() if parts.kind.embedding):
         yield Fact("lora_embeddings", ", ".join(modules), modules)
         tied = says_tied((base and base.config) or {})

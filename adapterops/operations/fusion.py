@@ -18,7 +18,9 @@ from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.ties import untied
 from adapterops.formats.models.vocabulary import with_vocabulary
+from adapterops.formats.peft.convolutions import say_undilated
 from adapterops.formats.peft.selection import say_dropped, uncovered
+from adapterops.formats.registry import DEFAULT
 from adapterops.operations.additions import Addition, Piece
 from adapterops.operations.replication import of_its_layers, replicated
 from adapterops.operations.targets.based import fitted, on_base
@@ -70,6 +72,8 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     if adapter.task_vector:
         return _fused(base, adapter, placed(adapter), {}, dtype, precision)
     _warn_of_unnamed(adapter, base)
+    if adapter.config.format == DEFAULT:
+        say_undilated(adapter.layout)
     base, adapter = replicated(base, [adapter]), of_its_layers(adapter)
     adapter = on_base(adapter, base)
     return _fused(base, adapter, resolve(adapter, base), agreed_tokenizer(adapter.history), dtype, precision)

@@ -35,7 +35,7 @@ class ModelInspection:
         parameters: the entries of all tensors as they are used.
         bytes: what they take.
         components: of a pipeline its models, by the names of their folders → their classes.
-        what: what it is called by its header, where no config says its type.
+        what: what it is called where no config says its type: its class in diffusers, or what its header shows.
     """
 
     path: str | None
@@ -85,6 +85,8 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
 def _called(checkpoint: Checkpoint) -> str | None:
     if isinstance(checkpoint.history, Source) and holds_grams(checkpoint.history.path):
         return "Gram matrices of inputs"
+    if isinstance(named := (checkpoint.config or {}).get("_class_name"), str):
+        return named
     known = other(checkpoint.layout)
     return known[0].what if known else None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapterops.adapters.adapter import Adapter, extracted
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
+from adapterops.formats.diffusion.written import component_of
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
@@ -137,6 +138,7 @@ def _named_as(adapter: Adapter, base: Checkpoint, model: Model, stacked: bool) -
         full[f"{names.of(tensor).partition(EXPERTS)[0]}{EXPERTS}{last(whole)}"] = adapter.full[whole]
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
     config = replace(config, experts={**config.experts, **stacks}, model=base.config, settled=True)
+    config = replace(config, component=component_of(base.layout))
     linear = [name for name in layout if expert(name) is None]  # target_parameters are for the others
     moved = any(name.endswith(f".{module}") for module, name in renamed.items())  # into a model with other parts, maybe
     named = same and not stacks and not moved and not uncovered(config.targets or (), linear)

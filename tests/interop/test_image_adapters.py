@@ -472,6 +472,33 @@ def test_diffusers_of_flux_takes_names_with_lora_transformer_of_attention(
     assert loaded(flux(tmp_path / "again"), load_file(tmp_path / "out/pytorch_lora_weights.safetensors"))
 
 
+@pytest.mark.parametrize("alphas", [(2.0, 4.0), (2.0, 2.0)])
+@pytest.mark.filterwarnings("ignore")
+def test_diffusers_gives_the_attention_of_a_unet_one_alpha(alphas: tuple[float, float], tmp_path: Path) -> None:
+    """What `check` says of that, and what it names to go on with."""
+    unet(tmp_path / "base")
+    start, tensors = "lora_unet_mid_block_attentions_0_transformer_blocks_0_", {}
+    for name, (rank, alpha) in zip(("attn1_to_q", "attn1_to_v"), zip((2, 4), alphas, strict=True), strict=True):
+        tensors |= pair(start + name, (32, 32), rank, alpha)
+    save_file(tensors, tmp_path / "a.safetensors")
+    ours = fused(tmp_path, tmp_path / "a.safetensors")
+    line = ["convert", str(tmp_path / "a.safetensors"), "--base", str(tmp_path / "base"), "--to", "diffusers"]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    mixin = diffusers.loaders.StableDiffusionXLLoraLoaderMixin
+    right = {}
+    for file in (tmp_path / "a.safetensors", tmp_path / "out/pytorch_lora_weights.safetensors"):
+        model = diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "base")
+        state, *scales = mixin.lora_state_dict(str(file), unet_config=model.config, return_lora_metadata=True)
+        mixin.load_lora_into_unet(state, scales[0], model, metadata=scales[1])
+        model.fuse_lora()
+        model.unload_lora()
+        found = model.state_dict()
+        right[file.name] = all(torch.allclose(found[name], each, atol=2e-6) for name, each in ours.items())
+    same = alphas[0] == alphas[1]
+    assert right == {"a.safetensors": same, "pytorch_lora_weights.safetensors": True}
+    assert run(["check", str(tmp_path / "a.safetensors"), "--for", "diffusers"]) == (0 if same else 8)
+
+
 def test_diffusers_of_wan_takes_no_set_weight(tmp_path: Path) -> None:
     """As `check` says, which knows nothing of its other models."""
     q = "diffusion_model.blocks.0.self_attn.q"

@@ -4,6 +4,7 @@ fused from their files, and judged by PEFT's merged weights and forward pass.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -344,6 +345,31 @@ def test_convolutions_as_peft_merges_them(
     wanted, found = model.merge_and_unload().state_dict(), load_file(tmp_path / "fused/model.safetensors")
     for name, weight in found.items():
         torch.testing.assert_close(weight, wanted[name], atol=2e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"dilation": 2}, {"padding": 1, "padding_mode": "circular"}, {"padding": 1}])
+@pytest.mark.filterwarnings("ignore")
+def test_what_peft_trains_of_a_dilated_convolution_no_weight_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed, options: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(8, 8, 3, **options), nn.Conv2d(8, 8, 1))
+    (tmp_path / "base").mkdir()
+    save_file(plain.state_dict(), "base/model.safetensors")
+    model = peft.get_peft_model(
+        copy.deepcopy(plain), peft.LoraConfig(target_modules=["0", "1"], init_lora_weights=False)
+    )
+    model.save_pretrained("adapter")
+    said = typed("fuse", "base", "adapter", "-o", "fused")
+    assert "(0) is trained by PEFT without dilation" in said
+    plain.load_state_dict(load_file("fused/model.safetensors"))
+    x = torch.randn(2, 8, 6, 6)
+    try:
+        same = torch.allclose(plain(x), model(x), atol=1e-4)
+    except RuntimeError:  # its LoRA has another size
+        same = False
+    assert same == (options == {"padding": 1})
 
 
 def test_lokr_that_peft_arranges_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Typed) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,15 @@ from adapterops.formats.diffusion.spellings import (
     is_underscored,
     parse,
 )
-from adapterops.formats.diffusion.written import COMPONENT, dotted, in_pipeline, of_no_layer, single, underscored
+from adapterops.formats.diffusion.written import (
+    COMPONENT,
+    component_of,
+    dotted,
+    in_pipeline,
+    of_no_layer,
+    single,
+    underscored,
+)
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import as_kernels, entries, kernel_shapes
 from adapterops.formats.kinds import are_of_adapter
@@ -110,16 +119,17 @@ class Diffusion:
         has no factors, a difference of a whole tensor, a bias of LoRA or a magnitude vector of DoRA, is one tensor.
         """
         _check_held(layout, config, full, self.name)
-        own = {module: self._stored(module, each) for module, each in layout.items()}
+        component = component_of(layout) if config.component is None else config.component
+        named = partial(NAMED[self.name], component=component)
+        own = {module: self._stored(module, each, named) for module, each in layout.items()}
         if self.name == "diffusers":
             own |= {
-                name: {f"{in_pipeline(module)}.{BY_OUTPUTS}": shape}
-                for name, (module, shape) in of_outputs(layout).items()
+                name: {f"{named(module)}.{BY_OUTPUTS}": shape} for name, (module, shape) in of_outputs(layout).items()
             }
         _check_apart(own)
         dtypes = {module: dtype or each.dtype for module, each in layout.items()}
         tensors = {name: Spec(dtypes[module], shape) for module, each in own.items() for name, shape in each.items()}
-        called = {module: NAMED[self.name](module) for module, each in layout.items() if not self._single(each)}
+        called = {module: named(module) for module, each in layout.items() if not self._single(each)}
         alphas = {} if self.name == "diffusers" else {module: f"{start}.alpha" for module, start in called.items()}
 
         def joined(module: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
@@ -148,14 +158,14 @@ class Diffusion:
             room=headers.room(config.metadata, {called[module]: layout[module].rank for module in called}),
         )
 
-    def _stored(self, module: str, layout: Layout) -> dict[str, tuple[int, ...]]:
+    def _stored(self, module: str, layout: Layout, named: Callable[[str], str]) -> dict[str, tuple[int, ...]]:
         """The tensors that a module is, and the largest that they can be: A and B, or one."""
         if layout.kind == LORA_BIAS and self.name == "diffusers":
-            return {f"{in_pipeline(module.removesuffix('.bias'))}.lora_B.bias": (layout.shape[1],)}
+            return {f"{named(module.removesuffix('.bias'))}.lora_B.bias": (layout.shape[1],)}
         if self._single(layout):
-            name, shape = single(module, layout, NAMED[self.name])
+            name, shape = single(module, layout, named)
             return {name: shape}
-        start = NAMED[self.name](module)
+        start = named(module)
         halves = ("lora_down", "lora_up") if self.name == "kohya" else ("lora_A", "lora_B")
         return {f"{start}.{half}.weight": shape for half, shape in zip(halves, kernel_shapes(layout), strict=True)}
 

@@ -1,13 +1,13 @@
 """What modules are called in the files that are written: by kohya, by ComfyUI, and by diffusers.
 
 Names of diffusers' models have a prefix of their own in all three: `transformer.` and `lora_transformer_`, or `unet.` and
-`lora_unet_`, which ComfyUI and diffusers read; `diffusion_model.` and `lora_unet_` are for names of a model's authors.
+`lora_unet_`; `diffusion_model.` and `lora_unet_` are for names of a model's authors.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.families import JOINED, KEPT, RENAMED, forms
@@ -18,9 +18,13 @@ from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, MAGNITUDE, Layout
 COMPONENT = re.compile(r"(?:transformer\.(?!text_model\.)|transformer_2\.|unet\.|text_encoder(?:_[23])?\.)")
 """The component of a pipeline that a name of diffusers begins with."""
 
-UNET = re.compile(r"(?:down_blocks|up_blocks|mid_block)\.|(?:conv_in|conv_out)$|(?:time|add)_embedding\.linear_")
+LEVELS = re.compile(r"(?:down_blocks|up_blocks|mid_block)\.")
+UNET = re.compile(rf"{LEVELS.pattern}|(?:conv_in|conv_out)$|(?:time|add)_embedding\.linear_")
 BLOCKS = re.compile(r"(?:single_)?transformer_blocks\.")
 """How names of diffusers' models begin."""
+
+SAME = re.compile(r"transformer_blocks\.\d+\.(?:(?:img|txt)_m(?:lp|od)\b|audio_|video_)|(?:audio_)?patchify_proj\b")
+"""Names of models whose authors have transformer_blocks, too: Qwen-Image, LTX and LTX-2."""
 
 ENCODER = re.compile(r"(?:text_model|encoder\.block|transformer\.resblocks)\.")
 """How the names of text encoders begin, of which a pipeline has several."""
@@ -34,13 +38,32 @@ HALVES = ("input_blocks.", "output_blocks.", "middle_block.")
 """How the authors of the UNet call its blocks."""
 
 
-def underscored(module: str) -> str:
-    """kohya's name of a module; one that does not say where it is is one of the denoiser.
+TRANSFORMER, OF_UNET = "transformer", "unet"
+
+
+def component_of(names: Collection[str]) -> str:
+    """The component of a pipeline of diffusers that has such names, none of which says it: all of them together tell, for
+    what is around the blocks is called alike everywhere. Empty where they are, or may be, those of a model's authors.
+
+    >>> component_of(["transformer_blocks.0.attn.to_q", "time_embedding.linear_1"]), component_of(["time_embedding.linear_1"])
+    ('transformer', 'unet')
+    >>> component_of(["transformer_blocks.0.attn.to_q", "transformer_blocks.0.img_mod.1"])
+    ''
+    """
+    if any(map(LEVELS.match, names)):
+        return OF_UNET
+    if any(map(BLOCKS.match, names)):
+        return "" if any(map(SAME.match, names)) else TRANSFORMER
+    return OF_UNET if names and all(map(UNET.match, names)) else ""
+
+
+def underscored(module: str, component: str = "") -> str:
+    """kohya's name of a module; one that does not say where it is is one of `component`, which is a denoiser.
 
     >>> underscored("blocks.0.attn.q"), underscored("text_encoder_2.text_model.encoder.layers.0.mlp.fc1")
     ('lora_unet_blocks_0_attn_q', 'lora_te2_text_model_encoder_layers_0_mlp_fc1')
-    >>> underscored("transformer_blocks.0.attn.to_q")
-    'lora_transformer_transformer_blocks_0_attn_to_q'
+    >>> underscored("transformer_blocks.0.attn.to_q", "transformer"), underscored("transformer_blocks.0.attn.to_q")
+    ('lora_transformer_transformer_blocks_0_attn_to_q', 'lora_unet_transformer_blocks_0_attn_to_q')
 
     Raises:
         UnsupportedError: it is in another part.
@@ -55,14 +78,15 @@ def underscored(module: str) -> str:
         )
     if part.isdecimal():
         return f"lora_te{part}_{'text_model_' * key.startswith('encoder_layers_')}{key}"
-    return f"lora_{'transformer' if module.startswith('transformer.') or BLOCKS.match(module) else 'unet'}_{key}"
+    ours = module.startswith("transformer.") or (not part and component == TRANSFORMER)
+    return f"lora_{TRANSFORMER if ours else OF_UNET}_{key}"
 
 
-def dotted(module: str) -> str:
-    """ComfyUI's name of a module, which diffusers reads, too.
+def dotted(module: str, component: str = "") -> str:
+    """ComfyUI's name of a module, which diffusers reads, too; one that does not say where it is is one of `component`.
 
-    >>> dotted("blocks.0.attn.q"), dotted("unet.mid_block.conv"), dotted("transformer_blocks.0.attn.to_q")
-    ('diffusion_model.blocks.0.attn.q', 'unet.mid_block.conv', 'transformer.transformer_blocks.0.attn.to_q')
+    >>> dotted("blocks.0.attn.q"), dotted("unet.mid_block.conv"), dotted("proj_out", "transformer")
+    ('diffusion_model.blocks.0.attn.q', 'unet.mid_block.conv', 'transformer.proj_out')
 
     Raises:
         UnsupportedError: it has underscores for dots, and which were dots is not known.
@@ -71,7 +95,7 @@ def dotted(module: str) -> str:
     _check_placed(module)
     if flat(module).part or COMPONENT.match(module):
         return of_clip(module)
-    return f"{'transformer' if BLOCKS.match(module) else 'unet' if UNET.match(module) else 'diffusion_model'}.{module}"
+    return f"{component or 'diffusion_model'}.{module}"
 
 
 def of_clip(module: str) -> str:
@@ -93,11 +117,11 @@ def _check_placed(module: str) -> None:
         )
 
 
-def in_pipeline(module: str) -> str:
-    """diffusers' name of a module: after the component of a pipeline that it is in.
+def in_pipeline(module: str, component: str = "") -> str:
+    """diffusers' name of a module: after the component of a pipeline that it is in, by default its transformer.
 
-    >>> in_pipeline("transformer_blocks.0.attn.to_q"), in_pipeline("down_blocks.0.resnets.0.conv1")
-    ('transformer.transformer_blocks.0.attn.to_q', 'unet.down_blocks.0.resnets.0.conv1')
+    >>> in_pipeline("blocks.0.attn1.to_q"), in_pipeline("down_blocks.0.resnets.0.conv1", "unet")
+    ('transformer.blocks.0.attn1.to_q', 'unet.down_blocks.0.resnets.0.conv1')
 
     Raises:
         UnsupportedError: it has underscores for dots, or a name that the model has elsewhere alone.
@@ -113,7 +137,7 @@ def in_pipeline(module: str) -> str:
         raise UnsupportedError(
             "names its part of the pipeline in a way that diffusers does not know", tensor=module, hint=BASE
         )
-    return f"{'unet' if UNET.match(inner) else 'transformer'}.{inner}"
+    return f"{component or TRANSFORMER}.{inner}"
 
 
 BASE = (

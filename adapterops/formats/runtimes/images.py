@@ -14,6 +14,7 @@ from adapterops.formats.runtimes.rules import (
     TO_COMFY,
     TO_DIFFUSERS,
     TO_KOHYA,
+    WITH_AUTHORS,
     Runtime,
     fine,
     ignored,
@@ -63,6 +64,15 @@ IMAGES = {
                 "depends on the model: Flux fails to load, since such names are read of attention alone (measured)",
                 TO_DIFFUSERS,
             ),
+            "unread_names": unknown(
+                "converted are those of Stable Diffusion, Flux, FLUX.2, Qwen-Image, Z-Image, Wan and MiniMax-H3; of Stable Diffusion 3,"
+                " Sana, Lumina 2, LTX-2, Krea 2, Anima and others nothing is loaded, with a line in the log (measured)",
+                TO_DIFFUSERS,
+            ),
+            "alphas": wrong(
+                "attention of a UNet gets the most frequent alpha of all, over the rank of each module (measured)",
+                TO_DIFFUSERS,
+            ),
             "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_PEFT),
             "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_PEFT),
             "lokr": unknown(
@@ -94,6 +104,15 @@ IMAGES = {
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
+            "unmapped": unknown(
+                "of Flux, Stable Diffusion 3, AuraFlow, PixArt, Krea 2 and Z-Image these are read, and of models that have no others"
+                ' (Qwen-Image, HiDream, Kandinsky 5, Ernie-Image); for others "lora key not loaded" in the log;'
+                " a base in the names of its authors gives those",
+                WITH_AUTHORS,
+            ),
+            "of_transformer": unknown(
+                'read for Flux and Stable Diffusion 3; for others "lora key not loaded" in the log', TO_COMFY
+            ),
             "dora": wrong(
                 "with a magnitude for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE
             ),

@@ -37,6 +37,10 @@ FACTS = {
     "dora_inputs": "DoRA with a magnitude for each input",
     "dora_vector": "DoRA with a dora_scale of one dimension",
     "transformer_names": "lora_transformer_ before what is no attention",
+    "of_transformer": "lora_transformer_ before names",
+    "unmapped": "names of diffusers of a transformer",
+    "unread_names": "lora_unet_ before names of no model that is converted",
+    "alphas": "alphas that differ in a UNet",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
     "loha": "LoHa",
     "lokr": "LoKr",
@@ -83,6 +87,7 @@ TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
 CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
 TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
+WITH_AUTHORS = "adapterops convert {source} --base BASE --to comfy -o converted"
 TO_DIFFUSERS = "adapterops convert {source} --base BASE --to diffusers -o converted"
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
 TO_GGUF = "adapterops convert {source} --to gguf --base BASE -o converted"
@@ -100,6 +105,7 @@ STOPS = {
     TO_PEFT: {*DORA, "gain"},
     CUT_TO_PEFT: {*DORA, "gain"},
     TO_COMFY: {*DORA, "gain", "experts", "replication", *TRAINED},
+    WITH_AUTHORS: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_DIFFUSERS: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_KOHYA: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_MLX: {*DORA, "gain", "experts", "replication", *TRAINED},

@@ -23,6 +23,7 @@ OTHERS = {
     "a textual inversion": ["emb_params"],
     "a textual inversion, which": ["clip_g", "clip_l"],
     "a textual inversion, which is vectors": ["<cat-toy>"],
+    "one tensor under a word": ["cat-toy"],
     "Custom Diffusion": [f"{BLOCK}.processor.to_k_custom_diffusion.weight"],
     "a hypernetwork": ["320.0.linear.0.weight", "320.1.linear.0.weight"],
     "a motion module of AnimateDiff": [f"{TEMPORAL}.proj_in.weight"],
@@ -35,6 +36,14 @@ OTHERS = {
 MODELS = {
     "a VAE": ["encoder.conv_in.weight", "decoder.conv_in.weight", "post_quant_conv.weight"],
     "a text encoder of CLIP": ["text_model.encoder.layers.0.self_attn.q_proj.weight"],
+    "an image encoder of CLIP": ["vision_model.encoder.layers.0.self_attn.q_proj.weight"],
+    "a text encoder of T5": ["encoder.block.0.layer.0.SelfAttention.q.weight", "shared.weight"],
+    "an upscaler of images": ["conv_first.weight", "body.0.rdb1.conv1.weight", "conv_last.weight"],
+    "an upscaler of images, which": ["model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight"],
+    "an upscaler of images, which is": ["conv_first.weight", "layers.0.norm.weight", "conv_after_body.weight"],
+    "by its names the denoiser": ["double_blocks.0.img_attn.qkv.weight", "guidance_in.in_layer.weight"],
+    "by its names the denoiser of": ["blocks.0.self_attn.q.weight", "patch_embedding.weight", "head.head.weight"],
+    "by its names the denoiser of an": ["transformer_blocks.0.attn.to_q.weight", "pos_embed.proj.weight"],
     "the denoiser of an image or video model": ["model.diffusion_model.input_blocks.0.0.weight"],
     "a checkpoint of a whole image or video model": [
         "model.diffusion_model.input_blocks.0.0.weight",

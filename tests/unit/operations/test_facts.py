@@ -115,8 +115,8 @@ def test_other_formats(tmp_path: Path) -> None:
     assert facts(folder).keys() == {"format", "language", "rank", "architecture", "mlx_scale"}
     assert facts(gguf_files.write(tmp_path / "a.gguf")).keys() == {"format", "language", "rank"}
     A, B = torch.ones(2, 8), torch.ones(12, 2)
-    kohya = {"lora_unet_blocks_0_q.lora_down.weight": A, "lora_unet_blocks_0_q.lora_up.weight": B}
-    save_file({**kohya, "lora_unet_blocks_0_q.alpha": torch.tensor(1.0)}, tmp_path / "kohya.safetensors")
+    kohya = {"lora_unet_blocks_0_self_attn_q.lora_down.weight": A, "lora_unet_blocks_0_self_attn_q.lora_up.weight": B}
+    save_file({**kohya, "lora_unet_blocks_0_self_attn_q.alpha": torch.tensor(1.0)}, tmp_path / "kohya.safetensors")
     assert facts(tmp_path / "kohya.safetensors").keys() == {"format", "images", "rank"}
     comfy = {"diffusion_model.blocks.0.q.lora_A.weight": A, "diffusion_model.blocks.0.q.lora_B.weight": B}
     save_file(comfy, tmp_path / "header.safetensors", {"lora_alpha": "4"})
@@ -201,3 +201,15 @@ def test_another_architecture_is_no_missing_module(tmp_path: Path) -> None:
     assert "base" not in found
     assert "which llama.cpp has as 'llama'" in found["other_architecture"].found
     assert ao.check(adapter, base=on)["llama.cpp"].severity == REFUSED
+
+
+def test_names_of_kohya_that_few_programs_know(tmp_path: Path) -> None:
+    """Of a transformer of diffusers, and of a model that diffusers does not convert."""
+    for name, expected in (
+        ("lora_transformer_transformer_blocks_0_attn_to_q", {"of_transformer"}),
+        ("lora_transformer_transformer_blocks_0_ff_net_2", {"of_transformer", "transformer_names"}),
+        ("lora_unet_joint_blocks_0_x_block_attn_qkv", {"unread_names"}),
+    ):
+        pair = {f"{name}.lora_down.weight": torch.ones(2, 8), f"{name}.lora_up.weight": torch.ones(8, 2)}
+        save_file(pair, tmp_path / "a.safetensors")
+        assert facts(tmp_path / "a.safetensors").keys() == {"format", "images", "rank", *expected}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from safetensors.torch import save_file
 from tiny_models import write_base
 
 from adapterops.checkpoints.opening import open_checkpoint
@@ -28,3 +30,9 @@ def test_codes_count_as_what_they_stand_for(tmp_path: Path) -> None:
     assert found.quantized == 6
     assert found.parameters == before.parameters
     assert found.bytes < before.bytes
+
+
+def test_a_part_of_a_pipeline_is_called_by_its_class(tmp_path: Path) -> None:
+    save_file({"down_blocks.0.x.weight": torch.zeros(2, 2)}, tmp_path / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
+    assert inspect_model(open_checkpoint(tmp_path)).what == "UNet2DConditionModel"

@@ -8,7 +8,7 @@ import pytest
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.flat import flat
-from adapterops.formats.diffusion.written import dotted, in_pipeline, of_no_layer, single, underscored
+from adapterops.formats.diffusion.written import component_of, dotted, in_pipeline, of_no_layer, single, underscored
 from adapterops.updates.layout import DIFFERENCE, Layout
 
 MODULES = ["unet.down_blocks.0.resnets.0.conv1", "transformer_blocks.0.attn.to_q", "text_encoder_2.text_model.fc1"]
@@ -77,3 +77,25 @@ def test_a_modulation_has_a_name_of_its_own_and_diffusers_table_has_none() -> No
     assert single("blocks.0.modulation", difference, dotted) == ("diffusion_model.blocks.0.diff_m", (1, 6, 8))
     with pytest.raises(UnsupportedError, match="under which files have none"):
         single("blocks.0.scale_shift_table", difference, dotted)
+
+
+@pytest.mark.parametrize(
+    ("names", "component"),
+    [
+        (["transformer_blocks.0.attn.to_q", "context_embedder", "time_embedding.linear_1"], "transformer"),
+        (["single_transformer_blocks.0.proj_mlp", "x_embedder"], "transformer"),
+        (["down_blocks.0.resnets.0.conv1", "conv_in", "time_embedding.linear_1"], "unet"),
+        (["layers.0.self_attention.to_q", "time_embedding.linear_1"], ""),
+        (["transformer_blocks.0.attn1.to_q", "patchify_proj"], ""),
+        (["transformer_blocks.0.attn.to_q", "transformer_blocks.0.txt_mlp.net.2", "img_in"], ""),
+        (["transformer_blocks.0.audio_attn1.to_q"], ""),
+        (["blocks.0.attn1.to_q"], ""),
+        ([], ""),
+    ],
+)
+def test_all_modules_are_in_the_component_that_their_names_tell(names: list[str], component: str) -> None:
+    assert component_of(names) == component
+    for named, root in ((dotted, component or "diffusion_model"), (in_pipeline, component or "transformer")):
+        assert [named(name, component) for name in names] == [f"{root}.{name}" for name in names]
+    start = "lora_transformer_" if component == "transformer" else "lora_unet_"
+    assert all(underscored(name, component).startswith(start) for name in names)
