@@ -73,8 +73,9 @@ def rules(model: Any) -> dict[str, Any]:
     stacked = turned = False
     for transform in get_model_conversion_mapping(model, add_legacy=False):
         kinds = [type(each).__name__ for each in getattr(transform, "operations", [])]
-        if type(transform).__name__ in ("WeightRenaming", "PrefixChange"):
-            for line in named(transform):
+        together = type(transform).__name__ == "GroupWeightRename"
+        if together or type(transform).__name__ in ("WeightRenaming", "PrefixChange"):
+            for line in reversed(named(transform)) if together else named(transform):  # `a => b` after `b => c`
                 found = next((place for place in inside if line.startswith(place)), None)
                 (renames if found is None else inner).append(line.removeprefix(found or ""))
         elif "MergeModulelist" in kinds:

@@ -62,12 +62,11 @@ class Saved(NamedTuple):
     parts: dict[str, tuple[str, str]]
 
 
-def saved(name: str) -> Saved:
-    """A class as it was seen to save itself."""
+def saved(model: Any) -> Saved:
+    """A model as it was seen to save itself."""
     import torch
     from safetensors.torch import load_file
 
-    model = architectures.build(name)
     with torch.no_grad():
         for tensor in model.state_dict(keep_vars=True).values():
             if tensor.is_floating_point():
@@ -170,6 +169,47 @@ def alike(base: Base, mine: str, file: str) -> bool:
         return False
 
 
+def of_inner(names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The models in some classes, which save themselves otherwise than in these: class → lines that say what they are found by."""
+    result: dict[str, tuple[str, ...]] = {}
+    done = set()
+    for name in names:
+        try:
+            model = architectures.build(name)
+            inner = model.base_model
+            if inner is model or type(inner).__name__ in done:
+                continue
+            model_type, found, files, _ = saved(inner)
+        except Exception as error:  # of a class that cannot be built; it is named
+            print(f"the model in {name} is left out: {str(error)[:80]}", file=sys.stderr)
+            continue
+        cls = type(inner).__name__
+        done.add(cls)
+        base = Base(files, {"model_type": model_type, "architectures": [cls]})
+        if all(placed(base, mine) == file for mine, file in found.items()):
+            continue
+        pairs: dict[Parts, Parts] = {}
+        for mine, file in found.items():
+            own, there = pattern(bare(mine), bare(file))
+            if there.count("#") == own.count("#"):
+                pairs.setdefault(own, there)
+        alone = Base(files, {})
+        lost = {pattern(bare(mine), bare(file))[0] for mine, file in found.items() if not alike(alone, mine, file)}
+        lines = rules(pairs, pairs.keys() - lost)
+        told = tuple(f"{'.'.join(begin)} => {'.'.join(there)}".rstrip() for begin, there in sorted(lines.items()))
+        if not {*told} <= {*ruled(TABLE, "SAVED").get(model_type, ())}:
+            result[cls] = told
+    return result
+
+
+def placed(base: Base, name: str) -> str | None:
+    """The tensor that a name is found to mean."""
+    try:
+        return base.find(name)
+    except UnplacedError:
+        return None
+
+
 def main() -> None:
     import transformers
 
@@ -181,7 +221,7 @@ def main() -> None:
     divided: dict[str, set[str]] = defaultdict(set)
     for _, _, name in (*architectures.classes(), *architectures.seeing_and_hearing(), *architectures.heads()):
         try:
-            model_type, found, files, parts = saved(name)
+            model_type, found, files, parts = saved(architectures.build(name))
         except Exception as error:  # of a class that cannot be built; it is named
             print(f"{name} is left out: {str(error)[:80]}", file=sys.stderr)
             continue
@@ -214,8 +254,12 @@ def main() -> None:
     for model_type in kept(pairs.keys()):
         table[ruled(TABLE, "SAVED").get(model_type, ())].add(model_type)
         rows[ruled(TABLE, "DIVIDED").get(model_type, ())].add(model_type)
+    known = ruled(TABLE, "SAVED")
+    for cls, lines in of_inner([name for _, each, name in architectures.classes() if each in known]).items():
+        table[lines].add(cls)
     what = (
-        "What a name in the model begins with, and what the name in the file begins with instead: the longest counts."
+        "What a name in the model begins with, and what the name in the file begins with instead, the longest counts: by type, or "
+        "by class, which counts first."
     )
     parted = (
         "The name of a matrix in the model, that in the file, and which of how many equal numbers of its rows it is."

@@ -66,9 +66,9 @@ def key(name: str) -> Parts:
 
 
 @cache
-def saved(model_type: str) -> dict[Parts, Parts]:
-    """What names of a model begin with → what those in its files do; `#` is a number of the former."""
-    pairs = (rule.split("=>") for rule in ruled(TABLES, "SAVED").get(model_type, ()))
+def saved(word: str) -> dict[Parts, Parts]:
+    """What names of a model of a type, or a class, begin with → what those in its files do; `#` is a number of the former."""
+    pairs = (rule.split("=>") for rule in ruled(TABLES, "SAVED").get(word, ()))
     return {_parts(model): _parts(file) for model, file in pairs}
 
 
@@ -150,18 +150,15 @@ class Base:
         """
         mine = bare(name)
         pattern = tuple("#" if part.isdecimal() else part for part in mine)
-        for model_type in (self.type, *sorted(self.types - {self.type})):
-            rules = saved(model_type)
+        classes = map(str, self.config.get("architectures") or [])
+        for word in (*classes, self.type, *sorted(self.types - {self.type})):
+            rules = saved(word)
             ways = [pattern[:part] + followed(pattern[part:], rules) for part in range(2)]
             places = [(there, self._bare.get(fitted(there, mine), [])) for there in ways]
             if within:
                 places = [(there, self._within.get(fitted(there, mine)[1:], [])) for there in ways]
                 own = followed(pattern, _of_inner(rules))
                 places.append((own, self._within.get(fitted(own, mine), [])))
-                part, outer = pattern[:1], rules.get(pattern[:1], ())
-                if outer and ways[0][: len(outer)] == outer:  # which files of the model alone have as it is
-                    own = part + ways[0][len(outer) :]
-                    places.append((own, self._bare.get(fitted(own, mine), [])))
             for there, known in places:
                 found = self._of_side(known) if there != pattern else []
                 if len(found) == 1:

@@ -82,11 +82,13 @@ def test_names_are_those_of_the_model_with_a_head(name: str, tmp_path: Path) -> 
         ("WhisperForConditionalGeneration", "decoder.embed_tokens"),
         ("DiffusionGemmaForBlockDiffusion", "decoder.layers.0.mlp.up_proj"),
         ("PI0ForConditionalGeneration", "q_proj"),
+        ("Kimi_K25ForConditionalGeneration", "mlp.fc1"),
     ],
     ids=[
         "a head tied to what changes",
         "a head tied to what is tied to what changes",
         "other names than those of the whole",
+        "numbers in other names",
     ],
 )
 def test_an_adapter_of_a_class_with_a_head_is_fused_into_the_model_in_it(

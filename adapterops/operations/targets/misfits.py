@@ -75,7 +75,8 @@ def _cause(known: str | None, missing: Sequence[str], names: Names) -> tuple[str
     `known` is a module that has its place; where none has, the names alone show what is meant, down to the number of a layer.
     """
     if known is None:
-        return _converted(missing, names, lambda one, other: any(map(str.isdecimal, one[: _begin(one, other)])))
+        cause = _converted(missing, names, lambda one, other: any(map(str.isdecimal, one[: _begin(one, other)])))
+        return (cause[0], f"{OWN_BASE}; if this is it, {cause[1]}") if cause else None
     parts = {flat(module).part for module in missing}
     of_encoder = all(map(str.isdecimal, parts)) and not any(map(_of_encoder, names.base))
     if of_encoder or (parts == {DENOISER} and flat(known).part.isdecimal()):

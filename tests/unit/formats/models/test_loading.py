@@ -52,6 +52,13 @@ def test_a_renaming_may_be_for_a_part_of_the_model() -> None:
     ]
 
 
+def test_what_is_renamed_together_is_renamed_once() -> None:
+    name = loading({"model_type": "kimi_k25"}).name
+    files = [f"vision_tower.encoder.blocks.3.{each}.weight" for each in ("norm0", "norm1", "mlp.fc0", "mlp.fc1")]
+    model = [f"model.vision_tower.layers.3.{each}.weight" for each in ("norm1", "norm2", "mlp.fc1", "mlp.fc2")]
+    assert list(map(name, files)) == model
+
+
 def test_every_line_of_the_table_is_a_renaming() -> None:
     for rules in table("RENAMES").values():
         assert rules

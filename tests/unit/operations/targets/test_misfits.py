@@ -70,11 +70,13 @@ def test_a_layer_that_is_used_twice_is_the_cause() -> None:
     assert "at several depths and its files once" in error.message
 
 
-def test_no_cause_is_named_where_nothing_fits() -> None:
-    """It may be another model."""
-    base = {"gte.encoder.layer.0.attention.qkv_proj.weight": Spec("F32", (8, 8))}
-    error = misfits([], ["gte.layers.0.self_attn.q_proj"], [], 1, Names(base, {"model_type": "gte"}))
-    assert "transformers makes" not in error.message
+def test_what_is_divided_otherwise_is_said_of_an_adapter_on_that_alone() -> None:
+    """It may be for another model, too; one in whose names no layer is the same is."""
+    base = Names({"gte.encoder.layer.0.attention.qkv_proj.weight": Spec("F32", (8, 8))}, {"model_type": "gte"})
+    error = misfits([], ["gte.layers.0.self_attn.q_proj"], [], 1, base)
+    assert "transformers makes modules of gte.encoder.layer.0.attention.qkv_proj.weight" in error.message
+    assert str(error.hint).startswith("give the base that the adapter was trained on; if this is it, merge it")
+    assert "transformers makes" not in misfits([], ["h.0.q_proj"], [], 1, base).message
 
 
 @pytest.mark.parametrize(
