@@ -27,6 +27,7 @@ from adapterops.operations.tensor_types import tensor_types
 from adapterops.quant.scheme import CALIBRATED, NEAREST, STOCHASTIC
 from adapterops.storage.outputs import MANIFEST
 from adapterops.storage.safetensors import CHUNK
+from adapterops.verification.replicas import replica_doubts
 from adapterops.verification.witness import Witness, witness
 
 ARRAYS, OF_CODES = 12, 34
@@ -195,16 +196,19 @@ def comparison(
     Raises:
         IncompatibleError: the adapter does not fit the base.
     """
+    plain, ranges = base, adapter.config.replication
     base, adapter = replicated(base, [adapter]), of_its_layers(adapter)
-    adapter = adapter if adapter.task_vector else on_base(adapter, base)
+    alone, adapter = adapter, adapter if adapter.task_vector else on_base(adapter, base)
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     how = CALIBRATED if grams is not None else STOCHASTIC if seed is not None else NEAREST
     expected = rounding(expected, how, seed or 0, grams)
     expected = tensor_types(expected, types) if model.gguf and expected.gguf else as_stored(expected, model)
     stated, files = sums(model), dict(files_of(model, base))
-    second, doubts = witness(model, base, adapter, chance=seed is not None, grams=expected.grams, own=bool(stated))
+    chance = seed is not None
+    second, doubts = witness(model, base, adapter, chance=chance, grams=expected.grams, own=bool(stated), stated=alone)
     problems = [*_names(model, expected), *(Problem(doubt.place, doubt.what) for doubt in doubts)]
+    problems += [Problem(*each) for each in (replica_doubts(plain, base, ranges) if ranges else ())]
     return Comparison(
         model,
         expected,

@@ -8,8 +8,8 @@ from typing import Any
 from adapterops.errors import listed
 from adapterops.storage.strict import json_text
 
-SHOWN, WIDTH = 5, 60
-"""Differences that a message shows, and letters of each value."""
+SHOWN, WIDTH = 5, 70
+"""Differences that a message shows, and letters of each value: more than a hash has."""
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], free: Collection[str]) -> dict[str, list[Any]]:
@@ -50,5 +50,6 @@ def _text(name: str, here: Any, there: Any) -> str:
     """One difference; sizes and times of files say nothing to who reads them."""
     if isinstance(here, list | tuple) or isinstance(there, list | tuple):
         return f"{name} differs"
-    here, there = (json_text(each).decode()[:WIDTH] for each in (here, there))
+    texts = (json_text(each).decode() for each in (here, there))
+    here, there = (text if len(text) <= WIDTH else f"{text[:WIDTH]}..." for text in texts)
     return f"{name} is {here} here, {there} there"

@@ -54,7 +54,7 @@ def _kind(group: int) -> Kind:
                 )
             return LowRank(B, np.repeat(A, group, axis=1), scale * pools / group)
 
-        return Unfitted(on, len(B), A.dtype)
+        return Unfitted(on, len(B), A.dtype, "QA-LoRA", {**arrays, "scale": scale, "group": group})
 
     return Kind("QA-LoRA", LORA, _measure, build, reads="shape", stated=_stated)
 

@@ -27,7 +27,11 @@ def _measure(shapes: Mapping[str, Shape]) -> Measure:
 def _build(arrays: Mapping[str, Array], scale: float) -> Unfitted:
     """ΔW = diag(b) B diag(d) A, with as many rows of B as b has, and as many columns of A as the weight."""
     b, d, A, B = (arrays[role] for role in ROLES)
-    return Unfitted(lambda inputs: LowRank(b[:, None] * B[: len(b)], d[:, None] * A[:, :inputs]), len(b), A.dtype)
+
+    def on(inputs: int) -> LowRank:
+        return LowRank(b[:, None] * B[: len(b)], d[:, None] * A[:, :inputs])
+
+    return Unfitted(on, len(b), A.dtype, "VeRA", arrays)
 
 
 KINDS.add(

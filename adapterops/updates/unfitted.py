@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,15 @@ from adapterops.updates.protocol import Array, Part, no_factors
 @dataclass(frozen=True, eq=False)
 class Unfitted:
     """`on` a number of inputs it is LoRA, exactly; without a weight it has no entries. Raises IncompatibleError for a number
-    that does not fit.
+    that does not fit. `held` is what its file holds, for who computes it another time: by the roles of the arrays, the scale,
+    and what else it is of.
     """
 
     on: Callable[[int], LowRank]
     outputs: int
     dtype: np.dtype[Any]
+    kind: str = ""
+    held: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:

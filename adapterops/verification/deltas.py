@@ -39,7 +39,9 @@ class Formula:
         name = _name(self._update)
         if name == DORA:
             return bool(self._update.by_inputs != self._transposed)
-        return (name == OFT and self._transposed) or (name not in FORMULAS and not hasattr(self._update, "dense"))
+        if name in (OFT, UNFITTED):
+            return self._transposed
+        return name == STARTED or (name not in FORMULAS and not hasattr(self._update, "dense"))
 
     def rows(self, own: slice, W: Matrix) -> Delta:
         """Rows `own` of ΔW, where W is the weight there, in whole rows of the tensor; all of them where `entire`."""
@@ -49,9 +51,38 @@ class Formula:
         return FORMULAS.get(_name(update), Formula._entries)(self, update, own, W)
 
     def _lora(self, update: Any, own: slice, W: Matrix) -> Delta:
-        left, right = (update.A.T, update.B.T) if self._transposed else (update.B, update.A)
-        B, A = update.scale * left[own].astype(np.float64), right.astype(np.float64)
+        return self._product(update.scale, update.B, update.A, own)
+
+    def _product(self, scale: float, B: Matrix, A: Matrix, own: slice) -> Delta:
+        left, right = (A.T, B.T) if self._transposed else (B, A)
+        B, A = scale * left[own].astype(np.float64), right.astype(np.float64)
         return Delta(B @ A, UNIT * (len(A) + 2) * (np.abs(B) @ np.abs(A)))
+
+    def _unfitted(self, update: Any, own: slice, W: Matrix) -> Delta:
+        """VeRA and QA-LoRA, on as many inputs as the weight has."""
+        held, inputs = update.held, W.shape[0 if self._transposed else 1]
+        if update.kind == "VeRA":
+            b, d, A, B = (held[f"vera_{name}"].astype(np.float64) for name in ("lambda_b", "lambda_d", "A", "B"))
+            return self._product(1.0, np.diag(b) @ B[: len(b)], np.diag(d) @ A[:, :inputs], own)
+        if update.kind == "QA-LoRA":
+            A, B, scale, group = held["lora_A"], held["lora_B"], held["scale"], held["group"]
+            if inputs != A.shape[1]:  # A sees the sums of groups of inputs
+                scale, A = scale * A.shape[1] / group, A[:, np.arange(inputs) // group]
+            return self._product(scale, B, A, own)
+        return self._of(update.on(inputs), own, W)
+
+    def _started(self, update: Any, own: slice, W: Matrix) -> Delta:
+        """PiSSA, OLoRA and KaSA: LoRA, and W without what it began with; of all of W."""
+        if update.start.__name__ not in STARTS:
+            return self._entries(update, own, W)
+        V, trained = W.T if self._transposed else W, update.trained
+        added = self._of(trained, own, W)
+        began, slack = STARTS[update.start.__name__](V, trained.rank)
+        began = (update.trained.scale if update.scaled else 1.0) * (began.T if self._transposed else began)[own]
+        return Delta(
+            added.values - began,
+            added.slack + slack + UNIT * (trained.rank + 4) * np.abs(V).max() * max(V.shape) ** 0.5,
+        )
 
     def _sum(self, update: Any, own: slice, W: Matrix) -> Delta:
         parts = [self._of(term, own, W) for term in update.terms]
@@ -167,6 +198,29 @@ def _cayley(Q: Matrix, terms: int | None) -> Matrix:
     return series
 
 
+def _singular(W: Matrix, rank: int, last: bool) -> tuple[Matrix, float]:
+    """The part of W of its largest singular values, or of its smallest, and how far squares of W let it be off."""
+    U, S, V = np.linalg.svd(W, full_matrices=False)
+    cut = len(S) - rank if last else rank
+    gap = (S[cut - 1] ** 2 - S[cut] ** 2) / S[0] ** 2 if 0 < cut < len(S) else 1.0
+    of = slice(cut, None) if last else slice(cut)
+    return (U[:, of] * S[of]) @ V[of], float(64 * 2.0**-52 * S[0] / max(gap, 2.0**-52))
+
+
+def _first(W: Matrix, rank: int) -> tuple[Matrix, float]:
+    """The part of W in the space of its first columns."""
+    space = W[:, :rank]
+    return space @ np.linalg.pinv(space) @ W, float(np.linalg.cond(space) * 2.0**-46 * np.abs(W).max())
+
+
+STARTS: Mapping[str, Callable[[Matrix, int], tuple[Matrix, float]]] = {
+    "leading": lambda W, rank: _singular(W, rank, last=False),
+    "trailing": lambda W, rank: _singular(W, rank, last=True),
+    "first_columns": _first,
+}
+"""What training began with, by the name of the function that takes it out of W."""
+
+STARTED, UNFITTED = "adapterops.updates.started.Started", "adapterops.updates.unfitted.Unfitted"
 LORA, DORA, OFT = (
     *("adapterops.updates.lowrank.LowRank", "adapterops.updates.magnitude.Magnitude"),
     "adapterops.updates.rotation.Rotation",
@@ -179,6 +233,8 @@ FORMULAS: Mapping[str, Callable[[Formula, Any, slice, Matrix], Delta]] = {
     "adapterops.updates.kronecker.Kronecker": Formula._lokr,
     "adapterops.updates.gain.Gain": Formula._ia3,
     "adapterops.updates.replacement.Replacement": Formula._replaced,
+    UNFITTED: Formula._unfitted,
+    STARTED: Formula._started,
     DORA: Formula._dora,
     OFT: Formula._rotated,
 }

@@ -63,6 +63,7 @@ class Witness:
     Attributes:
         chance: codes that stay on the grid of the base, and numbers of 16 bits, were rounded to a neighbour at random.
         grams: tensor → the Gram matrix of its inputs, by which codes that stay on the grid of the base were chosen.
+        stated: the adapter before anything of the base was made a part of it; None where that is not known.
     """
 
     model: Checkpoint
@@ -71,6 +72,22 @@ class Witness:
     wanted: dict[str, Wanted]
     chance: bool = False
     grams: Mapping[str, StoredTensor] = field(default_factory=dict)
+    stated: Adapter | None = None
+
+    def _formulas(self, each: Wanted) -> list[tuple[Place, Formula]]:
+        return [(place, Formula(self._update(place), place.transposed)) for place in each.places]
+
+    def _update(self, place: Place) -> Any:
+        """What is added at a place: where it depends on the weight, and all of that is there, as the files of the adapter
+        state it.
+        """
+        source, found = place.source, self.stated
+        if found is None or source not in found.layout or found.layout[source].reads not in ("weight", "shape"):
+            return self.adapter.updates[source]
+        shape = self.adapter.layout[source].shape
+        rows, columns = shape[::-1] if place.transposed else shape
+        whole = len(place.rows) == rows and len(range(columns)[place.columns]) == columns and not place.first
+        return (found if whole else self.adapter).updates[source]
 
     def memory(self, together: int) -> int:
         """About how many bytes judging a tensor holds, where so many entries at most have to be judged together."""
@@ -160,7 +177,7 @@ class Witness:
         itself see it.
         """
         spec, value = self.model.layout[name], decoder(self.model.stored[name])
-        formulas = [(place, Formula(self.adapter.updates[place.source], place.transposed)) for place in each.places]
+        formulas = self._formulas(each)
         height = spec.matrix[0]
         W = before(0, height)
         S, _ = _sum(W, formulas, 0, height)
@@ -182,7 +199,7 @@ class Witness:
     def _compared(self, name: str, each: Wanted, before: Decoder, judge: Judge, elsewhere: Matrix) -> Iterator[Doubt]:
         spec = self.model.layout[name]
         height, width = spec.matrix
-        formulas = [(place, Formula(self.adapter.updates[place.source], place.transposed)) for place in each.places]
+        formulas = self._formulas(each)
         rows = height if any(place.seen or formula.entire for place, formula in formulas) else judge.rows
         step = max(1, TILE // max(1, width * rows)) * rows
         wrong, entries = 0, height * width
@@ -323,12 +340,14 @@ def witness(
     chance: bool = False,
     grams: Mapping[str, StoredTensor] | None = None,
     own: bool = False,
+    stated: Adapter | None = None,
 ) -> tuple[Witness, list[Doubt]]:
     """A witness of a model, and what names and config.json alone show: updates without a place, tensors too few or too
     many, a field that makes another model.
 
     Args:
         own: the model has a manifest, so that its config.json is the base's but for what the adapter changes.
+        stated: see `Witness`.
     """
     places, lost = wanted(adapter, base, model)
     names, there = {*base.layout, *places}, Base(base.layout, base.config or {})
@@ -341,9 +360,9 @@ def witness(
     doubts += [Doubt(name, "should not be there") for name in sorted(extra)]
     read = dict(found for each in (base, model) for found in gguf_doubts(each))
     doubts += [Doubt(name, what) for name, what in read.items()]
-    stated = config_doubts(model, base, adapter, places, classifies=classifies, own=own)
-    doubts += [Doubt("config.json", what) for what in stated]
+    fields = config_doubts(model, base, adapter, places, classifies=classifies, own=own)
+    doubts += [Doubt("config.json", what) for what in fields]
     if own:
         grown = has_other_words(model, base, places)
         doubts += [Doubt(name, what) for name, what in beside(model, base, adapter, grown=grown)]
-    return Witness(model, base, adapter, places, chance, grams or {}), doubts
+    return Witness(model, base, adapter, places, chance, grams or {}, stated), doubts

@@ -12,12 +12,14 @@ import pytest
 from adapterops.updates.dense import Dense
 from adapterops.updates.gain import Gain
 from adapterops.updates.hadamard import Hadamard
+from adapterops.updates.kinds import KINDS
 from adapterops.updates.kronecker import Kronecker
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.magnitude import Magnitude
 from adapterops.updates.replacement import Replacement
 from adapterops.updates.rotation import Rotation
 from adapterops.updates.sums import Sum
+from adapterops.updates.unfitted import Unfitted
 from adapterops.verification.deltas import FORMULAS, Formula
 
 rng = np.random.default_rng(0)
@@ -41,6 +43,39 @@ UPDATES: dict[str, Any] = {
     "a replaced tensor": Replacement(rng.standard_normal((6, 5))),
     "BOFT": Rotation(np.stack([SKEW, -SKEW]), (6, 5), None, rng.standard_normal(6), [rng.permutation(5)] * 2),
 }
+
+WIDE = {
+    "lora_A": rng.standard_normal((2, 5)),
+    "lora_B": rng.standard_normal((6, 2)),
+    "lora_diag": rng.standard_normal(2),
+}
+VERA = {
+    "vera_lambda_b": rng.standard_normal(6),
+    "vera_lambda_d": rng.standard_normal(2),
+    "vera_A": rng.standard_normal((2, 7)),
+    "vera_B": rng.standard_normal((8, 2)),
+}
+GROUPS = KINDS["QA-LoRA"].stated({"qalora_group_size": 5})
+OF_THE_WEIGHT: dict[str, Any] = {
+    **{name: KINDS[name].build(WIDE, 1.5) for name in ("PiSSA", "OLoRA", "KaSA")},
+    "VeRA": KINDS["VeRA"].build(VERA, 1.0),
+    "QA-LoRA": GROUPS.build({**WIDE, "lora_A": WIDE["lora_A"][:, :1]}, 1.5),
+    "QA-LoRA of a plain weight": GROUPS.build(WIDE, 1.5),
+    "of another package": Unfitted(lambda inputs: LowRank(WIDE["lora_B"], WIDE["lora_A"][:, :inputs]), 6, W.dtype),
+}
+"""Known with a weight alone."""
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("kind", OF_THE_WEIGHT)
+def test_of_what_a_weight_settles(kind: str, transposed: bool) -> None:
+    update, whole = OF_THE_WEIGHT[kind], (slice(0, 6), slice(0, 5))
+    expected = update.change(whole, W, np.empty((6, 5)))
+    formula = Formula(update, transposed)
+    found = formula.rows(slice(0, 5 if transposed else 6), W.T if transposed else W)
+    assert np.allclose(found.values, expected.T if transposed else expected, rtol=1e-9)
+    assert (found.slack < 1e-4).all()
+    assert formula.entire or not (transposed or kind in ("PiSSA", "OLoRA", "KaSA"))
 
 
 @pytest.mark.parametrize("kind", UPDATES)
@@ -139,4 +174,6 @@ def test_every_class_that_has_a_formula_is_there() -> None:
     for name in FORMULAS:
         module, _, cls = name.rpartition(".")
         assert hasattr(import_module(module), cls), name
-    assert {f"{type(each).__module__}.{type(each).__qualname__}" for each in UPDATES.values()} == set(FORMULAS)
+    assert {
+        f"{type(each).__module__}.{type(each).__qualname__}" for each in [*UPDATES.values(), *OF_THE_WEIGHT.values()]
+    } == set(FORMULAS)
