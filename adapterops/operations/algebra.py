@@ -176,9 +176,9 @@ def _compared(
 def _grams(adapter: Adapter, method: Method) -> Grams:
     if adapter.task_vector:
         raise UnsupportedError(
-            f"is a tuned model, and {method.name} is for adapters",
+            f"is a tuned model: its difference from the base has no factors of low rank, which {method.name} is computed from",
             path=name(adapter),
-            hint="--linear, --tsv or --ties are for both",
+            hint=f"make LoRA of it first, {_of_model(adapter)}; or use --linear, --tsv or --ties, which need no factors",
         )
     if adapter.grams is None:
         raise OptionError(
@@ -270,12 +270,17 @@ def _factored(adapter: Adapter, layout: Layout) -> str:
     if layout.vector:
         return f"leave vectors out, adapterops calc \"drop(a, {{'*.bias': 'why'}})\" a={source} -o rest"
     if adapter.task_vector:
-        return f"make LoRA of it first, adapterops extract {source} --base BASE --rank 32 -o lora"
+        return f"make LoRA of it first, {_of_model(adapter)}"
     if isinstance(adapter.history, Step):
         return "cut it to a rank in the expression, such as truncate(ties(a, b), rank=32)"
     if layout.kind == DIFFERENCE:
         return f"make LoRA of it first, {extracted(adapter)}"
     return f"make LoRA of it first, adapterops truncate {source} --rank 32 -o lora"
+
+
+def _of_model(tuned: Adapter) -> str:
+    """How LoRA is made of a tuned model."""
+    return f"adapterops extract {shlex.quote(name(tuned))} --base BASE --rank 32 -o lora"
 
 
 def _check_overlap(adapters: Sequence[Adapter]) -> None:

@@ -35,9 +35,6 @@ from adapterops.storage.strict_yaml import Place
 
 METHOD, PASSTHROUGH = "merge_method", "passthrough"
 FIELDS = (METHOD, "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source", "tokenizer")
-OWN = ("karcher", "model_stock")
-"""Methods of ours that have the name of one of mergekit's, whose numbers they were not compared with."""
-
 LAYER = re.compile(r"\.(\d+)\.")
 
 
@@ -61,10 +58,7 @@ def request(reader: Reader, fields: Any, folder: Path) -> Request:
     if name == PASSTHROUGH:
         return _stacked(reader, top, folder)
     if name not in METHODS:
-        there = f"there are {', '.join((*METHODS, PASSTHROUGH))}"
-        if name in OWN:
-            there += f"; our own {name} of models is adapterops fuse BASE --tuned MODEL --tuned MODEL --method {name}"
-        reader.fail((METHOD,), f"is {name}, which is not read here", there)
+        reader.fail((METHOD,), f"is {name}, which is not read here", f"there are {', '.join((*METHODS, PASSTHROUGH))}")
     method = METHODS[name]
     sources, shared = _sources(reader, top, method, folder)
     base = _base(reader, top, sources, method, folder)

@@ -12,6 +12,9 @@ from typing import Any
 
 from adapterops.errors import OptionError
 
+TURNS, NEAR = 10, 1e-5
+"""Turns of mergekit's iteration for karcher, and the step after which it ends: ours ends where no step is left."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -106,6 +109,25 @@ def slerp(group: Group, models: Sequence[str]) -> str | None:
     return _call("slerp", models, weights=[t], space="weights", convention="mergekit") if t else None
 
 
+def karcher(group: Group, models: Sequence[str]) -> str | None:
+    """The mean on the sphere of all models, of which the first is the base."""
+    if group.number("max_iter") < TURNS or group.number("tol") > NEAR:
+        raise OptionError(
+            f"max_iter below {TURNS} or tol above {NEAR:g} ends before the mean is found, which is not done here",
+            hint="leave max_iter and tol out",
+        )
+    return _call("karcher", models[1:], weights=[1 / len(models)] * (len(models) - 1), space="weights")
+
+
+def model_stock(group: Group, models: Sequence[str]) -> str | None:
+    """The mean of the differences, as much of it as their cosines are for."""
+    if len(models) < 2:
+        raise OptionError("model_stock needs two models besides base_model at least, and there is one")
+    if group.truth("filter_wise"):
+        raise OptionError("filter_wise is true: each row gets a factor of its own, which is not done here")
+    return _call("model_stock", models, convention="mergekit")
+
+
 def sce(group: Group, models: Sequence[str]) -> str | None:
     return _call("sce", models, density=min(1.0, group.number("select_topk")), convention="mergekit", scale="sum")
 
@@ -159,6 +181,8 @@ def _arithmetic(
 METHODS = {
     "linear": Recipe(linear, {"normalize": True}, {"weight": None}, base=False),
     "slerp": Recipe(slerp, {"t": None}, {}),
+    "karcher": Recipe(karcher, {"max_iter": TURNS, "tol": NEAR}, {}, base=False),
+    "model_stock": Recipe(model_stock, {"filter_wise": False}, {}),
     "sce": Recipe(sce, {"select_topk": 1.0, "int8_mask": False}, {}),
     "task_arithmetic": _arithmetic(None, False),
     "ties": _arithmetic("ties", True, True),
@@ -169,4 +193,4 @@ METHODS = {
     "della": _arithmetic("della_linear", True, True, True, epsilon=0.15),
     "della_linear": _arithmetic("della_linear", False, rescale=True, epsilon=0.15),
 }
-"""mergekit's methods that are read, with the defaults of its version 0.1.4."""
+"""mergekit's methods that are read, with the defaults of its version 0.1.4; karcher and model_stock, with those of 0.1.5."""

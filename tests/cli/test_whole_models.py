@@ -100,6 +100,11 @@ def test_a_recipe_and_parts_make_the_same_bytes(place: Path) -> None:
         (["fuse", "base", "--tuned", "a", "--alpha", "8"], 2, "alpha is for adapters"),
         (["fuse", "--tuned", "a"], 2, "the model is missing"),
         (["fuse", "base", "--tuned", "a", "--tuned", "b", "--core-ties"], 4, "has no factors of low rank"),
+        (
+            ["fuse", "base", "--tuned", "a", "--tuned", "b", "--regmean"],
+            4,
+            "adapterops extract a --base BASE --rank 32",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -63,7 +63,8 @@ def karcher(products: Array, weights: Sequence[float]) -> list[float]:
     counts. It is a linear combination of the updates, found from their inner products.
 
     Cost: n² / 2 inner products.
-    Differs: mergekit's karcher takes the mean of models.
+    Differs: mergekit's karcher takes the mean of models, as `--space weights` does, with the base one of them; and ends after
+        ten turns.
 
     Raises:
         IncompatibleError: the updates cancel, and have no mean direction.

@@ -1,4 +1,6 @@
-"""Recipes of mergekit against what mergekit 0.1.4 made of them in float32, on models that are made by seeds."""
+"""Recipes of mergekit against what mergekit made of them in float32, on models that are made by seeds: version 0.1.4, and 0.1.5 of
+`karcher` and `model_stock`.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,8 @@ TIES = {
     "base_model": "base",
     "models": [{"model": "chat", "parameters": {"weight": 0.5}}, {"model": "code", "parameters": {"weight": 0.5}}],
 }
+
+STOCK = {"merge_method": "model_stock", "models": [{"model": "chat"}, {"model": "code"}]}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,13 @@ def test_random_methods_are_read_and_keep_what_was_asked(place: Path, method: st
     ("change", "said"),
     [
         ({"merge_method": "model_breeding"}, "merge_method is model_breeding, which is not read here"),
-        ({"merge_method": "karcher"}, "--tuned MODEL --method karcher"),
+        ({**STOCK, "parameters": {"filter_wise": True}}, "filter_wise is true: each row gets a factor of its own"),
+        ({**STOCK, "models": [{"model": "chat"}]}, "needs two models besides base_model"),
+        ({**STOCK, "merge_method": "karcher"}, "base_model is none of the models that are averaged"),
+        (
+            {**STOCK, "merge_method": "karcher", "base_model": "chat", "parameters": {"max_iter": 3}},
+            "max_iter below 10",
+        ),
         ({"chat_template": "auto"}, "chat_template is unknown"),
         ({"tokenizer_source": "code"}, "tokenizer_source is code"),
         ({"parameters": {"rescale": True, "density": 0.5}}, "rescale is true"),
