@@ -53,9 +53,14 @@ def as_stored(adapter: Adapter, arranged: Arrangement, norms: bool = True) -> Ca
     return factors
 
 
-def factored(adapter: Adapter, arranged: Arrangement, exact: bool, norms: bool = True) -> Callable[[str], Factors]:
+def factored(
+    adapter: Adapter, arranged: Arrangement, exact: bool, norms: bool = True, packed: bool = False
+) -> Callable[[str], Factors]:
     """What computes a module as it is stored; with the `norms` of those of which nothing is lost, too: the product of
     their Gram matrices takes longer than all else that is done to them.
+
+    Args:
+        packed: numbers of Q8_0 are its bytes, a quarter of the memory, where the module is stored by itself.
 
     Raises:
         IncompatibleError: a number does not fit the dtype of the output.
@@ -76,9 +81,18 @@ def factored(adapter: Adapter, arranged: Arrangement, exact: bool, norms: bool =
                 A, B = map(laid, stored)
                 return Factors(module, A, B, None, 0.0, 0.0, Exact(bits(A, B, dtypes[module]), partial(again, module)))
             found = _factors(module, update, layout, dtypes[module], exact, norms)
-            return found._replace(A=laid(found.A), B=laid(found.B))
+            A, B = laid(found.A), laid(found.B)
+            if packed and module in alone:
+                A, B = (_packed(each, dtype) for each, dtype in zip((A, B), dtypes[module], strict=True))
+            return found._replace(A=A, B=B)
 
     return factors
+
+
+def _packed(numbers: Array, dtype: str) -> Array:
+    from adapterops.arrays import q8
+
+    return q8.encode(q8.filled(numbers)) if dtype == WIDE else numbers
 
 
 def _by_columns(matrix: Array) -> Array:

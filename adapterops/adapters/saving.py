@@ -108,7 +108,9 @@ def save_adapter(
             told = set(uncovered(adapter.config.targets, unnamed)) if adapter.config.targets else ()  # by the format
             say_dropped([each for each in unnamed if each not in told])
         modules = [] if isinstance(arranged, Verbatim) else list(chain(*arranged.groups.values()))
-        compute = as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms)
+        compute = (
+            as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms, packed=True)
+        )
         size = stored_sizes(adapter, arranged).__getitem__ if modules else None
         with closing(local.run(compute, modules, size=size, how=how)) as results:
             return complete_adapter(

@@ -13,6 +13,7 @@ from adapterops.errors import IncompatibleError
 Array = NDArray[Any]
 
 ENTRIES = 32
+BYTE = np.dtype(np.uint8)
 BLOCK = np.dtype([("scale", "<f2"), ("codes", "i1", ENTRIES)])
 
 
@@ -57,6 +58,16 @@ def _encode(values: Array, blocks: Array) -> None:
         blocks["codes"] = np.trunc(values, out=values)
 
 
+def filled(numbers: Array) -> Array:
+    """The same rows, with zeros up to the end of their last block.
+
+    >>> filled(np.ones((2, 40), np.float32)).shape
+    (2, 64)
+    """
+    more = -numbers.shape[-1] % ENTRIES
+    return np.pad(numbers, [(0, 0)] * (numbers.ndim - 1) + [(0, more)]) if more else numbers
+
+
 def rounded(numbers: Array, own: bool = False) -> Array:
     """The numbers that Q8_0 has for rows of any length, as if zeros filled up the last block; in float32.
 
@@ -65,8 +76,8 @@ def rounded(numbers: Array, own: bool = False) -> Array:
     """
     width = numbers.shape[-1]
     if width % ENTRIES:
-        filled = np.pad(numbers, [(0, 0)] * (numbers.ndim - 1) + [(0, -width % ENTRIES)])
-        return decode(encode(filled)).reshape(filled.shape)[..., :width]
+        whole = filled(numbers)
+        return decode(encode(whole)).reshape(whole.shape)[..., :width]
     reuse = own and numbers.dtype == np.float32 and numbers.flags.c_contiguous and numbers.flags.writeable
     result = numbers if reuse else np.empty(numbers.shape, np.float32)
     rows, found = numbers.reshape(-1, ENTRIES), result.reshape(-1, ENTRIES)

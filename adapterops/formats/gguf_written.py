@@ -85,7 +85,7 @@ class Group:
     def joined(self, factors: Mapping[str, Factors]) -> dict[str, Array]:
         from adapterops.arrays import q8
 
-        pairs = {module: padded(*each, self.rank) for module, each in factors.items()}
+        pairs = {module: self._padded(*each) for module, each in factors.items()}
         if self.count:
             pair: Sequence[Array] = [
                 self._stacked({self.experts[m]: each[role] for m, each in pairs.items()}) for role in (0, 1)
@@ -94,7 +94,16 @@ class Group:
             ((A, B),) = pairs.values()
             pair = (B, A.T) if self.embedding else (A, B)
         each = zip(self._keys, self.dtypes, pair, strict=True)
-        return {key: q8.encode(array) if dtype == WIDE else array for key, dtype, array in each}
+        return {
+            key: q8.encode(array) if dtype == WIDE and array.dtype != q8.BYTE else array for key, dtype, array in each
+        }
+
+    def _padded(self, A: Array, B: Array) -> tuple[Array, Array]:
+        """A and B of the rank of the file; B may be the bytes of Q8_0, of which those of zeros are zeros."""
+        from adapterops.arrays import q8
+
+        width = self.rank // Q8.entries * Q8.bytes if B.dtype == q8.BYTE else self.rank
+        return padded(A, B, self.rank, width)
 
     def _stacked(self, found: Mapping[int, Array]) -> Array:
         import numpy as np

@@ -75,7 +75,8 @@ class Arrangement:
 class Format(Protocol):
     """One way in which adapters are stored. One that is written is a `Writable`, too.
 
-    It may have `file`, the name of its file of tensors in a folder, where one that is read by itself is called otherwise.
+    It may have `file`, the name of its file of tensors in a folder, where one that is read by itself is called otherwise;
+    and `over`, the names of formats that may claim what is its own, because they know less of that.
     """
 
     def claims(self, place: Place) -> bool:
@@ -124,6 +125,8 @@ def format_of(place: Place) -> str:
     """
     place = place.once()
     claimed = [name for name, each in FORMATS.items() if place.exists and each.claims(place)]
+    less = {name for each in claimed for name in getattr(FORMATS[each], "over", ())}
+    claimed = [name for name in claimed if name not in less]
     if len(claimed) > 1:
         raise InputError(
             f"could be {' or '.join(claimed)}",

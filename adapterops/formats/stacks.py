@@ -119,11 +119,11 @@ def is_single_expert(stack: str) -> bool:
     return SINGLE.fullmatch(stack) is not None
 
 
-def padded(A: Array, B: Array, rank: int) -> tuple[Array, Array]:
-    """Factors of a higher rank of the same product: filled up with zeros."""
+def padded(A: Array, B: Array, rank: int, width: int | None = None) -> tuple[Array, Array]:
+    """Factors of a higher rank of the same product: filled up with zeros. `width`: of a row of B, where that is not its rank."""
     import numpy as np
 
-    more = rank - A.shape[0]
-    if not more:
+    more, beside = rank - A.shape[0], (rank if width is None else width) - B.shape[1]
+    if not more and not beside:
         return A, B
-    return np.pad(A, ((0, more), (0, 0))), np.pad(B, ((0, 0), (0, more)))
+    return np.pad(A, ((0, more), (0, 0))), np.pad(B, ((0, 0), (0, beside)))

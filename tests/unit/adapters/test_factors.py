@@ -14,10 +14,11 @@ import adapterops as ao
 from adapterops.adapters.factors import factored
 from adapterops.adapters.planning import arrangement
 from adapterops.adapters.proof import Exact
-from adapterops.arrays import floats
+from adapterops.arrays import floats, q8
 from adapterops.arrays.floats import narrowed
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError
+from adapterops.formats.peft.config import AdapterConfig
 
 
 def test_factors_of_a_module(tmp_path: Path) -> None:
@@ -102,3 +103,18 @@ def test_what_is_written_as_it_was_read_is_not_widened(tmp_path: Path, monkeypat
     found = factored(adapter, arranged, exact=False, norms=False)(MODULES[0])
     assert isinstance(found.image, Exact)
     assert [found.A.tobytes(), found.B.tobytes()] == [narrowed(each, "BF16", Scratch()).tobytes() for each in expected]
+
+
+def test_what_waits_in_q8_0_is_its_bytes() -> None:
+    """8.5 bits for a number, where the module is stored by itself."""
+    module = "model.layers.0.self_attn.v_proj"
+    random = np.random.default_rng(0).standard_normal
+    update = ao.LowRank(random((64, 32)).astype(np.float32), random((32, 96)).astype(np.float32))
+    model = {"model_type": "llama", "num_attention_heads": 4, "tie_word_embeddings": False}
+    adapter = ao.Adapter.of({module: update}, AdapterConfig(model=model))
+    arranged = arrangement(adapter, "Q8_0", "gguf")
+    numbers, packed = (factored(adapter, arranged, exact=True, packed=each)(module) for each in (False, True))
+    for of_numbers, of_bytes in ((numbers.A, packed.A), (numbers.B, packed.B)):
+        assert (of_numbers.dtype, of_bytes.dtype) == (np.float32, np.uint8)
+        assert of_bytes.nbytes * 32 == of_numbers.size * 34
+        assert (q8.decode(of_bytes.ravel()).reshape(of_numbers.shape) == of_numbers).all()

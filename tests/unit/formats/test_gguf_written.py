@@ -64,6 +64,25 @@ def test_experts_are_one_pair_and_those_that_are_missing_are_zero(tmp_path: Path
     assert again.layout.keys() == updates.keys() | {UP.format(1)}
 
 
+@pytest.mark.parametrize(("low", "high"), [(8, 64), (32, 64), (40, 96), (8, 8)])
+def test_blocks_of_a_lower_rank_are_filled_up_with_zeros(low: int, high: int, tmp_path: Path) -> None:
+    """Those of B are, where the rank of the file is a multiple of 32; else B is in F16."""
+    updates = {
+        "model.layers.0.self_attn.v_proj": random(128, 96, low),
+        "model.layers.0.self_attn.o_proj": random(96, 128, high),
+    }
+    found = saved(tmp_path / "a.gguf", updates, MOE, "Q8_0")
+    assert found["types"]["blk.0.attn_v.weight.lora_b"] == ("F16" if high % 32 else "Q8_0")
+    for module, tensor in (("v_proj", "attn_v"), ("o_proj", "attn_output")):
+        A, B = (found[f"blk.0.{tensor}.weight.lora_{end}"] for end in "ab")
+        update = updates[f"model.layers.0.self_attn.{module}"].dense()
+        assert np.linalg.norm(B @ A - update) < 0.02 * np.linalg.norm(update)
+        rank = low if module == "v_proj" else high
+        assert (A.shape[0], B.shape[1]) == (high, high)
+        assert not A[rank:].any()
+        assert not B[:, rank:].any()
+
+
 def test_an_embedding_is_transposed(tmp_path: Path) -> None:
     update = random(50, 32)
     found = saved(tmp_path / "a.gguf", {WORDS: update, "lm_head": random(50, 32)}, MOE)
