@@ -36,7 +36,7 @@ _HOMES = {
     "Compressed": "adapters.compressed",
     "compress": "adapters.compressing",
     "dequantize": "operations.quantization",
-    "diagnose": "verification.diagnosis.diagnosing",
+    "diagnose": "operations.diagnosing",
     "evaluate": "expressions.calculator",
     "extract": "operations.extraction",
     "fuse": "operations.fusion",
@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from adapterops.operations.comparing.analysis import inspect as inspect
     from adapterops.operations.comparing.analysis import spectra as spectra
     from adapterops.operations.comparing.comparison import compare as compare
+    from adapterops.operations.diagnosing import diagnose as diagnose
     from adapterops.operations.extraction import extract as extract
     from adapterops.operations.fusion import fuse as fuse
     from adapterops.operations.fusion import unfuse as unfuse
@@ -133,7 +134,6 @@ if TYPE_CHECKING:
     from adapterops.updates.lowrank import LowRank as LowRank
     from adapterops.updates.survival import Survival as Survival
     from adapterops.verification.diagnosis.diagnosing import Diagnosis as Diagnosis
-    from adapterops.verification.diagnosis.diagnosing import diagnose as diagnose
     from adapterops.version import __version__ as __version__
 
 

@@ -66,8 +66,8 @@ def command(
     if len(set(map(str, sources))) < len(sources):
         raise OptionError("an adapter is given twice", hint="give each once: its weight is found")
     merged, before = map(looking.model, (model, base))
-    adapters = dict(zip(map(str, sources), looking.adapters_for(before, sources), strict=True))
-    from adapterops.verification.diagnosis.diagnosing import diagnose
+    adapters = {str(each): looking.adapter(each) for each in sources}
+    from adapterops.operations.diagnosing import diagnose
     from adapterops.verification.diagnosis.verdicts import UNJUDGED
 
     with output.progress("comparing") as report:

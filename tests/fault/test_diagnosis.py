@@ -15,7 +15,8 @@ from torch import Tensor
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.engine.execution import Execution
-from adapterops.verification.diagnosis.diagnosing import Diagnosis, diagnose
+from adapterops.operations.diagnosing import diagnose
+from adapterops.verification.diagnosis.diagnosing import Diagnosis
 from adapterops.verification.diagnosis.grounds import nf4
 from adapterops.verification.diagnosis.verdicts import ADAPTED, HEALTHY, SICK, UNJUDGED
 

@@ -12,7 +12,7 @@ import numpy as np
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
-from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.execution import Execution
 from adapterops.errors import count
 from adapterops.verification.diagnosis.conventions import Convention
 from adapterops.verification.diagnosis.finite import not_finite
@@ -115,29 +115,19 @@ class Diagnosis:
         }
 
 
-def diagnose(
+def diagnosed(
     model: Checkpoint,
     base: Checkpoint,
-    adapters: Mapping[str, Adapter] | None = None,
-    *,
-    original: Checkpoint | None = None,
-    how: Execution = DEFAULT,
+    adapters: Mapping[str, Adapter],
+    original: Checkpoint | None,
+    how: Execution,
 ) -> Diagnosis:
-    """What `model` is: the base, the base and adapters with which weights, rounded how, and what is not so.
+    """What `model` is, of adapters with all that the base settles of them: see `operations.diagnosing`, which it is for.
 
     Rows spread over every weight that an adapter changes are compared with W + Σ w ΔW in float64, w by least squares that
     know how coarse the stored numbers are; the weights that most modules agree with are those of the model. What is
     exactly as some convention of rounding makes it is right; a module that none explains is looked at for what it is.
     Tensors without updates are compared by their bytes. Without adapters the difference is measured: its rank, its size.
-
-    Args:
-        adapters: name → adapter; several may be in it with any weights, one with weight 1.
-        original: the 16-bit model that the base was quantized from: updates may have been added to that.
-
-    It shares nothing with `fuse` but what reads files.
-
-    Cost: bytes of both checkpoints are read once, sampled rows about three times; memory for the samples of one weight in
-    each worker.
     """
     model = renamed(model, base)
     common = [name for name in model.layout if name in base.layout]

@@ -9,7 +9,7 @@ import torch
 from merged_models import DTYPES, base, write
 
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.verification.diagnosis.diagnosing import diagnose
+from adapterops.operations.diagnosing import diagnose
 from adapterops.verification.diagnosis.finite import not_finite
 
 NAME = "model.layers.1.mlp.down_proj.weight"

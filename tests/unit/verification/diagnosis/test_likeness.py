@@ -16,8 +16,8 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.engine.execution import Execution
+from adapterops.operations.diagnosing import diagnose
 from adapterops.storage.lazy import Lazy
-from adapterops.verification.diagnosis.diagnosing import diagnose
 from adapterops.verification.diagnosis.forms import form
 from adapterops.verification.diagnosis.likeness import MOST, Likeness, natural, resembles, spread
 from adapterops.verification.diagnosis.samples import Subject
