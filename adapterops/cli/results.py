@@ -81,7 +81,7 @@ def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
     how = _measuring(made, how)
     for step in merges(made):
         found = _holdings(step, planned, how)
-        if step.holdings and not step.holdings.modules:
+        if step.holdings and not step.holdings.modules and _number(step) > 1:
             line("  what it keeps of each is not known before all is merged: its thresholds are those of all modules")
         if found and step.holdings:
             scale, number = step.parameters["scale"], _number(step)

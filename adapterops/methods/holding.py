@@ -163,7 +163,7 @@ class Holdings:
 
     Attributes:
         modules: those that are measured before anything is written: all of the merge, or as many as take seconds; none of a merge
-            for each module of which all have to be computed.
+            of one adapter, or for each module of which all have to be computed.
         compute: the `Holding` of one, and how many bytes of what that takes may be kept for writing it; None where its numbers
             are too large, or none.
         count: of how many modules the merge is.

@@ -94,7 +94,7 @@ class Merging:
         quick = sum(each.entries for each in layout.values() if each.dense or not self._by_rank) <= FEW
         self.multipliers = Multipliers(tuple(scaled) if fixed(scale, len(adapters)) is None else (), self.update, quick)
         stated = method.name == "linear" and fixed(scale, len(adapters)) is not None
-        measured = () if self._model else self._sample(layout, SHORTER if stated else SHORT)
+        measured = () if self._model or len(adapters) < 2 else self._sample(layout, SHORTER if stated else SHORT)
         self.holdings = Holdings(measured, self._hold, len(layout))
         self._ready: dict[str, LowRank] = {}
 
