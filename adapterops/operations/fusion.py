@@ -73,7 +73,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
         return _fused(base, adapter, placed(adapter), {}, dtype, precision)
     _warn_of_unnamed(adapter, base)
     if adapter.config.format == DEFAULT:
-        say_undilated(adapter.layout)
+        say_undilated(adapter.layout, base.config)
     base, adapter = replicated(base, [adapter]), of_its_layers(adapter)
     adapter = on_base(adapter, base)
     return _fused(base, adapter, resolve(adapter, base), agreed_tokenizer(adapter.history), dtype, precision)
