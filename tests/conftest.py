@@ -30,6 +30,7 @@ LONGEST = (
     "interop/test_architectures.py",
     "package/test_automation.py",
     "fault/test_other_outputs.py",
+    "fault/test_every_output.py",
     "interop/test_fusing.py",
     "interop/test_calibrating.py",
     "interop/test_hub.py",
