@@ -184,7 +184,11 @@ def test_a_folder_that_is_read_only(
     place.again()
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGHUP])
+STOPPED = [(kind, (signal.SIGKILL, signal.SIGHUP)[at % 2]) for at, kind in enumerate(KINDS)]
+"""Of two neighbours, which write alike, one is killed, and the other loses its terminal."""
+
+
+@pytest.mark.parametrize(("place", "end"), STOPPED, indirect=["place"])
 def test_it_is_stopped(place: Place, end: signal.Signals) -> None:
     command = Command(place.kind.command, Fault("fsync", where=str(place.path)))
     assert command.paused()
@@ -197,6 +201,7 @@ def test_it_is_stopped(place: Place, end: signal.Signals) -> None:
     assert place.out() == place.whole
 
 
+@pytest.mark.parametrize("place", list(KINDS)[::3], indirect=True)
 def test_another_run_writes_the_same(place: Place) -> None:
     command = Command(place.kind.command, Fault("fsync", where=str(place.path)))
     assert command.paused()
