@@ -83,8 +83,8 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             except UnplacedError as problem:
                 lost[name] = str(problem)
     untied = embeddings or Base(model.layout, model.config or {}).stated_tied() is False
-    inputs = {spec.shape for name, spec in model.layout.items() if is_input(name)}
-    has_head = any(model.layout[name].shape in inputs and not is_input(name) for name in new.values())
+    single = [each for each in new.values() if not any(map(str.isdecimal, each.split(".")))]
+    has_head = any(len(model.layout[name].shape) == 2 and not is_input(name) for name in single)
     if untied and there.tied() and not has_head and there.needs_head(_trained_as(adapter)):
         lost[HEAD] = "was tied to the input embedding, is not any more, and is not kept as it was"
     return found, lost

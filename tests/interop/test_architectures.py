@@ -85,7 +85,7 @@ RENAMED = [
 
 @pytest.mark.parametrize("name", HEADS)
 def test_heads_have_the_names_of_the_model_in_memory(name: str) -> None:
-    model_type, pairs, layout, _ = saved_names.saved(name)
+    model_type, pairs, layout, _ = saved_names.saved(architectures.build(name))
     config = {"model_type": model_type, "architectures": [name]}
     found = namesakes(pairs, layout, loading(config).renamed)
     assert len(pairs) > 10
@@ -94,7 +94,7 @@ def test_heads_have_the_names_of_the_model_in_memory(name: str) -> None:
 
 @pytest.mark.parametrize("name", RENAMED)
 def test_verify_knows_what_transformers_calls_the_tensors_of_a_model(name: str) -> None:
-    model_type, pairs, layout, _ = saved_names.saved(name)
+    model_type, pairs, layout, _ = saved_names.saved(architectures.build(name))
     base = Base(layout, {"model_type": model_type})
     assert len(pairs) > 10
     assert {mine: base.find(mine, (layout[file].shape,)) for mine, file in pairs.items()} == pairs
@@ -103,7 +103,7 @@ def test_verify_knows_what_transformers_calls_the_tensors_of_a_model(name: str) 
 @pytest.mark.parametrize("name", ["GteForMaskedLM", "NomicBertForMaskedLM", "RfDetrModel"])
 def test_rows_of_one_matrix_are_weights_of_their_own_by_both_tables(name: str) -> None:
     """What the rules of transformers say, and what was seen in files."""
-    model_type, _, layout, parts = saved_names.saved(name)
+    model_type, _, layout, parts = saved_names.saved(architectures.build(name))
     ways = loading({"model_type": model_type})
     divided = {
         mine: (file, f"{place}/{len(names)}")
