@@ -20,6 +20,7 @@ from adapterops.verification.vocabulary import (
     is_bias,
     is_input,
     is_label_head,
+    kept_one,
     left_out,
     of_rows,
     of_words,
@@ -56,8 +57,9 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             found.setdefault(tensor, Wanted(there.shared(tensor, before)))
         return tensor
 
-    _place_all_full(adapter, there, own, found, lost)
-    joint = one_weight(adapter, there)
+    made = Base(model.layout, model.config or {})
+    joint = one_weight(adapter, there) or kept_one(adapter, there, made)
+    _place_all_full(adapter, there, joint, own, found, lost)
     shapes = {
         name: adapter.full[each.full].spec.shape for name, each in found.items() if each.full and each.part is None
     }
@@ -82,7 +84,7 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
                 found[name].full = _below(found, found[name].start, adapter)
             except UnplacedError as problem:
                 lost[name] = str(problem)
-    untied = embeddings or Base(model.layout, model.config or {}).stated_tied() is False
+    untied = embeddings or made.stated_tied() is False
     single = [each for each in new.values() if not any(map(str.isdecimal, each.split(".")))]
     has_head = any(len(model.layout[name].shape) == 2 and not is_input(name) for name in single)
     if untied and there.tied() and not has_head and there.needs_head(_trained_as(adapter)):
@@ -120,9 +122,10 @@ def _below(found: dict[str, Wanted], start: str | None, adapter: Adapter) -> str
     return full if full in adapter.config.unannounced else None
 
 
-def _place_all_full(adapter: Adapter, base: Base, own: Any, found: dict[str, Wanted], lost: dict[str, str]) -> None:
+def _place_all_full(
+    adapter: Adapter, base: Base, joint: bool, own: Any, found: dict[str, Wanted], lost: dict[str, str]
+) -> None:
     """Add what full tensors take the place of, also of what follows them in the number of words."""
-    joint = one_weight(adapter, base)
     for full, stored in adapter.full.items():
         if full in adapter.config.tokens:
             continue

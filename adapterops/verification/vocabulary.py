@@ -81,6 +81,14 @@ def one_weight(adapter: Adapter, base: Base) -> bool:
     return not ends and (True not in rows or rows.get(False) == rows[True])
 
 
+def kept_one(adapter: Adapter, base: Base, model: Base) -> bool:
+    """Whether a model has the one weight for both ends that an adapter has twice."""
+    ends = [stored for name, stored in adapter.full.items() if is_input(name) or is_output(name)]
+    moved = any(is_input(name) or is_output(name) for name in (f"{module}.weight" for module in adapter.layout))
+    tied = base.tied() and model.tied() and not any(map(is_output, model.layout))
+    return tied and not moved and len(ends) == 2 and ends[0].same_bytes(ends[1])
+
+
 def of_rows(name: str) -> str:
     """The tensor that some rows of are replaced by a tensor of this name."""
     return name.partition(".token_adapter.")[0] + ".weight"

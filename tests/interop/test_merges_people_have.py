@@ -293,6 +293,12 @@ CASES: dict[str, tuple[Case, int, str, tuple[str, ...]]] = {
     "right-float16": (stored_as(torch.float16), 0, "complete", COMMON),
     "right-embedding": (right(target_modules=["q_proj", "embed_tokens"]), 0, "complete", ("llama",)),
     "right-whole-head": (right(modules_to_save=["lm_head"]), 0, "complete", ("llama",)),
+    "right-tied-ends": (
+        right(modules_to_save=["embed_tokens"], ensure_weight_tying=True),
+        0,
+        "complete",
+        ("qwen2",),
+    ),
     "right-bias": (right(bias="all"), 0, "complete", ("qwen2", "gpt2")),
     "right-loha": (right(peft.LoHaConfig, r=4, alpha=8), 0, "complete", NAMED),
     "right-lokr": (right(peft.LoKrConfig, r=4, alpha=8), 0, "complete", NAMED),
