@@ -19,6 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands and e
 os.fsync = written
 
 
+collect_ignore = ["fuzz"]  # programs, and no tests
+
 LONGEST = (
     "cli/test_readme.py",
     "fault/test_ray.py",

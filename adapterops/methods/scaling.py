@@ -103,11 +103,11 @@ def usable(number: float, module: str) -> float:
     """The factor of `auto`, which norms of numbers of any size are for.
 
     Raises:
-        InputError: it is 0 or none at all, as a norm is infinite: the module would be lost.
+        InputError: it is 0 or infinite, as a norm is infinite: the module would be lost. NaN, which comes of NaN, stays in sight.
     """
-    if not 0 < number < inf:
+    if number in (0, inf):
         raise InputError(
-            "the norm of its merge is NaN or beyond the numbers of its dtype, so that there is no scale for it",
+            "the norm of its merge is beyond the numbers of its dtype, so that there is no scale for it",
             tensor=module,
             hint=f"give one: --scale {SUM}, --scale {MEAN}, or a number; and look whether the adapters are as they were trained",
             code="E-NONFINITE",

@@ -33,7 +33,7 @@ MISTAKES = {
     "convert kohya.safetensors --to safetensors": (2, "did you mean peft? There are comfy, diffusers, gguf, kohya"),
     "convert kohya.safetensors --to peft -o out": (4, "--base"),
     "normalize kohya.safetensors -o out": (4, "--base"),
-    "convert model.safetensors --to peft -o out": (3, "is a model, where an adapter is expected"),
+    "convert model.safetensors --to peft -o out": (3, "the denoiser of an image or video model, where an adapter is"),
     "convert model --to kohya -o out": (3, "is a model, where an adapter is expected"),
     "convert kohya.safetensors --to peft --base kohya.safetensors -o out": (
         3,

@@ -73,7 +73,9 @@ def test_the_matrices_are_those_of_hooks(place: Path, tmp_path: Path, capsys: py
         x = torch.cat(seen[name])
         assert np.allclose(gram, (x.T @ x / len(x)).numpy(), rtol=2e-2, atol=2e-2 * float(np.abs(gram).max()))
     with safe_open(out, "np") as file:
-        assert file.metadata() == {"format": "adapterops-grams", "schema": "1", "tokens": str(tokens)}
+        known = file.metadata()
+        assert len(known.pop("adapter")) == 64
+        assert known == {"format": "adapterops-grams", "schema": "1", "tokens": str(tokens)}
 
 
 def test_codes_by_inputs_are_nearer_to_base_and_live_adapter(
