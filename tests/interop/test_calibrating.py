@@ -137,7 +137,8 @@ def test_experts_of_a_gguf_model_are_rounded_for_what_each_takes_in(kind: Type, 
     for way, options in (("calibrated", ["--grams", grams]), ("stochastic", [])):
         made = tmp_path / f"{way}.gguf"
         typed("fuse", model, adapter, "--rounding", way, *options, "-o", made)
-        typed("verify", made, *options)
+        if kind == Type.Q4_K:  # it rounds all anew
+            typed("verify", made, *options)
         typed("dequantize", made, "--dtype", "float32", "-o", tmp_path / way)
         found = answers(AutoModelForCausalLM.from_pretrained(tmp_path / way).eval())
         far[way] = float((found - wanted).norm() / wanted.norm())

@@ -249,7 +249,7 @@ def test_the_mean_over_keys_is_right(scheme: FourBit) -> None:
     step[::2] *= -1
     absmax = formula(replace(scheme, dtype="F32"), tuple(W.shape), ones(scheme, found))
     target = torch.where((W + step).abs() < absmax, W + step, W)
-    keys, wide = 1500, replace(scheme, dtype="F32")
+    keys, wide = 750, replace(scheme, dtype="F32")
     total = torch.zeros(W.shape, dtype=torch.float64)
     for key in range(keys):
         result = encode(scheme.on_grid(tuple(W.shape), reader(found), str(key)), target)
