@@ -223,7 +223,12 @@ def _inputs(network: Any) -> Iterator[dict[str, Any]]:
     if main not in makers:
         return
     given = {main: makers[main](network.config)}
-    yield {**given, **({"decoder_input_ids": _tokens(network.config)} if network.config.is_encoder_decoder else {})}
+    decoder = {"decoder_input_ids": _tokens(network.config)} if network.config.is_encoder_decoder else {}
+    yield {**given, **decoder}
+    if main == "input_ids" and isinstance(end := network.config.eos_token_id, int):
+        ended = given[main].clone()
+        ended[:, -1] = end
+        yield {main: ended, **decoder}  # classifiers of encoders and decoders read what stands there
     if hasattr(network.config.get_text_config(), "vocab_size"):
         yield {"input_ids": _tokens(network.config), "pixel_values": _image(network.config), **given}
 

@@ -11,7 +11,7 @@ from typing import Any
 from adapterops.adapters.adapter import Adapter, name
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import CODERS, WEIGHT
-from adapterops.formats.models.classifiers import classifier, is_head, is_of_head
+from adapterops.formats.models.classifiers import TASKS, classifier, is_head, is_of_head
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import Ties, check_untied, says_tied, ties_of
@@ -64,7 +64,10 @@ def counterparts(adapter: Adapter, layout: Layout, config: Config) -> dict[str, 
             found[full] = names[0], names[0]
         else:
             there = ", ".join(f"{name} {list(layout[name].shape)}" for name in names) or "nothing"
-            raise _misfit(f"is a full tensor of shape {list(shape)}, and the base has {there} of that name", full)
+            task = not names and str(adapter.config.fields.get("task_type")) in TASKS
+            raise _misfit(
+                f"is a full tensor of shape {list(shape)}, and the base has {there} of that name", full, head=task
+            )
     return found
 
 
@@ -250,9 +253,9 @@ def _check_announced(adapter: Adapter, places: Mapping[str, tuple[str, str | Non
                 )
 
 
-def _misfit(fact: str, tensor: str, path: str | None = None) -> IncompatibleError:
+def _misfit(fact: str, tensor: str, path: str | None = None, head: bool = False) -> IncompatibleError:
     hint = "give the base that the adapter was trained on"
-    if is_head(tensor):
+    if head or is_head(tensor):
         hint = "fuse it into a checkpoint of the class that it was trained on: save the base of the training as one"
     elif is_end(tensor):
         hint += ", with a vocabulary of that size"
