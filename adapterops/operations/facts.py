@@ -11,7 +11,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
-from adapterops.formats.diffusion.taken import of_one_alpha, unmapped, unread
+from adapterops.formats.diffusion.taken import of_one_alpha, unlisted, unmapped, unread
 from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import architecture_of
@@ -105,6 +105,8 @@ def facts_of(
         stated = {each: files.scalings[each] for each in files.modules if each in files.scalings}
         if modules := unread(stated):
             yield Fact("unread_names", modules[0], modules)
+        if modules := unlisted(files.modules):
+            yield Fact("unlisted", modules[0], modules)
         if modules := of_one_alpha(stated):
             alphas = sorted({stated[each].alpha for each in stated})
             yield Fact("alphas", ", ".join(f"{each:g}" for each in alphas), modules)

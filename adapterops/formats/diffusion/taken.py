@@ -54,6 +54,21 @@ def unmapped(modules: Collection[str]) -> tuple[str, ...]:
     return () if any(map(MAPPED.match, found.values())) else tuple(found)
 
 
+NOT_OF_AUTHORS = re.compile(r"blocks_\d+_(?:attn[12]_to_|ffn_net_)|layers_\d+_attn_to_|single_transformer_blocks_\d")
+"""Blocks of Wan, Lumina 2 and Flux as diffusers alone calls them."""
+
+
+def unlisted(modules: Collection[str]) -> tuple[str, ...]:
+    """The modules after `lora_unet_` in names of a transformer of diffusers, of which ComfyUI has those of UNets there alone.
+
+    >>> unlisted(["lora_unet_blocks_0_attn1_to_q", "lora_unet_blocks_0_self_attn_q"])
+    ('lora_unet_blocks_0_attn1_to_q',)
+    """
+    return tuple(
+        module for module in modules if module.startswith(START) and NOT_OF_AUTHORS.match(module.removeprefix(START))
+    )
+
+
 def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
     """The modules of a UNet's attention, where alphas of the UNet differ: all of them get one, and each keeps its rank."""
     own = {module: flat(module) for module in modules}

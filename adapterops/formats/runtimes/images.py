@@ -110,6 +110,10 @@ IMAGES = {
                 " a base in the names of its authors gives those",
                 WITH_AUTHORS,
             ),
+            "unlisted": wrong(
+                'such names are read of a UNet, and of a transformer in those of its authors: "lora key not loaded" in the log',
+                WITH_AUTHORS,
+            ),
             "of_transformer": unknown(
                 'read for Flux and Stable Diffusion 3; for others "lora key not loaded" in the log', TO_COMFY
             ),

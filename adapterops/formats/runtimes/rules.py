@@ -40,6 +40,7 @@ FACTS = {
     "of_transformer": "lora_transformer_ before names",
     "unmapped": "names of diffusers of a transformer",
     "unread_names": "lora_unet_ before names of no model that is converted",
+    "unlisted": "lora_unet_ before names of a transformer of diffusers",
     "alphas": "alphas that differ in a UNet",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
     "loha": "LoHa",

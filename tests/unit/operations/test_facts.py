@@ -209,6 +209,7 @@ def test_names_of_kohya_that_few_programs_know(tmp_path: Path) -> None:
         ("lora_transformer_transformer_blocks_0_attn_to_q", {"of_transformer"}),
         ("lora_transformer_transformer_blocks_0_ff_net_2", {"of_transformer", "transformer_names"}),
         ("lora_unet_joint_blocks_0_x_block_attn_qkv", {"unread_names"}),
+        ("lora_unet_blocks_0_attn1_to_q", {"unread_names", "unlisted"}),
     ):
         pair = {f"{name}.lora_down.weight": torch.ones(2, 8), f"{name}.lora_up.weight": torch.ones(8, 2)}
         save_file(pair, tmp_path / "a.safetensors")

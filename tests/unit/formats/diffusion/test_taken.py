@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapterops.formats.diffusion.taken import of_one_alpha, unmapped, unread
+from adapterops.formats.diffusion.taken import of_one_alpha, unlisted, unmapped, unread
 from adapterops.formats.peft.scaling import Scaling
 
 
@@ -60,3 +60,21 @@ def test_names_of_diffusers_that_comfyui_has(name: str, mapped: bool) -> None:
     assert unmapped([module, "transformer.proj_out", "unet.conv_in"]) == (
         () if mapped else (module, "transformer.proj_out")
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("blocks_0_attn1_to_q", False),
+        ("blocks_3_ffn_net_0_proj", False),
+        ("layers_0_attn_to_q", False),
+        ("single_transformer_blocks_0_proj_mlp", False),
+        ("blocks_0_self_attn_q", True),
+        ("layers_0_attention_qkv", True),
+        ("down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q", True),
+        ("transformer_blocks_0_attn_to_q", True),
+    ],
+)
+def test_names_of_diffusers_that_comfyui_has_of_no_transformer(name: str, listed: bool) -> None:
+    module = f"lora_unet_{name}"
+    assert unlisted([module]) == (() if listed else (module,))
