@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
 gc.set_threshold(100_000)  # what is imported and collected here is no garbage, and is looked through less often
-settings.register_profile("quick", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "quick", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("quick")
 torch.set_num_threads(1)  # matrices here are tiny, and workers of pytest share the processors
 threadpool_limits(1)  # of numpy, too: two threads for one small matrix wait for each other

@@ -225,7 +225,7 @@ def _inputs(network: Any) -> Iterator[dict[str, Any]]:
     given = {main: makers[main](network.config)}
     decoder = {"decoder_input_ids": _tokens(network.config)} if network.config.is_encoder_decoder else {}
     yield {**given, **decoder}
-    if main == "input_ids" and isinstance(end := network.config.eos_token_id, int):
+    if main == "input_ids" and isinstance(end := getattr(network.config, "eos_token_id", None), int):
         ended = given[main].clone()
         ended[:, -1] = end
         yield {main: ended, **decoder}  # classifiers of encoders and decoders read what stands there

@@ -156,9 +156,15 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-CHOSEN = [(model, case) for model in MODELS for case in CASES]
 SQUARE = {"gpt_oss, square down_proj": "down_proj", "qwen3_moe, square gate_up_proj": "gate_up_proj of one layer"}
 """Of some models a case with one square parameter alone, of which PEFT's version shows which side is which."""
+CHOSEN = [
+    (model, case)
+    for at, model in enumerate(MODELS)
+    for turn, case in enumerate(CASES)
+    if (at + turn) % 3 != 2 or case == SQUARE.get(model)
+]
+"""Of each model two thirds of the cases, and of each case two thirds of the models."""
 
 
 @pytest.mark.parametrize(("model", "case"), CHOSEN)
