@@ -95,21 +95,7 @@ def facts_of(
     for fact, found, end in (("dora_vector", "DoRA", f".{BY_INPUTS}"), ("modulation", DIFFERENCE, ".diff_m")):
         if modules := _stored_as(files, end):
             yield Fact(fact, found, modules)
-    if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER) and "_attn" not in each):
-        yield Fact("transformer_names", modules[0], modules)
-    if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER)):
-        yield Fact("of_transformer", modules[0], modules)
-    if kind in OF_IMAGES and (modules := unmapped(files.modules)):
-        yield Fact("unmapped", modules[0], modules)
-    if kind == "kohya":
-        stated = {each: files.scalings[each] for each in files.modules if each in files.scalings}
-        if modules := unread(stated):
-            yield Fact("unread_names", modules[0], modules)
-        if modules := unlisted(files.modules):
-            yield Fact("unlisted", modules[0], modules)
-        if modules := of_one_alpha(stated):
-            alphas = sorted({stated[each].alpha for each in stated})
-            yield Fact("alphas", ", ".join(f"{each:g}" for each in alphas), modules)
+    yield from _named(kind, files)
     if modules := tuple(module for module, parts in files.modules.items() if parts.kind.embedding):
         yield Fact("lora_embeddings", ", ".join(modules), modules)
         tied = says_tied((base and base.config) or {})
@@ -148,6 +134,25 @@ def _model(kind: str, files: AdapterFiles) -> Iterator[Fact]:
         yield Fact("language", f"task_type {task}" if task in LANGUAGE else kind)
     elif own := [kind] if kind in OF_IMAGES else [name for name in files.modules if is_of_images(name)]:
         yield Fact("images", own[0])
+
+
+def _named(kind: str, files: AdapterFiles) -> Iterator[Fact]:
+    """What programs for images and videos make of the names, and of the scales that go with them."""
+    if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER) and "_attn" not in each):
+        yield Fact("transformer_names", modules[0], modules)
+    if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER)):
+        yield Fact("of_transformer", modules[0], modules)
+    if kind in OF_IMAGES and (modules := unmapped(files.modules)):
+        yield Fact("unmapped", modules[0], modules)
+    if kind == "kohya":
+        stated = {each: files.scalings[each] for each in files.modules if each in files.scalings}
+        if modules := unread(stated):
+            yield Fact("unread_names", modules[0], modules)
+        if modules := unlisted(files.modules):
+            yield Fact("unlisted", modules[0], modules)
+        if modules := of_one_alpha(stated):
+            alphas = sorted({stated[each].alpha for each in stated})
+            yield Fact("alphas", ", ".join(f"{each:g}" for each in alphas), modules)
 
 
 def _own(files: AdapterFiles) -> Iterator[str]:

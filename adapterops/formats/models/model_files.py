@@ -4,6 +4,7 @@ config, tokenizer and the rest.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from adapterops.formats.models.weight_files import (
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.outputs import MANIFEST, RECIPE, plain_name
 from adapterops.storage.place import COLLECTION, Place, check_inside
+from adapterops.storage.shapes import fits
 from adapterops.storage.strict import CORRECT, similar
 from adapterops.storage.tensors import Stored, TensorFile
 
@@ -147,7 +149,7 @@ def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
     """config.json in the folder of a model; None where there is none.
 
     Raises:
-        InputError: it is not JSON, or not an object.
+        InputError: it is not JSON, not an object, or what it has for its classes is no list of names.
     """
     path = folder / "config.json"
     if not place.has(path):
@@ -155,6 +157,9 @@ def read_config(place: Place, folder: Path) -> Mapping[str, Any] | None:
     config = place.json(path)
     if not isinstance(config, dict):
         fact = f"is a {type(config).__name__}, expected an object"
+        raise InputError(fact, path=path, hint=CORRECT, code="E-CONFIG")
+    if not fits(classes := config.get("architectures"), ([str], type(None))):
+        fact = f"architectures is {json.dumps(classes)[:60]}, expected a list of names or null"
         raise InputError(fact, path=path, hint=CORRECT, code="E-CONFIG")
     return config
 

@@ -279,6 +279,17 @@ def test_nothing_is_there(tmp_path: Path) -> None:
     assert "model-7b" in str(refused(tmp_path / "model-7", 5))
 
 
+CLASSES = ["5", "true", '{"a": 1}', '"LlamaForCausalLM"', "[5]", "[null]", '[["x"]]']
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_classes_are_a_list_of_names(tmp_path: Path, classes: str) -> None:
+    (write_single(tmp_path / "base") / "config.json").write_text(f'{{"architectures": {classes}}}')
+    error = refused(tmp_path / "base")
+    assert error.code == "E-CONFIG"
+    assert "expected a list of names or null" in str(error)
+
+
 CONFIGS = {"[]": "E-CONFIG", "null": "E-CONFIG", '{"a": NaN}': "E-JSON", '{"a": 1, "a": 2}': "E-JSON", "{": "E-JSON"}
 
 
