@@ -20,7 +20,7 @@ from torch import Tensor
 import adapterops as ao
 from adapterops.arrays.floats import narrowed
 from adapterops.checkpoints.checkpoint import original
-from adapterops.formats.models.naming import Candidate
+from adapterops.formats.models.naming import Candidate, canonical
 from adapterops.operations.targets.output_bias import with_words
 from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.operations.targets.token_rows import with_rows
@@ -428,6 +428,19 @@ def check(case: Case, out: Path) -> ao.Verification:
         fused = replace(fused, rounding="nearest" if seed is None else "stochastic", seed=seed or 0)
     ao.save_checkpoint(fused, out, accept_loss=True)
     return ao.verify(ao.open_checkpoint(out), base, adapter, seed=seed)
+
+
+def planted(
+    make: Callable[[Path], Case], plant: Plant, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> ao.Verification:
+    """The same, with a fault; what names were found to mean without it is forgotten before, and what they mean with it after."""
+    case = make(folder)
+    plant(monkeypatch)
+    canonical.cache_clear()
+    try:
+        return check(case, folder / "out")
+    finally:
+        canonical.cache_clear()
 
 
 def wrapped(path: str, change: Callable[..., Any]) -> Plant:

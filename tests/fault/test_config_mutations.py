@@ -31,6 +31,7 @@ from mutations import (
     opened,
     packed,
     placed,
+    planted,
     put,
     random,
     resized,
@@ -310,8 +311,4 @@ def test_without_a_fault_it_is_verified(case: Callable[[Path], Case], tmp_path: 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make, plant = FAULTS[name]
-    case = make(tmp_path)
-    plant(monkeypatch)
-    found = check(case, tmp_path / "out")
-    assert not found.ok
+    assert not planted(*FAULTS[name], tmp_path, monkeypatch).ok
