@@ -211,7 +211,10 @@ def test_another_run_writes_the_same(place: Place) -> None:
     assert place.out() == place.whole
 
 
-@pytest.mark.parametrize("change", [replaced, removed])
+CHANGED = [(kind, (replaced, removed)[at % 2]) for at, kind in enumerate(KINDS)]
+
+
+@pytest.mark.parametrize(("place", "change"), CHANGED, indirect=["place"])
 def test_an_input_changes(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: Callable[[Path], None]
 ) -> None:

@@ -385,8 +385,11 @@ def test_verdict(
 GGUF = {"base": 8, "merged": 0, "twice": 8, "other": 8}
 
 
-@pytest.mark.parametrize("type_", ["F16", "BF16", "Q8_0", "Q5_1", "Q4_0", "Q6_K", "Q4_K"])
-@pytest.mark.parametrize("architecture", ["llama", "qwen3moe"])
+TYPES = ["F16", "BF16", "Q8_0", "Q5_1", "Q4_0", "Q6_K", "Q4_K"]
+IN_TURN = [(("llama", "qwen3moe")[at % 2], type_) for at, type_ in enumerate(TYPES)]
+
+
+@pytest.mark.parametrize(("architecture", "type_"), IN_TURN)
 def test_merges_that_were_converted_to_gguf(
     architecture: str, type_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
