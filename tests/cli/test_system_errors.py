@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from corpus import digest, tree, write_adapter
 from tiny_models import write_base, write_tuned
+from turns import in_turn
 
 from adapterops.cli.main import run
 
@@ -124,8 +125,7 @@ def there(place: Path) -> dict[str, str]:
     return {str(path): digest(path) if path.is_file() and not path.is_symlink() else "" for path in paths}
 
 
-@pytest.mark.parametrize("kind", SPECIAL)
-@pytest.mark.parametrize("command", READING)
+@pytest.mark.parametrize(("command", "kind"), in_turn(READING, SPECIAL))
 def test_what_is_no_file_is_refused_and_not_waited_for(
     command: str, kind: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ import peft
 import pytest
 import torch
 import transformers as t
+from turns import in_turn
 
 from adapterops.cli.main import run
 
@@ -102,8 +103,7 @@ def check(name: str, backbone: str, stated: str, place: Path) -> None:
         torch.testing.assert_close(weight, expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("backbone", "name"), in_turn(BACKBONES, MODELS, times=2))
 def test_what_is_extracted_is_found_by_peft(
     name: str, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ from transformers import (
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
+from turns import ALL
 
 import adapterops as ao
 from adapterops.cli.main import run
@@ -162,9 +163,9 @@ CHOSEN = [
     (model, case)
     for at, model in enumerate(MODELS)
     for turn, case in enumerate(CASES)
-    if (at + turn) % 3 != 2 or case == SQUARE.get(model)
+    if ALL or (at + turn) % 3 == 0 or case == SQUARE.get(model)
 ]
-"""Of each model two thirds of the cases, and of each case two thirds of the models."""
+"""Of each model a third of the cases, and of each case a third of the models."""
 
 
 @pytest.mark.parametrize(("model", "case"), CHOSEN)

@@ -21,6 +21,7 @@ from loading import causal
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Config, Qwen3MoeConfig
+from turns import ALL, some
 
 from adapterops.cli.main import run
 
@@ -358,13 +359,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("made")
 
 
-ALL = [(name, family) for name, (_, _, _, families) in CASES.items() for family in families]
 EACH = [
     (name, family, dtype)
-    for number, (name, family) in enumerate(ALL)
-    for dtype in [list(DTYPES)[(number + more) % 3] for more in range(2 if CASES[name][1] == 0 else 1)]
+    for number, (name, (_, code, _, families)) in enumerate(CASES.items())
+    for at, family in enumerate(some(families, 1 if code == 0 else 2))
+    for dtype in (DTYPES if ALL else [list(DTYPES)[(number + at) % 3]])
 ]
-"""Right ones in two dtypes, wrong ones in one, other ones for each."""
+"""Right ones of each family, wrong ones of every other, in a dtype each."""
 
 
 @pytest.mark.parametrize(("name", "family", "dtype"), EACH)

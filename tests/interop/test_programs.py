@@ -17,6 +17,7 @@ import torch
 from image_models import EVERY, moved
 from safetensors.torch import save_file
 from torch import Tensor
+from turns import in_turn
 
 import adapterops as ao
 from adapterops.errors import AdapterOpsError
@@ -142,8 +143,7 @@ def sides(model: str) -> dict[str, dict[str, Tensor]]:
     return dict(zip(("authors", "diffusers"), EVERY[model](), strict=True))
 
 
-@pytest.mark.parametrize("model", EVERY)
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("model", "name"), in_turn(EVERY, PROGRAMS, times=6))
 def test_what_a_program_writes_for_a_model(tmp_path: Path, name: str, model: str) -> None:
     torch.manual_seed(0)
     program = PROGRAMS[name]

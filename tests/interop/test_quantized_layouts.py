@@ -31,6 +31,7 @@ from quantized_layouts import (
 )
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from turns import some
 
 import adapterops as ao
 from adapterops.arrays import columns
@@ -98,7 +99,7 @@ def test_it_stands_for_what_its_library_says_and_holds_the_mean_of_an_update(lay
     assert (base / "config.json").read_bytes() == (tmp_path / "out/config.json").read_bytes()
 
 
-@pytest.mark.parametrize("name", MANY_TILES)
+@pytest.mark.parametrize("name", some(MANY_TILES, 2))
 def test_a_weight_of_many_tiles(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which are computed, written, verified and judged one by one: codes in words that hold those of several rows, too."""
     monkeypatch.setattr(checkpoint, "BLOCK", 4000)

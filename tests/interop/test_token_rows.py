@@ -12,6 +12,7 @@ import pytest
 import torch
 from resized_models import MODELS, MORE, WORDS, logits, make, trained
 from safetensors.torch import load_file, save_file
+from turns import in_turn
 
 from adapterops.cli.main import run
 
@@ -35,9 +36,10 @@ def fused(name: str, base: Path, adapter: Path, out: Path, words: int) -> torch.
     return logits(type(MODELS[name].model(True)).from_pretrained(out).eval(), words)
 
 
-@pytest.mark.parametrize("words", [WORDS, MORE])
-@pytest.mark.parametrize("kind", ["rows", "of the input", "of both", "the same of both"])
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize(
+    ("name", "words", "kind"),
+    in_turn(CAUSAL, [WORDS, MORE], ["rows", "of the input", "of both", "the same of both"], times=3),
+)
 def test_rows_take_the_place_of_the_bases(name: str, kind: str, words: int, tmp_path: Path) -> None:
     base = make(name, tmp_path / "base")
     rows = indices(name, kind, words - 1)

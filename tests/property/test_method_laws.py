@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import MODULES, adapters, dense, entries, low_rank
+from turns import ALL
 
 from adapterops import METHODS, Adapter, LowRank, merge
 from adapterops.provenance.history import Step
@@ -37,14 +38,14 @@ def assert_same(found: Adapter, expected: Adapter, factor: float = 1.0) -> None:
 
 @every_method
 @pytest.mark.parametrize("law", METHOD_LAWS, ids=lambda law: law.__name__)
-@settings(max_examples=8)  # of random numbers: what breaks a law breaks it with nearly all of them
+@settings(max_examples=80 if ALL else 4)  # of random numbers: what breaks a law breaks it with nearly all of them
 @given(seed=st.integers(0, 10**6))
 def test_laws(law: Law, method: str, seed: int) -> None:
     law(method, seed)
 
 
 @pytest.mark.parametrize("method", [name for name, each in METHODS.items() if "core" in each.spaces])
-@settings(max_examples=25)
+@settings(max_examples=100 if ALL else 8)
 @given(st.integers(0, 10**6))
 def test_gauge_in_core_space(method: str, seed: int) -> None:
     """The joint core is canonical:

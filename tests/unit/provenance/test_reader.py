@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from corpus import write_adapter
 from tiny_models import write_base, write_tuned
+from turns import ALL
 
 import adapterops as ao
 from adapterops.cli.main import run
@@ -20,6 +21,9 @@ from adapterops.provenance.reader import read_manifest
 from adapterops.storage.outputs import MANIFEST
 
 MISSING = "missing"
+EACH = 1 if ALL else 4
+"""Of so many values one is put in a place."""
+
 VALUES: list[Any] = [
     MISSING,
     None,
@@ -84,7 +88,7 @@ def nodes(content: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_every_field_may_be_anything(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever stands anywhere in a manifest: a documented exit code, and no traceback. Of two values each command gets one."""
+    """Whatever stands anywhere in a manifest: a documented exit code, and no traceback. Of the values each command gets others."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("adapterops.hub.package._license", lambda given: None)
     monkeypatch.setattr("adapterops.hub.pushing.there_now", lambda *_: None)
@@ -94,7 +98,7 @@ def test_every_field_may_be_anything(
     whole = (tmp_path / "out" / MANIFEST).read_text()
     arguments = {"verify": ["verify", "out"], "push": ["push", "out", "me/out", "--dry-run"]}[command]
     for number, place in enumerate(nodes(json.loads(whole))):
-        for value in VALUES[(number + (command == "push")) % 2 :: 2] if place else ():
+        for value in VALUES[(number + (command == "push")) % EACH :: EACH] if place else ():
 
             def change(content: Any, place: tuple[Any, ...] = place, value: Any = value) -> None:
                 for key in place[:-1]:

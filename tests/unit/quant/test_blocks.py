@@ -244,12 +244,12 @@ def test_a_number_becomes_one_of_its_two_neighbours(scheme: FourBit) -> None:
 
 @ON_GRIDS
 def test_the_mean_over_keys_is_right(scheme: FourBit) -> None:
-    scheme, found, W = stored(scheme, shape=(4, 64 if scheme.block_size < 256 else 256))
+    scheme, found, W = stored(scheme, shape=(16, 64 if scheme.block_size < 256 else 256))
     step = 0.02 * normal(2, *W.shape).abs()
     step[::2] *= -1
     absmax = formula(replace(scheme, dtype="F32"), tuple(W.shape), ones(scheme, found))
     target = torch.where((W + step).abs() < absmax, W + step, W)
-    keys, wide = 750, replace(scheme, dtype="F32")
+    keys, wide = 190, replace(scheme, dtype="F32")
     total = torch.zeros(W.shape, dtype=torch.float64)
     for key in range(keys):
         result = encode(scheme.on_grid(tuple(W.shape), reader(found), str(key)), target)
