@@ -9,10 +9,15 @@ from commands import written
 from corpus import Refusal
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
+from turns import ALL
 
 gc.set_threshold(100_000)  # what is imported and collected here is no garbage, and is looked through less often
 settings.register_profile(
-    "quick", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "quick",
+    max_examples=300 if ALL else 30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("quick")
 torch.set_num_threads(1)  # matrices here are tiny, and workers of pytest share the processors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 from adapterops.formats.peft.keys import updates
 from adapterops.formats.peft.types import of_peft
@@ -18,6 +19,7 @@ SHORT = re.compile(r"\.(?:[ab][12]|bm)\.weight$|\.alpha$")
 """What a model may have, too."""
 
 
+@lru_cache(1 << 16)
 def is_of_adapter(name: str) -> bool:
     """Whether only an adapter has a tensor of this name.
 

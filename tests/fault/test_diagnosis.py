@@ -11,7 +11,7 @@ import pytest
 import torch
 from merged_models import CONVENTIONS, DTYPES, FAULTS, MODULES, LoRA, Merge, base, lora, write
 from torch import Tensor
-from turns import ALL
+from turns import ALL, some
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
@@ -61,9 +61,9 @@ SOUND = [*product(DTYPES, DTYPES, CONVENTIONS)]
 SMALL = [name for name in MODULES if "layers.1" in name and ("q_proj" in name or "down" in name)]
 
 
-@pytest.mark.parametrize(("stored", "trained", "convention"), SOUND, ids=str)
+@pytest.mark.parametrize(("stored", "trained", "convention"), some(SOUND, 2), ids=str)
 def test_no_false_alarm(stored: str, trained: str, convention: str) -> None:
-    """63 kinds of merges, each at five ranks, scales and sizes: 315."""
+    """63 kinds of merges, of which every other here, each at five ranks, scales and sizes."""
     shapes = [(4, 6, 0.02), (8, 8, 0.002), (2, 1, 0.2), (4, 4, 0.0005), (1, 32, 0.05)]
     for seed, (rank, alpha, size) in enumerate(shapes):
         before = base(seed, DTYPES[stored])

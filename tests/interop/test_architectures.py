@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from turns import some
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import architectures
@@ -56,7 +57,7 @@ OTHERWISE = {
 }
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", some(CLASSES, 2))
 def test_models_and_adapters_agree_with_peft(name: str) -> None:
     row = architectures.check("", "", name)
     assert "built" not in row
@@ -135,7 +136,7 @@ DETECTORS = [
 ]
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", some(DETECTORS, 2))
 def test_what_sees_is_fused_verified_and_extracted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that find objects in images, with a backbone of another type, and heads of classes with names of their own."""
     monkeypatch.setattr(architectures, "passed", lambda model: set())

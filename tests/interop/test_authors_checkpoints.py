@@ -8,14 +8,14 @@ import pytest
 import torch
 from image_models import AUTHORS, both, moved
 from safetensors.torch import load_file, save_file
+from turns import in_turn
 
 from adapterops.cli.main import run
 
 pytest.importorskip("diffusers")
 
 
-@pytest.mark.parametrize("names", ["authors", "diffusers"])
-@pytest.mark.parametrize("model", AUTHORS)
+@pytest.mark.parametrize(("model", "names"), in_turn(AUTHORS, ["authors", "diffusers"]))
 def test_either_names_on_either_model(tmp_path: Path, model: str, names: str) -> None:
     torch.manual_seed(0)
     authors, diffusers = both(model)

@@ -13,6 +13,7 @@ from corpus import digest
 from layout_files import Layout
 from layouts import LAYOUTS
 from safetensors.torch import load_file, save_file
+from turns import some
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.cli.main import run
@@ -83,7 +84,7 @@ SPELLINGS = (
 """Names and scales that are read, and written otherwise."""
 
 
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", some(READ, 3))
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_is_done_to_an_adapter_in_its_own_format(tmp_path: Path, name: str) -> None:
     """It is copied byte for byte, header and all; and one that is spelled as no format writes it is, once it was written."""
@@ -122,7 +123,7 @@ def test_what_check_says_of_diffusers_is_what_it_does(
     assert run(["check", str(tmp_path / "a.safetensors"), "--for", "comfyui"]) == (0 if right else 8)
 
 
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", some(READ, 3))
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_normalized_is_fine_once_it_is_converted(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -20,6 +20,7 @@ from expert_models import (
 )
 from safetensors.torch import load_file, save_file
 from transformers import NemotronHConfig, NemotronHForCausalLM
+from turns import in_turn
 
 import adapterops as ao
 from adapterops.cli.main import run
@@ -44,9 +45,7 @@ def base(folder: Path, stored: str = "all in one", intermediate: int = 20) -> Pa
     return folder
 
 
-@pytest.mark.parametrize("intermediate", [20, 32], ids=["oblong", "square"])
-@pytest.mark.parametrize("stored", HOW_STORED)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "stored", "intermediate"), in_turn(CASES, HOW_STORED, [20, 32], times=2))
 def test_a_fused_model_answers_as_peft_does(tmp_path: Path, case: str, stored: str, intermediate: int) -> None:
     model = base(tmp_path / "base", stored, intermediate)
     adapter = trained(model, tmp_path / "adapter", **CASES[case])
@@ -56,9 +55,9 @@ def test_a_fused_model_answers_as_peft_does(tmp_path: Path, case: str, stored: s
     assert_saved_as(ao.open_adapter(adapter), deltas(unmerged(model, adapter)), model, tmp_path / "saved")
 
 
-@pytest.mark.parametrize("intermediate", [20, 32], ids=["oblong", "square"])
-@pytest.mark.parametrize("stored", HOW_STORED)
-@pytest.mark.parametrize("left_out", ["", "up_proj", "down_proj"])
+@pytest.mark.parametrize(
+    ("left_out", "stored", "intermediate"), in_turn(["", "up_proj", "down_proj"], HOW_STORED, [20, 32])
+)
 def test_lora_on_single_experts(tmp_path: Path, left_out: str, stored: str, intermediate: int) -> None:
     """Fused, and written as the parameter that PEFT adapts: it loads nothing of LoRA on each."""
     single = base(tmp_path / "single", "each by itself", intermediate)

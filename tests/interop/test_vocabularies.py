@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from turns import in_turn
 
 from adapterops.cli.main import run
 
@@ -46,8 +47,13 @@ def test_a_bias_of_all_logits_loses_words_that_are_cut(name: str, tmp_path: Path
     torch.testing.assert_close(found, logits(live, 90), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("ends", [("takes",), ("gives",), ("takes", "gives")], ids="+".join)
-@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("llama", "gpt2", "llava", "whisper"))])
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    in_turn(
+        [name for name in MODELS if name.startswith(("llama", "gpt2", "llava", "whisper"))],
+        [("takes",), ("gives",), ("takes", "gives")],
+    ),
+)
 def test_trained_ends_of_a_resized_vocabulary(name: str, ends: tuple[str, ...], tmp_path: Path) -> None:
     """PEFT has each of them under several names then, also as it was before it was trained."""
     base = make(name, tmp_path / "base")
@@ -130,9 +136,7 @@ def test_the_tokenizer_next_to_an_adapter_goes_along(tmp_path: Path) -> None:
     assert run(["verify", str(tmp_path / "out"), "--base", str(base), "--adapter", str(tmp_path / "a")]) == 8
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [(name, words) for name in MODELS for words in (WORDS, MORE) if (name, words) != ("bart", MORE)]
-)
+@pytest.mark.parametrize(("name", "words"), [each for each in in_turn(MODELS, (WORDS, MORE)) if each != ("bart", MORE)])
 def test_a_change_of_embeddings_is_extracted_so_that_peft_and_fuse_take_it(
     name: str, words: int, tmp_path: Path
 ) -> None:

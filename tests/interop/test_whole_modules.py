@@ -32,6 +32,7 @@ from transformers import (
     SegformerConfig,
     SegformerForSemanticSegmentation,
 )
+from turns import in_turn
 
 from adapterops.cli.main import run
 
@@ -160,8 +161,11 @@ MIXTURES = {
 """Models whose files have each expert by itself, under names of their own, and whose layers have all in one parameter."""
 
 
-@pytest.mark.parametrize("saved", [["experts"], ["layers.1"], ["mlp", "feed_forward", "block_sparse_moe"]], ids=str)
-@pytest.mark.parametrize("kind", MIXTURES)
+@pytest.mark.parametrize(
+    ("kind", "saved"),
+    in_turn(MIXTURES, [["experts"], ["layers.1"], ["mlp", "feed_forward", "block_sparse_moe"]], times=2),
+    ids=str,
+)
 @torch.no_grad()
 def test_all_experts_of_a_layer_saved_whole(kind: str, saved: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """PEFT saves one tensor of all; each expert of the base gets its rows of that. `block_sparse_moe` is `mlp` by another name."""

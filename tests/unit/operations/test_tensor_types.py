@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 from gguf_models import mixed, write
+from turns import in_turn
 
 import adapterops as ao
 from adapterops.errors import IncompatibleError, OptionError
@@ -22,8 +23,7 @@ def tensors(path: Path) -> dict[str, gguf.ReaderTensor]:
     return {each.name: each for each in gguf.GGUFReader(path).tensors}
 
 
-@pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("architecture", ["llama", "qwen2moe"])
+@pytest.mark.parametrize(("kind", "architecture"), in_turn(TYPES, ["llama", "qwen2moe"]))
 def test_those_that_are_named_are_written_as_gguf_does_and_nothing_else_changes(
     kind: str, architecture: str, tmp_path: Path
 ) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from turns import in_turn
 
 import adapterops as ao
 from adapterops.errors import IncompatibleError
@@ -69,8 +71,9 @@ def heights(joined: Joined) -> list[int]:
     return [rows[other] if part == one else each for part, each in enumerate(rows)]
 
 
-@pytest.mark.parametrize("model", [name for name, model in MODELS.items() if model.renamed])
-@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize(
+    ("model", "back"), in_turn([name for name, model in MODELS.items() if model.renamed], [False, True])
+)
 def test_renamed(tmp_path: Path, model: str, back: bool) -> None:
     pairs = [pair[::-1] if back else pair for pair in MODELS[model].renamed.items()]
     names = {named(adapter): named(base) for adapter, base in pairs}
@@ -85,6 +88,10 @@ def against(joined: Joined) -> dict[str, int]:
 
 
 SHOWN = [joined for joined in JOINED if joined.times]
+
+
+def shown(value: Any) -> str:
+    return f"{value.whole} of {value.parts[0]}" if isinstance(value, Joined) else str(value)
 
 
 @pytest.mark.parametrize("joined", SHOWN, ids=lambda each: each.whole)
@@ -103,8 +110,7 @@ def test_halves_that_nothing_shows_are_refused(tmp_path: Path) -> None:
         changed(tmp_path, {named(joined.parts[0]): 16}, {named(joined.whole): 16}, "diffusion_model.")
 
 
-@pytest.mark.parametrize("joined", JOINED, ids=lambda each: f"{each.whole} of {each.parts[0]}")
-@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize(("joined", "back"), in_turn(JOINED, [False, True]), ids=shown)
 def test_joined(tmp_path: Path, joined: Joined, back: bool) -> None:
     rows = heights(joined)
     parts = {named(part): height for part, height in zip(joined.parts, rows, strict=True)}
@@ -116,8 +122,7 @@ def test_joined(tmp_path: Path, joined: Joined, back: bool) -> None:
     torch.testing.assert_close(torch.cat([found[weight(name)] for name in base]), wanted)
 
 
-@pytest.mark.parametrize("joined", JOINED, ids=lambda each: f"{each.whole} of {each.parts[0]}")
-@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize(("joined", "back"), in_turn(JOINED, [True, False]), ids=shown)
 def test_joined_biases(tmp_path: Path, joined: Joined, back: bool) -> None:
     """A difference of a bias is where the rows of its weight are; both judges agree."""
     rows = heights(joined)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from merged_models import DTYPES, base, write
+from turns import some
 
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.operations.diagnosing import diagnose
@@ -45,7 +46,7 @@ def test_rows_that_are_not_looked_at(tmp_path: Path) -> None:
     opened = {"a": open_adapter(adapter.save(tmp_path / "a"))}
     there = open_checkpoint(write(tmp_path / "base", before))
     assert diagnose(open_checkpoint(write(tmp_path / "sound", model)), there, opened).code == 0
-    for row in range(64):
+    for row in some(range(64), 9):
         broken = {**model, NAME: model[NAME].clone()}
         broken[NAME][row, 5] = torch.nan
         found = diagnose(open_checkpoint(write(tmp_path / f"m{row}", broken)), there, opened)
