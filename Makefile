@@ -1,5 +1,6 @@
 # make demo    train two small adapters and do everything with them: one thread, half a minute once installed
 # make test    everything that is checked: what make check does, beside the tests
+# make test-all  every combination of what takes turns in make test, and ten times as many examples of each law
 # make test-gpu  what needs a GPU, where torch finds one
 # make fuzz    a minute of damaged files and odd arguments, and commands that are killed twenty times at random
 # make check   style, types, doctests
@@ -23,7 +24,7 @@ IN_MEMORY := $(shell grep -qs ' /dev/shm .*noexec' /proc/mounts || \
   df -Pk /dev/shm 2>/dev/null | awk -v own="$$(pwd | cksum | cut -d' ' -f1)" 'NR == 2 && $$4 > 4000000 { print "/dev/shm/tests-" own }')
 # Twice as many as two processors have work for: some tests wait for processes, servers or a cluster.
 WORKERS ?= 4
-.PHONY: demo test tests test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
+.PHONY: demo test tests test-all test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -38,6 +39,9 @@ tests: $(VENV)/.dev
 	-$(BIN)/pytest -qq --collect-only > /dev/null tests
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
 	rm -rf $(IN_MEMORY)
+
+test-all: export TESTS = all
+test-all: tests
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -q -m gpu tests/gpu
