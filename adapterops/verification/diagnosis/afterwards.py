@@ -9,7 +9,8 @@ import numpy as np
 from adapterops.verification.decoding import decoder
 from adapterops.verification.diagnosis.grounds import THROUGH, Codes
 from adapterops.verification.diagnosis.likeness import natural, spread
-from adapterops.verification.diagnosis.samples import Sample, Subject, Unit
+from adapterops.verification.diagnosis.samples import Sample, Unit
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
 
 EDGES = 0.02

@@ -21,8 +21,9 @@ from adapterops.verification.diagnosis.grounds import THROUGH, of_checkpoint, ro
 from adapterops.verification.diagnosis.judging import Judged, Look, best, judge, look, looks
 from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed, unlike
-from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
+from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding, suspect
 from adapterops.verification.diagnosis.verdicts import (
     ADAPTED,

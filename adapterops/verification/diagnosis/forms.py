@@ -27,7 +27,8 @@ from adapterops.verification.diagnosis.afterwards import codes_of_sum, moved
 from adapterops.verification.diagnosis.conventions import explained, loosely
 from adapterops.verification.diagnosis.fitting import fit
 from adapterops.verification.diagnosis.likeness import RESEMBLING, resembles
-from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
+from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix
 

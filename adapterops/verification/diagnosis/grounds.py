@@ -13,7 +13,8 @@ from adapterops.storage.tensors import Spec
 from adapterops.verification.decoding import FP4, NF4, decoder
 from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.conventions import EDGE
-from adapterops.verification.diagnosis.samples import ENTRIES, Ground, blocks
+from adapterops.verification.diagnosis.runs import ENTRIES, blocks
+from adapterops.verification.diagnosis.samples import Ground
 from adapterops.verification.names import Base
 from adapterops.verification.numbers import Decoder
 from adapterops.verification.rounding import Matrix, half_step, rounded_to

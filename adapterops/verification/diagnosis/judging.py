@@ -22,7 +22,8 @@ from adapterops.verification.diagnosis.conventions import (
     off,
 )
 from adapterops.verification.diagnosis.fitting import Fit, fit, joint
-from adapterops.verification.diagnosis.samples import Ground, Sample, Subject, Unit
+from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.rounding import Matrix
 
 FEW = 8

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adapterops.verification.deltas import Formula, of_factors
-from adapterops.verification.diagnosis.samples import KEPT, Subject, Unit
+from adapterops.verification.diagnosis.samples import Unit
+from adapterops.verification.diagnosis.subject import KEPT, Subject
 from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix
 

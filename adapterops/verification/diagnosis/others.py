@@ -14,7 +14,9 @@ from adapterops.storage.tensors import Spec
 from adapterops.verification.decoding import as_seen, decoder
 from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.finite import not_finite
-from adapterops.verification.diagnosis.samples import ENTRIES, Ground, Subject, blocks
+from adapterops.verification.diagnosis.runs import ENTRIES, blocks
+from adapterops.verification.diagnosis.samples import Ground
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding
 from adapterops.verification.names import EMBEDDINGS, HEAD, key
 from adapterops.verification.numbers import Decoder

@@ -17,7 +17,8 @@ from adapterops.verification.diagnosis.conventions import CONVENTIONS, Conventio
 from adapterops.verification.diagnosis.judging import Guess, Judge, Judged, look
 from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
-from adapterops.verification.diagnosis.samples import TILE, Subject, Unit
+from adapterops.verification.diagnosis.samples import TILE, Unit
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.diagnosis.suspects import CODES, Finding, suspect
 from adapterops.verification.witness import witness
 

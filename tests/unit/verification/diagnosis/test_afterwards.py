@@ -15,7 +15,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.diagnosis.afterwards import codes_of_sum, moved
 from adapterops.verification.diagnosis.grounds import fp8, int8, nf4
-from adapterops.verification.diagnosis.samples import Subject
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.witness import witness
 
 BEFORE, ADAPTER = base(1, torch.bfloat16), lora(1, 8, 4.0, 0.05)

@@ -16,8 +16,10 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.storage.lazy import Lazy
 from adapterops.verification.deltas import Formula
-from adapterops.verification.diagnosis import samples
+from adapterops.verification.diagnosis import subject
 from adapterops.verification.diagnosis.grounds import THROUGH
+from adapterops.verification.diagnosis.samples import Unit
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.witness import witness
 
 
@@ -133,7 +135,7 @@ def test_what_codes_without_a_judge_cannot_tell(tmp_path: Path, monkeypatch: pyt
     before = open_checkpoint(write(tmp_path / "plain", base(1, torch.bfloat16)))
     mine = open_adapter(lora(1, size=0.5).save(tmp_path / "a"))
     adapterops.save_checkpoint(adapterops.quantize(adapterops.fuse(before, 0.3 * mine), "nf4"), tmp_path / "m")
-    monkeypatch.setattr(samples, "judge_of", lambda *_, **__: None)
+    monkeypatch.setattr(subject, "judge_of", lambda *_, **__: None)
     found = adapterops.diagnose(open_checkpoint(tmp_path / "m"), before, {"mine": mine})
     assert (found.code, found.verdict) == (9, "unknown"), found.sentence
     assert "cannot be told" in found.sentence
@@ -144,9 +146,9 @@ def test_codes_of_all_rows_are_judged_once(tmp_path: Path, monkeypatch: pytest.M
     before = open_checkpoint(write(tmp_path / "plain", base(1, torch.bfloat16)))
     mine = open_adapter(lora(1, size=0.5).save(tmp_path / "a"))
     adapterops.save_checkpoint(adapterops.quantize(before, "nf4"), tmp_path / "m")
-    of = samples.Subject(open_checkpoint(tmp_path / "m"), [witness(before, before, mine)[0]], 512)
+    of = Subject(open_checkpoint(tmp_path / "m"), [witness(before, before, mine)[0]], 512)
     unit, plain = of.units[0], of.working_memory(1)
-    monkeypatch.setattr(samples, "together", lambda found: found.shape[0])
+    monkeypatch.setattr(subject, "together", lambda found: found.shape[0])
     assert of.working_memory(1) > plain
     runs: list[tuple[int, int]] = []
 
@@ -157,7 +159,7 @@ def test_codes_of_all_rows_are_judged_once(tmp_path: Path, monkeypatch: pytest.M
             runs.append((begin, end))
             return S != S, S
 
-    monkeypatch.setattr(samples, "judge_of", lambda *_, **__: Whole())
+    monkeypatch.setattr(subject, "judge_of", lambda *_, **__: Whole())
     assert of.beyond_codes(unit, [1.0]) == 0
     assert runs == [(0, 64)]
     runs.clear()
@@ -175,9 +177,9 @@ def test_what_is_read_of_a_model_that_has_another_adapter(tmp_path: Path, monkey
     model = open_checkpoint(write(tmp_path / "m", Merge(before, [other], CONVENTIONS["once"]).made()))
     opened = open_checkpoint(write(tmp_path / "b", before))
     mine, read = open_adapter(adapter.save(tmp_path / "a")), Counter[str]()
-    sample, updates = samples.Subject.sample, mine.updates
+    sample, updates = Subject.sample, mine.updates
 
-    def counted(self: samples.Subject, unit: samples.Unit, *rest: Any) -> Any:
+    def counted(self: Subject, unit: Unit, *rest: Any) -> Any:
         read["samples"] += 1
         return sample(self, unit, *rest)
 
@@ -185,7 +187,7 @@ def test_what_is_read_of_a_model_that_has_another_adapter(tmp_path: Path, monkey
         read["updates"] += 1
         return updates[name]
 
-    monkeypatch.setattr(samples.Subject, "sample", counted)
+    monkeypatch.setattr(Subject, "sample", counted)
     found = adapterops.diagnose(model, opened, {"mine": replace(mine, updates=Lazy(mine.layout, compute))})
     assert found.verdict == "something-else"
     tried = 2 * len(THROUGH)  # at most, on other grounds

@@ -13,7 +13,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.diagnosis import forms
 from adapterops.verification.diagnosis.forms import _pairs, form, in_lines
-from adapterops.verification.diagnosis.samples import Subject
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.witness import witness
 
 

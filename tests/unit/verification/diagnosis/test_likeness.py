@@ -20,7 +20,7 @@ from adapterops.operations.diagnosing import diagnose
 from adapterops.storage.lazy import Lazy
 from adapterops.verification.diagnosis.forms import form
 from adapterops.verification.diagnosis.likeness import MOST, Likeness, natural, resembles, spread
-from adapterops.verification.diagnosis.samples import Subject
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.witness import witness
 
 Q, K1 = "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.k_proj"

@@ -1,60 +1,35 @@
-"""What is looked at: every place once, in rows that are spread over it."""
+"""Rows of a weight, and what is known of them without an adapter."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
-from merged_models import CONVENTIONS, MODULES, Merge, base, lora, write
 
-from adapterops.adapters.opening import open_adapter
-from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.verification.diagnosis.samples import Subject, blocks
-from adapterops.verification.witness import witness
+from adapterops.verification.deltas import Delta
+from adapterops.verification.diagnosis.samples import TILE, Sample, Unit
+from adapterops.verification.rounding import rounded_to
 
 
-@pytest.fixture
-def subject(tmp_path: Path) -> Subject:
-    before, adapter = base(1, torch.bfloat16), lora(1)
-    model = open_checkpoint(write(tmp_path / "m", Merge(before, [adapter], CONVENTIONS["once"]).made()))
-    opened = open_checkpoint(write(tmp_path / "b", before))
-    return Subject(model, [witness(model, opened, open_adapter(adapter.save(tmp_path / "a")))[0]])
+def of(M: np.ndarray, dtype: str, change: float = 0.0) -> Sample:
+    values = np.full(M.shape, change)
+    return Sample(M - values, M, [Delta(values, np.zeros(M.shape))], dtype, [None], [slice(2, 2 + len(M))])
 
 
-def test_every_module_is_a_unit(subject: Subject) -> None:
-    assert {unit.module for unit in subject.units} == set(MODULES)
+def test_tiles_are_the_unit() -> None:
+    unit = Unit("m", "m.weight", range(5, 5 + 3 * TILE // 8), slice(0, 16))
+    assert [row for tile in unit.tiles() for row in tile.rows] == list(unit.rows)
+    assert all(0 < tile.entries <= TILE for tile in unit.tiles())
 
 
-def test_tiles_are_the_unit(subject: Subject) -> None:
-    for unit in subject.units:
-        assert [row for tile in unit.tiles() for row in tile.rows] == list(unit.rows)
+@pytest.mark.parametrize(("numbers", "dtype"), [("BF16", "F32"), ("F16", "F32"), ("BF16", "F16"), ("F32", "F64")])
+def test_the_grid_is_that_of_the_numbers(numbers: str, dtype: str) -> None:
+    random = np.random.default_rng(0).standard_normal((4, 8))
+    assert of(rounded_to(random, numbers), dtype).grid == numbers
 
 
-def test_a_sample_is_base_and_model_and_update(subject: Subject) -> None:
-    sample = subject.sample(subject.units[0])
-    assert sample is not None
-    assert np.abs(sample.M - sample.sum(np.ones(1))).max() < np.abs(sample.W).max() * 2**-8
-    assert not sample.unchanged
-    assert sample.scaled[0] is not None
-    assert (sample.scaled[0].rank, sample.scaled[0].scale) == (4, 1.5)
-
-
-def test_factors_in_another_dtype(subject: Subject) -> None:
-    unit = subject.units[0]
-    exact, rounded = subject.sample(unit), subject.with_factors_in("BF16").sample(unit)
-    assert exact is not None
-    assert rounded is not None
-    difference = np.abs(exact.deltas[0].values - rounded.deltas[0].values).max()
-    assert 0 < difference < 2**-5 * np.abs(exact.deltas[0].values).max()
-
-
-@pytest.mark.parametrize(("height", "width", "entries"), [(1000, 64, 4096), (7, 10**6, 10), (5, 5, 10**6)])
-def test_blocks_are_within_and_about_as_many(height: int, width: int, entries: int) -> None:
-    found = blocks(range(height), width, entries)
-    rows = [row for begin, end in found for row in range(begin, end)]
-    assert len(set(rows)) == len(rows)
-    assert set(rows) <= set(range(height))
-    assert len(rows) * width <= max(entries, width)
-    assert {0, height - 1} <= set(rows) or len(rows) == 1
+def test_what_rounding_hides_is_no_change() -> None:
+    M = rounded_to(1 + np.random.default_rng(0).random((4, 8)), "BF16")
+    assert of(M, "BF16", 2.0**-9).unchanged
+    assert not of(M, "BF16", 2.0**-6).unchanged
+    assert np.array_equal(of(M, "BF16", 0.5).sum(np.array([1.0])), M)
+    assert of(M, "BF16").rows.tolist() == [2, 3, 4, 5]

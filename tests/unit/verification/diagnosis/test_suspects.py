@@ -13,7 +13,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.diagnosis.judging import Guess, Judged, look
 from adapterops.verification.diagnosis.likeness import Likeness
-from adapterops.verification.diagnosis.samples import Subject
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.diagnosis.suspects import suspect
 from adapterops.verification.witness import witness
 

@@ -17,7 +17,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.diagnosis.conventions import CONVENTIONS as NAMES
 from adapterops.verification.diagnosis.judging import Guess, Judge
-from adapterops.verification.diagnosis.samples import Subject
+from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.diagnosis.tools import TOOLS, Recognition, _convention, recognised
 from adapterops.verification.witness import witness
 
