@@ -20,18 +20,18 @@ from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.beside import beside
-from adapterops.verification.codes import JUDGES, aligned, as_new_blocks, neighbours, off_grid
 from adapterops.verification.configs import config_doubts, has_other_words
-from adapterops.verification.decoding import decoder, grid
+from adapterops.verification.decoding import decoder
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.ggml import TERMS
 from adapterops.verification.gguf_places import gguf_doubts
-from adapterops.verification.grids import Grid
+from adapterops.verification.held import SIGMAS, Held
+from adapterops.verification.judges import Judge, judge_of
 from adapterops.verification.names import Base
 from adapterops.verification.numbers import Decoder
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.places import wanted
-from adapterops.verification.rounding import Matrix, half_step
+from adapterops.verification.rounding import Matrix
 from adapterops.verification.vocabulary import becomes_classifier, left_out
 
 TILE = 1 << 17
@@ -42,9 +42,6 @@ ARRAYS, OF_CODES = 14, 32
 
 BANDS = 6
 """In which parts that are stored by columns are read: codes, scales and zeros of the base and of the model."""
-
-SIGMAS = 8.0
-"""Standard deviations of what is left of an update that chance may explain."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +200,7 @@ class Witness:
         rows = height if any(place.seen or formula.entire for place, formula in formulas) else judge.rows
         step = max(1, TILE // max(1, width * rows)) * rows
         wrong, entries = 0, height * width
-        gain = Gain()
+        held = Held()
         for begin in range(0, height, step):
             end = min(begin + step, height)
             W = before(begin, end)
@@ -211,13 +208,13 @@ class Witness:
             off, value = judge(S, slack, begin, end)
             explained = elsewhere[(begin * width <= elsewhere) & (elsewhere < end * width)] - begin * width
             wrong += int(np.count_nonzero(off)) - int(np.count_nonzero(off.reshape(-1)[explained]))
-            gain = gain.over(W, S, value) if judge.chance else gain
+            held = held.over(W, S, value) if judge.chance else held
         if wrong:
             yield Doubt(
                 name, f"{wrong} of {entries} entries are not what float64 makes of base and adapter", wrong / entries
             )
-        if judge.chance and gain.far():
-            yield Doubt(name, f"holds {gain.gain:.3g} of the update, chance explains 1 ± {SIGMAS * gain.spread:.2g}")
+        if judge.chance and held.far():
+            yield Doubt(name, f"holds {held.gain:.3g} of the update, chance explains 1 ± {SIGMAS * held.spread:.2g}")
 
 
 def with_zeros(before: Decoder, words: int) -> Decoder:
@@ -233,34 +230,6 @@ def with_zeros(before: Decoder, words: int) -> Decoder:
     return rows
 
 
-@dataclass(frozen=True)
-class Gain:
-    """⟨W' - W, ΔW⟩ / ‖ΔW‖² and its standard deviation, of rounding at random."""
-
-    dot: float = 0.0
-    square: float = 0.0
-    variance: float = 0.0
-
-    def over(self, W: Matrix, S: Matrix, value: Matrix) -> Gain:
-        delta, error = S - W, value - S
-        return Gain(
-            self.dot + float((delta * (value - W)).sum()),
-            self.square + float((delta * delta).sum()),
-            self.variance + float(np.square(delta * error).sum()),
-        )
-
-    @property
-    def gain(self) -> float:
-        return self.dot / self.square if self.square else 1.0
-
-    @property
-    def spread(self) -> float:
-        return float(self.variance**0.5 / self.square) if self.square else 0.0
-
-    def far(self) -> bool:
-        return abs(self.gain - 1) > SIGMAS * self.spread + 0.05
-
-
 def _sum(W: Matrix, formulas: list[tuple[Place, Formula]], begin: int, end: int) -> tuple[Matrix, Matrix]:
     """W + ΔW of some rows, and how far float32 may be from it."""
     S, slack = W.copy(), 2 * UNIT * np.abs(W)
@@ -274,62 +243,6 @@ def _sum(W: Matrix, formulas: list[tuple[Place, Formula]], begin: int, end: int)
         sums[there] += delta.values
         off[there] += delta.slack + 2 * UNIT * np.abs(delta.values)
     return S, slack
-
-
-@dataclass(frozen=True)
-class Judge:
-    """What a stored tensor is compared with its sum by: half a step of its dtype, or the neighbours of its codes."""
-
-    found: StoredTensor
-    value: Decoder
-    chance: bool
-    fresh: bool = False
-    grid: Grid | None = None
-    """Of a scheme whose entries have a number and a scale each, in the order in which it is stored."""
-
-    @property
-    def _plain(self) -> Any:
-        scheme: Any = self.found.scheme
-        return getattr(scheme, "scheme", scheme)
-
-    @property
-    def rows(self) -> int:
-        """That are judged together."""
-        return together(self.found)
-
-    def __call__(self, S: Matrix, slack: Matrix, begin: int, end: int) -> tuple[Matrix, Matrix]:
-        """Which of the rows [begin, end) are not what S is rounded to, and what they stand for."""
-        transposed = self._plain is not self.found.scheme
-        stored = np.ascontiguousarray(S.T) if transposed else S
-        if self.grid is not None:
-            entries = self.grid(begin, begin + len(stored))
-            value, off = entries.number * entries.scale, neighbours(entries, stored, self.chance)
-            return (off.T, value.T) if transposed else (off, value)
-        value = self.value(begin, end)
-        if self.found.scheme is None:
-            away = 2 * half_step(S, self.found.dtype) if self.chance else half_step(value, self.found.dtype)
-            return ~(np.abs(value - S) <= away + slack), value
-        off = JUDGES[self._plain.name](self.found, self._plain, stored, begin, self.chance)
-        if self.fresh and self._plain.name in TERMS:
-            off &= ~as_new_blocks(self.found, self._plain, stored, begin)
-            off |= off_grid(self.found, self._plain, stored, begin, self.chance)
-        return (off.T if transposed else off), value
-
-
-def together(found: StoredTensor) -> int:
-    """Rows of a stored tensor that are judged together."""
-    scheme: Any = found.scheme
-    if scheme is None:
-        return 1
-    return found.shape[0] if hasattr(scheme, "scheme") else aligned(scheme, found.shape)
-
-
-def judge_of(found: StoredTensor, chance: bool = False, fresh: bool = False) -> Judge | None:
-    """What judges a stored tensor; None for a scheme that is not written, or of another package."""
-    scheme: Any = found.scheme
-    value, numbers = decoder(found), grid(found)
-    known = scheme is None or numbers or getattr(scheme, "scheme", scheme).name in JUDGES
-    return Judge(found, value, chance, fresh, numbers) if value and known else None
 
 
 def witness(

@@ -15,10 +15,10 @@ from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.conventions import EDGE
 from adapterops.verification.diagnosis.runs import ENTRIES, blocks
 from adapterops.verification.diagnosis.samples import Ground
+from adapterops.verification.judges import Judge, judge_of
 from adapterops.verification.names import Base
 from adapterops.verification.numbers import Decoder
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
-from adapterops.verification.witness import Judge, judge_of
 
 BLOCK, SIDE = 64, 128
 """Entries that share a scale in NF4 and FP4, as bitsandbytes has it unless asked otherwise; sides of a block of FP8."""

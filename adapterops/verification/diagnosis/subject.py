@@ -21,10 +21,11 @@ from adapterops.verification.deltas import UNIT, Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.diagnosis.runs import ENTRIES, blocks, widened
 from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
+from adapterops.verification.judges import judge_of, together
 from adapterops.verification.numbers import Decoder
 from adapterops.verification.place import Place, Wanted
 from adapterops.verification.rounding import Matrix, rounded_to
-from adapterops.verification.witness import Witness, judge_of, together
+from adapterops.verification.witness import Witness
 
 ALL_ENTRIES = 1 << 25
 """Looked at of all weights."""

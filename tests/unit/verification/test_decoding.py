@@ -32,7 +32,7 @@ from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.tensors import Stored
 from adapterops.verification.decoding import decoder
-from adapterops.verification.witness import judge_of, together
+from adapterops.verification.judges import judge_of, together
 
 SHAPE = (48, 64)
 
