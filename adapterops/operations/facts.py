@@ -29,7 +29,7 @@ from adapterops.operations.targets.based import fitted
 from adapterops.operations.targets.table import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
-from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
+from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
 
 KINDS = {
     "DoRA": "dora",
@@ -90,10 +90,10 @@ def facts_of(
     yield from _scales(kind, files, config)
     kinds = {parts.kind.name for parts in files.modules.values()} - {"LoRA"}
     for name in [*KINDS, *sorted(kinds - KINDS.keys())]:
-        if modules := tuple(
-            m for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)
-        ):
-            yield Fact(KINDS.get(name, "other"), name, modules)
+        of_kind = {m: parts for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)}
+        facts = {m: _called(kind, parts) or KINDS.get(name, "other") for m, parts in of_kind.items()}
+        for fact in dict.fromkeys(facts.values()):
+            yield Fact(fact, name, tuple(m for m in of_kind if facts[m] == fact))
     if modules := tuple(module for module, parts in files.modules.items() if _by_inputs(parts)):
         yield Fact("dora_inputs", "DoRA", modules)
     for fact, found, end in (("dora_vector", "DoRA", f".{BY_INPUTS}"), ("modulation", DIFFERENCE, ".diff_m")):
@@ -217,6 +217,12 @@ def _by_alpha(parts: Parts) -> bool:
 def _by_inputs(parts: Parts) -> bool:
     """Whether a module is DoRA with a magnitude for each input of its weight."""
     return BY_INPUTS in parts.tensors
+
+
+def _called(kind: str, parts: Parts) -> str:
+    """The fact of a magnitude vector, where an adapter of an image model has another name for it than `dora_scale`."""
+    name = parts.tensors.get(BY_OUTPUTS, "") if kind in OF_IMAGES else ""
+    return "dora_peft" if f".{BY_OUTPUTS}" in name else "dora_magnitude" if name.endswith(".magnitude") else ""
 
 
 def _stored_as(files: AdapterFiles, end: str) -> tuple[str, ...]:

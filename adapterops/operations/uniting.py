@@ -45,6 +45,9 @@ BY_ROWS = {(DORA, "rows"), (REPLACEMENT, "entries")}
 IN_ONE = "name a base that has the weight in one tensor, as the one that it was trained on"
 """What goes on where lengths are of all that a base has in several tensors."""
 
+RANKED = "add --rank 32, which writes the best LoRA of that rank of what it changes there"
+"""What goes on where the base divides an update that depends on its weight."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -343,7 +346,7 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
             raise UnsupportedError(
                 f"is {each.kind}, and {some if by_outputs and there < shape[0] else other}",
                 tensor=name,
-                hint=IN_ONE if each.reads == "columns" and divided else extracted(adapter),
+                hint=IN_ONE if each.reads == "columns" and divided else f"{RANKED}; or {extracted(adapter)}",
             )
     return joined
 

@@ -57,6 +57,8 @@ IMAGES = {
             "dora": wrong(
                 "of kohya's Stable Diffusion 1.5 the magnitudes are dropped (OneTrainer #1563); of PEFT right", FUSE
             ),
+            "dora_peft": fine("applied right (measured for Flux)"),
+            "dora_magnitude": unknown(remedy=FUSE),
             "dora_inputs": wrong(
                 "of Stable Diffusion the magnitudes are dropped, with a line in the log (measured)", FUSE
             ),
@@ -110,6 +112,8 @@ IMAGES = {
             "dora": wrong(
                 "with a magnitude for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE
             ),
+            "dora_peft": wrong('the magnitudes are left out: "lora key not loaded" in the log', FUSE),
+            "dora_magnitude": wrong('the magnitudes are left out: "lora key not loaded" in the log', FUSE),
             "dora_inputs": fine(),
             "dora_vector": wrong(
                 "is taken for a magnitude of each input: the module is left out with an error in the log where the weight is not"

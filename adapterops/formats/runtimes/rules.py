@@ -34,6 +34,8 @@ FACTS = {
     "rank_pattern": "unequal ranks (rank_pattern)",
     "float_alpha": "a lora_alpha that is not written as an integer",
     "dora": "DoRA",
+    "dora_peft": "DoRA with a lora_magnitude_vector",
+    "dora_magnitude": "DoRA with a tensor called magnitude",
     "dora_inputs": "DoRA with a magnitude for each input",
     "dora_vector": "DoRA with a dora_scale of one dimension",
     "comfyui_left": "names that ComfyUI does not have",
@@ -97,7 +99,7 @@ BASED = "adapterops normalize {source} --base BASE -o normalized"
 OWN_BASE = "give the base that the adapter was trained on"
 OTHERS_SHOWN = "adapterops check {source}, which shows the programs of all kinds"
 
-DORA = {"dora", "dora_inputs", "dora_vector"}
+DORA = {"dora", "dora_peft", "dora_magnitude", "dora_inputs", "dora_vector"}
 TRAINED = {"saved", "biases", "embeddings", "difference", "set"}
 STOPS = {
     NORMALIZE: {*DORA, "gain", "replication", *TRAINED},

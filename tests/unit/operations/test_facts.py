@@ -144,12 +144,16 @@ def test_what_a_base_says(model: str, expected: set[str], tmp_path: Path) -> Non
     assert "not in the base" in facts(other, base)["base"].found or "0 of 1" in facts(other, base)["base"].found
 
 
+STORED = {"dora_vector", "dora_peft", "dora_magnitude", "modulation"}
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "fact"),
     [
         ("diffusion_model.blocks.0.attn.q.dora_scale", (16,), "dora_vector"),
         ("diffusion_model.blocks.0.attn.q.dora_scale", (16, 1), None),
-        ("diffusion_model.blocks.0.attn.q.magnitude", (16,), None),
+        ("diffusion_model.blocks.0.attn.q.lora_magnitude_vector", (16,), "dora_peft"),
+        ("diffusion_model.blocks.0.attn.q.magnitude", (16,), "dora_magnitude"),
         ("diffusion_model.blocks.0.diff_m", (1, 6, 12), "modulation"),
         ("diffusion_model.blocks.0.norm3.diff", (16,), None),
     ],
@@ -160,7 +164,7 @@ def test_how_lengths_and_modulations_are_stored(
     start = "diffusion_model.blocks.0.attn.q"
     own = {f"{start}.lora_A.weight": torch.ones(4, 12), f"{start}.lora_B.weight": torch.ones(16, 4)}
     save_file({**own, name: torch.ones(shape)}, tmp_path / "a.safetensors")
-    assert facts(tmp_path / "a.safetensors").keys() & {"dora_vector", "modulation"} == ({fact} if fact else set())
+    assert facts(tmp_path / "a.safetensors").keys() & STORED == ({fact} if fact else set())
     known = RUNTIMES["comfyui"].rules
     assert fact is None or known[fact].severity == WRONG
 
