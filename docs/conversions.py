@@ -26,6 +26,8 @@ TABLE = {
     "PEFT: DoRA": dict.fromkeys(LANGUAGE, YES) | {"gguf": NO},
     "PEFT: VeRA": dict.fromkeys((*LANGUAGE, "gguf"), BASE),
     "PEFT: QA-LoRA": dict.fromkeys((*LANGUAGE, "gguf"), BASE),
+    "PEFT: (IA)³": {"peft": YES, "mlx": BASE, "gguf": BASE},
+    "PEFT: OFT": {"peft": YES, "mlx": BASE, "gguf": BASE},
     "PEFT: full tensors (modules_to_save)": {"peft": YES, "mlx": NO, "gguf": NO},
     "MLX-LM: LoRA": dict.fromkeys(LANGUAGE, YES) | {"gguf": BASE},
     "llama.cpp: LoRA": dict.fromkeys(LANGUAGE, BASE) | {"gguf": YES},
@@ -63,7 +65,7 @@ def of_readme() -> str:
         if row.startswith("PEFT: ") and "," not in (kind := row.removeprefix("PEFT: ").partition(" (")[0])
     ]
     others = [row.partition(":")[0] for row in TABLE if not row.startswith("PEFT")]
-    read = f"PEFT: {', '.join((*kinds, *FUSED))}; {', '.join(dict.fromkeys(others))}"
+    read = f"PEFT: {', '.join(dict.fromkeys((*kinds, *FUSED)))}; {', '.join(dict.fromkeys(others))}"
     return f"| adapters | {read} | {', '.join(PROGRAMS[each] for each in TARGETS)} |"
 
 

@@ -75,6 +75,11 @@ def of_linear(
     return Layout(stored, {f"{module}.weight": shape}, {f"{module}.weight": added}, header=header)
 
 
+def several_of(modules: Mapping[tuple[str, tuple[int, ...]], str], **ends: Any) -> Layout:
+    """Pairs, each with the shape of the one weight that it is for."""
+    return several(*(of_linear(key, module, shape=shape, **ends) for (key, shape), module in modules.items()))
+
+
 def refused(said: str, tensors: Mapping[str, Tensor], module: str = Q) -> Layout:
     return Layout(tensors, {f"{module}.weight": LINEAR}, said=said)
 

@@ -38,6 +38,7 @@ from layout_files import (
     refused,
     replaced,
     several,
+    several_of,
     tucker,
     twice,
 )
@@ -427,6 +428,21 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
             **PEFT,
         ),
     ),
+    **{
+        f"mflux's Flux onto {whose} names": partial(
+            several_of,
+            {
+                ("transformer.transformer_blocks.0.ff.linear1", (32, 8)): first,
+                ("transformer.transformer_blocks.0.ff_context.linear2", (8, 32)): second,
+            },
+            down="lora_A",
+            up="lora_B",
+        )
+        for whose, first, second in (
+            ("the authors'", "double_blocks.0.img_mlp.0", "double_blocks.0.txt_mlp.2"),
+            ("diffusers'", "transformer_blocks.0.ff.net.0.proj", "transformer_blocks.0.ff_context.net.2"),
+        )
+    },
     "DiffSynth's Flux onto the authors' names": lambda: several(
         *(
             of_linear(mine, its, shape=shape, **PEFT)

@@ -250,6 +250,10 @@ AS_DIFFERENCE = "name the model with --base: what is added is then the differenc
 """What goes on where a replaced tensor is to be an update."""
 
 
+CHANGE = ", and --rank 32 for the best LoRA of that rank of what it changes there"
+"""What else is named for an update that has no factors."""
+
+
 def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None, replaced: str = AS_DIFFERENCE) -> None:
     """Raise UnsupportedError for an adapter with an update that depends on the weight,
     and cannot be `what` without it.
@@ -260,7 +264,7 @@ def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None, re
     """
     for module, layout in adapter.layout.items():
         if layout.needs_base:
-            named = "name the model with --base" if layout.reads in ("weight", "shape") else extracted(adapter)
+            named = "name the model with --base" + (CHANGE if layout.reads not in ("weight", "shape") else "")
             if layout.kind == REPLACEMENT:
                 named = replaced
             raise UnsupportedError(

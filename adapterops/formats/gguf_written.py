@@ -246,9 +246,10 @@ def check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappin
         **{module: f"a difference of {what}" for module, what in of_no_layer(layout).items()},
     }
     for name, what in cannot.items():
-        raise UnsupportedError(
-            f"is {what}, which is not written to GGUF", tensor=name, hint="fuse the adapter into its base"
-        )
+        hint = "fuse the adapter into its base"
+        if what == MAGNITUDE:
+            hint += "; or add --rank 32, which writes the best LoRA of that rank and prints what is lost"
+        raise UnsupportedError(f"is {what}, which is not written to GGUF", tensor=name, hint=hint)
 
 
 def _in_rows(dtype: str, width: int) -> str:

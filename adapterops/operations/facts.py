@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
-from adapterops.formats.diffusion.taken import of_one_alpha, unlisted, unmapped, unread
+from adapterops.formats.diffusion.taken import by_comfyui, by_diffusers, denoiser, models, of_one_alpha, of_unet
 from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import architecture_of
@@ -28,7 +29,7 @@ from adapterops.operations.targets.based import fitted
 from adapterops.operations.targets.table import resolve
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
-from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
+from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
 
 KINDS = {
     "DoRA": "dora",
@@ -46,8 +47,11 @@ ROTATED = ("q_proj", "k_proj")
 CONVERTED = ("llama", "gemma2")
 """Types of models whose adapters Ollama converts."""
 
-TRANSFORMER = "lora_transformer_"
-"""How kohya's format has the names of a transformer of diffusers."""
+STATED = ("modelspec.architecture", "ss_base_model_version")
+"""Entries of a header that say which model an adapter is for."""
+
+CONVERTED_BY_KIND = ("LoHa", "LoKr")
+"""Kinds whose names diffusers converts otherwise, or not at all."""
 
 OF_LANGUAGE = ("gguf", "mlx")
 """Formats of language models alone."""
@@ -86,16 +90,16 @@ def facts_of(
     yield from _scales(kind, files, config)
     kinds = {parts.kind.name for parts in files.modules.values()} - {"LoRA"}
     for name in [*KINDS, *sorted(kinds - KINDS.keys())]:
-        if modules := tuple(
-            m for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)
-        ):
-            yield Fact(KINDS.get(name, "other"), name, modules)
+        of_kind = {m: parts for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)}
+        facts = {m: _called(kind, parts) or KINDS.get(name, "other") for m, parts in of_kind.items()}
+        for fact in dict.fromkeys(facts.values()):
+            yield Fact(fact, name, tuple(m for m in of_kind if facts[m] == fact))
     if modules := tuple(module for module, parts in files.modules.items() if _by_inputs(parts)):
         yield Fact("dora_inputs", "DoRA", modules)
     for fact, found, end in (("dora_vector", "DoRA", f".{BY_INPUTS}"), ("modulation", DIFFERENCE, ".diff_m")):
         if modules := _stored_as(files, end):
             yield Fact(fact, found, modules)
-    yield from _named(kind, files)
+    yield from _named(kind, files, base)
     if modules := tuple(module for module, parts in files.modules.items() if parts.kind.embedding):
         yield Fact("lora_embeddings", ", ".join(modules), modules)
         tied = says_tied((base and base.config) or {})
@@ -136,23 +140,41 @@ def _model(kind: str, files: AdapterFiles) -> Iterator[Fact]:
         yield Fact("images", own[0])
 
 
-def _named(kind: str, files: AdapterFiles) -> Iterator[Fact]:
+def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[Fact]:
     """What programs for images and videos make of the names, and of the scales that go with them."""
-    if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER) and "_attn" not in each):
-        yield Fact("transformer_names", modules[0], modules)
-    if modules := tuple(each for each in files.modules if each.startswith(TRANSFORMER)):
-        yield Fact("of_transformer", modules[0], modules)
-    if kind in OF_IMAGES and (modules := unmapped(files.modules)):
-        yield Fact("unmapped", modules[0], modules)
-    if kind == "kohya":
-        stated = {each: files.scalings[each] for each in files.modules if each in files.scalings}
-        if modules := unread(stated):
-            yield Fact("unread_names", modules[0], modules)
-        if modules := unlisted(files.modules):
-            yield Fact("unlisted", modules[0], modules)
-        if modules := of_one_alpha(stated):
-            alphas = sorted({stated[each].alpha for each in stated})
-            yield Fact("alphas", ", ".join(f"{each:g}" for each in alphas), modules)
+    if kind not in OF_IMAGES:
+        return
+    modules = denoiser({m: next(iter(parts.tensors.values())) for m, parts in files.modules.items()})
+    there = [flat(name).key for name in base.layout] if base else ()
+    said = " ".join(files.file.metadata.get(entry, "") for entry in STATED)
+    known = models([*(module.key for module in modules.values()), *there], said)
+    comfyui, diffusers_unet = by_comfyui(modules, known), of_unet(modules)
+    diffusers = by_diffusers(
+        {m: each for m, each in modules.items() if files.modules[m].kind.name not in CONVERTED_BY_KIND}, known
+    )
+    unet = tuple(each for each in comfyui.left if each in diffusers_unet)
+    left = tuple(each for each in comfyui.left if each not in unet)
+    for name, those in (
+        ("comfyui_left", left),
+        ("comfyui_unet", unet),
+        ("diffusers_stops" if diffusers.stops else "diffusers_left", diffusers.left),
+    ):
+        if those:
+            yield Fact(name, _counted(those, len(modules)), those)
+    for name, found in (("comfyui_unsure", comfyui), ("diffusers_unsure", diffusers)):
+        if found.unsure:
+            yield Fact(name, f"{_counted(found.unsure, len(modules))}; of {' or '.join(found.models)}", found.unsure)
+    stated = {each: files.scalings[each] for each in files.modules if each in files.scalings}
+    if kind == "kohya" and (those := of_one_alpha(stated)):
+        yield Fact("alphas", ", ".join(f"{each:g}" for each in sorted({stated[each].alpha for each in stated})), those)
+
+
+def _counted(modules: Sequence[str], count: int) -> str:
+    """
+    >>> _counted(["a"], 1), _counted(["a", "b"], 4)
+    ('a', '2 of 4, such as a')
+    """
+    return modules[0] if count == 1 else f"{len(modules)} of {count}, such as {modules[0]}"
 
 
 def _own(files: AdapterFiles) -> Iterator[str]:
@@ -195,6 +217,12 @@ def _by_alpha(parts: Parts) -> bool:
 def _by_inputs(parts: Parts) -> bool:
     """Whether a module is DoRA with a magnitude for each input of its weight."""
     return BY_INPUTS in parts.tensors
+
+
+def _called(kind: str, parts: Parts) -> str:
+    """The fact of a magnitude vector, where an adapter of an image model has another name for it than `dora_scale`."""
+    name = parts.tensors.get(BY_OUTPUTS, "") if kind in OF_IMAGES else ""
+    return "dora_peft" if f".{BY_OUTPUTS}" in name else "dora_magnitude" if name.endswith(".magnitude") else ""
 
 
 def _stored_as(files: AdapterFiles, end: str) -> tuple[str, ...]:

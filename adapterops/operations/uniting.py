@@ -4,7 +4,7 @@ one module then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,6 +45,9 @@ BY_ROWS = {(DORA, "rows"), (REPLACEMENT, "entries")}
 IN_ONE = "name a base that has the weight in one tensor, as the one that it was trained on"
 """What goes on where lengths are of all that a base has in several tensors."""
 
+RANKED = "add --rank 32, which writes the best LoRA of that rank of what it changes there"
+"""What goes on where the base divides an update that depends on its weight."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -68,13 +71,15 @@ def united(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
     return [_settled(each) for each in adapters] if alike else named_alike(adapters, base)
 
 
-def named_alike(adapters: Sequence[Adapter], base: Checkpoint, *, kept: bool = False) -> list[Adapter]:
+def named_alike(
+    adapters: Sequence[Adapter], base: Checkpoint, *, differences: bool = True, kept: Container[str] = ()
+) -> list[Adapter]:
     """All by the names of a base, and experts in one parameter if any of them has them so.
 
     Args:
-        kept: what depends on its weight is to stay what it is, and nothing is made of it.
+        differences, kept: as `on_base` has them: what stays as it is where an update depends on its weight.
     """
-    adapters = [on_base(each, base, differences=not kept) for each in adapters]
+    adapters = [on_base(each, base, differences=differences, kept=kept) for each in adapters]
     if are_of_words(adapters, base):
         return [_settled(each) for each in adapters]
     stacked, model = any(map(_has_stacks, adapters)), model_of(adapters, base)
@@ -341,7 +346,7 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
             raise UnsupportedError(
                 f"is {each.kind}, and {some if by_outputs and there < shape[0] else other}",
                 tensor=name,
-                hint=IN_ONE if each.reads == "columns" and divided else extracted(adapter),
+                hint=IN_ONE if each.reads == "columns" and divided else f"{RANKED}; or {extracted(adapter)}",
             )
     return joined
 

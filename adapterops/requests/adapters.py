@@ -19,6 +19,10 @@ from adapterops.operations import truncation
 from adapterops.provenance.history import Step, sources
 from adapterops.requests.places import Opened
 from adapterops.requests.request import Request
+from adapterops.updates.layout import DORA, REPLACEMENT
+
+HELD = (DORA, REPLACEMENT)
+"""Kinds that depend on their weight, which formats other than that of the adapter may have, too."""
 
 Truncate: TypeAlias = Callable[..., Adapter]
 
@@ -38,9 +42,11 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
 
         base, inputs = opened.models["base"], request.inputs
         adapters = [in_components(each, base, inputs[name].component) for name, each in opened.adapters.items()]
-        copied = isinstance(request.result.tree, Input) and not request.output.cut and not request.output.normalize
-        alike = named_alike(without_copies(adapters, base), base, kept=copied)
-        images = (request.output.format or alike[0].config.format) in OF_IMAGES
+        form = request.output.format or adapters[0].config.format
+        alone = isinstance(request.result.tree, Input) and not request.output.cut and not request.output.normalize
+        copied = alone and form == adapters[0].config.format
+        alike = named_alike(without_copies(adapters, base), base, differences=not copied, kept=HELD if alone else ())
+        images = form in OF_IMAGES
         alike = [as_differences(each, base, full=images) for each in alike]
         return dict(zip(opened.adapters, alike, strict=True))
     adapters = list(opened.adapters.values())

@@ -181,6 +181,16 @@ def of_diffusers(path: Path) -> Deltas:
     return deltas
 
 
+FUSED: dict[str, Callable[[], peft.PeftConfig]] = {
+    "AdaLoRA": lambda: peft.AdaLoraConfig(init_r=4, target_r=2, total_step=9, target_modules=["q_proj"]),
+    "PiSSA": lambda: peft.LoraConfig(r=4, init_lora_weights="pissa", target_modules=["q_proj"]),
+    "OLoRA": lambda: peft.LoraConfig(r=4, init_lora_weights="olora", target_modules=["q_proj"]),
+    "(IA)³": lambda: peft.IA3Config(target_modules=["q_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    "OFT": lambda: peft.OFTConfig(r=0, oft_block_size=8, target_modules=["q_proj"], use_cayley_neumann=False),
+    "BOFT": lambda: peft.BOFTConfig(boft_block_size=8, target_modules=["q_proj"]),
+}
+
+
 SOURCES: dict[str, Callable[[Path], Deltas]] = {
     "PEFT: LoRA": lambda path: of_peft(path, lora_alpha=6),
     "PEFT: rsLoRA, rank and alpha patterns": lambda path: of_peft(
@@ -191,6 +201,8 @@ SOURCES: dict[str, Callable[[Path], Deltas]] = {
     "PEFT: DoRA": lambda path: of_peft_kind(path, peft.LoraConfig(r=2, target_modules=["q_proj"], use_dora=True)),
     "PEFT: VeRA": lambda path: of_peft_kind(path, peft.VeraConfig(r=4, target_modules=["q_proj"])),
     "PEFT: QA-LoRA": of_qalora,
+    "PEFT: (IA)³": lambda path: of_peft_kind(path, FUSED["(IA)³"]()),
+    "PEFT: OFT": lambda path: of_peft_kind(path, FUSED["OFT"]()),
     "PEFT: full tensors (modules_to_save)": with_full_tensors,
     "MLX-LM: LoRA": of_mlx,
     "llama.cpp: LoRA": of_llama_cpp,
@@ -336,16 +348,6 @@ def test_a_conversion(tmp_path: Path, source: str, target: str, capsys: pytest.C
         torch.testing.assert_close(
             found[module], delta, atol=2e-6, rtol=1e-4, msg=lambda m, name=module: f"{name}: {m}"
         )
-
-
-FUSED: dict[str, Callable[[], peft.PeftConfig]] = {
-    "AdaLoRA": lambda: peft.AdaLoraConfig(init_r=4, target_r=2, total_step=9, target_modules=["q_proj"]),
-    "PiSSA": lambda: peft.LoraConfig(r=4, init_lora_weights="pissa", target_modules=["q_proj"]),
-    "OLoRA": lambda: peft.LoraConfig(r=4, init_lora_weights="olora", target_modules=["q_proj"]),
-    "(IA)³": lambda: peft.IA3Config(target_modules=["q_proj", "down_proj"], feedforward_modules=["down_proj"]),
-    "OFT": lambda: peft.OFTConfig(r=0, oft_block_size=8, target_modules=["q_proj"], use_cayley_neumann=False),
-    "BOFT": lambda: peft.BOFTConfig(boft_block_size=8, target_modules=["q_proj"]),
-}
 
 
 @pytest.mark.parametrize("kind", conversions.FUSED)

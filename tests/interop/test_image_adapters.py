@@ -466,7 +466,7 @@ def test_diffusers_of_flux_takes_names_with_lora_transformer_of_attention(
     with pytest.raises(ValueError) if fails else nullcontext():  # noqa: PT011  # diffusers' own, in words of its version
         loaded(model, load_file(tmp_path / "a.safetensors"))
     (verdict,) = check(tmp_path / "a.safetensors", ["diffusers"]).values()
-    assert ("transformer_names" in {each.fact.name for each in verdict.findings}) == fails
+    assert ("diffusers_left" in {each.fact.name for each in verdict.findings}) == fails
     line = ["convert", str(tmp_path / "a.safetensors"), "--base", str(tmp_path / "base"), "--to", "diffusers"]
     assert run([*line, "-o", str(tmp_path / "out")]) == 0
     assert loaded(flux(tmp_path / "again"), load_file(tmp_path / "out/pytorch_lora_weights.safetensors"))

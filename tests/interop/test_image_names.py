@@ -4,14 +4,16 @@ with them, and the other way round.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
-from image_models import CONVERTERS, HUNYUAN_DIT, H, M, by_diffusers
+from image_models import CONVERTERS, EVERY, HUNYUAN_DIT, H, M, by_diffusers
 from safetensors.torch import load_file, save_file
 
 from adapterops.cli.main import run
+from adapterops.operations.serving import check
 
 pytest.importorskip("diffusers")
 
@@ -128,3 +130,82 @@ def test_hunyuan_dit(tmp_path: Path) -> None:
         found = fused(tmp_path / where, {name: torch.randn(each.shape) for name, each in wanted.items()}, tensors)
         for name, each in wanted.items():
             torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)
+
+
+LOADERS = {
+    "Stable Diffusion 1.5": "StableDiffusion",
+    "Stable Diffusion 3": "SD3",
+    "AuraFlow": "AuraFlow",
+    "Sana": "Sana",
+    "FLUX.3": "Flux3",
+    "Z-Image": "ZImage",
+    "Lumina 2": "Lumina2",
+    "HunyuanVideo": "HunyuanVideo",
+    "Chroma": "Flux",
+    "flux2, adapters": "Flux2",
+    "wan, adapters": "Wan",
+    "krea2, adapters": "Krea2",
+    "minimax_h3, adapters": "MiniMaxH3",
+    "ideogram4, adapters": "Ideogram4",
+    "anima, adapters": "Anima",
+    "Qwen-Image": "QwenImage",
+    "HiDream": "HiDreamImage",
+    "Kandinsky 5": "Kandinsky",
+    "Ernie-Image": "ErnieImage",
+    "CogVideoX": "CogVideoX",
+}
+"""Model → the pipeline of diffusers that loads its adapters."""
+
+
+@pytest.mark.parametrize("whose", [0, 1], ids=["authors", "diffusers"])
+@pytest.mark.parametrize("model", LOADERS)
+def test_what_check_says_of_kohyas_names_is_what_diffusers_does(tmp_path: Path, model: str, whose: int) -> None:
+    """Module by module, of all names of the model in one file."""
+    import diffusers
+
+    mixin = getattr(diffusers.loaders, f"{LOADERS[model]}LoraLoaderMixin")
+    sides = EVERY[model]()
+    names = {name.removesuffix(".weight"): each.shape for name, each in sides[whose].items() if each.ndim == 2}
+    own = {f"lora_unet_{name.replace('.', '_')}": shape for name, shape in names.items()}
+
+    def stored(modules: Iterable[str]) -> dict[str, torch.Tensor]:
+        tensors = {}
+        for module in modules:
+            out, into = own[module]
+            tensors |= {
+                f"{module}.lora_down.weight": torch.ones(4, into),
+                f"{module}.lora_up.weight": torch.ones(out, 4),
+            }
+            tensors[f"{module}.alpha"] = torch.tensor(4.0)
+        return tensors
+
+    def converted(modules: Iterable[str]) -> set[str] | None:
+        try:
+            found = mixin.lora_state_dict(stored(modules))
+        except (ValueError, KeyError, IndexError):
+            return None
+        found = found[0] if isinstance(found, tuple) else found
+        return {name.replace(".processor", "").partition(".")[2] for name in found}
+
+    def right(modules: Iterable[str]) -> bool:
+        """Whether each is where the model has it."""
+        there = {name.removesuffix(".weight") for name in sides[1]}
+        found = converted(modules)
+        ends = (".lora_A.weight", ".lora.down.weight", "_lora.down.weight", ".0_lora.down.weight")
+        places = {name.removesuffix(end) for name in found or () for end in ends if name.endswith(end)}
+        places = {f"{place}.0" if place.endswith("to_out") and f"{place}.0" in there else place for place in places}
+        return bool(places) and places <= there
+
+    save_file(stored(own), tmp_path / "a.safetensors")
+    (verdict,) = check(tmp_path / "a.safetensors", ["diffusers"]).values()
+    said = {each.fact.name: each.fact.modules for each in verdict.findings if each.fact.name.startswith("diffusers_")}
+    left = [*said.get("diffusers_stops", ()), *said.get("diffusers_left", ())]
+    taken = [module for module in own if module not in left]
+    if said.get("diffusers_unsure"):  # as another model, too, has these names
+        assert not left or not right(left)
+    elif "diffusers_stops" in said:
+        assert converted(own) is None
+        assert not right(left)
+    else:
+        assert not taken or right(taken)
+        assert not any(right([module]) for module in left)

@@ -60,6 +60,9 @@ DIFFSYNTH_IN_DIFFUSERS = {
     "norm1_b_linear": "norm1_context_linear",
 }
 
+MFLUX = {0: ("linear1", "net_0_proj"), 2: ("linear2", "net_2")}
+"""The layers of a feed-forward, which mflux calls otherwise than diffusers, and nothing else of Flux."""
+
 OF_STREAMS = {
     "Flux, Chroma": Model(
         {
@@ -109,6 +112,16 @@ OF_STREAMS = {
                 square=(0, 1, 2),
             ),
         ],
+    ),
+    "Flux, by mflux": Model(
+        {
+            f"{DOUBLE}_{stream}_mlp_{layer}": f"{BLOCK}_{ff}_{MFLUX[layer][0]}"
+            for stream, ff in (("img", "ff"), ("txt", "ff_context"))
+            for layer in (0, 2)
+        }
+    ),
+    "Flux, by mflux and diffusers": Model(
+        {f"{BLOCK}_{ff}_{mine}": f"{BLOCK}_{ff}_{its}" for ff in ("ff", "ff_context") for mine, its in MFLUX.values()}
     ),
     "FLUX.2": Model(
         {

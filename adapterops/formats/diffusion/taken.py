@@ -1,78 +1,177 @@
-"""Which names of kohya's format diffusers turns into its own when it loads a file, and which scales it takes: version 0.42.1, run;
-and of which transformers ComfyUI has the names of diffusers: its source.
+"""Which modules ComfyUI and diffusers find the weights of when they load a file, by `known_names`; and which scales diffusers
+takes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from adapterops.formats.diffusion.flat import DENOISER, flat
+from adapterops.formats.diffusion.known_names import (
+    KOHYA,
+    LYCORIS,
+    NAMES,
+    ONE_TRAINER,
+    OWN,
+    UNET,
+    UNET_IN_DIFFUSERS,
+    Names,
+)
 from adapterops.formats.peft.scaling import Scaling
 
-UNET = r"(?:down|up|input|output)_blocks_\d|mid(?:dle)?_block_"
-CONVERTED = re.compile(
-    rf"{UNET}|single_blocks_\d+_(?:linear|modulation)|double_blocks_\d+_(?:img|txt)_(?:attn|mlp_\d|mod_lin$)"
-    r"|transformer_blocks_\d+_(?:img_m|txt_m|attn_(?:to|add))|(?:layers|\w+_refiner)_\d+_attention_to_"
-    r"|blocks_\d+_(?:self_attn|cross_attn|ffn_\d|attn_qkv_proj|attn_out_proj|mlp_fc)"
-)
-"""Blocks of Stable Diffusion, Flux, FLUX.2, Qwen-Image, Z-Image, Wan and MiniMax-H3, in these spellings."""
+CASCADE = "lora_prior_unet_"
+"""Before the names of Stable Cascade, of which it is not known here what programs make."""
 
-NOT_CONVERTED = re.compile(r"double_blocks_\d+_(?:img|txt)_mlp_fc|txt_in_individual_token_refiner_")
-"""HunyuanVideo, which shares names with Flux."""
+PREFIXES = (*OWN, LYCORIS, ONE_TRAINER, "transformer.", "unet.base_model.model.", "unet.", "base_model.model.")
+OF_KOHYA = (KOHYA, LYCORIS, ONE_TRAINER)
+"""Before the names that diffusers has to convert."""
 
-START = "lora_unet_"
-ATTENTION = re.compile(rf"(?:{UNET}).*_attn[12]_to_")
+BLOCK = re.compile(r"(?P<root>(?:[a-z]+_)*?(?:blocks|layers|refiner))_(?P<number>\d+)_")
+NUMBER = re.compile(r"(?<=_)\d+(?=_)")
+ATTENTION = re.compile(r"(?:down|up|mid)_block.*_attn[12]_to_")
+PROCESSOR = ".processor."
 
 
-def unread(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
-    """The modules of the denoiser, where none is of a block that diffusers converts.
+class Module(NamedTuple):
+    """What is before the name of a module, its flat name, and the name of a tensor of it in the file."""
 
-    >>> unread({"lora_unet_joint_blocks_0_x_block_attn_qkv": Scaling(2, 2), "lora_te1_x": Scaling(2, 2)})
-    ('lora_unet_joint_blocks_0_x_block_attn_qkv',)
+    prefix: str
+    key: str
+    spelled: str
+
+
+class Found(NamedTuple):
+    """Modules of which a program finds no weight; those of which only the model would tell, and the models that may be
+    meant; and whether the program ends with an error.
     """
-    found = {module: flat(module).key for module in modules if module.startswith(START)}
-    known = any(map(CONVERTED.match, found.values())) and not any(map(NOT_CONVERTED.match, found.values()))
-    return () if known else tuple(found)
+
+    left: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    stops: bool = False
 
 
-MAPPED = re.compile(
-    r"(?:single_|joint_|visual_|text_)?transformer_blocks_\d+_(?!attn[12]_|audio_|video_)|(?:double|single)_stream_blocks_\d"
-    r"|(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|self_attention_|mlp_)"
-    r"|text_fusion_"
-)
-"""Blocks of Flux, Stable Diffusion 3, AuraFlow, Qwen-Image, HiDream, Kandinsky 5, Z-Image, Ernie-Image and Krea 2."""
+def denoiser(spelled: Mapping[str, str]) -> dict[str, Module]:
+    """The modules of the part that makes the image, of all modules and the name of a tensor of each."""
+    found = {}
+    for module, name in spelled.items():
+        key, part = flat(module)
+        if part in ("", DENOISER) and not name.startswith(CASCADE):
+            prefix = next((each for each in PREFIXES if name.startswith(each)), "")
+            found[module] = Module(prefix, key, name)
+    return found
 
 
-def unmapped(modules: Collection[str]) -> tuple[str, ...]:
-    """The modules after `transformer.`, where none is of a block that ComfyUI has the name of.
+def models(keys: Iterable[str], said: str = "") -> tuple[Names, ...]:
+    """The models that have most of these names, and half of them: by those of blocks, where there are any. Of several those of
+    which the last block is there, or which a header names.
 
-    >>> unmapped(["transformer.blocks.0.attn1.to_q"]), unmapped(["transformer.transformer_blocks.0.attn.to_q"])
-    (('transformer.blocks.0.attn1.to_q',), ())
+    >>> [each.model for each in models(["double_blocks_18_img_attn_qkv"])]
+    ['Flux']
+    >>> [each.model for each in models(["double_blocks_0_img_attn_qkv"])]
+    ['Flux', 'FLUX.2', 'HunyuanVideo']
     """
-    found = {module: flat(module).key for module in modules if module.startswith("transformer.")}
-    return () if any(map(MAPPED.match, found.values())) else tuple(found)
+    keys = list(keys)
+    alike = {NUMBER.sub("0", key) for key in keys}
+    found = _most(NAMES, {key for key in alike if BLOCK.match(key)} or alike)
+    last: dict[str, int] = {}
+    for block in filter(None, map(BLOCK.match, keys)):
+        last[block["root"]] = max(last.get(block["root"], 0), int(block["number"]))
+    found = [
+        each
+        for each in _most(found, alike)
+        if all(last[root] <= max(each.last[root]) for root in last.keys() & each.last)
+    ]
+    ended = [
+        each
+        for each in found
+        if last.keys() & each.last.keys() and all(last[root] in each.last[root] for root in last.keys() & each.last)
+    ]
+    named = [each for each in ended or found if re.search(each.said, said.lower())]
+    return tuple(named or ended or found)
 
 
-NOT_OF_AUTHORS = re.compile(r"blocks_\d+_(?:attn[12]_to_|ffn_net_)|layers_\d+_attn_to_|single_transformer_blocks_\d")
-"""Blocks of Wan, Lumina 2 and Flux as diffusers alone calls them."""
+def _most(names: Sequence[Names], keys: Collection[str]) -> list[Names]:
+    """Those that have most of some names, and half of them."""
+    counts = [sum(re.fullmatch(each.has, key) is not None for key in keys) for each in names]
+    most = max(counts, default=0)
+    return [each for each, count in zip(names, counts, strict=True) if count == most and 2 * most >= len(keys) > 0]
 
 
-def unlisted(modules: Collection[str]) -> tuple[str, ...]:
-    """The modules after `lora_unet_` in names of a transformer of diffusers, of which ComfyUI has those of UNets there alone.
+def by_comfyui(modules: Mapping[str, Module], known: Collection[Names]) -> Found:
+    """What ComfyUI finds, of models that may be meant; of a model that is not known all that is called as by its authors."""
 
-    >>> unlisted(["lora_unet_blocks_0_attn1_to_q", "lora_unet_blocks_0_self_attn_q"])
-    ('lora_unet_blocks_0_attn1_to_q',)
+    def left(names: Names | None, module: Module) -> bool:
+        if "_." in module.spelled or names is None:
+            return "_." in module.spelled or module.prefix not in OWN
+        there = re.fullmatch(names.comfy_has or ".*", module.key) and module.prefix in names.comfy
+        return not there or _unprocessed(module)
+
+    return _agreed(modules, known, left)
+
+
+def by_diffusers(modules: Mapping[str, Module], known: Collection[Names]) -> Found:
+    """What diffusers converts of kohya's names, of models that may be meant; of a model that is not known nothing."""
+    own = {name: module for name, module in modules.items() if module.prefix in OF_KOHYA}
+
+    def left(names: Names | None, module: Module) -> bool:
+        taken = names.diffusers.get(module.prefix) if names else None
+        return taken is None or not re.fullmatch(taken, module.key)
+
+    found = _agreed(own, known, left)
+    ends = [bool(each.stops and (found.left or not _complete(own, each))) for each in known]
+    if not ends or not all(ends):
+        return found
+    return found._replace(left=found.left or tuple(own), stops=True)
+
+
+def of_unet(modules: Mapping[str, Module]) -> tuple[str, ...]:
+    """The modules of a UNet in the names of diffusers, after which ComfyUI has all of them in kohya's spelling.
+
+    >>> of_unet(denoiser({"unet.mid_block.attn1.to_q": "unet.mid_block.attn1.to_q"}))
+    ('unet.mid_block.attn1.to_q',)
     """
-    return tuple(
-        module for module in modules if module.startswith(START) and NOT_OF_AUTHORS.match(module.removeprefix(START))
-    )
+    return tuple(name for name, module in modules.items() if re.fullmatch(UNET_IN_DIFFUSERS, module.key))
 
 
 def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
     """The modules of a UNet's attention, where alphas of the UNet differ: all of them get one, and each keeps its rank."""
     own = {module: flat(module) for module in modules}
-    unet = {module: key for module, (key, part) in own.items() if part == DENOISER and re.match(UNET, key)}
+    unet = {
+        module: key
+        for module, (key, part) in own.items()
+        if part == DENOISER and re.fullmatch(f"{UNET}|{UNET_IN_DIFFUSERS}", key)
+    }
     if len({modules[module].alpha for module in unet}) < 2:
         return ()
-    return tuple(module for module, key in unet.items() if ATTENTION.match(key))
+    return tuple(module for module, key in unet.items() if re.search(r"_attn[12]_to_", key))
+
+
+def _agreed(
+    modules: Mapping[str, Module], known: Collection[Names], left: Callable[[Names | None, Module], bool]
+) -> Found:
+    """What all models that may be meant have in common, and what not."""
+    some: Sequence[Names | None] = [*known] or [None]
+    each = [{name for name, module in modules.items() if left(names, module)} for names in some]
+    common = set.intersection(*each)
+    unsure = set.union(*each) - common
+    shown = tuple(names.model for names in known) if unsure else ()
+    return Found(tuple(m for m in modules if m in common), tuple(m for m in modules if m in unsure), shown)
+
+
+def _unprocessed(module: Module) -> bool:
+    """Whether it is attention of a UNet in the names that diffusers has now: ComfyUI has those of its processors, which it had
+    before.
+    """
+    spelled = module.prefix in ("unet.", "") and PROCESSOR not in module.spelled
+    return spelled and ATTENTION.match(module.key) is not None
+
+
+def _complete(modules: Mapping[str, Module], names: Names) -> bool:
+    """Whether every block, from the first to the last, has all that has to be there."""
+    keys = {module.key for module in modules.values()}
+    numbers = {int(block["number"]) for block in filter(None, map(BLOCK.match, keys))}
+    blocks = range(max(numbers, default=-1) + 1)
+    return all(f"blocks_{number}_{each}" in keys for number in blocks for each in names.every)

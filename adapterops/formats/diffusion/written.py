@@ -23,8 +23,10 @@ UNET = re.compile(rf"{LEVELS.pattern}|(?:conv_in|conv_out)$|(?:time|add)_embeddi
 BLOCKS = re.compile(r"(?:single_)?transformer_blocks\.")
 """How names of diffusers' models begin."""
 
-SAME = re.compile(r"transformer_blocks\.\d+\.(?:(?:img|txt)_m(?:lp|od)\b|audio_|video_)|(?:audio_)?patchify_proj\b")
-"""Names of models whose authors have transformer_blocks, too: Qwen-Image, LTX and LTX-2."""
+SAME = re.compile(
+    r"transformer_blocks\.\d+\.(?:(?:img|txt)_m(?:lp|od)\b|audio_|video_|cross_attn\.)|(?:audio_)?patchify_proj\b"
+)
+"""Names of models whose authors have transformer_blocks, too: Qwen-Image, LTX, LTX-2 and ACE-Step."""
 
 ENCODER = re.compile(r"(?:text_model|encoder\.block|transformer\.resblocks)\.")
 """How the names of text encoders begin, of which a pipeline has several."""
@@ -37,6 +39,8 @@ CLIP = re.compile(
 HALVES = ("input_blocks.", "output_blocks.", "middle_block.")
 """How the authors of the UNet call its blocks."""
 
+SINGLE_FILE = re.compile(r"(?:model\.(?:diffusion_)?model|net)\.")
+"""Before the names of a denoiser in the file of a whole model, for which ComfyUI has a prefix of its own."""
 
 TRANSFORMER, OF_UNET = "transformer", "unet"
 
@@ -87,12 +91,16 @@ def dotted(module: str, component: str = "") -> str:
 
     >>> dotted("blocks.0.attn.q"), dotted("unet.mid_block.conv"), dotted("proj_out", "transformer")
     ('diffusion_model.blocks.0.attn.q', 'unet.mid_block.conv', 'transformer.proj_out')
+    >>> dotted("model.diffusion_model.out.2")
+    'diffusion_model.out.2'
 
     Raises:
         UnsupportedError: it has underscores for dots, and which were dots is not known.
     """
     check_dotted(module)
     _check_placed(module)
+    if SINGLE_FILE.match(module):
+        return SINGLE_FILE.sub("diffusion_model.", module)
     if flat(module).part or COMPONENT.match(module):
         return of_clip(module)
     return f"{component or 'diffusion_model'}.{module}"

@@ -57,18 +57,16 @@ IMAGES = {
             "dora": wrong(
                 "of kohya's Stable Diffusion 1.5 the magnitudes are dropped (OneTrainer #1563); of PEFT right", FUSE
             ),
+            "dora_peft": fine("applied right (measured for Flux)"),
+            "dora_magnitude": unknown(remedy=FUSE),
             "dora_inputs": wrong(
                 "of Stable Diffusion the magnitudes are dropped, with a line in the log (measured)", FUSE
             ),
-            "transformer_names": unknown(
-                "depends on the model: Flux fails to load, since such names are read of attention alone (measured)",
-                TO_DIFFUSERS,
+            "diffusers_left": wrong(
+                "are not loaded: with a line in the log, by some pipelines with an error", TO_DIFFUSERS
             ),
-            "unread_names": unknown(
-                "converted are those of Stable Diffusion, Flux, FLUX.2, Qwen-Image, Z-Image, Wan and MiniMax-H3; of Stable Diffusion 3,"
-                " Sana, Lumina 2, LTX-2, Krea 2, Anima and others nothing is loaded, with a line in the log (measured)",
-                TO_DIFFUSERS,
-            ),
+            "diffusers_stops": refused("end the loading of the whole file with an error", TO_DIFFUSERS),
+            "diffusers_unsure": unknown("which model it is settles it: name it with --base", TO_DIFFUSERS),
             "alphas": wrong(
                 "attention of a UNet gets the most frequent alpha of all, over the rank of each module (measured)",
                 TO_DIFFUSERS,
@@ -104,22 +102,18 @@ IMAGES = {
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
-            "unmapped": unknown(
-                "of Flux, Stable Diffusion 3, AuraFlow, PixArt, Krea 2 and Z-Image these are read, and of models that have no others"
-                ' (Qwen-Image, HiDream, Kandinsky 5, Ernie-Image); for others "lora key not loaded" in the log;'
-                " a base in the names of its authors gives those",
-                WITH_AUTHORS,
+            "comfyui_left": wrong('are left out: "lora key not loaded" in the log', WITH_AUTHORS),
+            "comfyui_unet": wrong(
+                'are left out: "lora key not loaded" in the log; after lora_unet_ it has all of them, of attention else those with'
+                " processor, which diffusers wrote before",
+                TO_KOHYA,
             ),
-            "unlisted": wrong(
-                'such names are read of a UNet, and of a transformer in those of its authors: "lora key not loaded" in the log',
-                WITH_AUTHORS,
-            ),
-            "of_transformer": unknown(
-                'read for Flux and Stable Diffusion 3; for others "lora key not loaded" in the log', TO_COMFY
-            ),
+            "comfyui_unsure": unknown("which model it is settles it: name it with --base", WITH_AUTHORS),
             "dora": wrong(
                 "with a magnitude for each output the norm is that of W and not of W + ΔW (#15458, open)", FUSE
             ),
+            "dora_peft": wrong('the magnitudes are left out: "lora key not loaded" in the log', FUSE),
+            "dora_magnitude": wrong('the magnitudes are left out: "lora key not loaded" in the log', FUSE),
             "dora_inputs": fine(),
             "dora_vector": wrong(
                 "is taken for a magnitude of each input: the module is left out with an error in the log where the weight is not"

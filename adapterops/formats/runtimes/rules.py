@@ -34,13 +34,16 @@ FACTS = {
     "rank_pattern": "unequal ranks (rank_pattern)",
     "float_alpha": "a lora_alpha that is not written as an integer",
     "dora": "DoRA",
+    "dora_peft": "DoRA with a lora_magnitude_vector",
+    "dora_magnitude": "DoRA with a tensor called magnitude",
     "dora_inputs": "DoRA with a magnitude for each input",
     "dora_vector": "DoRA with a dora_scale of one dimension",
-    "transformer_names": "lora_transformer_ before what is no attention",
-    "of_transformer": "lora_transformer_ before names",
-    "unmapped": "names of diffusers of a transformer",
-    "unread_names": "lora_unet_ before names of no model that is converted",
-    "unlisted": "lora_unet_ before names of a transformer of diffusers",
+    "comfyui_left": "names that ComfyUI does not have",
+    "comfyui_unet": "names of diffusers of a UNet that ComfyUI does not have",
+    "comfyui_unsure": "names that ComfyUI has of some models alone",
+    "diffusers_left": "names that diffusers does not convert",
+    "diffusers_stops": "names that stop diffusers",
+    "diffusers_unsure": "names that diffusers converts of some models alone",
     "alphas": "alphas that differ in a UNet",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
     "loha": "LoHa",
@@ -96,7 +99,7 @@ BASED = "adapterops normalize {source} --base BASE -o normalized"
 OWN_BASE = "give the base that the adapter was trained on"
 OTHERS_SHOWN = "adapterops check {source}, which shows the programs of all kinds"
 
-DORA = {"dora", "dora_inputs", "dora_vector"}
+DORA = {"dora", "dora_peft", "dora_magnitude", "dora_inputs", "dora_vector"}
 TRAINED = {"saved", "biases", "embeddings", "difference", "set"}
 STOPS = {
     NORMALIZE: {*DORA, "gain", "replication", *TRAINED},

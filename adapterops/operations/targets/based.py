@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ COMPUTED = 32
 """Bytes for each entry of a weight that an update is computed from: all of it in float64, what it becomes, and copies of these."""
 
 
-def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False) -> Adapter:
+def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False, kept: Container[str] = ()) -> Adapter:
     """The adapter with all that the base settles: what became LoRA by that can be scaled and added like any other. Lazy.
 
     Of PiSSA, OLoRA and KaSA, which change the base before they train, the change is a part of the update then.
@@ -42,6 +42,7 @@ def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False) ->
         differences: what depends on its weight in any other way, such as DoRA, becomes W' - W, entry by entry, which can be
             scaled and added, too. It has no factors: saving cuts DoRA to the rank of its own, and keeps all of the others,
             which have none.
+        kept: kinds of which none is made.
 
     Raises:
         IncompatibleError, UnsupportedError: as `resolve` does.
@@ -51,7 +52,9 @@ def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False) ->
     """
     adapter = fitted(adapter, base)
     started = [
-        module for module, each in adapter.layout.items() if each.reads == "weight" or (differences and each.reads)
+        module
+        for module, each in adapter.layout.items()
+        if each.reads == "weight" or (differences and each.reads and each.kind not in kept)
     ]
     if not started:
         return adapter

@@ -115,8 +115,8 @@ def test_other_formats(tmp_path: Path) -> None:
     assert facts(folder).keys() == {"format", "language", "rank", "architecture", "mlx_scale"}
     assert facts(gguf_files.write(tmp_path / "a.gguf")).keys() == {"format", "language", "rank"}
     A, B = torch.ones(2, 8), torch.ones(12, 2)
-    kohya = {"lora_unet_blocks_0_self_attn_q.lora_down.weight": A, "lora_unet_blocks_0_self_attn_q.lora_up.weight": B}
-    save_file({**kohya, "lora_unet_blocks_0_self_attn_q.alpha": torch.tensor(1.0)}, tmp_path / "kohya.safetensors")
+    kohya = {"lora_unet_mid_block_conv.lora_down.weight": A, "lora_unet_mid_block_conv.lora_up.weight": B}
+    save_file({**kohya, "lora_unet_mid_block_conv.alpha": torch.tensor(1.0)}, tmp_path / "kohya.safetensors")
     assert facts(tmp_path / "kohya.safetensors").keys() == {"format", "images", "rank"}
     comfy = {"diffusion_model.blocks.0.q.lora_A.weight": A, "diffusion_model.blocks.0.q.lora_B.weight": B}
     save_file(comfy, tmp_path / "header.safetensors", {"lora_alpha": "4"})
@@ -144,12 +144,16 @@ def test_what_a_base_says(model: str, expected: set[str], tmp_path: Path) -> Non
     assert "not in the base" in facts(other, base)["base"].found or "0 of 1" in facts(other, base)["base"].found
 
 
+STORED = {"dora_vector", "dora_peft", "dora_magnitude", "modulation"}
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "fact"),
     [
         ("diffusion_model.blocks.0.attn.q.dora_scale", (16,), "dora_vector"),
         ("diffusion_model.blocks.0.attn.q.dora_scale", (16, 1), None),
-        ("diffusion_model.blocks.0.attn.q.magnitude", (16,), None),
+        ("diffusion_model.blocks.0.attn.q.lora_magnitude_vector", (16,), "dora_peft"),
+        ("diffusion_model.blocks.0.attn.q.magnitude", (16,), "dora_magnitude"),
         ("diffusion_model.blocks.0.diff_m", (1, 6, 12), "modulation"),
         ("diffusion_model.blocks.0.norm3.diff", (16,), None),
     ],
@@ -160,7 +164,7 @@ def test_how_lengths_and_modulations_are_stored(
     start = "diffusion_model.blocks.0.attn.q"
     own = {f"{start}.lora_A.weight": torch.ones(4, 12), f"{start}.lora_B.weight": torch.ones(16, 4)}
     save_file({**own, name: torch.ones(shape)}, tmp_path / "a.safetensors")
-    assert facts(tmp_path / "a.safetensors").keys() & {"dora_vector", "modulation"} == ({fact} if fact else set())
+    assert facts(tmp_path / "a.safetensors").keys() & STORED == ({fact} if fact else set())
     known = RUNTIMES["comfyui"].rules
     assert fact is None or known[fact].severity == WRONG
 
@@ -203,14 +207,32 @@ def test_another_architecture_is_no_missing_module(tmp_path: Path) -> None:
     assert ao.check(adapter, base=on)["llama.cpp"].severity == REFUSED
 
 
-def test_names_of_kohya_that_few_programs_know(tmp_path: Path) -> None:
-    """Of a transformer of diffusers, and of a model that diffusers does not convert."""
-    for name, expected in (
-        ("lora_transformer_transformer_blocks_0_attn_to_q", {"of_transformer"}),
-        ("lora_transformer_transformer_blocks_0_ff_net_2", {"of_transformer", "transformer_names"}),
-        ("lora_unet_joint_blocks_0_x_block_attn_qkv", {"unread_names"}),
-        ("lora_unet_blocks_0_attn1_to_q", {"unread_names", "unlisted"}),
+def test_names_that_programs_do_not_find(tmp_path: Path) -> None:
+    """Of a transformer of diffusers, of a model that diffusers does not convert, and some in a file of others that are right."""
+    first = {"lora_unet_double_blocks_18_img_attn_qkv", "lora_unet_single_blocks_37_linear1"}
+    for names, expected in (
+        ({"lora_transformer_transformer_blocks_0_attn_to_q"}, {"comfyui_unsure", "diffusers_unsure"}),
+        ({"lora_transformer_transformer_blocks_18_ff_net_2"}, {"diffusers_stops"}),
+        ({"lora_unet_joint_blocks_0_x_block_attn_qkv"}, {"diffusers_left"}),
+        ({"lora_unet_blocks_0_attn1_to_q"}, {"diffusers_left", "comfyui_left"}),
+        (first, set()),
+        (first | {"lora_unet_double_blocks_3_other"}, {"diffusers_stops"}),
+        ({"transformer.blocks.0.attn1.to_q"}, {"comfyui_left"}),
+        ({"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"}, {"comfyui_unet"}),
     ):
-        pair = {f"{name}.lora_down.weight": torch.ones(2, 8), f"{name}.lora_up.weight": torch.ones(8, 2)}
+        pair = {
+            f"{name}.lora_{half}.weight": torch.ones(shape)
+            for name in names
+            for half, shape in zip(("A", "B") if "." in name else ("down", "up"), ((2, 8), (8, 2)), strict=True)
+        }
         save_file(pair, tmp_path / "a.safetensors")
-        assert facts(tmp_path / "a.safetensors").keys() == {"format", "images", "rank", *expected}
+        found = facts(tmp_path / "a.safetensors")
+        assert found.keys() == {"format", "images", "rank", *expected}
+    save_file(
+        pair | {"unet.conv_in.lora_A.weight": torch.ones(2, 8), "unet.conv_in.lora_B.weight": torch.ones(8, 2)},
+        tmp_path / "a.safetensors",
+    )
+    (module,) = names
+    assert facts(tmp_path / "a.safetensors")["comfyui_unet"] == Fact(
+        "comfyui_unet", f"1 of 2, such as {module}", (module,)
+    )

@@ -1,35 +1,127 @@
-"""Which names and scales of kohya's format diffusers takes."""
+"""Which names ComfyUI and diffusers find weights of, module by module; and which scales diffusers takes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from adapterops.formats.diffusion.taken import of_one_alpha, unlisted, unmapped, unread
+from adapterops.formats.diffusion.taken import (
+    Found,
+    by_comfyui,
+    by_diffusers,
+    denoiser,
+    models,
+    of_one_alpha,
+    of_unet,
+)
 from adapterops.formats.peft.scaling import Scaling
 
 
+def found(names: Sequence[str], program: str, said: str = "", base: Sequence[str] = ()) -> Found:
+    modules = denoiser({name: f"{name}.lora_A.weight" for name in names})
+    known = models([*(each.key for each in modules.values()), *base], said)
+    return by_comfyui(modules, known) if program == "comfyui" else by_diffusers(modules, known)
+
+
 @pytest.mark.parametrize(
-    ("name", "taken"),
+    ("names", "left", "stops"),
     [
-        ("double_blocks_0_img_attn_qkv", True),
-        ("single_blocks_3_linear1", True),
-        ("down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q", True),
-        ("input_blocks_4_1_transformer_blocks_0_attn1_to_q", True),
-        ("layers_0_attention_to_q", True),
-        ("transformer_blocks_0_img_mlp_net_0_proj", True),
-        ("blocks_0_self_attn_q", True),
-        ("blocks_0_ffn_0", True),
-        ("blocks_0_ffn_net_0_proj", False),
-        ("blocks_0_attn1_to_q", False),
-        ("joint_blocks_0_x_block_attn_qkv", False),
-        ("double_blocks_0_img_mlp_fc1", False),
-        ("transformer_blocks_0_attn1_to_q", False),
-        ("layers_0_attention_qkv", False),
+        (["double_blocks_18_img_attn_qkv", "single_blocks_37_linear1", "img_in"], [], False),
+        (["double_blocks_18_img_attn_qkv", "double_blocks_3_other"], ["double_blocks_3_other"], True),
+        (["down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q", "conv_in"], [], False),
+        (
+            ["input_blocks_4_1_transformer_blocks_0_attn1_to_q", "add_embedding_linear_1"],
+            ["add_embedding_linear_1"],
+            False,
+        ),
+        (["layers_29_attention_qkv", "x_embedder"], ["x_embedder"], False),
+        (["layers_25_attention_qkv"], ["layers_25_attention_qkv"], False),
+        (["transformer_blocks_59_img_mlp_net_0_proj", "transformer_blocks_59_attn_to_q"], [], False),
+        (["transformer_blocks_18_attn_to_q"], ["transformer_blocks_18_attn_to_q"], True),
+        (["joint_blocks_0_x_block_attn_qkv"], ["joint_blocks_0_x_block_attn_qkv"], False),
+        (["double_blocks_0_img_mlp_fc1"], ["double_blocks_0_img_mlp_fc1"], False),
+        (["blocks_0_attn_qkv_proj", "blocks_0_attn_to_q"], ["blocks_0_attn_to_q"], True),
+        (["blocks_0_self_attn_q"], ["blocks_0_self_attn_q"], True),
     ],
 )
-def test_names_that_are_converted(name: str, taken: bool) -> None:
-    module = f"lora_unet_{name}"
-    assert unread({module: Scaling(2, 2), "lora_te1_text_model_x": Scaling(2, 2)}) == (() if taken else (module,))
+def test_what_diffusers_converts(names: list[str], left: list[str], stops: bool) -> None:
+    own = [f"lora_unet_{name}" for name in names]
+    assert found([*own, "lora_te1_text_model_x"], "diffusers") == Found(
+        tuple(f"lora_unet_{each}" for each in left), stops=stops
+    )
+
+
+def test_wan_needs_all_of_every_block() -> None:
+    ends = (*(f"{one}_attn_{part}" for one in ("self", "cross") for part in "qkvo"), "ffn_0", "ffn_2")
+    names = [f"lora_unet_blocks_{number}_{end}" for number in (0, 1) for end in ends]
+    assert found(names, "diffusers") == Found()
+    assert found(names[:-1], "diffusers") == Found(tuple(names[:-1]), stops=True)
+    assert found(names[10:], "diffusers") == Found(tuple(names[10:]), stops=True)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names", "left"),
+    [
+        ("transformer.", ["transformer_blocks.18.attn.to_q", "single_transformer_blocks.37.proj_mlp"], []),
+        ("transformer.", ["transformer_blocks.18.attn.to_q", "transformer_blocks.0.other"], ["transformer_blocks.0.other"]),
+        ("transformer.", ["transformer_blocks.19.attn.to_q", "single_transformer_blocks.39.proj_mlp"], "all"),
+        ("transformer.", ["transformer_blocks.59.attn.to_q"], []),
+        ("transformer.", ["layers.29.attention.to_q", "all_x_embedder.2-1"], []),
+        ("transformer.", ["layers.0.attn.to_q"], "all"),
+        ("transformer.", ["layers.0.self_attention.to_q"], []),
+        ("transformer.", ["visual_transformer_blocks.0.self_attention.to_query"], []),
+        ("transformer.", ["blocks.0.attn1.to_q", "proj_out"], "all"),
+        ("transformer.", ["transformer_blocks.0.attn.to_gate", "text_fusion.refiner_blocks.0.attn.to_q"], []),
+        ("transformer.", ["unheard_of.0.layer"], "all"),
+        ("lora_transformer_", ["transformer_blocks_18_attn_to_q", "single_transformer_blocks_37_proj_mlp"], []),
+        ("lora_transformer_", ["transformer_blocks_59_attn_to_q"], "all"),
+        ("lora_unet_", ["blocks_0_attn1_to_q", "blocks_3_ffn_net_0_proj"], "all"),
+        ("lora_unet_", ["transformer_blocks_18_attn_to_q"], "all"),
+        ("lora_unet_", ["layers_0_attn_to_q"], []),
+        ("lora_unet_", ["single_transformer_blocks_37_proj_mlp"], "all"),
+        ("lora_unet_", ["blocks_0_self_attn_q", "head_head"], []),
+        ("lora_unet_", ["down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"], []),
+        ("lora_unet_", ["unheard_of_0_layer"], []),
+        ("lora_unet_", ["blocks_0_self_attn_q_"], "all"),
+        ("diffusion_model.", ["transformer_blocks.0.attn.to_gate"], []),
+        ("diffusion_model.", ["blocks.0.attn1.to_q"], "all"),
+        ("", ["blocks.0.self_attn.q"], "all"),
+        ("", ["transformer_blocks.59.attn.to_q"], []),
+    ],
+)  # fmt: skip
+def test_what_comfyui_finds(prefix: str, names: list[str], left: list[str] | str) -> None:
+    own = [f"{prefix}{name}" for name in names]
+    if (
+        prefix + names[0] == "lora_unet_layers_0_attn_to_q"
+    ):  # of Lumina 2 it is diffusers' name, of OmniGen 2 its authors'
+        assert found(own, "comfyui").unsure == tuple(own)
+        return
+    assert found(own, "comfyui") == Found(tuple(f"{prefix}{each}" for each in (names if left == "all" else left)))
+
+
+def test_what_only_the_model_settles() -> None:
+    names = ["lora_unet_double_blocks_0_img_attn_qkv", "lora_unet_double_blocks_0_txt_attn_proj"]
+    unsure = found(names, "diffusers")
+    assert (unsure.unsure, unsure.models) == (tuple(names), ("Flux", "FLUX.2", "HunyuanVideo"))
+    assert found(names, "comfyui") == Found()
+    assert found(names, "diffusers", said="flux-1-dev/lora") == Found()
+    assert found(names, "diffusers", base=["double_blocks_18_img_mod_lin", "single_blocks_37_linear1"]) == Found()
+    hunyuan = ["double_blocks_19_img_mod_linear", "single_blocks_39_linear1"]
+    assert found(names, "diffusers", base=hunyuan) == Found(tuple(names))
+
+
+def test_attention_of_a_unet_in_the_names_that_diffusers_has_now() -> None:
+    q = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    ff = "unet.mid_block.attentions.0.transformer_blocks.0.ff.net.2"
+    spelled = {q: f"{q}.lora_A.weight", ff: f"{ff}.lora_A.weight"}
+    modules = denoiser(spelled)
+    assert of_unet(modules) == (q, ff)
+    known = models(each.key for each in modules.values())
+    assert by_comfyui(modules, known) == Found((q,))
+    assert by_comfyui(denoiser({q: q.replace(".to_q", ".processor.to_q_lora.down.weight")}), known) == Found()
+    assert found([q.replace("unet.", "diffusion_model.")], "comfyui").left
+    assert found(["diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q"], "comfyui") == Found()
 
 
 def test_attention_of_a_unet_has_one_alpha() -> None:
@@ -39,42 +131,3 @@ def test_attention_of_a_unet_has_one_alpha() -> None:
     assert of_one_alpha({q: Scaling(2, 2), ff: Scaling(4, 4)}) == (q,)
     assert of_one_alpha({q: Scaling(2, 2), ff: Scaling(2, 4)}) == ()
     assert of_one_alpha({"lora_unet_blocks_0_attn1_to_q": Scaling(2, 2), "lora_te1_x": Scaling(4, 4)}) == ()
-
-
-@pytest.mark.parametrize(
-    ("name", "mapped"),
-    [
-        ("single_transformer_blocks.0.proj_mlp", True),
-        ("transformer_blocks.0.attn.to_q", True),
-        ("layers.0.attention.to_q", True),
-        ("layers.0.self_attention.to_q", True),
-        ("visual_transformer_blocks.0.self_attention.to_query", True),
-        ("text_fusion.refiner_blocks.0.attn.to_q", True),
-        ("blocks.0.attn1.to_q", False),
-        ("transformer_blocks.0.attn1.to_q", False),
-        ("layers.0.attn.to_q", False),
-    ],
-)
-def test_names_of_diffusers_that_comfyui_has(name: str, mapped: bool) -> None:
-    module = f"transformer.{name}"
-    assert unmapped([module, "transformer.proj_out", "unet.conv_in"]) == (
-        () if mapped else (module, "transformer.proj_out")
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "listed"),
-    [
-        ("blocks_0_attn1_to_q", False),
-        ("blocks_3_ffn_net_0_proj", False),
-        ("layers_0_attn_to_q", False),
-        ("single_transformer_blocks_0_proj_mlp", False),
-        ("blocks_0_self_attn_q", True),
-        ("layers_0_attention_qkv", True),
-        ("down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q", True),
-        ("transformer_blocks_0_attn_to_q", True),
-    ],
-)
-def test_names_of_diffusers_that_comfyui_has_of_no_transformer(name: str, listed: bool) -> None:
-    module = f"lora_unet_{name}"
-    assert unlisted([module]) == (() if listed else (module,))

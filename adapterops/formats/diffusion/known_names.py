@@ -1,0 +1,232 @@
+"""What ComfyUI and diffusers make of the names of image and video models when they load an adapter: a table, and nothing else.
+
+ComfyUI by its source (commit 17358c8), diffusers as 0.42.1 was run. All names are flat (see `flat`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+
+class Names(NamedTuple):
+    """The names that a model has, by its authors or in diffusers.
+
+    Attributes:
+        model: what people call it.
+        has: its names, or enough of them to know it by.
+        last: the beginning of the name of a block → the numbers that the last block of such a model has.
+        said: what a header that states the model says.
+        comfy: what is before the names that ComfyUI finds.
+        comfy_has: which names it finds; empty for all.
+        diffusers: what is before names → those that diffusers converts. It loads none of the others.
+        stops: whether any other name ends the loading with an error.
+        every: names of which diffusers needs all in every block, or it ends with an error.
+    """
+
+    model: str
+    has: str
+    last: Mapping[str, Collection[int]] = {}
+    said: str = "(?!)"
+    comfy: Collection[str] = ()
+    comfy_has: str = ""
+    diffusers: Mapping[str, str] = {}
+    stops: bool = False
+    every: Collection[str] = ()
+
+
+UNET_IN_DIFFUSERS = r"(?:down|up)_blocks_\d.*|mid_block_.*|conv_(?:in|out)|(?:time|add)_embedding_linear_\d"
+UNET = r"(?:input|output)_blocks_\d.*|middle_block_.*|(?:time_embed|label_emb_0)_\d|out_2"
+KOHYA, COMFY, LYCORIS, ONE_TRAINER = "lora_unet_", "diffusion_model.", "lycoris_", "lora_transformer_"
+DIFFUSERS, PEFT = "transformer.", "base_model.model."
+OWN = (KOHYA, COMFY)
+"""Before the names of a model's authors, ComfyUI finds all after these."""
+
+STREAMS = r"double_blocks_\d+_(?:img|txt)_(?:attn_(?:qkv|proj)|mlp_[02]{})|single_blocks_\d+_(?:linear[12]{})"
+AROUND = r"(?:img|txt)_in|{}_in_(?:in|out)_layer|final_layer_(?:linear{})"
+FLUX = f"{STREAMS.format('|mod_lin', '|modulation_lin')}|{AROUND.format('(?:time|vector|guidance)', '|adaLN_modulation_1')}"
+FLUX_2 = f"{STREAMS.format('', '')}|{AROUND.format('time', '')}"
+HUNYUAN = (
+    r"double_blocks_\d+_(?:img|txt)_(?:attn_(?:qkv|proj)|mlp_(?:fc[12]|[02])|mod_lin(?:ear)?)"
+    r"|single_blocks_\d+_(?:linear[12]|mlp|modulation_lin(?:ear)?)|txt_in_.+|img_in_proj|(?:time|guidance|vector)_in_mlp_\d"
+)
+ATTENTION = r"attn_(?:to_[qkv]|to_out_0|add_[qkv]_proj|to_add_out)"
+BLOCK = rf"transformer_blocks_\d+_(?:{ATTENTION}|ff(?:_context)?_net_(?:0_proj|2)|norm1(?:_context)?_linear{{}})"
+SINGLE = r"single_transformer_blocks_\d+_(?:attn_to_[qkv]|proj_mlp|proj_out|norm_linear)"
+ENDS = r"x_embedder|context_embedder|proj_out|norm_out_linear|time_text_embed_\w+_embedder_linear_[12]"
+FLUX_IN_DIFFUSERS = f"{BLOCK.format('')}|{SINGLE}|{ENDS}"
+FLUX_2_IN_DIFFUSERS = (
+    rf"transformer_blocks_\d+_(?:{ATTENTION}|ff(?:_context)?_linear_(?:in|out))"
+    r"|single_transformer_blocks_\d+_attn_(?:to_qkv_mlp_proj|to_out)|x_embedder|context_embedder|proj_out|norm_out_linear"
+)
+QWEN = (
+    rf"transformer_blocks_\d+_(?:{ATTENTION}|(?:img|txt)_(?:mlp_net_(?:0_proj|2)|mod_1))"
+    r"|img_in|txt_in|proj_out|norm_out_linear|time_text_embed_timestep_embedder_linear_[12]"
+)
+REFINED = r"(?:layers|noise_refiner|context_refiner)_\d+_"
+REFINED_IN_DIFFUSERS = rf"{REFINED}(?:attn_to_(?:[qkv]|out_0)|feed_forward_linear_\d|norm1_linear)"
+Z_IMAGE = (
+    rf"{REFINED}(?:attention_(?:qkv|out)|feed_forward_w[123]|adaLN_modulation_0)|cap_embedder_1|t_embedder_mlp_[02]"
+)
+Z_IMAGE_IN_DIFFUSERS = (
+    rf"{REFINED}(?:attention_(?:to_[qkv]|to_out_0|norm_[qk])|feed_forward_w[123]|(?:attention|ffn)_norm[12]|adaLN_modulation_0)"
+    r"|cap_embedder_[01]|t_embedder_mlp_[02]|all_final_layer_2-1_(?:linear|adaLN_modulation_1)|all_x_embedder_2-1"
+)
+WAN = (*(f"{each}_attn_{part}" for each in ("self", "cross") for part in "qkvo"), "ffn_0", "ffn_2")
+MINIMAX = (
+    r"(?:token_refiner_)?blocks_\d+_(?:attn_(?:qkv|out)_proj|mlp_fc[12])|blocks_\d+_adaln_proj_linear|(?:video|audio)_patch_proj"
+    r"|condition_proj|time_embedder_proj_(?:in|out)|final_layer_(?:adaln_proj_linear|(?:video|audio)_out)"
+)
+KREA = (
+    r"(?:transformer_blocks|text_fusion_(?:layerwise|refiner)_blocks)_\d+_(?:attn_to_(?:q|k|v|gate|out_0|out)|ff_(?:gate|up|down))"
+    r"|img_in|(?:time_embed|txt_in)_linear_[12]|time_mod_proj|text_fusion_projector|final_layer_linear"
+)
+AURA = (
+    rf"joint_transformer_blocks_\d+_(?:{ATTENTION}|ff(?:_context)?_(?:linear_[12]|out_projection)|norm1(?:_context)?_linear)"
+    r"|single_transformer_blocks_\d+_(?:attn_to_(?:[qkv]|out_0)|ff_(?:linear_[12]|out_projection)|norm1_linear)"
+    r"|context_embedder|proj_out|norm_out_linear|pos_embed_proj|time_step_proj_linear_[12]"
+)
+PIXART = (
+    r"transformer_blocks_\d+_(?:attn[12]_to_(?:[qkv]|out_0)|ff_net_(?:0_proj|2))|caption_projection_linear_[12]|pos_embed_proj"
+    r"|proj_out|adaln_single_(?:linear|emb_\w+_embedder_linear_[12])"
+)
+ATTENTIONS = r"transformer_blocks_\d+_(?:attn[12]_(?:to_(?:[qkv]|out_0)|add_[qkv]_proj|to_add_out)|ff(?:_context)?_\w+|norm1\w*_linear)"
+FLUX_BLOCKS = {"transformer_blocks": (18,), "single_transformer_blocks": (37,)}
+HUNYUAN_BLOCKS = {"transformer_blocks": (19,), "single_transformer_blocks": (39,)}
+
+NAMES = (
+    Names("Stable Diffusion", UNET, comfy=OWN, diffusers={KOHYA: rf"(?!output_blocks_\d+_1_conv)(?:{UNET})"}),
+    Names(
+        "Stable Diffusion in diffusers' names",
+        UNET_IN_DIFFUSERS,
+        comfy=(KOHYA, LYCORIS, "unet.", ""),
+        diffusers={KOHYA: rf"(?!add_embedding)(?:{UNET_IN_DIFFUSERS})"},
+    ),
+    Names(
+        "Flux",
+        FLUX,
+        {"double_blocks": (18,), "single_blocks": (37,)},
+        r"flux[-_.]?1",
+        OWN,
+        diffusers={KOHYA: FLUX},
+        stops=True,
+    ),
+    Names(
+        "FLUX.2",
+        rf"{FLUX_2}|(?:double|single)_stream_modulation\w*_lin|guidance_in_(?:in|out)_layer",
+        {"double_blocks": (4, 7), "single_blocks": (19, 23, 47)},
+        r"flux[-_.]?2",
+        OWN,
+        diffusers={KOHYA: FLUX_2},
+    ),
+    Names("HunyuanVideo", HUNYUAN, {"double_blocks": (19, 53), "single_blocks": (39,)}, "hunyuan", (*OWN, DIFFUSERS)),
+    Names(
+        "Flux in diffusers' names",
+        FLUX_IN_DIFFUSERS,
+        FLUX_BLOCKS,
+        r"flux[-_.]?1",
+        (DIFFUSERS, ONE_TRAINER, LYCORIS, ""),
+        FLUX_IN_DIFFUSERS,
+        {ONE_TRAINER: rf"(?:single_)?transformer_blocks_\d+_{ATTENTION}"},
+        stops=True,
+    ),
+    Names(
+        "FLUX.2 in diffusers' names",
+        rf"{FLUX_2_IN_DIFFUSERS}|(?:double|single)_stream_modulation\w*_linear|time_guidance_embed_.+",
+        {"transformer_blocks": (4, 7), "single_transformer_blocks": (19, 23, 47)},
+        r"flux[-_.]?2",
+        (DIFFUSERS, ONE_TRAINER, LYCORIS, ""),
+        FLUX_2_IN_DIFFUSERS,
+    ),
+    Names(
+        "HunyuanVideo in diffusers' names",
+        rf"{BLOCK.format('')}|{SINGLE}|x_embedder_proj|context_embedder_.+|proj_out|norm_out_linear",
+        HUNYUAN_BLOCKS,
+        "hunyuan",
+    ),
+    Names("HunyuanVideo 1.5 in diffusers' names", BLOCK.format(""), {"transformer_blocks": (53,)}, "hunyuan"),
+    Names(
+        "Stable Diffusion 3 in diffusers' names",
+        f"{BLOCK.format('|attn2_to_(?:[qkv]|out_0)')}|{ENDS}|pos_embed_proj",
+        {"transformer_blocks": (23, 37)},
+        "stable-diffusion-3|sd3",
+        (DIFFUSERS, ONE_TRAINER, LYCORIS, PEFT),
+    ),
+    Names(
+        "Qwen-Image",
+        QWEN,
+        {"transformer_blocks": (59,)},
+        "qwen",
+        (KOHYA, COMFY, DIFFUSERS, LYCORIS, ""),
+        diffusers={KOHYA: QWEN},
+    ),
+    Names(
+        "Krea 2 in diffusers' names",
+        KREA,
+        said="krea[-_.]?2",
+        comfy=(COMFY, DIFFUSERS, LYCORIS, ""),
+        comfy_has=KREA,
+    ),
+    Names(
+        "Z-Image",
+        rf"{Z_IMAGE}|x_embedder|final_layer_.+",
+        {"layers": (29,)},
+        "z[-_.]?image",
+        OWN,
+        diffusers={KOHYA: Z_IMAGE},
+    ),
+    Names(
+        "Z-Image in diffusers' names",
+        Z_IMAGE_IN_DIFFUSERS,
+        {"layers": (29,)},
+        "z[-_.]?image",
+        (COMFY, DIFFUSERS, LYCORIS, ""),
+        Z_IMAGE_IN_DIFFUSERS,
+        {KOHYA: Z_IMAGE_IN_DIFFUSERS},
+    ),
+    Names(
+        "Lumina 2",
+        rf"{REFINED}(?:attention_(?:qkv|out)|feed_forward_w[123]|adaLN_modulation_1)|cap_embedder_1|x_embedder|final_layer_.+",
+        {"layers": (25,)},
+        "lumina",
+        OWN,
+    ),
+    Names("Lumina 2 in diffusers' names", REFINED_IN_DIFFUSERS, {"layers": (25,)}, "lumina"),
+    Names("OmniGen 2", REFINED_IN_DIFFUSERS, {"layers": (31,)}, "omnigen", (*OWN, "")),
+    Names("Ideogram 4", r"layers_\d+_(?:attention_(?:qkv|o)|feed_forward_w[123]|adaln_modulation)", comfy=OWN),
+    Names("Ideogram 4 in diffusers' names", r"layers_\d+_(?:attention_to_(?:[qkv]|out_0)|feed_forward_w[123])"),
+    Names(
+        "Wan",
+        rf"blocks_\d+_(?:{'|'.join(WAN)}|cross_attn_[kv]_img)|(?:time|text)_embedding_\d|time_projection_1|img_emb_proj_\d|head_head",
+        {"blocks": (29, 39)},
+        "wan",
+        OWN,
+        diffusers={KOHYA: rf"blocks_\d+_(?:{'|'.join(WAN)}|cross_attn_[kv]_img)"},
+        stops=True,
+        every=WAN,
+    ),
+    Names(
+        "Wan in diffusers' names", r"blocks_\d+_(?:attn[12]_(?:to_|add_).+|ffn_net_.+)|condition_embedder_.+|proj_out"
+    ),
+    Names("MiniMax-H3", MINIMAX, comfy=(KOHYA, COMFY, ""), diffusers={KOHYA: MINIMAX}, stops=True),
+    Names("AuraFlow in diffusers' names", AURA, comfy=(DIFFUSERS,)),
+    Names(
+        "PixArt in diffusers' names",
+        PIXART,
+        {"transformer_blocks": (27,)},
+        "pixart",
+        (DIFFUSERS, PEFT, f"unet.{PEFT}"),
+        PIXART,
+    ),
+    Names("LTX", rf"{PIXART}|patchify_proj", {"transformer_blocks": (27, 47)}, "ltx", (KOHYA, COMFY, "")),
+    Names("Mochi, Sana or CogVideoX in diffusers' names", rf"{ATTENTIONS}|patch_embed_proj|time_embed_.+"),
+    Names("Mochi", r"blocks_\d+_(?:attn_(?:qkv|proj)_[xy]|mlp_[xy]_w[12]|mod_[xy])", comfy=(*OWN, "")),
+    Names(
+        "HunyuanDiT", r"blocks_\d+_(?:attn[12]_(?:Wqkv|\w+_proj)|mlp_fc[12]|default_modulation_1)", comfy=(*OWN, PEFT)
+    ),
+    Names("ACE-Step", r"transformer_blocks_\d+_(?:cross_)?attn_(?:to|add)_.+|(?:lyric|speaker)_.+", comfy=(*OWN, "")),
+    Names("ACE-Step 1.5", r"layers_\d+_(?:self|cross)_attn_[qkvo]_proj", comfy=(*OWN, LYCORIS, PEFT)),
+    Names("HiDream", r"(?:double|single)_stream_blocks_\d+_.+", comfy=(KOHYA, COMFY, LYCORIS, DIFFUSERS)),
+    Names("Kandinsky 5", r"(?:visual|text)_transformer_blocks_\d+_.+", comfy=(KOHYA, COMFY, DIFFUSERS, "")),
+    Names("Ernie-Image", r"layers_\d+_(?:self_attention|mlp)_.+", comfy=(KOHYA, COMFY, DIFFUSERS)),
+)
