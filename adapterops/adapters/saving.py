@@ -151,10 +151,11 @@ def complete_adapter(
     copied = ((name, stored.array()) for name, stored in arranged.full.items())
     tensors = chain(found.tensors(results), copied)
     with _disk() as disk, local.background() as background:
+        hashed = None
         if copies:
             deque(tensors, 0)
         else:
-            _write(folder / arranged.file, arranged, tensors, found.ranks, disk.later)
+            hashed = _write(folder / arranged.file, arranged, tensors, found.ranks, disk.later)
         documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
             write_json(folder / document, fields)
@@ -169,7 +170,8 @@ def complete_adapter(
             again = with_magnitudes(
                 open_adapter(folder / arranged.file if named_file(out) else folder, allow_nonfinite=True)
             )
-        hashing = background.submit(lambda: {file: described(folder / file) for file in files})
+        known = {arranged.file: hashed} if hashed else {}
+        hashing = background.submit(lambda: {file: described(folder / file, known.get(file)) for file in files})
         proven = 0.0
         if not isinstance(arranged, Verbatim):
             proven = proof.prove(again, found.images, how)
@@ -232,10 +234,10 @@ def _write(
     tensors: Iterable[tuple[str, Array]],
     ranks: Mapping[str, int],
     sync: Callable[[int], object],
-) -> None:
-    """The file of tensors. `ranks`: of the groups, known when their tensors are."""
-    if arranged.fields is None:
-        metadata = partial(arranged.metadata, ranks) if arranged.metadata else {"format": "pt"}
-        write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room, sync)
-    else:
+) -> str | None:
+    """The file of tensors; its BLAKE3, where that is known now. `ranks`: of the groups, known when their tensors are."""
+    if arranged.fields is not None:
         write_gguf(path, arranged.tensors, tensors, arranged.fields, sync)
+        return None
+    metadata = partial(arranged.metadata, ranks) if arranged.metadata else {"format": "pt"}
+    return write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room, sync)
