@@ -180,4 +180,4 @@ def test_a_file_is_hashed_as_it_is_written_where_its_header_is_known(tmp_path: P
         == (file_digests(tmp_path / "turned", BLAKE3)[BLAKE3])
     )
     assert write_safetensors(tmp_path / "smaller", layout, [("a", large[:2]), tensors[1]], {}) is None
-    assert write_safetensors(tmp_path / "later", layout, tensors, lambda _: {"format": "pt"}) is None
+    assert write_safetensors(tmp_path / "later", layout, tensors, lambda _: {"format": "pt"}, room=100) is None
