@@ -24,27 +24,28 @@ print(f"{time.perf_counter() - begin:f}")
 
 
 def converting(bench: Bench, adapter: Path) -> None:
-    """What writes every update anew, against copying the files: as they are, and until the disk has them, which is when our
-    commands end. What the command takes for a small adapter is left out: its start.
+    """What writes every update anew, against copying the files: both until the disk has them, and neither. What the command
+    takes for a small adapter is left out: its start.
     """
     small = bench.folder / "small"
     measure(sys.executable, HERE / "shapes.py", small, "small", 64, "bfloat16", 0)
     ways = ["normalize", "OF", "-o", "OUT"], ["convert", "OF", "--to", "mlx", "-o", "OUT"]
-    commands = [[of if part == "OF" else part for part in way] for of in (small, adapter) for way in ways]
-    for command in commands[2:]:
-        place = bench.out()
-        measure(sys.executable, "-c", CHECK_TORCH, *(place if part == "OUT" else part for part in command))
-    copy, synced, *runs = bench.runs(
-        *([sys.executable, "-c", COPY, adapter, "OUT", how] for how in ("cached", "synced")),
-        *([*OURS, *command] for command in commands),
-    )
-    for (name, *_), start, ours in zip(ways, runs[:2], runs[2:], strict=True):
-        what = f"{name} r 64, 8B, 224 modules"
-        for peer, to in ((synced, "copying and syncing the files"), (copy, "copying the files")):
+    for way in ways:
+        command = [{"OF": adapter, "OUT": bench.out()}.get(part, part) for part in way]
+        measure(sys.executable, "-c", CHECK_TORCH, *command)
+    for how, sync in (("both synced", []), ("neither synced", ["--no-sync"])):
+        commands = [[of if part == "OF" else part for part in way] + sync for of in (small, adapter) for way in ways]
+        copy = [sys.executable, "-c", COPY, adapter, "OUT", "cached" if sync else "synced"]
+        peer, *runs = bench.runs(copy, *([*OURS, *command] for command in commands))
+        for (name, *_), start, ours in zip(ways, runs[:2], runs[2:], strict=True):
+            what = f"{name} r 64, 8B, 224 modules"
             ratio = (middle(ours) - middle(start)) / middle(peer, "inner")
-            bench.note(f"{what}: less the start / {to}", ratio, "x", 2, ours=ours, peer=peer, start=start)
-        bench.note(f"{what}: whole command, without torch", middle(ours), "s", bytes=2 * tensor_bytes(adapter))
-        bench.note(f"{what}: peak memory", middle(ours, "mb"), "MB", 100)
+            bench.note(
+                f"{what}: less the start / copying the files, {how}", ratio, "x", 2, ours=ours, peer=peer, start=start
+            )
+            if not sync:
+                bench.note(f"{what}: whole command, without torch", middle(ours), "s", bytes=2 * tensor_bytes(adapter))
+                bench.note(f"{what}: peak memory", middle(ours, "mb"), "MB", 100)
 
 
 def dense_svds(adapter: Path, shapes: dict[str, tuple[int, int]]) -> tuple[float, dict[tuple[int, int], float]]:

@@ -129,7 +129,7 @@ def _as_read(update: Linear, layout: Layout, dtypes: tuple[str, str]) -> tuple[A
     if not isinstance(update, LowRank) or update.as_in_file() is None or update.error or update.rank > layout.rank:
         return None
     stored = _same(update, dtypes)
-    return stored if stored and all(each.any() for each in stored) else None
+    return stored if stored and all(each[:1].any() or each.any() for each in stored) else None
 
 
 def _same(found: LowRank, dtypes: tuple[str, str]) -> tuple[Array, Array] | None:

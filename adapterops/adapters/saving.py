@@ -100,7 +100,7 @@ def save_adapter(
     for source in inputs:
         source.fetch()
     opened, adapter = adapter, with_magnitudes(adapter)
-    with local.background() as background, staged(out, force=force, single=named_file(out)) as folder:
+    with local.background() as background, staged(out, force=force, single=named_file(out), sync=how.sync) as folder:
         hashes = background.submit(lambda: [source.as_json() for source in inputs])
         copies = unchanged(opened, arranged, form, dtype)
         if not copies:
@@ -150,26 +150,28 @@ def complete_adapter(
     found = Found(arranged)
     copied = ((name, stored.array()) for name, stored in arranged.full.items())
     tensors = chain(found.tensors(results), copied)
-    with _disk() as disk, local.background() as background:
+    with _disk(how.sync) as disk, local.background() as background:
+        hashed = None
         if copies:
             deque(tensors, 0)
         else:
-            _write(folder / arranged.file, arranged, tensors, found.ranks, disk.later)
+            hashed = _write(folder / arranged.file, arranged, tensors, found.ranks, disk.later)
         documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
-            write_json(folder / document, fields)
+            write_json(folder / document, fields, how.sync)
         if isinstance(arranged, Verbatim):
             inputs()  # no tensor was read: now all of a file of the Hub is here
         for file, path in copies.items():
-            write_file(folder / file, path)
+            write_file(folder / file, path, how.sync)
         for file, data in origin.files.items():
-            write_bytes(folder / file, data)
+            write_bytes(folder / file, data, how.sync)
         files = (*(copies or {arranged.file}), *documents, *origin.files)
         with read_back():
             again = with_magnitudes(
                 open_adapter(folder / arranged.file if named_file(out) else folder, allow_nonfinite=True)
             )
-        hashing = background.submit(lambda: {file: described(folder / file) for file in files})
+        known = {arranged.file: hashed} if hashed else {}
+        hashing = background.submit(lambda: {file: described(folder / file, known.get(file)) for file in files})
         proven = 0.0
         if not isinstance(arranged, Verbatim):
             proven = proof.prove(again, found.images, how)
@@ -184,7 +186,9 @@ def complete_adapter(
     for source in sources(adapter.history):
         source.check_unchanged()
     check_distinct([each for each, source in zip(read, sources(adapter.history), strict=True) if source.summed])
-    write_manifest(folder, adapter.history, read, origin, kept(adapter, saved, exact), outputs, torch=False)
+    write_manifest(
+        folder, adapter.history, read, origin, kept(adapter, saved, exact), outputs, torch=False, sync=how.sync
+    )
     with read_back():
         read_manifest(folder)
     return saved
@@ -197,11 +201,14 @@ class _Disk(NamedTuple):
     thread: ThreadPoolExecutor
     opened: dict[tuple[int, int], tuple[int, Future[None]]]
     syncing: list[Future[None]]
+    wanted: bool
 
     def later(self, descriptor: int) -> None:
         """Sync a file, by the opening through which it was written: a failed write is told to that one for certain. What waits
         for its turn then is enough.
         """
+        if not self.wanted:
+            return
         found = os.fstat(descriptor)
         file = found.st_dev, found.st_ino
         if file in self.opened:
@@ -221,9 +228,9 @@ class _Disk(NamedTuple):
 
 
 @contextmanager
-def _disk() -> Iterator[_Disk]:
+def _disk(sync: bool) -> Iterator[_Disk]:
     with ExitStack() as files, local.background() as thread:
-        yield _Disk(files, thread, {}, [])
+        yield _Disk(files, thread, {}, [], sync)
 
 
 def _write(
@@ -232,10 +239,10 @@ def _write(
     tensors: Iterable[tuple[str, Array]],
     ranks: Mapping[str, int],
     sync: Callable[[int], object],
-) -> None:
-    """The file of tensors. `ranks`: of the groups, known when their tensors are."""
-    if arranged.fields is None:
-        metadata = partial(arranged.metadata, ranks) if arranged.metadata else {"format": "pt"}
-        write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room, sync)
-    else:
+) -> str | None:
+    """The file of tensors; its BLAKE3, where that is known now. `ranks`: of the groups, known when their tensors are."""
+    if arranged.fields is not None:
         write_gguf(path, arranged.tensors, tensors, arranged.fields, sync)
+        return None
+    metadata = partial(arranged.metadata, ranks) if arranged.metadata else {"format": "pt"}
+    return write_safetensors(path, arranged.tensors, tensors, metadata, arranged.room, sync)

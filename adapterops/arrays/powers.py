@@ -34,13 +34,14 @@ def multiplied(stored: Array, dtype: str, factor: float) -> Array | None:
     kind, step = bits.dtype.type, (exponent - 1) << FRACTION[dtype]
     sign = 1 << (8 * stored.itemsize - 1)
     endless, least = sign - (1 << FRACTION[dtype]), (1 << FRACTION[dtype]) + max(-step, 0)
-    smallest, largest = _sizes(bits, sign)
-    if largest + max(step, 0) >= endless or least >= endless:
+    if _largest(bits, sign) + max(step, 0) >= endless:
         return None
     if factor == 1:
         return stored
+    if least >= endless:
+        return None
     result = np.add(bits, kind(step % (2 * sign)))
-    if smallest < least:
+    if _smallest(bits, sign) < least:
         small = np.flatnonzero(np.bitwise_and(bits, kind(sign - 1)) < kind(least))
         if (products := _products(bits.reshape(-1)[small].view(STORED[dtype]), dtype, abs(factor))) is None:
             return None
@@ -51,14 +52,18 @@ def multiplied(stored: Array, dtype: str, factor: float) -> Array | None:
     return product
 
 
-def _sizes(bits: Array, sign: int) -> tuple[int, int]:
-    """The smallest and the largest of numbers without their signs, in their bits: as numbers with a sign those of either sign
-    come one after the other, and those without a sign at one end, and so nothing is computed of each.
+def _smallest(bits: Array, sign: int) -> int:
+    """The smallest of numbers without their signs, in their bits: as numbers with a sign those of either sign come one after
+    the other, and those without a sign at one end, and so nothing is computed of each.
     """
-    signed = bits.view(f"i{bits.itemsize}")
-    low, high, least, most = int(bits.min()), int(bits.max()), int(signed.min()), int(signed.max())
-    small, large = [low] * (low < sign), [most] * (most >= 0)  # of what is not negative
-    return min([*small, *[least + sign] * (least < 0)]), max([*large, *[high - sign] * (high >= sign)])
+    low, least = int(bits.min()), int(bits.view(f"i{bits.itemsize}").min())
+    return min(low if low < sign else sign, least + sign if least < 0 else sign)
+
+
+def _largest(bits: Array, sign: int) -> int:
+    """The largest, in the same way."""
+    high, most = int(bits.max()), int(bits.view(f"i{bits.itemsize}").max())
+    return max(most, high - sign)
 
 
 def _products(stored: Array, dtype: str, factor: float) -> Array | None:

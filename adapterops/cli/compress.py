@@ -48,7 +48,6 @@ GAIN = 0.05
 @options.output("collection")
 @options.alpha
 @options.allow_pickle
-@options.no_sync
 @running
 def command(
     sources: tuple[str, ...],
@@ -57,7 +56,6 @@ def command(
     out: Path,
     alpha: float | None,
     allow_pickle: bool,
-    no_sync: bool,
     running: Running,
 ) -> None:
     """Adapters of one base as a collection: what they share is stored once, and of each what is its own, in as many bits as
@@ -77,7 +75,7 @@ def command(
         check_output(out, [place.path for place in places.values()], running.force)
     adapters = {name: open_adapter(each, alpha=alpha, allow_pickle=allow_pickle) for name, each in places.items()}
     with progress("compressing") as report:
-        how = replace(running.how, progress=report, sync=not no_sync)
+        how = replace(running.how, progress=report)
         into, origin = None if running.dry_run else out, Origin(command_line())
         done = save(adapters, into, error=error, rank=rank, force=running.force, origin=origin, how=how)
     if running.dry_run:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from adapterops.cli.options import allow_pickle, device, group, no_sync, resume
+from adapterops.cli.options import allow_pickle, device, group, resume
 from adapterops.cli.running import RUNNING, Running, run_with
 from adapterops.cli.spreading import SENDING, sent
 from adapterops.cli.values import COUNT, SCHEME, TEXT
@@ -39,7 +39,6 @@ class Modelling:
 def _modelling(
     max_shard_size: str | None,
     resume: bool,
-    no_sync: bool,
     allow_pickle: bool,
     push: Reference | None,
     private: bool | None,
@@ -49,8 +48,7 @@ def _modelling(
     most = None if max_shard_size is None else size(max_shard_size)
     run = run_with(**running)
     spreading = sent(run.spread, push, private, as_delta)
-    how = replace(run.how, sync=not no_sync)
-    return Modelling(most, allow_pickle, replace(run, resume=resume, how=how, spread=spreading))
+    return Modelling(most, allow_pickle, replace(run, resume=resume, spread=spreading))
 
 
 _MODELLING = (
@@ -60,7 +58,6 @@ _MODELLING = (
         help="Size of the files of the output, such as 2GB.  [default: the files of the base]",
     ),
     resume,
-    no_sync,
     *SENDING,
     allow_pickle,
     *RUNNING,

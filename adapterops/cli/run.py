@@ -28,9 +28,8 @@ from adapterops.requests.running import RECIPE_COMMAND
     is_flag=True,
     help="Go on where an interrupted run of the same recipe stopped; for outputs that are models.",
 )
-@options.no_sync
 @on_device
-def command(recipe: Path, out: Path | None, resume: bool, no_sync: bool, running: Running) -> None:
+def command(recipe: Path, out: Path | None, resume: bool, running: Running) -> None:
     """What a recipe asks for: a file in YAML or JSON. All of it is checked before any input is opened.
 
     \b
@@ -50,8 +49,7 @@ def command(recipe: Path, out: Path | None, resume: bool, no_sync: bool, running
     adapterops run recipe.yaml --part 1/8
     """
     read = read_recipe(recipe)
-    how = replace(running.how, sync=not no_sync)
-    follow(read, destination(read, out), replace(running, resume=resume, how=how))
+    follow(read, destination(read, out), replace(running, resume=resume))
 
 
 def follow(recipe: Recipe, out: Path, running: Running) -> None:

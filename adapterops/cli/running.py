@@ -6,7 +6,18 @@ from dataclasses import dataclass
 
 import click
 
-from adapterops.cli.options import as_json, detailed, device, group, memory, quieted, strict, verifying, workers
+from adapterops.cli.options import (
+    as_json,
+    detailed,
+    device,
+    group,
+    memory,
+    no_sync,
+    quieted,
+    strict,
+    verifying,
+    workers,
+)
 from adapterops.cli.spreading import ONE_PROCESS, SPREADING, Spread, spread
 from adapterops.engine.execution import DEVICES, Execution
 
@@ -28,12 +39,13 @@ def run_with(
     dry_run: bool,
     workers: int | None,
     memory: int | None,
+    no_sync: bool,
     as_json: bool,
     device: str = DEVICES[0],
     **spreading: str | None,
 ) -> Running:
     """What `RUNNING` say."""
-    how = Execution(workers=workers, memory=memory, device=device)
+    how = Execution(workers=workers, memory=memory, device=device, sync=not no_sync)
     return Running(force, dry_run, as_json, how, spread=spread(**spreading))
 
 
@@ -42,6 +54,7 @@ _HERE = (
     click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing."),
     workers,
     memory,
+    no_sync,
     verifying,
     strict,
     quieted,

@@ -27,7 +27,6 @@ from adapterops.storage.place import Place
 @options.allow_pickle
 @options.output("split")
 @options.resume
-@options.no_sync
 @here
 def command(
     model: Place,
@@ -35,7 +34,6 @@ def command(
     allow_pickle: bool,
     out: Path,
     resume: bool,
-    no_sync: bool,
     running: Running,
 ) -> None:
     """A model that was saved with LoRA layers in it, as two: OUT/base, which transformers loads, and OUT/adapter, which
@@ -48,7 +46,7 @@ def command(
     adapterops fuse parts/base parts/adapter -o fused
     """
     with progress("working") as report:
-        how = replace(running.how, progress=report, sync=not no_sync)
+        how = replace(running.how, progress=report)
         if running.dry_run:
             found = open_unmerged(model, alpha=alpha, allow_pickle=allow_pickle)
             _print_plan(found, plan_split(found, how), out, running.as_json)

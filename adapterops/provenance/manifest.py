@@ -146,6 +146,6 @@ def plain(value: Any) -> Any:
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def described(path: Path) -> dict[str, Any]:
-    """Size and BLAKE3 of a file."""
-    return {"size": path.stat().st_size, **file_digests(path, BLAKE3)}
+def described(path: Path, blake3: str | None = None) -> dict[str, Any]:
+    """Size and BLAKE3 of a file, which is read for it unless it is known."""
+    return {"size": path.stat().st_size, **({BLAKE3: blake3} if blake3 else file_digests(path, BLAKE3))}

@@ -85,11 +85,14 @@ class OnDisk:
 
     def read_into(self, view: memoryview, position: int, alone: bool = False) -> int:
         part = view[: 1 << 30]
-        with self._open() as descriptor:
-            count = os.preadv(descriptor, [part], position)
-            # what is short is asked for again, and ends there
-            if count == len(part) and _identity(os.fstat(descriptor)) != self._identity:
-                raise changed(self._path)
+        try:
+            with self._descriptor.open() as descriptor:
+                count, status = os.preadv(descriptor, [part], position), os.fstat(descriptor)
+        except NotFoundError:
+            raise changed(self._path) from None
+        # what is short is asked for again, and ends there
+        if _file(status) != self._file or (count == len(part) and _identity(status) != self._identity):
+            raise changed(self._path)
         return count
 
     def check_unchanged(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adapterops.errors import AdapterOpsError, at
-from adapterops.storage.checksums import SHA256, region_digest
+from adapterops.storage.checksums import BLAKE3, SHA256, new, region_digest
 from adapterops.storage.output import OutputFile, preallocate
 from adapterops.storage.strict import json_text
 from adapterops.storage.tensors import Spec
@@ -115,7 +115,7 @@ def write_safetensors(
     metadata: Metadata,
     room: int = 0,
     sync: Callable[[int], object] | None = None,
-) -> None:
+) -> str | None:
     """Stream `tensors`, numbers as they are stored, into a new file, one at a time, in the order they come.
 
     `layout` gives for every name its dtype and its largest possible shape. Tensors may turn out smaller, or not come at
@@ -126,11 +126,19 @@ def write_safetensors(
         sync: called with the descriptor when all is written, and whenever `SYNCED` bytes more are, so that the disk is
             not idle until then; by default what waits until the disk has all, once.
 
+    Returns:
+        The BLAKE3 of the file, taken of the bytes as they were written; None where its header was known too late for that,
+        because tensors are smaller than they may be, or entries are made of them.
+
     Raises:
         ResourceError: the disk is full; nothing is left of the file's preallocation by then but the file itself.
     """
     known = {} if callable(metadata) else metadata
-    reserved = len(header_text(layout, known, 0)) + -(-room // 8) * 8
+    expected = header_text(layout, known, 0)
+    reserved = len(expected) + -(-room // 8) * 8
+    hashed = None if callable(metadata) else new(BLAKE3)
+    if hashed:
+        hashed.update(struct.pack("<Q", reserved) + expected.ljust(reserved))
     needed = 8 + reserved + sum(spec.bytes for spec in layout.values())
     written: dict[str, Spec] = {}
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -144,7 +152,10 @@ def write_safetensors(
                 size > most for size, most in zip(tensor.shape, largest, strict=True)
             ):
                 raise AssertionError(f"{name}: {tuple(tensor.shape)} does not fit the planned {largest}")
-            file.write(rows_of(tensor).data)
+            data = rows_of(tensor).reshape(-1).view("u1").data
+            file.write(data)
+            if hashed:
+                hashed.update(data)
             if sync and file.tell() - synced >= SYNCED:
                 file.flush()
                 sync(descriptor)
@@ -162,6 +173,7 @@ def write_safetensors(
         file.flush()
         (sync or os.fsync)(descriptor)
     check_written(path, written, known)
+    return hashed.hexdigest() if hashed and text == expected.ljust(reserved) else None
 
 
 def rows_of(tensor: Array) -> Array:

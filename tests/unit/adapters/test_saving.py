@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpus import write_adapter
+from corpus import tree, write_adapter
 from safetensors.numpy import load_file
 
 from adapterops.adapters import saving
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.saving import save_adapter
+from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, OutputExistsError, ResourceError
 from adapterops.operations.algebra import merge
 
@@ -118,7 +119,7 @@ def test_a_sync_that_waits_for_its_turn_is_the_next_one_too(tmp_path: Path, monk
         go.wait()
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with (tmp_path / "a").open("wb") as file, (tmp_path / "b").open("wb") as other, saving._disk() as disk:
+    with (tmp_path / "a").open("wb") as file, (tmp_path / "b").open("wb") as other, saving._disk(True) as disk:
         disk.later(file.fileno())
         running.wait()
         for _ in range(10):
@@ -130,3 +131,16 @@ def test_a_sync_that_waits_for_its_turn_is_the_next_one_too(tmp_path: Path, monk
         disk.wait()
     assert len(synced) == 4
     assert len(set(synced)) == 2
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_without_syncs_nothing_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    """Whether its files are copied or written anew; the output is the same."""
+    adapter = open_adapter(write_adapter(tmp_path / "a"))
+    made = 0.5 * adapter if changed else adapter
+    save_adapter(made, tmp_path / "synced")
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("the disk was waited for"))
+    save_adapter(made, tmp_path / "out", how=Execution(sync=False))
+    assert tree(tmp_path / "out") == tree(tmp_path / "synced")

@@ -9,5 +9,6 @@ from adapterops.engine.execution import Execution, Share
 
 def test_options_become_one_value() -> None:
     how = Execution(workers=2, memory=4 * 10**9)
-    assert run_with(True, False, 2, 4 * 10**9, True) == Running(True, False, True, how)
-    assert run_with(True, False, 2, 4 * 10**9, True, part="2/3").spread == Spread(Share.read("2/3"))
+    assert run_with(True, False, 2, 4 * 10**9, False, True) == Running(True, False, True, how)
+    assert not run_with(True, False, 2, 4 * 10**9, True, True).how.sync
+    assert run_with(True, False, 2, 4 * 10**9, False, True, part="2/3").spread == Spread(Share.read("2/3"))

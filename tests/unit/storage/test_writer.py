@@ -22,6 +22,7 @@ import adapterops as ao
 from adapterops.arrays.dtypes import BITS
 from adapterops.errors import AdapterOpsError
 from adapterops.storage import writer
+from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.tensors import Spec
 from adapterops.storage.writer import SafetensorsWriter, check_written, write_safetensors
@@ -166,3 +167,17 @@ def test_a_long_file_is_given_to_the_disk_while_it_is_written(tmp_path: Path, mo
         sync=lambda descriptor: there.append(os.pread(descriptor, 1 << 20, 0).count(one)),
     )
     assert there == [1024, 2048, 3072, 4096, 4096]
+
+
+def test_a_file_is_hashed_as_it_is_written_where_its_header_is_known(tmp_path: Path) -> None:
+    """One that turns out smaller, or whose header is made of its tensors, begins otherwise than it was to."""
+    layout, large = {"a": Spec("F32", (3, 4)), "b": Spec("I8", (0,))}, np.arange(12, dtype=np.float32).reshape(3, 4)
+    tensors = [("a", large), ("b", np.zeros(0, np.int8))]
+    hashed = write_safetensors(tmp_path / "whole", layout, tensors, {"format": "pt"}, room=40)
+    assert hashed == file_digests(tmp_path / "whole", BLAKE3)[BLAKE3]
+    assert (
+        write_safetensors(tmp_path / "turned", layout, [("a", large.T.copy().T), tensors[1]], {})
+        == (file_digests(tmp_path / "turned", BLAKE3)[BLAKE3])
+    )
+    assert write_safetensors(tmp_path / "smaller", layout, [("a", large[:2]), tensors[1]], {}) is None
+    assert write_safetensors(tmp_path / "later", layout, tensors, lambda _: {"format": "pt"}, room=100) is None
