@@ -119,7 +119,7 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         row = [
             group.kind,
             str(len(group.modules)),
-            f"{group.shape[0]} x {group.shape[1]}",
+            _sides(group.shape),
             str(group.rank),
             "?" if group.alpha is None else f"{group.alpha:g}" + (" rs" if group.rslora else ""),
             _scale(group),
@@ -187,10 +187,18 @@ def _print_bases(between: Bases) -> None:
         output.print_table(["module", "difference, of the weights", "where the adapter reads, times the update"], rows)
 
 
+def _sides(shape: tuple[int, int]) -> str:
+    """
+    >>> _sides((8, 4)), _sides((0, 4))
+    ('8 x 4', '? x 4')
+    """
+    return " x ".join(str(each or "?") for each in shape)  # a kind may say nothing of one side
+
+
 def _print_modules(found: Inspection, spectra: Spectra | None) -> None:
     header, rows = ["module", "shape", "rank", "scale", "dtype", *(["norm", "effective rank"] if spectra else [])], []
     for group in found.groups:
-        shared = [f"{group.shape[0]} x {group.shape[1]}", str(group.rank), _scale(group), group.dtype]
+        shared = [_sides(group.shape), str(group.rank), _scale(group), group.dtype]
         for module in group.modules:
             each = spectra.modules[module] if spectra else None
             rows.append([module, *shared, *([three(each.norm), f"{each.effective_rank:.1f}"] if each else [])])
