@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 
 import adapterops as ao
-from adapterops.cli.process import tune
 from adapterops.engine.execution import Execution
+from adapterops.engine.process import tune
 
 base, adapter, out, times = sys.argv[1:5]
 sync = "--sync" in sys.argv

@@ -7,8 +7,8 @@ import time
 import torch
 
 from adapterops.arrays.scratch import scratch
-from adapterops.cli.process import tune
 from adapterops.engine import local
+from adapterops.engine.process import tune
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.scheme import Encoder
 

@@ -4,8 +4,8 @@ import sys
 import time
 
 import adapterops as ao
-from adapterops.cli.process import tune
 from adapterops.engine.local import run
+from adapterops.engine.process import tune
 from adapterops.linalg.factor import truncate
 
 tune()  # as the command does

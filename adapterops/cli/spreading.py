@@ -38,7 +38,7 @@ SPREADING = (
     click.option(
         "--engine",
         type=Registered("engine", lambda: ENGINES),
-        help="Make the files on many machines (ray: a cluster of Ray), and finalize.",
+        help="Make the files in processes of this machine (processes), or on many machines (ray: a cluster of Ray), and finalize.",
     ),
     click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),
 )

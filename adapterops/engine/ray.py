@@ -12,8 +12,9 @@ import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from adapterops.engine.execution import DEFAULT, Execution, open_files
+from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import background
+from adapterops.engine.process import tune
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import AdapterWarning, NotFoundError, ResourceError
 
@@ -100,7 +101,7 @@ def _check_room(memory: int, most: int, own: bool) -> None:
 
 def _call(function: Callable[[str], str], item: str) -> str:
     """One call, in a process of Ray."""
-    open_files()
+    tune()
     return function(item)
 
 

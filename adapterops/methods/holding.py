@@ -13,7 +13,7 @@ import numpy as np
 from adapterops.errors import InputError
 from adapterops.linalg.geometry import inner
 from adapterops.methods.entries import tile_height
-from adapterops.methods.products import inner_products, products_at
+from adapterops.methods.products import inner_products
 from adapterops.updates.lowrank import LowRank, gram
 from adapterops.updates.protocol import Array, Linear
 
@@ -72,15 +72,13 @@ class Held:
 def hold(result: Linear, updates: Sequence[Linear]) -> Holding:
     """The inner products of a merge and the updates that it is of, in float64.
 
-    Cost: O((out + in) R²) of factors, R the sum of all ranks; else two passes over the entries.
+    Cost: O((out + in) R²) of factors, R the sum of all ranks; else one pass over the entries.
     """
     factors = [each for update in (result, *updates) if (each := update.lowrank()) is not None]
     if len(factors) > len(updates):
         return _of_factors(factors[0], factors[1:])
-    products, _ = products_at([result, *updates], 0)
     bases = [_read(each) for update in updates if (each := update.lowrank()) is not None]
-    seen = _seen(result, bases) if len(bases) == len(updates) else np.full(len(updates), np.nan)
-    return Holding(float(products[0, 0]), products[0, 1:], seen, products[1:, 1:])
+    return _of_entries([result, *updates], bases if len(bases) == len(updates) else None)
 
 
 def hold_sum(updates: Sequence[LowRank], weights: Sequence[float]) -> Holding:
@@ -146,15 +144,25 @@ def _read(update: LowRank) -> Array:
     return basis
 
 
-def _seen(result: Linear, bases: Sequence[Array]) -> Array:
-    """‖M V‖² for each basis V, a tile of M at a time."""
-    (height, width), step = result.shape, tile_height(result.shape)
-    found, memory = np.zeros(len(bases)), np.empty((min(step, height), width), result.dtype)
+def _of_entries(updates: Sequence[Linear], bases: Sequence[Array] | None) -> Holding:
+    """Of a merge, the first, and what it is of, by their entries: a tile of each at a time. `bases`: of what each of these reads."""
+    (height, width), step = updates[0].shape, tile_height(updates[0].shape)
+    products, seen = np.zeros((len(updates),) * 2), np.zeros(len(updates) - 1)
+    memory = np.empty((len(updates), min(step, height), width))
     for first in range(0, height, step):
         part = slice(first, min(first + step, height)), slice(0, width)
-        tile = result.rows(part, memory[: part[0].stop - first])
-        found += [float(np.square(tile @ basis).sum()) for basis in bases]
-    return found
+        tiles = memory[:, : part[0].stop - first]
+        for update, tile in zip(updates, tiles, strict=True):
+            np.copyto(tile, update.rows(part, tile))
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            flat = tiles.reshape(len(updates), -1)
+            products += flat @ flat.T
+            seen += [math.nan] * len(seen) if bases is None else [_square(tiles[0] @ basis) for basis in bases]
+    return Holding(float(products[0, 0]), products[0, 1:], seen, products[1:, 1:])
+
+
+def _square(matrix: Array) -> float:
+    return float(np.square(matrix).sum())
 
 
 @dataclass(frozen=True, eq=False)

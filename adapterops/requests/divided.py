@@ -168,7 +168,7 @@ class DividedAdapter:
         plan = plan_adapter(self.adapter, dtype=output.dtype, exact=output.exact, format=output.format, how=self.how)
         return replace(plan, jobs=portions(self.adapter, self._arranged))
 
-    @property
+    @cached_property
     def _arranged(self) -> Arrangement:
         return arrangement(self.adapter, self.output.dtype, self.output.format)
 

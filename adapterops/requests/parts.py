@@ -104,7 +104,9 @@ def spread(
     known = set(_whole(place, _noted(place, work, work.plan.jobs), how))
     noted = {name: place.plan[name] for name in ("request", "proves")}
     shared = {**noted, "out": str(place.out), "plan": work.plan.hash, "sync": how.sync, "machine": _machine()}
-    texts = [json_text({**shared, "file": job.file}).decode() for job in work.plan.jobs if job.file not in known]
+    left = [job for job in work.plan.jobs if job.file not in known]
+    left.sort(key=lambda job: -sum(job.tensors.values()))  # so that nobody waits while another is at a large one
+    texts = [json_text({**shared, "file": job.file}).decode() for job in left]
     within = how.within(lambda workers: workers * work.memory)
     with place.keeping(), closing(engine(do, texts, memory=work.memory, address=address, how=within)) as results:
         for done, name in enumerate(results, 1):

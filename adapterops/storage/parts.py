@@ -78,11 +78,8 @@ class Parts:
 
     def entries(self, names: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """The records that are whole, whose files may not be: all, or those of some files."""
-        found = []
-        for path in sorted((self.folder / RECORDS).glob("*.json")) if names is None else map(self.record, names):
-            with suppress(InputError, NotFoundError):
-                found.append(checked(read_all(path)))
-        return found
+        paths = sorted((self.folder / RECORDS).glob("*.json")) if names is None else map(self.record, names)
+        return [found for path in paths if (found := _read(path))]
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -166,14 +163,14 @@ class Work:
             OutputExistsError: the output was finalized meanwhile.
         """
         name, files = entry["file"], self.parts.files
-        with suppress(InputError, NotFoundError):
-            if checked(read_all(self.parts.record(name))).get("blake3") != entry["blake3"]:
-                raise VerificationError(
-                    f"{name} has other bytes than when another process made it",
-                    path=self.parts.out,
-                    hint=f"the machines compute differently: remove {self.parts.folder}, and use machines of one kind",
-                    code="E-PARTS",
-                )
+        before = _read(self.parts.record(name))
+        if before and before.get("blake3") != entry["blake3"]:
+            raise VerificationError(
+                f"{name} has other bytes than when another process made it",
+                path=self.parts.out,
+                hint=f"the machines compute differently: remove {self.parts.folder}, and use machines of one kind",
+                code="E-PARTS",
+            )
         try:
             if "/" in name:  # a component's
                 (files / name).parent.mkdir(exist_ok=True)
@@ -272,6 +269,14 @@ def opened(out: Path, folder: Path, sync: bool = True) -> Parts:
         except (NotFoundError, InputError) as error:
             error.hint = f"remove {folder}, and run the parts again"
             raise
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A record, where one is that is whole."""
+    if path.exists():  # the error of a file that is missing searches the folder for another one that may be meant
+        with suppress(InputError, NotFoundError):
+            return checked(read_all(path))
+    return None
 
 
 def _write(path: Path, data: bytes, folder: Path, sync: bool) -> None:

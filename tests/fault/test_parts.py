@@ -31,7 +31,7 @@ from interrupted import (
     rewritten,
     shorter,
 )
-from tiny_models import write_tuned
+from tiny_models import write_base, write_tuned
 
 FINALIZE = ["finalize", "out"]
 
@@ -356,3 +356,23 @@ def test_an_adapter_whose_parts_are_killed(place: Path, fuse: Fuse) -> None:
         if killed == ended == 0:
             break
     assert nth > 1
+
+
+@pytest.mark.parametrize("command", [COMMAND[:-2], ["merge", "a", "b", "--ties", "--rank", "3"]], ids=" ".join)
+def test_processes_of_this_machine(place: Path, fuse: Fuse, command: list[str]) -> None:
+    write_tuned(place / "b", seed=1)
+    assert fuse(command=[*command, "-o", "whole"]) == (0, "")
+    assert fuse("--engine", "processes", "--workers", "2", command=[*command, "-o", "out"]) == (0, "")
+    assert tree(place / "out") == tree(place / "whole")
+    assert names(place) == {*CLEAN, "b", "out", "whole"}
+
+
+def test_an_error_in_a_process_of_this_machine(place: Path, fuse: Fuse) -> None:
+    remove(place / "base")
+    write_base(place / "base", nan="model.layers.1.v_proj.weight")
+    code, said = fuse("--engine", "processes")
+    assert code == 3
+    assert "model.layers.1.v_proj.weight" in said
+    assert "Traceback" not in said
+    assert not (place / "out").exists()
+    assert fuse("--engine", "processes", "--address", "auto")[0] == 2

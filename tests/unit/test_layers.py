@@ -52,7 +52,7 @@ EDGE_ONLY = {
     "safetensors": "storage",
     "blake3": "storage",
     "threadpoolctl": "engine",
-    "gc": "cli",
+    "gc": "engine",
 }
 NEVER = {"diffusers", "matplotlib", "rich", "scipy"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -15,6 +15,7 @@ from adapterops import Adapter, LowRank, merge
 from adapterops.methods.holding import RULES, Held, Holdings, condition, held, hold, hold_sum
 from adapterops.provenance.history import Step
 from adapterops.updates.dense import Dense
+from adapterops.updates.merged import Merged, Tiling
 
 A, B, C = (
     Adapter.of({"q": low_rank(seed, 17, 15, 2), **({"v": low_rank(seed + 9, 14, 15, 3)} if seed else {})})
@@ -57,6 +58,21 @@ def test_what_is_held_is_that_of_dense_matrices(method: str, scale: float | str)
         assert each.kept == pytest.approx(kept, rel=1e-5)
         assert each.added == pytest.approx(np.linalg.norm(M - kept * own) / size, rel=1e-4)
         assert each.error == pytest.approx(projected(adapter, merged) / size, rel=1e-4)
+
+
+def test_entries_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a merge whose entries are what takes time."""
+    tiles: list[int] = []
+
+    def tile(first: int) -> np.ndarray:
+        tiles.append(first)
+        return random.standard_normal((min(2, 17 - first), 15)).astype(np.float32)
+
+    random = np.random.default_rng(0)
+    monkeypatch.setattr("adapterops.methods.holding.tile_height", lambda shape: 2)
+    found = hold(Merged((17, 15), np.dtype(np.float32), Tiling(2, lambda: tile)), [A.updates["q"], B.updates["q"]])
+    assert tiles == list(range(0, 17, 2))
+    assert np.isfinite(found.seen).all()
 
 
 @pytest.mark.parametrize("method", ["linear", "even", "ties"])

@@ -25,7 +25,7 @@ from adapterops.linalg import ranks
 from adapterops.methods.entries import Model as EntriesOfModel
 from adapterops.operations import extraction
 from adapterops.recipes.running import stored
-from adapterops.requests import parts
+from adapterops.requests import divided, parts
 from adapterops.requests.parts import do, finalize, spread, write_part
 from adapterops.requests.request import Input, Model, Output, Request
 from adapterops.requests.running import RECIPE_COMMAND, Made, make, save
@@ -323,6 +323,29 @@ def test_jobs_are_text(place: Path) -> None:
 def engine(function, items, *, memory, address, how):
     """One that does the jobs here."""
     yield from map(function, items)
+
+
+def test_the_largest_file_is_made_first(place: Path) -> None:
+    """So that nobody waits at the end while another is at it."""
+    files: list[str] = []
+
+    def noting(function, items, **options):
+        files.extend(json.loads(item)["file"] for item in items)
+        yield from map(function, items)
+
+    spread(fused(), Path("out"), noting)
+    sizes = [Path("out", file).stat().st_size for file in files]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 1
+
+
+def test_how_an_adapter_is_written_is_found_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not for each of its jobs, of which there are as many as modules."""
+    found: list[object] = []
+    arrangement = divided.arrangement
+    monkeypatch.setattr(divided, "arrangement", lambda *given: found.append(given) or arrangement(*given))
+    spread(merged(), Path("out"), engine)
+    assert len(found) == 2, "by whoever divides, and by who does all jobs"
 
 
 def test_what_an_engine_made_is_not_read_again_and_what_was_there_is(

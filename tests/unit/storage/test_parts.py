@@ -59,6 +59,15 @@ def test_files_and_records(tmp_path: Path) -> None:
     assert (parts.files / "a").read_bytes() == b"1"
 
 
+def test_a_record_that_is_not_there_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among all others, as the error of a file does that is missing: by their names, and each job would."""
+    parts = begin(tmp_path / "out", PLAN)
+    written(parts, "a", b"1", "h")
+    monkeypatch.setattr("adapterops.storage.strict.similar", lambda path: pytest.fail(f"{path} was looked for"))
+    assert parts.entries(["b"]) == []
+    written(parts, "b", b"1", "h")
+
+
 def test_the_folder_of_a_plan(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="is not on this machine"):
         folder_of(tmp_path / "out", PLAN["plan"], there=True)

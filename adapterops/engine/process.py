@@ -1,4 +1,6 @@
-"""How the process of a command is set up. A library call changes none of this: the process is its caller's."""
+"""How a process of ours is set up: that of a command, and those that do jobs. A library call changes none of this: the process is its
+caller's.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from corpus import write_adapter
 
-from adapterops.cli import process
+from adapterops.engine import process
 
 WATCH = """
 import ctypes, gc, os, sys
