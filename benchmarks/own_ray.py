@@ -13,8 +13,9 @@ from pathlib import Path
 from adapterops.engine import ray
 from adapterops.engine.execution import Execution
 from adapterops.expressions.expression import parse
+from adapterops.requests.fields import Input, Model
 from adapterops.requests.parts import spread
-from adapterops.requests.request import Input, Model, Request
+from adapterops.requests.request import Request
 from adapterops.requests.running import make, save
 
 engine, workers, base, adapter, out = sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:])

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.chains import on_first_base
+from adapterops.adapters.checks import (
+    check_linear,
+    check_named,
+    check_needs_no_base,
+    check_same_kind,
+    name,
+    under_updates,
+)
 from adapterops.adapters.grams import Grams
 from adapterops.adapters.means import mean
 from adapterops.adapters.pairs import warn_of_pairs
-from adapterops.errors import AdapterWarning, IncompatibleError, ShapeError, UnsupportedError, at, count, factor
+from adapterops.errors import ShapeError, UnsupportedError, at, count, factor
 from adapterops.formats.experts import check_alike
 from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.combining import combine
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.scaling import Scaling
-from adapterops.formats.spelling import check_spelled
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.tensors import Stored
-from adapterops.updates.layout import REPLACEMENT, Layout, widest, working
+from adapterops.updates.layout import Layout, widest, working
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Linear
@@ -144,7 +150,7 @@ def combined(
         for adapter in adapters:
             check_needs_no_base(adapter, "added", WITH_BASE)
     check_named(adapters)
-    _check_alike(adapters)
+    check_same_kind(adapters)
     warn_of_pairs([(name(adapter), adapter.config.format, adapter.layout) for adapter in adapters])
     layout = {module: joint(adapters, module) for module in sorted({module for a in adapters for module in a.layout})}
     configs = [adapter.config for adapter in adapters]
@@ -161,138 +167,6 @@ def combined(
 
     full, vectors = _common(adapters, means), all(adapter.task_vector for adapter in adapters)
     return Adapter(Lazy(layout, compute), layout, config, step, full=full, task_vector=vectors)
-
-
-def check_named(adapters: Sequence[Adapter]) -> None:
-    """Raise IncompatibleError where modules of adapters may be one module under two names, or in two orders."""
-    check_replicated_alike(adapters)
-    for adapter in adapters:
-        check_ordered(adapter)
-    shapes = [{module: each.shape for module, each in adapter.layout.items()} for adapter in adapters]
-    check_spelled(shapes, [name(adapter) for adapter in adapters])
-
-
-def check_replicated_alike(adapters: Sequence[Adapter]) -> None:
-    """Raise IncompatibleError where adapters are for different layers of a base: one name is then not one weight."""
-    for adapter in adapters[1:]:
-        if adapter.config.replication != adapters[0].config.replication:
-            said = [[list(pair) for pair in each.config.replication] or "not set" for each in (adapter, adapters[0])]
-            raise IncompatibleError(
-                f"its layer_replication is {said[0]}, and that of {name(adapters[0])} {said[1]}: layers of one number are "
-                "different ones",
-                path=name(adapter),
-                hint="fuse each by itself",
-                code="E-NAMES",
-            )
-
-
-def _check_alike(adapters: Sequence[Adapter]) -> None:
-    """Raise IncompatibleError where some are task vectors of whole models, and others adapters."""
-    if len({adapter.task_vector for adapter in adapters}) > 1:
-        vector, other = (next(each for each in adapters if each.task_vector == kind) for kind in (True, False))
-        raise IncompatibleError(
-            f"is a whole model, and {name(other)} is an adapter: their modules have different names, so they cannot be merged",
-            path=name(vector),
-            hint=f"fuse the adapter first: adapterops fuse BASE {name(other)} -o fused; and merge --tuned fused",
-        )
-
-
-def check_ordered(adapter: Adapter) -> None:
-    """Raise IncompatibleError for an adapter whose rows are in llama.cpp's order."""
-    for module in adapter.interleaved:
-        raise IncompatibleError(
-            "its rows are in llama.cpp's order, which depends on the number of attention heads, which the adapter does not state",
-            path=name(adapter),
-            tensor=module,
-            hint="name the model that it is for with --base; in Python with named_as",
-            code="E-HEADS",
-        )
-
-
-def check_linear(adapter: Adapter, what: str) -> None:
-    """Raise UnsupportedError for an adapter that has more than linear updates, which alone can be `what`: added or scaled.
-
-    Full tensors of a sum or a merge of several are those that all have: they take the place of the base's whatever the
-    weights, and so whatever the sum is multiplied by.
-
-    Warns:
-        AdapterWarning: there are such tensors beside the updates.
-    """
-    check_needs_no_base(adapter, what, of_base(what))
-    trained = [tensor for tensor in adapter.full if tensor not in _under_updates(adapter)]
-    if trained and _of_several(adapter.history):
-        are = "is kept as it is" if len(trained) == 1 else "are kept as they are"
-        warnings.warn(
-            f"{count(len(trained), 'full tensor')} {are}, and not {what}: what all adapters have in place of the base's, "
-            f"such as {trained[0]}",
-            AdapterWarning,
-            stacklevel=2,
-        )
-    elif trained:
-        raise UnsupportedError(
-            f"has full tensors (modules_to_save or biases), which replace the base's and cannot be {what}",
-            path=name(adapter),
-            tensor=trained[0],
-            hint=f"fuse it into its base by itself: adapterops fuse BASE {name(adapter)} -o fused",
-        )
-
-
-def _of_several(history: Step | Source) -> bool:
-    """Whether it is of a sum or a merge of several, whatever was done to that since."""
-    while isinstance(history, Step) and len(history.inputs) == 1:
-        history = history.inputs[0]
-    if isinstance(history, Source):
-        return False
-    return history.operation == "add" or (history.operation == "merge" and len(history.parameters["weights"]) > 1)
-
-
-AS_DIFFERENCE = "name the model with --base: what is added is then the difference from its tensor"
-"""What goes on where a replaced tensor is to be an update."""
-
-
-CHANGE = ", and --rank 32 for the best LoRA of that rank of what it changes there"
-"""What else is named for an update that has no factors."""
-
-
-def check_needs_no_base(adapter: Adapter, what: str, hint: str | None = None, replaced: str = AS_DIFFERENCE) -> None:
-    """Raise UnsupportedError for an adapter with an update that depends on the weight,
-    and cannot be `what` without it.
-
-    Args:
-        hint: what goes on, where no --base is taken.
-        replaced: what goes on for replaced tensors, where a --base makes no differences of them.
-    """
-    for module, layout in adapter.layout.items():
-        if layout.needs_base:
-            named = "name the model with --base" + (CHANGE if layout.reads not in ("weight", "shape") else "")
-            if layout.kind == REPLACEMENT:
-                named = replaced
-            raise UnsupportedError(
-                f"is {layout.kind}, which depends on the weight that it is applied to, and cannot be {what}",
-                path=name(adapter),
-                tensor=module,
-                hint=hint or named,
-            )
-
-
-def of_base(what: str) -> str:
-    """What goes on where a --base is taken, and makes an update of what depends on its weight."""
-    return f"name the model with --base: what it changes there can be {what}"
-
-
-def extracted(adapter: Adapter) -> str:
-    """How LoRA is made of any adapter."""
-    return (
-        f"fuse it, and extract the change as LoRA: adapterops fuse BASE {name(adapter)} -o fused; "
-        "adapterops extract fused --base BASE --rank 32 -o lora"
-    )
-
-
-def _under_updates(adapter: Adapter) -> set[str]:
-    """The weights in `full` that an update is added to:
-    PEFT saves those of output embeddings, which are the base's.
-    """
-    return {tensor for tensor in adapter.full if tensor.removesuffix(".weight") in adapter.layout}
 
 
 def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[str, Stored]:
@@ -321,7 +195,7 @@ def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[
                 )
             if len(rows) > 1 or not (means or other.same_bytes(stored)):
                 raise _unlike(f"and not the same in {name(first)}", tensor, adapter, MEAN if len(rows) == 1 else "")
-    trained = {tensor for tensor, (adapter, _) in found.items() if tensor not in _under_updates(adapter)}
+    trained = {tensor for tensor, (adapter, _) in found.items() if tensor not in under_updates(adapter)}
     for adapter in adapters:
         for tensor in sorted(trained - adapter.full.keys()):
             raise _unlike(
@@ -380,11 +254,3 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
         matrix=all(layout.matrix for layout in layouts),
         working=working(layouts),
     )
-
-
-def name(adapter: Adapter) -> str:
-    """How messages call an adapter: by the path it was opened from, whatever was made of it alone."""
-    history = adapter.history
-    while isinstance(history, Step) and len(history.inputs) == 1:
-        history = history.inputs[0]
-    return history.name if isinstance(history, Source) else f"({history.operation})"

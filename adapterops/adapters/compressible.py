@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adapterops.adapters.adapter import Adapter, check_named, check_needs_no_base, joint, name
+from adapterops.adapters.adapter import Adapter, joint
+from adapterops.adapters.checks import check_named, check_needs_no_base, name
 from adapterops.errors import IncompatibleError, OptionError, UnsupportedError
 from adapterops.formats.collections.contents import check_member
 from adapterops.formats.diffusion.spellings import OF_IMAGES

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from adapterops.adapters.adapter import Adapter, check_needs_no_base, check_ordered, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import check_needs_no_base, check_ordered, name
 from adapterops.adapters.copying import verbatim
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.arrays.dtypes import bits

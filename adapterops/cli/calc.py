@@ -16,7 +16,7 @@ from adapterops.errors import OptionError, count
 from adapterops.expressions.expression import names_in, parse
 from adapterops.operations.collections import holds_collection, member_names
 from adapterops.recipes.schema import Recipe
-from adapterops.requests.request import Output
+from adapterops.requests.fields import Output
 from adapterops.storage.place import SEPARATOR, Place
 
 SHOWN = 8

@@ -146,8 +146,9 @@ def _planning(
     from adapterops.expressions.expression import parse
     from adapterops.recipes import plan as planning
     from adapterops.reports.outlook import reasons
+    from adapterops.requests.fields import Model, Output
     from adapterops.requests.places import Opened, seen_from
-    from adapterops.requests.request import Model, Output, Request
+    from adapterops.requests.request import Request
 
     inputs = adapters_of(named([str(source) for source in sources]), looking.alpha)
     there = Model(str(base)) if base else None

@@ -11,8 +11,8 @@ from adapterops.cli.making import Making, converting, making
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.errors import InputError
+from adapterops.requests.fields import Output
 from adapterops.requests.places import named_after
-from adapterops.requests.request import Output
 
 OF_MODELS = {
     "gguf": "a model in 16 or 32 bits becomes GGUF with llama.cpp: python convert_hf_to_gguf.py MODEL",

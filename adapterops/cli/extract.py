@@ -13,8 +13,9 @@ from adapterops.cli.running import Running, on_device
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.operations.extraction import REST
+from adapterops.requests.fields import Extract, Model, Output
 from adapterops.requests.order import base_of
-from adapterops.requests.request import Extract, Model, Output, Request
+from adapterops.requests.request import Request
 
 
 @click.command("extract", cls=Sectioned)

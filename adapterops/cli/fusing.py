@@ -21,7 +21,8 @@ from adapterops.formats.adapter_files import CONFIG
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.operations.tensor_types import typed
 from adapterops.quant.scheme import CALIBRATED
-from adapterops.requests.request import Input, Model, Quantize, Request
+from adapterops.requests.fields import Input, Model, Quantize
+from adapterops.requests.request import Request
 
 OPTIONS = (
     merging,

@@ -17,7 +17,8 @@ from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import COUNT, FORMAT, REAL, TEXT
 from adapterops.errors import NotFoundError, OptionError, count
 from adapterops.expressions.expression import Expression, parse
-from adapterops.requests.request import Input, Model, Output, Request, spelled
+from adapterops.requests.fields import Input, Model, Output
+from adapterops.requests.request import Request, spelled
 from adapterops.storage.strict import similar
 
 

@@ -11,7 +11,7 @@ from adapterops.cli.making import Making, cutting, making, named, with_grams
 from adapterops.cli.merging import Merge, merging
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
-from adapterops.requests.request import Output
+from adapterops.requests.fields import Output
 
 
 @click.command("merge", cls=Sectioned)

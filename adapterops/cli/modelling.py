@@ -17,7 +17,8 @@ from adapterops.hub.references import Reference
 from adapterops.operations.fusion import PRECISIONS
 from adapterops.quant.scheme import ROUNDINGS
 from adapterops.requests.amounts import size
-from adapterops.requests.request import VIEWS, Model, Output, Quantize, Request
+from adapterops.requests.fields import VIEWS, Model, Output, Quantize
+from adapterops.requests.request import Request
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from adapterops.cli import options
 from adapterops.cli.making import Making, making
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
+from adapterops.requests.fields import NAMES, Output
 from adapterops.requests.places import named_after
-from adapterops.requests.request import NAMES, Output
 
 
 @click.command("normalize", cls=Sectioned)

@@ -10,8 +10,8 @@ from adapterops.cli import options
 from adapterops.cli.modelling import Modelling, quantizing, scheme
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
+from adapterops.requests.fields import Quantize
 from adapterops.requests.places import named_after
-from adapterops.requests.request import Quantize
 
 
 @click.command("quantize", cls=Sectioned)

@@ -11,8 +11,8 @@ from adapterops.cli.making import Making, cutting, making
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.operations.truncation import check_cut
+from adapterops.requests.fields import Output
 from adapterops.requests.places import named_after
-from adapterops.requests.request import Output
 
 
 @click.command("truncate", cls=Sectioned)

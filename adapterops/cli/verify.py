@@ -29,11 +29,12 @@ from adapterops.hub.references import SCHEME
 from adapterops.operations import verifying
 from adapterops.provenance.reader import read_manifest
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC
+from adapterops.requests.fields import Model, Output
 from adapterops.requests.parts import spread as spread_over
 from adapterops.requests.parts import write_part
 from adapterops.requests.places import HERE, open_inputs
 from adapterops.requests.places import found as place
-from adapterops.requests.request import FUSE, UNFUSE, Model, Output, Request
+from adapterops.requests.request import FUSE, UNFUSE, Request
 from adapterops.requests.verifying import as_fused, changed_adapters, check_there, contradiction, proof, recorded
 from adapterops.storage.measured import Measured
 from adapterops.storage.place import Place

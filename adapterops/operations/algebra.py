@@ -7,17 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import (
-    WITH_BASE,
-    Adapter,
-    check_linear,
-    check_needs_no_base,
-    combined,
-    extracted,
-    name,
-    of_base,
-    sum_of,
-)
+from adapterops.adapters.adapter import WITH_BASE, Adapter, combined, sum_of
+from adapterops.adapters.checks import check_linear, check_needs_no_base, extracted, name, of_base
 from adapterops.engine.execution import DEFAULT, Execution, Once
 from adapterops.engine.plan import once
 from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, at, check_opened

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import name
 from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import UnsupportedError, at

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterops.adapters.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import name
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.finite import check_all_finite
 from adapterops.checkpoints.checkpoint import Checkpoint, original

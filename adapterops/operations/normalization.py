@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapterops.adapters.adapter import Adapter, check_needs_no_base, if_not_trained, name, of_base
+from adapterops.adapters.adapter import Adapter, if_not_trained
+from adapterops.adapters.checks import check_needs_no_base, name, of_base
 from adapterops.adapters.planning import FUSE
 from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.diffusion.written import of_no_layer

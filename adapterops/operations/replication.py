@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adapterops.adapters.adapter import Adapter, check_replicated_alike, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import check_replicated_alike, name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, OptionError
 from adapterops.formats.peft.config import REPLICATION

@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from adapterops.adapters.adapter import Adapter, check_linear
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import check_linear
 from adapterops.errors import OptionError, count, printable
 from adapterops.formats.diffusion.spellings import ROOTS, is_underscored
 from adapterops.formats.models.vocabulary import TOKEN_ROWS

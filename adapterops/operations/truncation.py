@@ -7,7 +7,8 @@ from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, check_needs_no_base, of_base
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import check_needs_no_base, of_base
 from adapterops.arrays.dtypes import bits
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution

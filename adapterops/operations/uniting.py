@@ -8,7 +8,8 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapterops.adapters.adapter import Adapter, extracted
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import extracted
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.written import component_of

@@ -28,9 +28,10 @@ from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.hub.references import parse as reference
 from adapterops.recipes.mergekit_methods import METHODS, Group, Recipe
+from adapterops.requests.fields import Input, Layers, Model, Output
 from adapterops.requests.places import found
 from adapterops.requests.reading import DTYPES, Reader
-from adapterops.requests.request import Input, Layers, Model, Output, Request
+from adapterops.requests.request import Request
 from adapterops.storage.strict_yaml import Place
 
 METHOD, PASSTHROUGH = "merge_method", "passthrough"

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
-from adapterops.adapters.adapter import Adapter, check_named, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import check_named, name
 from adapterops.adapters.planning import working_memory
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError

@@ -34,8 +34,9 @@ from adapterops.provenance.history import Source
 from adapterops.provenance.manifest import described, versions, write_file
 from adapterops.provenance.reader import read_manifest
 from adapterops.requests.divided import DividedModel
+from adapterops.requests.fields import Input, Model
 from adapterops.requests.reading import stated_request
-from adapterops.requests.request import Input, Model, Request
+from adapterops.requests.request import Request
 from adapterops.requests.running import Made, make
 from adapterops.storage.checksums import SHA256, file_digests
 from adapterops.storage.outputs import CARD, MANIFEST

@@ -28,7 +28,7 @@ from adapterops.errors import OptionError, UnsupportedError
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
-from adapterops.requests.request import Output
+from adapterops.requests.fields import Output
 from adapterops.requests.running import Made
 from adapterops.storage.parts import Parts
 from adapterops.storage.staging import publish, staged, sync_folder, sync_folders

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
-from adapterops.adapters.adapter import Adapter, check_needs_no_base
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import check_needs_no_base
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.layouts import cast, sharded
 from adapterops.checkpoints.rounding import check_rounding
@@ -21,8 +22,9 @@ from adapterops.operations.tensor_types import tensor_types
 from adapterops.operations.uniting import united
 from adapterops.quant.scheme import CALIBRATED, STOCHASTIC
 from adapterops.requests.adapters import Truncate, adapter
+from adapterops.requests.fields import DEQUANTIZED
 from adapterops.requests.places import Opened
-from adapterops.requests.request import DEQUANTIZE, DEQUANTIZED, FUSE, QUANTIZE, STACK, UNFUSE, Request, layers_of
+from adapterops.requests.request import DEQUANTIZE, FUSE, QUANTIZE, STACK, UNFUSE, Request, layers_of
 
 IN_GGUF = 0
 """The seed of what is rounded in a GGUF model where none is given: on its grids nothing else keeps an update."""

@@ -15,7 +15,8 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.errors import InputError, OptionError
 from adapterops.hub.references import SCHEME, referred
 from adapterops.provenance.history import Source, Step
-from adapterops.requests.request import DEQUANTIZED, FUSE, MERGE, Input, Model, Request, grams_of, layers_of
+from adapterops.requests.fields import DEQUANTIZED, Input, Model
+from adapterops.requests.request import FUSE, MERGE, Request, grams_of, layers_of
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.place import Place
 

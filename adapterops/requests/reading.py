@@ -22,7 +22,8 @@ from adapterops.provenance.reader import OUTPUT, REQUEST, TRUTH
 from adapterops.quant.registry import written
 from adapterops.quant.scheme import ROUNDINGS
 from adapterops.requests.amounts import size
-from adapterops.requests.request import NAMES, VIEWS, Extract, Input, Layers, Model, Output, Quantize, Request, spelled
+from adapterops.requests.fields import NAMES, VIEWS, Extract, Input, Layers, Model, Output, Quantize
+from adapterops.requests.request import Request, spelled
 from adapterops.storage.checksums import BLAKE3, SHA256
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from adapterops.adapters.adapter import Adapter
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.requests.adapters import Truncate, adapter, bounded, formed, measured, named
+from adapterops.requests.fields import IN_FILES
 from adapterops.requests.places import Opened, on_layers
-from adapterops.requests.request import EXTRACT, IN_FILES, MERGE, Request
+from adapterops.requests.request import EXTRACT, MERGE, Request
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Checkpoint

@@ -27,10 +27,11 @@ from adapterops.provenance.history import Source, sources
 from adapterops.provenance.manifest import described
 from adapterops.quant.scheme import STOCHASTIC
 from adapterops.requests.adapters import adapter, measured
+from adapterops.requests.fields import Input, Model
 from adapterops.requests.models import adapters_for, rounding_of
 from adapterops.requests.places import HERE, Opened, located, on_layers, open_inputs, seen_from, with_models
 from adapterops.requests.reading import stated_request
-from adapterops.requests.request import FUSE, UNFUSE, Input, Model, Request, grams_of
+from adapterops.requests.request import FUSE, UNFUSE, Request, grams_of
 from adapterops.storage.checksums import BLAKE3
 from adapterops.storage.outputs import manifest_of
 from adapterops.storage.place import Place

@@ -319,8 +319,9 @@ def test_the_number_of_records_is_that_of_the_files(place: Path, fuse: Fuse) -> 
 def test_parts_in_threads_of_one_process(place: Path, whole: dict[str, str], fuse: Fuse) -> None:
     from adapterops.engine.execution import Execution, Share
     from adapterops.expressions.expression import parse
+    from adapterops.requests.fields import Input, Model
     from adapterops.requests.parts import write_part
-    from adapterops.requests.request import Input, Model, Request
+    from adapterops.requests.request import Request
     from adapterops.requests.running import make
 
     request = Request({"a": Input("a")}, parse("a", ["a"]), base=Model("base"))

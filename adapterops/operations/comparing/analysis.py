@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import check_needs_no_base, extracted
+from adapterops.adapters.checks import check_needs_no_base, extracted
 from adapterops.adapters.opening import HELD
 from adapterops.arrays.dtypes import BITS
 from adapterops.engine import local

@@ -12,7 +12,8 @@ from functools import cached_property, partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import WITH_BASE, Adapter, check_named, check_needs_no_base, joint, name, sum_of
+from adapterops.adapters.adapter import WITH_BASE, Adapter, joint, sum_of
+from adapterops.adapters.checks import check_named, check_needs_no_base, name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from adapterops.adapters.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import name
 from adapterops.operations.comparing.analysis import ENERGY, LITTLE, ModuleSpectrum, rank_of
 from adapterops.provenance.history import Source
 from adapterops.updates.layout import Layout

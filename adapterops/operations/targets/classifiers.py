@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from adapterops.adapters.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.classifiers import (

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from adapterops.adapters.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, OptionError, count
 from adapterops.formats.diffusion.flat import DENOISER, flat, without_part

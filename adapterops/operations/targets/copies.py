@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adapterops.adapters.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import name
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError
 from adapterops.formats.models.classifiers import is_of_head

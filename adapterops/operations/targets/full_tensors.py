@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adapterops.adapters.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import name
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import CODERS, WEIGHT
 from adapterops.formats.models.classifiers import TASKS, classifier, is_head, is_of_head

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import name
 from adapterops.arrays.finite import check_all_finite
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError, UnsupportedError

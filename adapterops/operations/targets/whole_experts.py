@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from adapterops.adapters.adapter import Adapter, name
+from adapterops.adapters.adapter import Adapter
+from adapterops.adapters.checks import name
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import EXPERTS, SPLIT
 from adapterops.formats.models.loading import loading

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from corpus import MODULES, config, write_adapter
 
-from adapterops.adapters.adapter import Adapter, check_named, joint, name
+from adapterops.adapters.adapter import Adapter, joint
+from adapterops.adapters.checks import check_named, name
 from adapterops.adapters.opening import open_adapter
 from adapterops.errors import IncompatibleError, OptionError, ShapeError
 

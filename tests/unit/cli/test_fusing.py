@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from adapterops.cli.fusing import fusing
 from adapterops.cli.modelling import Modelling
 from adapterops.errors import OptionError
-from adapterops.requests.request import FUSE, UNFUSE, Model, Quantize, Request
+from adapterops.requests.fields import Model, Quantize
+from adapterops.requests.request import FUSE, UNFUSE, Request
 
 
 def asked(*arguments: str, unfuse: bool = False) -> Any:

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from adapterops.cli.making import Making, cutting, making, named
 from adapterops.errors import OptionError
-from adapterops.requests.request import Model, Output, Request
+from adapterops.requests.fields import Model, Output
+from adapterops.requests.request import Request
 
 
 def made(*arguments: str) -> Request:

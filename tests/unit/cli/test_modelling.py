@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from adapterops.cli.modelling import Modelling, modelling, scheme
 from adapterops.errors import OptionError
-from adapterops.requests.request import Quantize
+from adapterops.requests.fields import Quantize
 
 
 def given(*arguments: str) -> tuple[Modelling, Quantize | None]:

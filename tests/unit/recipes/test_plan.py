@@ -16,7 +16,8 @@ from adapterops.expressions.expression import parse
 from adapterops.provenance.history import Step
 from adapterops.recipes.plan import Plan, by_default, plan, planned
 from adapterops.recipes.schema import read_recipe
-from adapterops.requests.request import Input, Model, Output, Request
+from adapterops.requests.fields import Input, Model, Output
+from adapterops.requests.request import Request
 
 FACTORS = {"layers.0.q_proj": 1 / 3, "layers.1.it's é": 1.0, "layers.2.v_proj": 0.0}
 

@@ -10,7 +10,8 @@ import pytest
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.recipes.schema import Push, as_yaml, read_recipe
-from adapterops.requests.request import Input, Model, Output, Request
+from adapterops.requests.fields import Input, Model, Output
+from adapterops.requests.request import Request
 
 TEXT = "adapterops: 1\ninputs: {a: runs/a, b: runs/b}\nresult: a + b\n"
 

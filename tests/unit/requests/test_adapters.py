@@ -13,8 +13,9 @@ from adapterops.adapters.grams import Grams
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.requests.adapters import adapter, bounded, measured
+from adapterops.requests.fields import Input, Output
 from adapterops.requests.places import Opened
-from adapterops.requests.request import Input, Output, Request
+from adapterops.requests.request import Request
 from adapterops.storage.lazy import Lazy
 
 

@@ -18,7 +18,8 @@ from adapterops.requests.divided import (
     divided,
     with_base,
 )
-from adapterops.requests.request import Input, Model, Output, Request
+from adapterops.requests.fields import Input, Model, Output
+from adapterops.requests.request import Request
 from adapterops.requests.running import Made, make
 
 

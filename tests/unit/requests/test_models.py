@@ -14,9 +14,10 @@ from adapterops.cli.main import run
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.requests.adapters import measured
+from adapterops.requests.fields import Input, Model, Output, Quantize
 from adapterops.requests.models import adapters_for, model
 from adapterops.requests.places import open_inputs
-from adapterops.requests.request import Input, Model, Output, Quantize, Request
+from adapterops.requests.request import Request
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from adapterops.methods.entries import Model as EntriesOfModel
 from adapterops.operations import extraction
 from adapterops.recipes.running import stored
 from adapterops.requests import divided, parts
+from adapterops.requests.fields import Input, Model, Output
 from adapterops.requests.parts import do, finalize, spread, write_part
-from adapterops.requests.request import Input, Model, Output, Request
+from adapterops.requests.request import Request
 from adapterops.requests.running import RECIPE_COMMAND, Made, make, save
 from adapterops.storage.measured import Measured
 from adapterops.storage.strict import json_text

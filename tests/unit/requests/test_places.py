@@ -11,8 +11,9 @@ from corpus import config, factors, write_adapter
 from mergekit_models import write
 
 from adapterops.expressions.expression import parse
+from adapterops.requests.fields import Input, Model
 from adapterops.requests.places import anonymous, located, named_after, on_layers, open_inputs, seen_from
-from adapterops.requests.request import FUSE, MERGE, UNFUSE, Input, Model, Request
+from adapterops.requests.request import FUSE, MERGE, UNFUSE, Request
 
 
 def request_of(path: str | Path) -> Request:

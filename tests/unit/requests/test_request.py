@@ -13,8 +13,9 @@ from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.methods import METHODS
 from adapterops.operations.extraction import REST
+from adapterops.requests.fields import VIEWS, Extract, Input, Layers, Model, Output, Quantize
 from adapterops.requests.reading import read_request
-from adapterops.requests.request import KINDS, VIEWS, Extract, Input, Layers, Model, Output, Quantize, Request, spelled
+from adapterops.requests.request import KINDS, Request, spelled
 
 PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)

@@ -11,8 +11,9 @@ from corpus import write_adapter
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.expressions.expression import parse
+from adapterops.requests.fields import Input, Output
 from adapterops.requests.places import Opened
-from adapterops.requests.request import Input, Output, Request
+from adapterops.requests.request import Request
 from adapterops.requests.results import result
 
 

@@ -14,7 +14,8 @@ from adapterops.adapters.saved import Saved
 from adapterops.checkpoints.saving import SavedCheckpoint
 from adapterops.errors import OutputExistsError
 from adapterops.expressions.expression import parse
-from adapterops.requests.request import Input, Model, Output, Request
+from adapterops.requests.fields import Input, Model, Output
+from adapterops.requests.request import Request
 from adapterops.requests.running import make, plan, save
 
 

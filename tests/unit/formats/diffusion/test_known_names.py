@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
@@ -32,3 +33,29 @@ def test_each_model_is_there_once() -> None:
     for names in NAMES:
         assert all(root in names.has for root in names.last)
         assert names.stops or not names.every
+
+
+LAYERS = {
+    "Flux in diffusers' names": ("FluxTransformer2DModel", ("num_layers", "num_single_layers")),
+    "FLUX.2 in diffusers' names": ("Flux2Transformer2DModel", ("num_layers", "num_single_layers")),
+    "HunyuanVideo in diffusers' names": ("HunyuanVideoTransformer3DModel", ("num_layers", "num_single_layers")),
+    "HunyuanVideo 1.5 in diffusers' names": ("HunyuanVideo15Transformer3DModel", ("num_layers",)),
+    "Qwen-Image": ("QwenImageTransformer2DModel", ("num_layers",)),
+    "Z-Image in diffusers' names": ("ZImageTransformer2DModel", ("n_layers",)),
+    "Lumina 2 in diffusers' names": ("Lumina2Transformer2DModel", ("num_layers",)),
+    "OmniGen 2": ("OmniGenTransformer2DModel", ("num_layers",)),
+    "Wan": ("WanTransformer3DModel", ("num_layers",)),
+    "PixArt in diffusers' names": ("PixArtTransformer2DModel", ("num_layers",)),
+    "LTX": ("LTXVideoTransformer3DModel", ("num_layers",)),
+}
+
+
+@pytest.mark.parametrize("model", LAYERS)
+def test_the_last_blocks_are_those_of_the_models_that_diffusers_makes(model: str) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    made, counts = LAYERS[model]
+    given = inspect.signature(getattr(diffusers, made).__init__).parameters
+    last = next(names.last for names in NAMES if names.model == model)
+    assert len(last) == len(counts)
+    for numbers, count in zip(last.values(), counts, strict=True):
+        assert given[count].default - 1 in numbers
