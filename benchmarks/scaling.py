@@ -80,7 +80,7 @@ def workers(bench: Bench, a: Path) -> None:
     *runs, twice = bench.runs(alone, [*command, "--workers", "2"], [sys.executable, HERE / "twice.py", *alone])
     one, two = map(middle, runs)
     found = curve("workers", WORKERS, runs)
-    bench.note("TIES to rank 16: one worker / two, whole process", one / two, "x", curve=found)
+    bench.note("TIES to rank 16: one worker / two, whole process", one / two, "x", 1.8, True, curve=found)
     what = "TIES to rank 16: twice one process / two processes at once, which is what the processors give"
     bench.note(what, 2 * one / middle(twice), "x")
 
@@ -94,7 +94,7 @@ def large_workers(bench: Bench) -> None:
     command = [*OURS, "merge", *pair, *MERGE[:-1]]
     one, threads, processes = (measure(*command, bench.out(), *how)["seconds"] for how in hows)
     what = "TIES to rank 16 of 8B shapes, whole process, once: one worker"
-    bench.note(f"{what} / two threads", one / threads, "x")
+    bench.note(f"{what} / two threads", one / threads, "x", 1.8, True)
     bench.note(f"{what} / two processes", one / processes, "x", 1.8, True)
     for adapter in pair:
         shutil.rmtree(adapter)

@@ -241,7 +241,7 @@ def test_an_engine(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     save_file({f"{module}.weight": torch.ones(12, 8) for module in MODULES}, tmp_path / "base/model.safetensors")
     python = Python(tmp_path, "adapterops.engines", ENGINE)
-    assert "[ray|toy]" in python.adapterops("fuse", "--help")
+    assert "[processes|ray|toy]" in python.adapterops("fuse", "--help")
     fuse = ("fuse", "base", "a", "--max-shard-size", "0.4kB", "-o")
     python.adapterops(*fuse, "here")
     shown = python.adapterops(*fuse, "there", "--engine", "toy", "--address", "home")

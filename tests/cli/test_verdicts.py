@@ -97,9 +97,9 @@ FOLDERS: dict[str, tuple[Tensors, dict[str, Any]]] = {
 }
 
 K, C, T = (
-    "lora_unet_double_blocks_0_img_attn_proj",
-    "diffusion_model.double_blocks.0.img_attn.proj",
-    "transformer.transformer_blocks.0.attn.to_q",
+    "lora_unet_double_blocks_18_img_attn_proj",
+    "diffusion_model.double_blocks.18.img_attn.proj",
+    "transformer.transformer_blocks.18.attn.to_q",
 )
 
 

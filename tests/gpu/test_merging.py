@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from corpus import factors, tree, write_adapter
+from corpus import config, factors, tree, write_adapter
 from tiny_models import write_base
 
 from adapterops import open_adapter
@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 BY_ENTRIES = sorted(name for name in METHODS if METHODS[name].acts == "entries")
+BY_MATRICES = sorted(name for name in METHODS if METHODS[name].acts == "matrices")
 NEARLY = {"exp", "log", "power", "sqrt", "matmul", "invert"}
 FLIPPED = 5e-3
 """Of the norm: an entry or two of half a million, which are so near to a threshold that B A, rounded there, is on its other side."""
@@ -109,6 +110,28 @@ def test_adapters_are_those_of_the_processor(command: list[str], place: Path) ->
         assert np.linalg.norm(there.updates[name].dense() - update.dense()) <= FLIPPED * update.norm()
     bytes_of = [tree(place / name)["adapter_model.safetensors"] for name in ("cuda", "again")]
     assert bytes_of[0] == bytes_of[1], "the same GPU gives the same bytes"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["merge", "wide a", "wide b", "--method", name] for name in BY_MATRICES),
+        ["truncate", "wide a", "--rank", "8"],
+        ["extract", "tuned", "--base", "base", "--rank", "8", "--rest", "drop"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_decomposed_is_that_of_the_processor(command: list[str], place: Path) -> None:
+    """The joint core of two adapters of rank 300 has 600 rows, and is large enough for a GPU."""
+    for seed, name in enumerate(("wide a", "wide b")):
+        write_adapter(place / name, factors(MODULES, rank=300, out=600, into=800, seed=seed), config(300))
+    assert run(["fuse", "base", "a", "-o", "tuned"]) == 0
+    for where in ("cpu", "cuda"):
+        assert run([*command, "--dtype", "float32", "-o", where, "--device", where]) == 0
+    here, there = open_adapter(place / "cpu"), open_adapter(place / "cuda")
+    assert here.updates.keys() == there.updates.keys()
+    for name, update in here.updates.items():
+        assert np.linalg.norm(there.updates[name].dense() - update.dense()) <= 1e-4 * update.norm()
 
 
 @pytest.mark.parametrize("method", ["ties", "dare_ties", "tsv"])

@@ -54,10 +54,15 @@ class Found(NamedTuple):
 
 
 def denoiser(spelled: Mapping[str, str]) -> dict[str, Module]:
-    """The modules of the part that makes the image, of all modules and the name of a tensor of each."""
+    """The modules of the part that makes the image, of all modules and the name of a tensor of each. The difference of a bias is
+    found where its layer is.
+
+    >>> denoiser({"lora_unet_img_in.bias": "lora_unet_img_in.diff_b"})["lora_unet_img_in.bias"].key
+    'img_in'
+    """
     found = {}
     for module, name in spelled.items():
-        key, part = flat(module)
+        key, part = flat(module.removesuffix(".bias"))
         if part in ("", DENOISER) and not name.startswith(CASCADE):
             prefix = next((each for each in PREFIXES if name.startswith(each)), "")
             found[module] = Module(prefix, key, name)
