@@ -1,6 +1,6 @@
 # make demo    train two small adapters and do everything with them: one thread, half a minute once installed
 # make test    everything that is checked: what make check does, beside the tests
-# make test-all  every combination of what takes turns in make test, and ten times as many examples of each law
+# make test-all  every combination of what takes turns in make test, and more examples of the laws: 300 for 30
 # make test-gpu  what needs a GPU, where torch finds one
 # make fuzz    a minute of damaged files and odd arguments, and commands that are killed twenty times at random
 # make check   style, types, doctests

@@ -23,11 +23,8 @@ from typing import Any
 
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.process import tune
-from adapterops.engine.registry import ENGINES
+from adapterops.engine.registry import ENGINES, RETRIES
 from adapterops.errors import AdapterOpsError, OptionError, ResourceError
-
-RETRIES = 5
-"""How often a job is done again whose process was lost; what kills a process each time is not tried for ever."""
 
 START = f"import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from {__name__} import serve; serve()"
 
@@ -165,7 +162,7 @@ def _listen(asked: SimpleQueue[Any]) -> None:
 def _answer(function: Callable[[str], str], item: str) -> bytes:
     try:
         return pickle.dumps((None, function(item)))
-    except Exception as error:
+    except Exception as error:  # whatever a job raises is for the process that asked
         if not isinstance(error, AdapterOpsError):
             error.add_note(traceback.format_exc())
         with suppress(Exception):

@@ -15,11 +15,8 @@ from typing import Any
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import background
 from adapterops.engine.process import tune
-from adapterops.engine.registry import ENGINES
+from adapterops.engine.registry import ENGINES, RETRIES
 from adapterops.errors import AdapterWarning, NotFoundError, ResourceError
-
-RETRIES = 5
-"""How often a job is done again whose worker or machine was lost; what kills a worker each time is not tried for ever."""
 
 LOCAL = "local"
 START = "start one with `ray start --head`; without --address one is started on this machine"

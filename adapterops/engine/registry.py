@@ -8,6 +8,9 @@ from typing import Protocol
 from adapterops.engine.execution import Execution
 from adapterops.registry import Registry
 
+RETRIES = 5
+"""How often a job is done again whose process or machine was lost; what kills a process each time is not tried for ever."""
+
 
 class Engine(Protocol):
     """Calls a function with each of some texts, somewhere, and gives what it returns, in any order.
