@@ -193,7 +193,9 @@ def _hush(quiet: bool) -> None:
     """Let notes about the Hub be printed, or not."""
     import logging
 
-    logging.getLogger("adapterops.hub").setLevel(logging.WARNING if quiet else logging.INFO)
+    of_hub, level = logging.getLogger("adapterops.hub"), logging.WARNING if quiet else logging.INFO
+    if of_hub.level != level:  # setting it goes through all loggers there are
+        of_hub.setLevel(level)
 
 
 def _say(text: str, level: str | None = None) -> None:

@@ -57,7 +57,7 @@ class Sectioned(click.Command):
         _check_apart(str(self.name), self.params)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        if not context.resilient_parsing:
+        if not context.resilient_parsing and any(not each or each.endswith("=") for each in args):
             given = self.make_parser(context).parse_args(list(args))[0]
             for parameter in self.get_params(context):
                 if "" in _flat(given.get(parameter.name or "")):

@@ -124,7 +124,7 @@ def format_of(place: Place) -> str:
         InputError: several formats claim it.
     """
     place = place.once()
-    claimed = [name for name, each in FORMATS.items() if place.exists and each.claims(place)]
+    claimed = [name for name, each in FORMATS.items() if each.claims(place)] if place.exists else []
     less = {name for each in claimed for name in getattr(FORMATS[each], "over", ())}
     claimed = [name for name in claimed if name not in less]
     if len(claimed) > 1:

@@ -225,6 +225,8 @@ class Place:
 
 def check_inside(path: Path) -> None:
     """Raise InputError for a link that leads out of its folder, to anything but the blobs of the Hub's cache."""
+    if not path.is_symlink():
+        return
     real, root = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent))
     cached = [above.parent for above in root.parents if above.name == "snapshots"][
         :1

@@ -194,7 +194,7 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
     found = [
         path
         for path in place.entries()
-        if path in elsewhere or ((path.is_file() or path.is_symlink()) and not path.is_dir())
+        if path in elsewhere or path.is_file() or (path.is_symlink() and not path.is_dir())
     ]
     found = [path for path in found if not path.name.startswith(".") and path.name not in NOT_TAKEN]
     if not weights:
@@ -204,7 +204,7 @@ def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:
     for path in found:
         if not path.name.isprintable():
             raise InputError("has a name that is not text", path=path, hint="rename or remove it", code="E-NAME")
-        if path in elsewhere:
+        if path in elsewhere or not path.is_symlink():
             continue
         if not path.exists():
             raise NotFoundError("is a link to a file that does not exist", path=path, hint="fix or remove the link")
