@@ -133,7 +133,9 @@ def test_odd_names_of_the_inputs(place: Path, name: str) -> None:
     assert json.loads((place / "out/adapterops.json").read_text())["inputs"]
 
 
-CLOSED = "import os, sys; os.close({0}); sys.{1} = None\n"
+CLOSED = (
+    "import os, sys; os.close({0}); sys.was_{1}, sys.{1} = sys.{1}, None\n"  # it lives on: Python would close it, too
+)
 FULL = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), {})\n"
 NO_READER = "import os; reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1)\n"
 AT_ONCE = "import io, sys; sys.stdout = io.TextIOWrapper(sys.stdout.detach().detach(), write_through=True)\n"
