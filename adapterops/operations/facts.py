@@ -145,12 +145,12 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
     if kind not in OF_IMAGES:
         return
     modules = denoiser({m: next(iter(parts.tensors.values())) for m, parts in files.modules.items()})
-    there = [flat(name).key for name in base.layout] if base else ()
+    there = {flat(name).key for name in base.layout} if base else set()
     said = " ".join(files.file.metadata.get(entry, "") for entry in STATED)
     known = models([*(module.key for module in modules.values()), *there], said)
-    comfyui, diffusers_unet = by_comfyui(modules, known), of_unet(modules)
+    comfyui, diffusers_unet = by_comfyui(modules, known, there), of_unet(modules)
     diffusers = by_diffusers(
-        {m: each for m, each in modules.items() if files.modules[m].kind.name not in CONVERTED_BY_KIND}, known
+        {m: each for m, each in modules.items() if files.modules[m].kind.name not in CONVERTED_BY_KIND}, known, there
     )
     unet = tuple(each for each in comfyui.left if each in diffusers_unet)
     left = tuple(each for each in comfyui.left if each not in unet)
@@ -163,7 +163,8 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
             yield Fact(name, _counted(those, len(modules)), those)
     for name, found in (("comfyui_unsure", comfyui), ("diffusers_unsure", diffusers)):
         if found.unsure:
-            yield Fact(name, f"{_counted(found.unsure, len(modules))}; of {' or '.join(found.models)}", found.unsure)
+            of = f"; of {' or '.join(found.models)}" if found.models else ""
+            yield Fact(name, _counted(found.unsure, len(modules)) + of, found.unsure)
     stated = {each: files.scalings[each] for each in files.modules if each in files.scalings}
     if kind == "kohya" and (those := of_one_alpha(stated)):
         yield Fact("alphas", ", ".join(f"{each:g}" for each in sorted({stated[each].alpha for each in stated})), those)

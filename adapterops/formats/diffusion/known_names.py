@@ -49,6 +49,7 @@ FLUX_2 = f"{STREAMS.format('', '')}|{AROUND.format('time', '')}"
 HUNYUAN = (
     r"double_blocks_\d+_(?:img|txt)_(?:attn_(?:qkv|proj)|mlp_(?:fc[12]|[02])|mod_lin(?:ear)?)"
     r"|single_blocks_\d+_(?:linear[12]|mlp|modulation_lin(?:ear)?)|txt_in_.+|img_in_proj|(?:time|guidance|vector)_in_mlp_\d"
+    r"|final_layer_(?:linear|adaLN_modulation_1)"
 )
 ATTENTION = r"attn_(?:to_[qkv]|to_out_0|add_[qkv]_proj|to_add_out)"
 BLOCK = rf"transformer_blocks_\d+_(?:{ATTENTION}|ff(?:_context)?_net_(?:0_proj|2)|norm1(?:_context)?_linear{{}})"
@@ -146,6 +147,13 @@ NAMES = (
     ),
     Names("HunyuanVideo 1.5 in diffusers' names", BLOCK.format(""), {"transformer_blocks": (53,)}, "hunyuan"),
     Names(
+        "Stable Diffusion 3",
+        r"joint_blocks_\d+_(?:x|context)_block_.+|context_embedder|[xty]_embedder_(?:proj|mlp_\d)|final_layer_.+",
+        {"joint_blocks": (23, 37)},
+        "stable-diffusion-3|sd3",
+        OWN,
+    ),
+    Names(
         "Stable Diffusion 3 in diffusers' names",
         f"{BLOCK.format('|attn2_to_(?:[qkv]|out_0)')}|{ENDS}|pos_embed_proj",
         {"transformer_blocks": (23, 37)},
@@ -197,7 +205,7 @@ NAMES = (
     Names("Ideogram 4 in diffusers' names", r"layers_\d+_(?:attention_to_(?:[qkv]|out_0)|feed_forward_w[123])"),
     Names(
         "Wan",
-        rf"blocks_\d+_(?:{'|'.join(WAN)}|cross_attn_[kv]_img)|(?:time|text)_embedding_\d|time_projection_1|img_emb_proj_\d|head_head",
+        rf"blocks_\d+_(?:{'|'.join(WAN)}|cross_attn_[kv]_img)|(?:time|text)_embedding_\d|time_projection_1|img_emb_proj_\d|head_head|patch_embedding",
         {"blocks": (29, 39)},
         "wan",
         OWN,
@@ -222,11 +230,25 @@ NAMES = (
     Names("Mochi, Sana or CogVideoX in diffusers' names", rf"{ATTENTIONS}|patch_embed_proj|time_embed_.+"),
     Names("Mochi", r"blocks_\d+_(?:attn_(?:qkv|proj)_[xy]|mlp_[xy]_w[12]|mod_[xy])", comfy=(*OWN, "")),
     Names(
-        "HunyuanDiT", r"blocks_\d+_(?:attn[12]_(?:Wqkv|\w+_proj)|mlp_fc[12]|default_modulation_1)", comfy=(*OWN, PEFT)
+        "HunyuanDiT",
+        r"blocks_\d+_(?:attn[12]_(?:Wqkv|\w+_proj)|mlp_fc[12]|default_modulation_1|skip_linear)",
+        comfy=(*OWN, PEFT),
     ),
     Names("ACE-Step", r"transformer_blocks_\d+_(?:cross_)?attn_(?:to|add)_.+|(?:lyric|speaker)_.+", comfy=(*OWN, "")),
     Names("ACE-Step 1.5", r"layers_\d+_(?:self|cross)_attn_[qkvo]_proj", comfy=(*OWN, LYCORIS, PEFT)),
-    Names("HiDream", r"(?:double|single)_stream_blocks_\d+_.+", comfy=(KOHYA, COMFY, LYCORIS, DIFFUSERS)),
-    Names("Kandinsky 5", r"(?:visual|text)_transformer_blocks_\d+_.+", comfy=(KOHYA, COMFY, DIFFUSERS, "")),
-    Names("Ernie-Image", r"layers_\d+_(?:self_attention|mlp)_.+", comfy=(KOHYA, COMFY, DIFFUSERS)),
+    Names(
+        "HiDream",
+        r"(?:double|single)_stream_blocks_\d+_.+|caption_projection_\d+_linear",
+        comfy=(KOHYA, COMFY, LYCORIS, DIFFUSERS),
+    ),
+    Names(
+        "Kandinsky 5",
+        r"(?:visual|text)_transformer_blocks_\d+_.+|\w+_embeddings_(?:in|out)_layer|out_layer_.+",
+        comfy=(KOHYA, COMFY, DIFFUSERS, ""),
+    ),
+    Names(
+        "Ernie-Image",
+        r"layers_\d+_(?:self_attention|mlp)_.+|text_proj|time_embedding_linear_\d|x_embedder_proj|final_\w+",
+        comfy=(KOHYA, COMFY, DIFFUSERS),
+    ),
 )
