@@ -208,6 +208,7 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "prefix text_conditioner.": lambda: of_linear(
         "text_conditioner.blocks.0.self_attn.q_proj", "llm_adapter.blocks.0.self_attn.q_proj", **PEFT
     ),
+    "DiffSynth, with the prefix of its pipeline": lambda: prefixed("pipe.dit.", "blocks.0.self_attn.q", **PEFT),
     "prefix net.": lambda: prefixed("net.", "blocks.0.self_attn.q_proj", **PEFT),
     "no prefix": lambda: prefixed("", "transformer_blocks.0.attn.to_q", **PEFT),
     "no prefix, ACE-Step": lambda: prefixed("", "transformer_blocks.0.cross_attn.add_k_proj", **PEFT),
