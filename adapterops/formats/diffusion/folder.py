@@ -109,7 +109,7 @@ class Diffusion:
             known = scaling_of_each(file, modules, alpha)
             _warn_of_split(file, modules, known)
             _warn_of_no_scale(file, modules, alpha)
-        config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata))
+        config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata), prefixed=True)
         further = further_weights(place, weights)
         return AdapterFiles(file, (weights,), config, modules, known, {}, alpha, further=further)
 

@@ -242,3 +242,26 @@ def test_names_that_programs_do_not_find(tmp_path: Path) -> None:
     assert facts(tmp_path / "a.safetensors")["comfyui_unet"] == Fact(
         "comfyui_unet", f"1 of 2, such as {module}", (module,)
     )
+
+
+def test_a_pipeline_says_which_model_its_denoiser_is(tmp_path: Path) -> None:
+    """Its text encoders have blocks, too, which are of no model of images."""
+    q = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    names = {f"lora_unet_{q.replace('.', '_')}": "unet"}
+    halves = {"lora_down": torch.ones(2, 8), "lora_up": torch.ones(8, 2)}
+    save_file({f"{n}.{half}.weight": each for n in names for half, each in halves.items()}, tmp_path / "a.safetensors")
+    weights = {
+        "unet": [q],
+        "text_encoder": [f"text_model.encoder.layers.{n}.mlp.fc{i}" for n in range(9) for i in (1, 2)],
+    }
+    for part, modules in weights.items():
+        (tmp_path / "base" / part).mkdir(parents=True)
+        file = "diffusion_pytorch_model" if part == "unet" else "model"
+        save_file(
+            {f"{each}.weight": torch.ones(8, 8) for each in modules}, tmp_path / f"base/{part}/{file}.safetensors"
+        )
+        (tmp_path / "base" / part / "config.json").write_text("{}")
+    classes = {"unet": ["diffusers", "UNet2DConditionModel"], "text_encoder": ["transformers", "CLIPTextModel"]}
+    (tmp_path / "base/model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **classes}))
+    found = facts(tmp_path / "a.safetensors", ao.open_checkpoint(tmp_path / "base"))
+    assert found.keys() == {"format", "images", "rank"}
