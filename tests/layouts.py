@@ -208,6 +208,7 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "prefix text_conditioner.": lambda: of_linear(
         "text_conditioner.blocks.0.self_attn.q_proj", "llm_adapter.blocks.0.self_attn.q_proj", **PEFT
     ),
+    "DiffSynth, with the prefix of its pipeline": lambda: prefixed("pipe.dit.", "blocks.0.self_attn.q", **PEFT),
     "prefix net.": lambda: prefixed("net.", "blocks.0.self_attn.q_proj", **PEFT),
     "no prefix": lambda: prefixed("", "transformer_blocks.0.attn.to_q", **PEFT),
     "no prefix, ACE-Step": lambda: prefixed("", "transformer_blocks.0.cross_attn.add_k_proj", **PEFT),
@@ -441,6 +442,20 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
         for whose, first, second in (
             ("the authors'", "double_blocks.0.img_mlp.0", "double_blocks.0.txt_mlp.2"),
             ("diffusers'", "transformer_blocks.0.ff.net.0.proj", "transformer_blocks.0.ff_context.net.2"),
+        )
+    },
+    **{
+        f"mflux's {model} onto {base}": partial(
+            of_linear, f"transformer.transformer_blocks.0.{mine}", its, shape=(8, 8), **PEFT
+        )
+        for model, mine, base, its in (
+            ("FLUX.2", "attn.to_out", "double_blocks.0.img_attn.proj", "double_blocks.0.img_attn.proj"),
+            ("FLUX.2", "attn.to_out", "to_out.0", "transformer_blocks.0.attn.to_out.0"),
+            ("Krea 2", "attn.to_out", "wo", "blocks.0.attn.wo"),
+            ("Qwen-Image", "attn.attn_to_out.0", "to_out.0", "transformer_blocks.0.attn.to_out.0"),
+            ("Qwen-Image", "img_ff.mlp_in", "img_mlp.net.0.proj", "transformer_blocks.0.img_mlp.net.0.proj"),
+            ("Qwen-Image", "txt_ff.mlp_out", "txt_mlp.net.2", "transformer_blocks.0.txt_mlp.net.2"),
+            ("Qwen-Image", "img_mod_linear", "img_mod.1", "transformer_blocks.0.img_mod.1"),
         )
     },
     "DiffSynth's Flux onto the authors' names": lambda: several(

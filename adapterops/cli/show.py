@@ -67,6 +67,7 @@ def command(
             "show compares --base with --original, and one of them is missing",
             hint="name both: a quantized model, and what it was made of",
         )
+    source = source.once()
     if holds_collection(source):
         if spectrum or base:
             raise OptionError(

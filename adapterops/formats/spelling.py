@@ -122,17 +122,22 @@ def _flattened(adapters: Sequence[Modules]) -> Difference | None:
 
 
 def _families(adapters: Sequence[Modules]) -> Difference | None:
-    """A module of an image model under the names of two programs, or as one matrix and in parts."""
-    first = {flat(module).key: (module, number) for number, modules in enumerate(adapters) for module in modules}
+    """A module of an image model under the names of two programs, or as one matrix and in parts, in one part of a pipeline."""
+    first: dict[str, list[tuple[str, int]]] = {}
+    for number, modules in enumerate(adapters):
+        for module in modules:
+            first.setdefault(flat(module).key, []).append((module, number))
     found = [
-        (first[other], each)
-        for key, each in first.items()
-        for other in (
+        (other, each)
+        for key, alike in first.items()
+        for name in (
             by_authors(key),
             *renamed(key),
             *(joined.whole.replace("#", block) for joined, _, block in wholes(key)),
         )
-        if other in first
+        for other in first.get(name or "", ())
+        for each in alike
+        if not in_other_parts(other[0], each[0])
     ]
     return Difference("the programs that name them", len(found), *found[0]) if found else None
 

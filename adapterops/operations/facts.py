@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
-from adapterops.formats.diffusion.flat import flat
+from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
 from adapterops.formats.diffusion.taken import by_comfyui, by_diffusers, denoiser, models, of_one_alpha, of_unet
 from adapterops.formats.gguf import check_architecture
@@ -145,12 +145,12 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
     if kind not in OF_IMAGES:
         return
     modules = denoiser({m: next(iter(parts.tensors.values())) for m, parts in files.modules.items()})
-    there = [flat(name).key for name in base.layout] if base else ()
+    there = _of_denoiser(base.layout) if base else set()
     said = " ".join(files.file.metadata.get(entry, "") for entry in STATED)
     known = models([*(module.key for module in modules.values()), *there], said)
-    comfyui, diffusers_unet = by_comfyui(modules, known), of_unet(modules)
+    comfyui, diffusers_unet = by_comfyui(modules, known, there), of_unet(modules)
     diffusers = by_diffusers(
-        {m: each for m, each in modules.items() if files.modules[m].kind.name not in CONVERTED_BY_KIND}, known
+        {m: each for m, each in modules.items() if files.modules[m].kind.name not in CONVERTED_BY_KIND}, known, there
     )
     unet = tuple(each for each in comfyui.left if each in diffusers_unet)
     left = tuple(each for each in comfyui.left if each not in unet)
@@ -163,10 +163,22 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
             yield Fact(name, _counted(those, len(modules)), those)
     for name, found in (("comfyui_unsure", comfyui), ("diffusers_unsure", diffusers)):
         if found.unsure:
-            yield Fact(name, f"{_counted(found.unsure, len(modules))}; of {' or '.join(found.models)}", found.unsure)
+            of = f"; of {' or '.join(found.models)}" if found.models else ""
+            yield Fact(name, _counted(found.unsure, len(modules)) + of, found.unsure)
     stated = {each: files.scalings[each] for each in files.modules if each in files.scalings}
     if kind == "kohya" and (those := of_one_alpha(stated)):
         yield Fact("alphas", ", ".join(f"{each:g}" for each in sorted({stated[each].alpha for each in stated})), those)
+
+
+def _of_denoiser(tensors: Iterable[str]) -> set[str]:
+    """The flat names of the part of a base that makes the image; of all where no name says its part.
+
+    >>> _of_denoiser(["unet.conv_in.weight", "text_encoder.encoder.layers.0.mlp.fc1.weight"]), _of_denoiser(["conv_in.weight"])
+    ({'conv_in'}, {'conv_in'})
+    """
+    names = list(map(flat, tensors))
+    own = {name.key for name in names if name.part == DENOISER}
+    return own or {name.key for name in names}
 
 
 def _counted(modules: Sequence[str], count: int) -> str:

@@ -115,7 +115,7 @@ def check(
 
     Cost: headers.
     """
-    place = replace(Place.of(source), allow_pickle=allow_pickle)
+    place = replace(Place.of(source), allow_pickle=allow_pickle).once()
     kind = format_of(place)
     files = FORMATS[kind].read(place, alpha)
     facts = list(facts_of(place, files, kind, base, alpha))

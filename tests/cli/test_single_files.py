@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from adapterops.cli.main import run
+from adapterops.storage import safetensors
+from adapterops.storage.header import read_header
 
 
 @pytest.fixture
@@ -111,3 +114,30 @@ def test_what_is_no_single_file(
     assert step in shown
     assert not (place / "x.gguf").exists()
     assert not (place / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "show {a}",
+        "check {a} --for comfyui",
+        "convert {a} --to comfy --base {base} -o {out}",
+        "normalize {a} --base {base} -o {out}",
+    ],
+)
+def test_the_header_of_an_adapter_is_read_once(tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {name: tmp_path / name for name in ("a.safetensors", "base", "out")}
+    factors = {"lora_down": torch.ones(2, 8), "lora_up": torch.ones(8, 2)}
+    save_file({f"lora_unet_blocks_0_q.{half}.weight": each for half, each in factors.items()}, given["a.safetensors"])
+    given["base"].mkdir()
+    save_file({"blocks.0.q.weight": torch.ones(8, 8)}, given["base"] / "diffusion_pytorch_model.safetensors")
+    read: list[int] = []
+
+    def counted(content: Any, size: int, limit: int) -> Any:
+        read.append(size)
+        return read_header(content, size, limit)
+
+    monkeypatch.setattr(safetensors, "read_header", counted)
+    words = line.format(a=given["a.safetensors"], base=given["base"], out=given["out"])
+    assert run(words.split()) in (0, 9)
+    assert read.count(given["a.safetensors"].stat().st_size) == 1

@@ -270,6 +270,7 @@ def test_the_difference_of_two_unets(tmp_path: Path, form: str) -> None:
     line = ["extract", str(tmp_path / "fused"), "--base", str(tmp_path / "base"), "--rank", "8", "--format", form]
     assert run([*line, "-o", str(tmp_path / "out")]) == 0
     (file,) = (tmp_path / "out").glob("*.safetensors")
+    assert (check(file)["comfyui"].severity == "fine") == (form != "diffusers")
     found = unet_with_diffusers(model, file).state_dict()
     for name, weight in wanted.items():
         torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")

@@ -109,7 +109,9 @@ def test_nothing_is_done_to_an_adapter_in_its_own_format(tmp_path: Path, name: s
 def test_what_check_says_of_diffusers_is_what_it_does(
     tmp_path: Path, name: str, refused: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of Tucker's kernel it stops; the lengths of DoRA it leaves out. ComfyUI has another rule for lengths of inputs."""
+    """Of Tucker's kernel it stops; the lengths of DoRA it leaves out. ComfyUI has another rule for lengths of inputs, and the
+    name is of no model that is known here.
+    """
     diffusers = pytest.importorskip("diffusers")
     torch.manual_seed(1)
     layout = LAYOUTS[name]()
@@ -119,13 +121,12 @@ def test_what_check_says_of_diffusers_is_what_it_does(
         assert len(found) == 2
     assert run(["check", str(tmp_path / "a.safetensors"), "--for", "diffusers"]) == 8
     assert ("refused" if refused else "silently wrong") in capsys.readouterr().out
-    right = not name.endswith("by outputs")
-    assert run(["check", str(tmp_path / "a.safetensors"), "--for", "comfyui"]) == (0 if right else 8)
+    comfyui = {"LoCon, Tucker": 0, "DoRA: dora_scale by inputs": 9, "DoRA: dora_scale by outputs": 8}
+    assert run(["check", str(tmp_path / "a.safetensors"), "--for", "comfyui"]) == comfyui[name]
 
 
 IN_DIFFUSERS = (
-    "LECO, a slider", "B-LoRA", "prefix transformer_2.", "prefix unet.", "Wan: self_attn.q for attn1.to_q",
-    "Cosmos 1: the authors' names onto", "diffusers: processor", "diffusers: lora.down",
+    "prefix transformer_2.", "Wan: self_attn.q for attn1.to_q", "Cosmos 1: the authors' names onto",
 )  # fmt: skip
 """Layouts on a base in names of diffusers that ComfyUI does not have."""
 
@@ -140,10 +141,10 @@ def test_what_is_normalized_is_fine_once_it_is_converted(
     stored(tmp_path, LAYOUTS[name]())
     base, made = str(tmp_path / "base"), str(tmp_path / "normal")
     code = run(["normalize", str(tmp_path / "a.safetensors"), "--base", base, "-o", made])
-    assert (code != 0) == name.startswith(NO_LORA)
+    assert (code != 0) == name.startswith((*NO_LORA, SEVERAL))
     if code:
         assert code == 4
-        assert "fuse" in capsys.readouterr().err
+        assert ("--to diffusers" if name == SEVERAL else "fuse") in capsys.readouterr().err
         return
     findings = [each for verdict in check(made).values() for each in verdict.findings if each.rule.severity in BAD]
     assert {each.fact.name for each in findings} <= {"format", *ELSEWHERE, "rank", "wide"}, findings
@@ -155,11 +156,9 @@ def test_what_is_normalized_is_fine_once_it_is_converted(
             for each in check(tmp_path / "comfy", ["comfyui"])["comfyui"].findings
             if each.rule.severity in BAD
         }
-        assert bad <= {"comfyui_left", "comfyui_unet"}
-        assert bool(bad) == name.startswith(IN_DIFFUSERS), "sort it with what its base is called by"
-        if bad == {"comfyui_unet"}:
-            assert run(["convert", made, "--to", "kohya", "-o", str(tmp_path / "kohya")]) == 0
-            assert check(tmp_path / "kohya", ["comfyui"])["comfyui"].ok
+        assert bad == ({"comfyui_left"} if name.startswith(IN_DIFFUSERS) else set()), (
+            "sort it with what its base is called by"
+        )
 
 
 CUT = [name for name in READ if not name.startswith(("DoRA", "set_weight"))]
@@ -191,6 +190,9 @@ def test_what_is_cut_is_the_best_of_its_rank(tmp_path: Path, name: str, how: lis
 
 
 ENCODERS = ("text_model.", "encoder.block.")
+SEVERAL = "Stable Diffusion 3 with three text encoders"
+"""Models of a pipeline, of which PEFT wraps one."""
+
 NO_LORA = (
     *(f"set_weight of a {what}" for what in ("norm", "bias", "scale", "modulation")),
     "lora_B.bias",

@@ -11,7 +11,7 @@ from itertools import islice
 
 from adapterops.formats.diffusion import unet
 from adapterops.formats.diffusion.models import FIRST_ROWS, MODELS, XLABS
-from adapterops.formats.diffusion.table import Joined
+from adapterops.formats.diffusion.table import AUTHORS, Joined
 
 JOINED = [each for model in MODELS.values() for each in model.joined]
 RENAMED = list(dict.fromkeys(pair for model in MODELS.values() for pair in model.renamed.items()))
@@ -81,6 +81,18 @@ def whose(model: str, keys: Iterable[str], *, alone: bool = False) -> set[str]:
     found = {name for key in keys for name, _ in forms(key.removesuffix(BIAS))}
     names = EXCHANGED[model] if alone else MODELS[model].names
     return {each for each, known in names.items() if not found.isdisjoint(known)}
+
+
+BY_AUTHORS = set().union(*(each.names[AUTHORS] for model, each in MODELS.items() if ", by " not in model))
+
+
+def is_of_authors(key: str) -> bool:
+    """Whether the authors of some model call a weight so, and diffusers another way or not at all.
+
+    >>> is_of_authors("joint_blocks_3_x_block_attn_qkv"), is_of_authors("transformer_blocks_3_attn_to_q")
+    (True, False)
+    """
+    return any(name in BY_AUTHORS for name, _ in forms(key))
 
 
 OTHERS = unet.either_way(RENAMED)

@@ -47,6 +47,8 @@ PREFIXES = {
     "conditioner.embedders.1.model.": "2",
     "text_encoders.clip_g.transformer.": "2",
     "net.": DENOISER,
+    "pipe.dit.": DENOISER,
+    "pipe.dit2.": "denoiser of the last steps",
     "model.": "",
 }
 """What a name may begin with → the part of a pipeline that it is in; empty where it says nothing."""

@@ -31,6 +31,7 @@ from adapterops.formats.diffusion.written import (
     COMPONENT,
     component_of,
     dotted,
+    halves,
     in_pipeline,
     of_no_layer,
     single,
@@ -108,7 +109,7 @@ class Diffusion:
             known = scaling_of_each(file, modules, alpha)
             _warn_of_split(file, modules, known)
             _warn_of_no_scale(file, modules, alpha)
-        config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata))
+        config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata), prefixed=True)
         further = further_weights(place, weights)
         return AdapterFiles(file, (weights,), config, modules, known, {}, alpha, further=further)
 
@@ -166,8 +167,9 @@ class Diffusion:
             name, shape = single(module, layout, named)
             return {name: shape}
         start = named(module)
-        halves = ("lora_down", "lora_up") if self.name == "kohya" else ("lora_A", "lora_B")
-        return {f"{start}.{half}.weight": shape for half, shape in zip(halves, kernel_shapes(layout), strict=True)}
+        ends = ("lora_down", "lora_up") if self.name == "kohya" else ("lora_A", "lora_B")
+        names = halves(start) if self.name == "comfy" else [f"{start}.{end}.weight" for end in ends]
+        return dict(zip(names, kernel_shapes(layout), strict=True))
 
     def _single(self, layout: Layout) -> bool:
         """Whether a module is stored as one tensor; diffusers has matrices as factors, one of which is the identity."""

@@ -49,6 +49,7 @@ FLUX_2 = f"{STREAMS.format('', '')}|{AROUND.format('time', '')}"
 HUNYUAN = (
     r"double_blocks_\d+_(?:img|txt)_(?:attn_(?:qkv|proj)|mlp_(?:fc[12]|[02])|mod_lin(?:ear)?)"
     r"|single_blocks_\d+_(?:linear[12]|mlp|modulation_lin(?:ear)?)|txt_in_.+|img_in_proj|(?:time|guidance|vector)_in_mlp_\d"
+    r"|final_layer_(?:linear|adaLN_modulation_1)|(?:byt5|time_r|vision)_in_.+"
 )
 ATTENTION = r"attn_(?:to_[qkv]|to_out_0|add_[qkv]_proj|to_add_out)"
 BLOCK = rf"transformer_blocks_\d+_(?:{ATTENTION}|ff(?:_context)?_net_(?:0_proj|2)|norm1(?:_context)?_linear{{}})"
@@ -90,21 +91,28 @@ PIXART = (
     r"transformer_blocks_\d+_(?:attn[12]_to_(?:[qkv]|out_0)|ff_net_(?:0_proj|2))|caption_projection_linear_[12]|pos_embed_proj"
     r"|proj_out|adaln_single_(?:linear|emb_\w+_embedder_linear_[12])"
 )
+LTX_2 = (
+    r"transformer_blocks_\d+_(?:(?:audio_)?attn[12]|audio_to_video_attn|video_to_audio_attn)_to_(?:[qkv]|out_0|gate_logits)"
+    r"|transformer_blocks_\d+_(?:audio_)?ff_net_(?:0_proj|2)|(?:audio_)?(?:caption_projection_linear_[12]|proj_out|patchify_proj)"
+    r"|\w*adaln_single_.+|\w+_connector_.+"
+)
 ATTENTIONS = r"transformer_blocks_\d+_(?:attn[12]_(?:to_(?:[qkv]|out_0)|add_[qkv]_proj|to_add_out)|ff(?:_context)?_\w+|norm1\w*_linear)"
 FLUX_BLOCKS = {"transformer_blocks": (18,), "single_transformer_blocks": (37,)}
 HUNYUAN_BLOCKS = {"transformer_blocks": (19,), "single_transformer_blocks": (39,)}
 
 NAMES = (
-    Names("Stable Diffusion", UNET, comfy=OWN, diffusers={KOHYA: rf"(?!output_blocks_\d+_1_conv)(?:{UNET})"}),
+    Names(
+        "Stable Diffusion", f"{UNET}|out_0", comfy=OWN, diffusers={KOHYA: rf"(?!output_blocks_\d+_1_conv)(?:{UNET})"}
+    ),
     Names(
         "Stable Diffusion in diffusers' names",
-        UNET_IN_DIFFUSERS,
+        f"{UNET_IN_DIFFUSERS}|conv_norm_out",
         comfy=(KOHYA, LYCORIS, "unet.", ""),
         diffusers={KOHYA: rf"(?!add_embedding)(?:{UNET_IN_DIFFUSERS})"},
     ),
     Names(
         "Flux",
-        FLUX,
+        f"{FLUX}|distilled_guidance_layer_(?:in|out)_proj",
         {"double_blocks": (18,), "single_blocks": (37,)},
         r"flux[-_.]?1",
         OWN,
@@ -146,6 +154,13 @@ NAMES = (
     ),
     Names("HunyuanVideo 1.5 in diffusers' names", BLOCK.format(""), {"transformer_blocks": (53,)}, "hunyuan"),
     Names(
+        "Stable Diffusion 3",
+        r"joint_blocks_\d+_(?:x|context)_block_.+|context_embedder|[xty]_embedder_(?:proj|mlp_\d)|final_layer_.+",
+        {"joint_blocks": (23, 37)},
+        "stable-diffusion-3|sd3",
+        OWN,
+    ),
+    Names(
         "Stable Diffusion 3 in diffusers' names",
         f"{BLOCK.format('|attn2_to_(?:[qkv]|out_0)')}|{ENDS}|pos_embed_proj",
         {"transformer_blocks": (23, 37)},
@@ -154,8 +169,8 @@ NAMES = (
     ),
     Names(
         "Qwen-Image",
-        QWEN,
-        {"transformer_blocks": (59,)},
+        rf"{QWEN}|transformer_blocks_\d+_img_mlp_(?:gate_layer|proj|out)|modulation_1",
+        {"transformer_blocks": (31, 59)},
         "qwen",
         (KOHYA, COMFY, DIFFUSERS, LYCORIS, ""),
         diffusers={KOHYA: QWEN},
@@ -193,11 +208,20 @@ NAMES = (
     ),
     Names("Lumina 2 in diffusers' names", REFINED_IN_DIFFUSERS, {"layers": (25,)}, "lumina"),
     Names("OmniGen 2", REFINED_IN_DIFFUSERS, {"layers": (31,)}, "omnigen", (*OWN, "")),
-    Names("Ideogram 4", r"layers_\d+_(?:attention_(?:qkv|o)|feed_forward_w[123]|adaln_modulation)", comfy=OWN),
+    Names(
+        "Ideogram 4",
+        r"layers_\d+_(?:attention_(?:qkv|o)|feed_forward_w[123]|adaln_modulation)|(?:input|llm_cond|adaln)_proj|t_embedding_mlp_\w+",
+        comfy=OWN,
+    ),
+    Names(
+        "Anima",
+        r"blocks_\d+_(?:(?:self|cross)_attn_(?:[qkv]|output)_proj|mlp_layer[12]|adaln_.+)|llm_adapter_.+",
+        comfy=OWN,
+    ),
     Names("Ideogram 4 in diffusers' names", r"layers_\d+_(?:attention_to_(?:[qkv]|out_0)|feed_forward_w[123])"),
     Names(
         "Wan",
-        rf"blocks_\d+_(?:{'|'.join(WAN)}|cross_attn_[kv]_img)|(?:time|text)_embedding_\d|time_projection_1|img_emb_proj_\d|head_head",
+        rf"blocks_\d+_(?:{'|'.join(WAN)}|cross_attn_[kv]_img|(?:self|cross)_attn_norm_\w+|norm3|modulation)|(?:time|text)_embedding_\d|time_projection_1|img_emb_proj_\d|head_head|patch_embedding",
         {"blocks": (29, 39)},
         "wan",
         OWN,
@@ -218,15 +242,30 @@ NAMES = (
         (DIFFUSERS, PEFT, f"unet.{PEFT}"),
         PIXART,
     ),
+    Names("LTX-2", LTX_2, {"transformer_blocks": (47,)}, "ltx", (KOHYA, COMFY, "")),
     Names("LTX", rf"{PIXART}|patchify_proj", {"transformer_blocks": (27, 47)}, "ltx", (KOHYA, COMFY, "")),
     Names("Mochi, Sana or CogVideoX in diffusers' names", rf"{ATTENTIONS}|patch_embed_proj|time_embed_.+"),
     Names("Mochi", r"blocks_\d+_(?:attn_(?:qkv|proj)_[xy]|mlp_[xy]_w[12]|mod_[xy])", comfy=(*OWN, "")),
     Names(
-        "HunyuanDiT", r"blocks_\d+_(?:attn[12]_(?:Wqkv|\w+_proj)|mlp_fc[12]|default_modulation_1)", comfy=(*OWN, PEFT)
+        "HunyuanDiT",
+        r"blocks_\d+_(?:attn[12]_(?:Wqkv|\w+_proj)|mlp_fc[12]|default_modulation_1|skip_linear)",
+        comfy=(*OWN, PEFT),
     ),
     Names("ACE-Step", r"transformer_blocks_\d+_(?:cross_)?attn_(?:to|add)_.+|(?:lyric|speaker)_.+", comfy=(*OWN, "")),
     Names("ACE-Step 1.5", r"layers_\d+_(?:self|cross)_attn_[qkvo]_proj", comfy=(*OWN, LYCORIS, PEFT)),
-    Names("HiDream", r"(?:double|single)_stream_blocks_\d+_.+", comfy=(KOHYA, COMFY, LYCORIS, DIFFUSERS)),
-    Names("Kandinsky 5", r"(?:visual|text)_transformer_blocks_\d+_.+", comfy=(KOHYA, COMFY, DIFFUSERS, "")),
-    Names("Ernie-Image", r"layers_\d+_(?:self_attention|mlp)_.+", comfy=(KOHYA, COMFY, DIFFUSERS)),
+    Names(
+        "HiDream",
+        r"(?:double|single)_stream_blocks_\d+_.+|caption_projection_\d+_linear",
+        comfy=(KOHYA, COMFY, LYCORIS, DIFFUSERS),
+    ),
+    Names(
+        "Kandinsky 5",
+        r"(?:visual|text)_transformer_blocks_\d+_.+|\w+_embeddings_(?:in|out)_layer|out_layer_.+",
+        comfy=(KOHYA, COMFY, DIFFUSERS, ""),
+    ),
+    Names(
+        "Ernie-Image",
+        r"layers_\d+_(?:self_attention|mlp)_.+|text_proj|time_embedding_linear_\d|x_embedder_proj|final_\w+",
+        comfy=(KOHYA, COMFY, DIFFUSERS),
+    ),
 )

@@ -8,7 +8,7 @@ Source: the conversions of diffusers and ComfyUI, and of PixArt's authors.
 
 from __future__ import annotations
 
-from adapterops.formats.diffusion.streams import OF_STREAMS
+from adapterops.formats.diffusion.streams import MFLUX_OUT, OF_STREAMS
 from adapterops.formats.diffusion.table import BLOCK, QKV, Joined, Model, below, parts
 
 KREA_ATTENTION = {"attn_wq": "attn_to_q", "attn_wk": "attn_to_k", "attn_wv": "attn_to_v", "attn_wo": "attn_to_out_0"}
@@ -236,6 +236,7 @@ MODELS = {
             parts(f"{BLOCK}_attn_to_qkv", "blocks_#_attn_", ("wq", "wk", "wv")),
         ],
     ),
+    "Krea 2, by mflux": Model({"blocks_#_attn_wo": MFLUX_OUT}),
     "Krea 2, by LyCORIS": Model(
         {f"blocks_#_{mine}": f"blocks_#_{its}" for mine, its in KREA_ATTENTION.items()},
         [parts("blocks_#_attn_to_qkv", "blocks_#_attn_")],

@@ -13,6 +13,7 @@ from adapterops.formats.peft.header import ALPHAS, EMBEDDED, entries, of_each, p
 from adapterops.formats.peft.keys import BIAS
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number
+from adapterops.storage.strict import parse_json
 from adapterops.storage.tensors import TensorFile
 
 
@@ -61,13 +62,23 @@ def _warn_of_unread(file: TensorFile) -> None:
     for entry, text in file.metadata.items():
         part, _, word = entry.rpartition(".")
         of_part = word in ALPHAS and (not part or flat(f"{part}.x").part)
-        if (UNREAD.fullmatch(entry) and not of_part) or (entry != EMBEDDED and _is_config(text)):
+        if (UNREAD.fullmatch(entry) and not of_part) or (
+            _holds_configs(text) if entry == EMBEDDED else _is_config(text)
+        ):
             warnings.warn(
                 f"{file.path.name}: the header entry {entry} may state a scale, and is not read for any module: 1 is taken"
                 " where no tensor states one; --alpha gives another",
                 AdapterWarning,
                 stacklevel=2,
             )
+
+
+def _holds_configs(text: str) -> bool:
+    """Whether a text has scales of parts of a pipeline in objects of their own, where programs read them by name: `unet.r`."""
+    found = parse_json(text.encode())
+    return isinstance(found, dict) and any(
+        isinstance(each, dict) and {*ALPHAS} & each.keys() for each in found.values()
+    )
 
 
 def _is_config(text: str) -> bool:

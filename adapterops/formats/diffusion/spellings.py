@@ -70,6 +70,7 @@ LORA = re.compile(
 )
 LORA_BIAS = re.compile(r"(?P<module>.+)\.(?:lora_up|lora_B(?:\..+)?)\.bias")
 PROCESSOR = re.compile(r"(?P<above>.+?)(?:\.processor)?\.(?P<projection>[a-z_]+?)_lora\.(?P<half>down|up)\.weight")
+PROCESSED = re.compile(r"\.processor\.(?P<projection>to_[qkv]|to_out|add_[qkv]_proj|to_add_out)(?=\.bias$|$)")
 XLABS = re.compile(
     r"(?P<module>(?:double|single)_blocks\.\d+\.processor\.(?:qkv|proj)_lora\d?)\.(?P<half>down|up)\.weight"
 )
@@ -142,11 +143,19 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
     Key(module='diffusion_model.blocks.0.ffn.0.bias', role='diff')
     >>> parse("transformer.proj_out.lora_B.bias")
     Key(module='transformer.proj_out.bias', role='lora_bias')
+    >>> parse("unet.mid_block.attn1.processor.to_out.alpha")
+    Key(module='unet.mid_block.attn1.to_out.0', role='alpha')
 
     Raises:
         UnsupportedError: it is of a kind that is known and not handled.
         InputError: it is of none that is known.
     """
+    key = _parsed(name, shape)
+    module = PROCESSED.sub(lambda found: f".{OUT.get(found['projection'], found['projection'])}", key.module)
+    return key._replace(module=module)
+
+
+def _parsed(name: str, shape: Sequence[int]) -> Key:
     check_handled({name: len(shape)})
     if found := XLABS.fullmatch(name):
         return Key(found["module"], ROLE[found["half"]])

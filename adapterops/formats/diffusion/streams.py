@@ -63,6 +63,9 @@ DIFFSYNTH_IN_DIFFUSERS = {
 MFLUX = {0: ("linear1", "net_0_proj"), 2: ("linear2", "net_2")}
 """The layers of a feed-forward, which mflux calls otherwise than diffusers, and nothing else of Flux."""
 
+MFLUX_OUT = f"{BLOCK}_attn_to_out"
+"""What mflux calls otherwise of FLUX.2; of Krea 2 it reads the name, too."""
+
 OF_STREAMS = {
     "Flux, Chroma": Model(
         {
@@ -122,6 +125,22 @@ OF_STREAMS = {
     ),
     "Flux, by mflux and diffusers": Model(
         {f"{BLOCK}_{ff}_{mine}": f"{BLOCK}_{ff}_{its}" for ff in ("ff", "ff_context") for mine, its in MFLUX.values()}
+    ),
+    "FLUX.2, by mflux": Model({f"{DOUBLE}_img_attn_proj": MFLUX_OUT}),
+    "FLUX.2, Krea 2, by mflux and diffusers": Model({MFLUX_OUT: f"{BLOCK}_attn_to_out_0"}),
+    "Qwen-Image, by mflux": Model(
+        {
+            f"{BLOCK}_attn_attn_to_out_0": f"{BLOCK}_attn_to_out_0",
+            **{
+                f"{BLOCK}_{stream}_{mine}": f"{BLOCK}_{stream}_{its}"
+                for stream in ("img", "txt")
+                for mine, its in {
+                    "ff_mlp_in": "mlp_net_0_proj",
+                    "ff_mlp_out": "mlp_net_2",
+                    "mod_linear": "mod_1",
+                }.items()
+            },
+        }
     ),
     "FLUX.2": Model(
         {

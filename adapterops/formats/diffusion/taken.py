@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from adapterops.formats.diffusion.families import is_of_authors
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.known_names import (
     KOHYA,
@@ -19,6 +20,7 @@ from adapterops.formats.diffusion.known_names import (
     UNET_IN_DIFFUSERS,
     Names,
 )
+from adapterops.formats.diffusion.layers import NUMBER, missing
 from adapterops.formats.peft.scaling import Scaling
 
 CASCADE = "lora_prior_unet_"
@@ -28,8 +30,10 @@ PREFIXES = (*OWN, LYCORIS, ONE_TRAINER, "transformer.", "unet.base_model.model."
 OF_KOHYA = (KOHYA, LYCORIS, ONE_TRAINER)
 """Before the names that diffusers has to convert."""
 
+OF_DIFFUSERS = ("transformer.", "unet.")
+"""Before those that are its own."""
+
 BLOCK = re.compile(r"(?P<root>(?:[a-z]+_)*?(?:blocks|layers|refiner))_(?P<number>\d+)_")
-NUMBER = re.compile(r"(?<=_)\d+(?=_)")
 ATTENTION = re.compile(r"(?:down|up|mid)_block.*_attn[12]_to_")
 PROCESSOR = ".processor."
 
@@ -105,31 +109,45 @@ def _most(names: Sequence[Names], keys: Collection[str]) -> list[Names]:
     return [each for each, count in zip(names, counts, strict=True) if count == most and 2 * most >= len(keys) > 0]
 
 
-def by_comfyui(modules: Mapping[str, Module], known: Collection[Names]) -> Found:
-    """What ComfyUI finds, of models that may be meant; of a model that is not known all that is called as by its authors."""
+def by_comfyui(modules: Mapping[str, Module], known: Collection[Names], there: Collection[str] = ()) -> Found:
+    """What ComfyUI finds, of models that may be meant, and of a base with the names `there`. What none of these has, of a
+    model or among names that are not all known here, is not sure.
+    """
 
-    def left(names: Names | None, module: Module) -> bool:
-        if "_." in module.spelled or names is None:
-            return "_." in module.spelled or module.prefix not in OWN
-        there = re.fullmatch(names.comfy_has or ".*", module.key) and module.prefix in names.comfy
-        return not there or _unprocessed(module)
+    def left(names: Names | None, module: Module) -> bool | None:
+        if "_." in module.spelled or module.prefix not in (names.comfy if names else OWN):
+            return True
+        if names and (_unprocessed(module) or not re.fullmatch(names.comfy_has or ".*", module.key)):
+            return True
+        has = module.key in there or is_of_authors(module.key) or (names and re.fullmatch(names.has, module.key))
+        return False if has else None
 
     return _agreed(modules, known, left)
 
 
-def by_diffusers(modules: Mapping[str, Module], known: Collection[Names]) -> Found:
-    """What diffusers converts of kohya's names, of models that may be meant; of a model that is not known nothing."""
+def by_diffusers(modules: Mapping[str, Module], known: Collection[Names], there: Collection[str] = ()) -> Found:
+    """What diffusers converts of kohya's names, of models that may be meant, of a model that is not known nothing; and which of
+    its own names are those of layers.
+    """
     own = {name: module for name, module in modules.items() if module.prefix in OF_KOHYA}
 
-    def left(names: Names | None, module: Module) -> bool:
+    def left(names: Names | None, module: Module) -> bool | None:
         taken = names.diffusers.get(module.prefix) if names else None
         return taken is None or not re.fullmatch(taken, module.key)
 
-    found = _agreed(own, known, left)
-    ends = [bool(each.stops and (found.left or not _complete(own, each))) for each in known]
+    found = _agreed(own, known, left) if own else _layers(modules, there)
+    ends = [bool(each.stops and (found.left or not _complete(own, each))) for each in known] if own else []
     if not ends or not all(ends):
         return found
     return found._replace(left=found.left or tuple(own), stops=True)
+
+
+def _layers(modules: Mapping[str, Module], there: Collection[str]) -> Found:
+    """Which modules in the names of diffusers are layers of a model that it has."""
+    own = {m: each.key for m, each in modules.items() if each.prefix in OF_DIFFUSERS and each.key not in there}
+    if (absent := missing({*own.values()})) is None:
+        return Found(unsure=tuple(own))
+    return Found(tuple(module for module, key in own.items() if key in absent))
 
 
 def of_unet(modules: Mapping[str, Module]) -> tuple[str, ...]:
@@ -155,15 +173,14 @@ def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
 
 
 def _agreed(
-    modules: Mapping[str, Module], known: Collection[Names], left: Callable[[Names | None, Module], bool]
+    modules: Mapping[str, Module], known: Collection[Names], left: Callable[[Names | None, Module], bool | None]
 ) -> Found:
-    """What all models that may be meant have in common, and what not."""
+    """What all models that may be meant have in common, and what not; of None that is not known."""
     some: Sequence[Names | None] = [*known] or [None]
-    each = [{name for name, module in modules.items() if left(names, module)} for names in some]
-    common = set.intersection(*each)
-    unsure = set.union(*each) - common
+    each = {name: {left(names, module) for names in some} for name, module in modules.items()}
+    unsure = tuple(name for name, found in each.items() if found not in ({True}, {False}))
     shown = tuple(names.model for names in known) if unsure else ()
-    return Found(tuple(m for m in modules if m in common), tuple(m for m in modules if m in unsure), shown)
+    return Found(tuple(name for name, found in each.items() if found == {True}), unsure, shown)
 
 
 def _unprocessed(module: Module) -> bool:

@@ -36,6 +36,9 @@ CLIP = re.compile(
 )
 """How a name of CLIP begins whose model has no `text_model`, as in transformers 5; files of adapters have it."""
 
+ATTENTION = re.compile(rf"((?:unet\.)?{LEVELS.pattern}(?:.*\.)?attn[12])\.(to_[qkv]|to_out)(?:\.0)?$")
+"""Attention of a UNet in diffusers' names, which ComfyUI has as diffusers once had it: below a processor."""
+
 HALVES = ("input_blocks.", "output_blocks.", "middle_block.")
 """How the authors of the UNet call its blocks."""
 
@@ -91,19 +94,37 @@ def dotted(module: str, component: str = "") -> str:
 
     >>> dotted("blocks.0.attn.q"), dotted("unet.mid_block.conv"), dotted("proj_out", "transformer")
     ('diffusion_model.blocks.0.attn.q', 'unet.mid_block.conv', 'transformer.proj_out')
-    >>> dotted("model.diffusion_model.out.2")
-    'diffusion_model.out.2'
+    >>> dotted("model.diffusion_model.out.2"), dotted("unet.mid_block.attn1.to_out.0")
+    ('diffusion_model.out.2', 'unet.mid_block.attn1.processor.to_out')
 
     Raises:
         UnsupportedError: it has underscores for dots, and which were dots is not known.
     """
     check_dotted(module)
     _check_placed(module)
+    module = ATTENTION.sub(r"\1.processor.\2", module)
     if SINGLE_FILE.match(module):
         return SINGLE_FILE.sub("diffusion_model.", module)
     if flat(module).part or COMPONENT.match(module):
         return of_clip(module)
     return f"{component or 'diffusion_model'}.{module}"
+
+
+def halves(start: str) -> tuple[str, str]:
+    """The names of A and B of a module of ComfyUI's name. Those of a UNet are as diffusers once had them, which loads a file with
+    some of these by them alone.
+
+    >>> halves("diffusion_model.out.2")
+    ('diffusion_model.out.2.lora_A.weight', 'diffusion_model.out.2.lora_B.weight')
+    >>> halves("unet.conv_in")[0], halves("unet.mid_block.attn1.processor.to_q")[0]
+    ('unet.conv_in.lora.down.weight', 'unet.mid_block.attn1.processor.to_q_lora.down.weight')
+    """
+    old = f"{start}_lora" if ".processor." in start else f"{start}.lora"
+    return (
+        (f"{old}.down.weight", f"{old}.up.weight")
+        if start.startswith("unet.")
+        else (f"{start}.lora_A.weight", f"{start}.lora_B.weight")
+    )
 
 
 def of_clip(module: str) -> str:

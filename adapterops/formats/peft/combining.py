@@ -44,6 +44,7 @@ def combine(
         settled=all(config.settled for config in configs),
         unnamed=tuple(sorted({module for config in configs for module in config.unnamed})),
         components=tuple(sorted({each for config in configs for each in config.components})),
+        prefixed=any(config.prefixed for config in configs),
         metadata=_merged([config.metadata for config in configs], names),
         architecture=architecture,
     )

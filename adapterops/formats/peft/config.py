@@ -99,6 +99,7 @@ class AdapterConfig:
         settled: whether a base has shown which module each name means.
         unnamed: the modules with tensors for which PEFT makes no LoRA by the config, and drops them: see `selection`.
         components: of a pipeline those that the modules are in, whose names begin with them, where a pipeline was given.
+        prefixed: whether names may begin with a part of a pipeline, as in files of image models, and no base has named them.
         component: that which a lone base is of a pipeline of diffusers, empty for one by its authors; None where none was given.
         architecture: what llama.cpp calls the architecture of the model, where the file states it.
         metadata: what the header of an image adapter's file says besides scales: its training, title, license.
@@ -127,6 +128,7 @@ class AdapterConfig:
     unnamed: tuple[str, ...] = ()
     components: tuple[str, ...] = ()
     component: str | None = None
+    prefixed: bool = False
 
     @property
     def replication(self) -> tuple[tuple[int, int], ...]:

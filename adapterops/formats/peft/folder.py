@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.diffusion.flat import alone
-from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, check_dotted, is_own
+from adapterops.formats.diffusion.spellings import LANGUAGE, check_dotted, is_own
 from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
 from adapterops.formats.magnitudes import of_outputs
@@ -194,7 +194,7 @@ def _alone(layout: Collection[str], config: AdapterConfig) -> dict[str, str]:
         start = f"{config.components[0]}."
         if len(config.components) == 1 and all(module.startswith(start) for module in layout):
             return {module: module.removeprefix(start) for module in layout}
-    return alone(layout) if config.components or (config.format in OF_IMAGES and config.model is None) else {}
+    return alone(layout) if config.components or config.prefixed else {}
 
 
 def _under(names: Mapping[str, str], arranged: Arrangement) -> Arrangement:

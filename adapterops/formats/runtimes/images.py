@@ -63,7 +63,7 @@ IMAGES = {
                 "of Stable Diffusion the magnitudes are dropped, with a line in the log (measured)", FUSE
             ),
             "diffusers_left": wrong(
-                "are not loaded: with a line in the log, by some pipelines with an error", TO_DIFFUSERS
+                "are not loaded: with a line in the log (measured), by some pipelines with an error", TO_DIFFUSERS
             ),
             "diffusers_stops": refused("end the loading of the whole file with an error", TO_DIFFUSERS),
             "diffusers_unsure": unknown("which model it is settles it: name it with --base", TO_DIFFUSERS),
@@ -105,8 +105,8 @@ IMAGES = {
             "comfyui_left": wrong('are left out: "lora key not loaded" in the log', WITH_AUTHORS),
             "comfyui_unet": wrong(
                 'are left out: "lora key not loaded" in the log; after lora_unet_ it has all of them, of attention else those with'
-                " processor, which diffusers wrote before",
-                TO_KOHYA,
+                " processor, which diffusers wrote before, and --to comfy does",
+                TO_COMFY,
             ),
             "comfyui_unsure": unknown("which model it is settles it: name it with --base", WITH_AUTHORS),
             "dora": wrong(

@@ -105,7 +105,7 @@ def inspect(
     Cost: the headers, and of each B as much as it takes to find a number that is not zero; of a file elsewhere the
         header alone.
     """
-    place = replace(Place.of(source), allow_pickle=allow_pickle)
+    place = replace(Place.of(source), allow_pickle=allow_pickle).once()
     files, scaled = _read(place, alpha)
     here = not place.missing(file.path for file in files.tensors)
     layouts = without_biases({module: files.layout(module) for module in files.modules})

@@ -32,6 +32,10 @@ def shapes(*modules: str) -> dict[str, tuple[int, int]]:
         (f"backbone.{BERT}", f"bert.{BERT}"),
         ("transformer.blocks.0.attn.Wqkv", "transformer.blocks.0.attn.v_proj"),
         ("h.0.self_attention.q_proj", "transformer.h.0.self_attention.query_key_value"),
+        (
+            "lora_te2_text_model_encoder_layers_0_mlp_fc1",
+            "conditioner.embedders.1.model.transformer.resblocks.0.mlp.c_fc",
+        ),
     ],
 )
 def test_two_spellings_are_refused_with_both_and_what_settles_them(one: str, other: str) -> None:
@@ -67,6 +71,10 @@ def test_one_that_stays_as_it_is_has_no_module_twice() -> None:
         (("transformer.blocks.0.attn1.to_q",), ("transformer_2.blocks.0.attn1.to_q",)),
         (("text_encoder.text_model.layers.0.q",), ("text_encoder_2.text_model.layers.0.q",)),
         (("model.layers.0.mlp.experts.0.gate_proj",), ("model.layers.0.mlp.experts.0.up_proj",)),
+        (
+            ("conditioner.embedders.0.transformer.text_model.encoder.layers.0.self_attn.q_proj",),
+            ("conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight",),
+        ),
     ],
 )
 def test_names_that_are_those_of_different_modules(one: tuple[str, ...], other: tuple[str, ...]) -> None:

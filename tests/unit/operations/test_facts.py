@@ -118,10 +118,11 @@ def test_other_formats(tmp_path: Path) -> None:
     kohya = {"lora_unet_mid_block_conv.lora_down.weight": A, "lora_unet_mid_block_conv.lora_up.weight": B}
     save_file({**kohya, "lora_unet_mid_block_conv.alpha": torch.tensor(1.0)}, tmp_path / "kohya.safetensors")
     assert facts(tmp_path / "kohya.safetensors").keys() == {"format", "images", "rank"}
-    comfy = {"diffusion_model.blocks.0.q.lora_A.weight": A, "diffusion_model.blocks.0.q.lora_B.weight": B}
+    start = "diffusion_model.blocks.0.self_attn.q"
+    comfy = {f"{start}.lora_A.weight": A, f"{start}.lora_B.weight": B}
     save_file(comfy, tmp_path / "header.safetensors", {"lora_alpha": "4"})
     assert facts(tmp_path / "header.safetensors").keys() == {"format", "images", "rank", "header_scale"}
-    save_file({**comfy, "diffusion_model.blocks.0.q.alpha": torch.tensor(1.0)}, tmp_path / "comfy.safetensors")
+    save_file({**comfy, f"{start}.alpha": torch.tensor(1.0)}, tmp_path / "comfy.safetensors")
     assert facts(tmp_path / "comfy.safetensors").keys() == {"format", "images", "rank", "alpha_beside"}
 
 
@@ -216,8 +217,13 @@ def test_names_that_programs_do_not_find(tmp_path: Path) -> None:
         ({"lora_unet_joint_blocks_0_x_block_attn_qkv"}, {"diffusers_left"}),
         ({"lora_unet_blocks_0_attn1_to_q"}, {"diffusers_left", "comfyui_left"}),
         (first, set()),
-        (first | {"lora_unet_double_blocks_3_other"}, {"diffusers_stops"}),
+        (first | {"lora_unet_double_blocks_3_other"}, {"diffusers_stops", "comfyui_unsure"}),
         ({"transformer.blocks.0.attn1.to_q"}, {"comfyui_left"}),
+        (
+            {"transformer.transformer_blocks.0.attn.to_q", "transformer.transformer_blocks.0.ff.linear1"},
+            {"diffusers_left", "comfyui_unsure"},
+        ),
+        ({"transformer.patch_embed.unheard_of"}, {"diffusers_unsure", "comfyui_left"}),
         ({"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"}, {"comfyui_unet"}),
     ):
         pair = {
@@ -236,3 +242,26 @@ def test_names_that_programs_do_not_find(tmp_path: Path) -> None:
     assert facts(tmp_path / "a.safetensors")["comfyui_unet"] == Fact(
         "comfyui_unet", f"1 of 2, such as {module}", (module,)
     )
+
+
+def test_a_pipeline_says_which_model_its_denoiser_is(tmp_path: Path) -> None:
+    """Its text encoders have blocks, too, which are of no model of images."""
+    q = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    names = {f"lora_unet_{q.replace('.', '_')}": "unet"}
+    halves = {"lora_down": torch.ones(2, 8), "lora_up": torch.ones(8, 2)}
+    save_file({f"{n}.{half}.weight": each for n in names for half, each in halves.items()}, tmp_path / "a.safetensors")
+    weights = {
+        "unet": [q],
+        "text_encoder": [f"text_model.encoder.layers.{n}.mlp.fc{i}" for n in range(9) for i in (1, 2)],
+    }
+    for part, modules in weights.items():
+        (tmp_path / "base" / part).mkdir(parents=True)
+        file = "diffusion_pytorch_model" if part == "unet" else "model"
+        save_file(
+            {f"{each}.weight": torch.ones(8, 8) for each in modules}, tmp_path / f"base/{part}/{file}.safetensors"
+        )
+        (tmp_path / "base" / part / "config.json").write_text("{}")
+    classes = {"unet": ["diffusers", "UNet2DConditionModel"], "text_encoder": ["transformers", "CLIPTextModel"]}
+    (tmp_path / "base/model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **classes}))
+    found = facts(tmp_path / "a.safetensors", ao.open_checkpoint(tmp_path / "base"))
+    assert found.keys() == {"format", "images", "rank"}

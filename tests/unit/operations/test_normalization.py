@@ -92,3 +92,18 @@ def test_a_difference_is_no_bias_of_lora(tmp_path: Path, suffix: str) -> None:
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(UnsupportedError, match="is a difference of a vector"):
         ao.normalize(ao.open_adapter(tmp_path / "a.safetensors"))
+
+
+def test_names_of_a_part_of_a_pipeline_are_those_of_its_model(tmp_path: Path) -> None:
+    """PEFT wraps one model, and would load nothing under the name of a part; of several parts it wraps one alone."""
+    start, encoder = "unet.mid_block.attn1.to_q", "text_encoder.text_model.encoder.layers.0.mlp.fc1"
+    pair = {"lora_A": torch.ones(2, 8), "lora_B": torch.ones(8, 2)}
+    unet = {f"{start}.{half}.weight": each for half, each in pair.items()}
+    save_file(unet, tmp_path / "unet.safetensors")
+    save_file(
+        unet | {f"{encoder}.{half}.weight": each.clone() for half, each in pair.items()}, tmp_path / "both.safetensors"
+    )
+    ao.save_adapter(ao.normalize(ao.open_adapter(tmp_path / "unet.safetensors")), tmp_path / "one")
+    assert ao.open_adapter(tmp_path / "one").layout.keys() == {"mid_block.attn1.to_q"}
+    with pytest.raises(UnsupportedError, match="PEFT wraps one"):
+        ao.save_adapter(ao.normalize(ao.open_adapter(tmp_path / "both.safetensors")), tmp_path / "two")

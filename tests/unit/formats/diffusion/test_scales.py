@@ -135,6 +135,7 @@ def test_split_qkv_is_told(tmp_path: Path) -> None:
         ("networkAlpha", "8"),
         ("lora_scale", "2"),
         ("adapter_config", '{"r": 4, "lora_alpha": 8}'),
+        ("lora_adapter_metadata", '{"transformer": {"r": 4, "lora_alpha": 8}}'),
     ],
 )
 def test_entries_that_may_say_a_scale_and_are_not_read_are_told(tmp_path: Path, entry: str, text: str) -> None:

@@ -21,7 +21,8 @@ from adapterops.formats.peft.scaling import Scaling
 def found(names: Sequence[str], program: str, said: str = "", base: Sequence[str] = ()) -> Found:
     modules = denoiser({name: f"{name}.lora_A.weight" for name in names})
     known = models([*(each.key for each in modules.values()), *base], said)
-    return by_comfyui(modules, known) if program == "comfyui" else by_diffusers(modules, known)
+    judge = by_comfyui if program == "comfyui" else by_diffusers
+    return judge(modules, known, base)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +79,16 @@ def test_wan_needs_all_of_every_block() -> None:
         ("lora_transformer_", ["transformer_blocks_59_attn_to_q"], "all"),
         ("lora_unet_", ["blocks_0_attn1_to_q", "blocks_3_ffn_net_0_proj"], "all"),
         ("lora_unet_", ["transformer_blocks_18_attn_to_q"], "all"),
-        ("lora_unet_", ["layers_0_attn_to_q"], []),
         ("lora_unet_", ["single_transformer_blocks_37_proj_mlp"], "all"),
         ("lora_unet_", ["blocks_0_self_attn_q", "head_head"], []),
         ("lora_unet_", ["down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"], []),
-        ("lora_unet_", ["unheard_of_0_layer"], []),
+        ("lora_unet_", ["joint_blocks_0_x_block_attn_qkv", "double_layers_0_attn_w1q"], []),
+        ("lora_unet_", ["transformer_blocks_47_audio_to_video_attn_to_q", "transformer_blocks_0_audio_ff_net_2"], []),
+        ("diffusion_model.", ["transformer_blocks.31.attn.to_q", "transformer_blocks.0.img_mlp.gate_layer"], []),
+        ("diffusion_model.", ["blocks.0.self_attn.q_proj", "llm_adapter.blocks.0.self_attn.q_proj"], []),
+        ("diffusion_model.", ["blocks.0.self_attn.q", "blocks.0.norm3", "patch_embedding", "head.head"], []),
+        ("lora_unet_", ["down_blocks_0_resnets_0_norm1", "conv_norm_out"], []),
+        ("lora_unet_", ["layers_0_attention_o", "input_proj", "llm_cond_proj"], []),
         ("lora_unet_", ["blocks_0_self_attn_q_"], "all"),
         ("diffusion_model.", ["transformer_blocks.0.attn.to_gate"], []),
         ("diffusion_model.", ["blocks.0.attn1.to_q"], "all"),
@@ -92,12 +98,44 @@ def test_wan_needs_all_of_every_block() -> None:
 )  # fmt: skip
 def test_what_comfyui_finds(prefix: str, names: list[str], left: list[str] | str) -> None:
     own = [f"{prefix}{name}" for name in names]
-    if (
-        prefix + names[0] == "lora_unet_layers_0_attn_to_q"
-    ):  # of Lumina 2 it is diffusers' name, of OmniGen 2 its authors'
-        assert found(own, "comfyui").unsure == tuple(own)
-        return
     assert found(own, "comfyui") == Found(tuple(f"{prefix}{each}" for each in (names if left == "all" else left)))
+
+
+@pytest.mark.parametrize(
+    ("names", "unsure"),
+    [
+        (["unheard_of_0_layer"], "all"),  # of no model
+        (["layers_0_attn_to_q"], "all"),  # of Lumina 2 it is diffusers' name, of OmniGen 2 its authors'
+        (["double_blocks_18_img_attn_qkv", "double_blocks_3_other"], ["double_blocks_3_other"]),
+        (["blocks_0_self_attn_q", "vace_blocks_0_before_proj", "blocks_0_other"], ["blocks_0_other"]),
+    ],
+)
+def test_names_of_no_model_are_not_sure_and_a_base_settles_them(names: list[str], unsure: list[str] | str) -> None:
+    own = [f"lora_unet_{each}" for each in names]
+    expected = own if unsure == "all" else [f"lora_unet_{each}" for each in unsure]
+    judged = found(own, "comfyui")
+    assert (list(judged.unsure), judged.left) == (expected, ())
+    if names != ["layers_0_attn_to_q"]:
+        assert found(own, "comfyui", base=names) == Found()
+
+
+@pytest.mark.parametrize(
+    ("names", "left", "unsure"),
+    [
+        (["transformer.transformer_blocks.7.attn.to_q", "transformer.single_transformer_blocks.37.proj_mlp"], [], []),
+        (["transformer.transformer_blocks.7.attn.to_q", "transformer.transformer_blocks.7.ff.linear1"], [1], []),
+        (["transformer.transformer_blocks.3.attn.to_q", "transformer.transformer_blocks.3.img_ff.mlp_in"], [1], []),
+        (["transformer.layers.3.attention.to_q", "transformer.layers.3.attention.qkv"], [1], []),
+        (["transformer.blocks.39.attn2.add_k_proj", "transformer.condition_embedder.time_proj"], [], []),
+        (["unet.down_blocks.1.attentions.0.proj_in", "unet.conv_in", "unet.mid_block.other"], [2], []),
+        (["transformer.unheard_of.0.layer"], [], [0]),
+    ],
+)
+def test_which_names_of_diffusers_are_layers(names: list[str], left: list[int], unsure: list[int]) -> None:
+    judged = found(names, "diffusers")
+    assert judged == Found(tuple(names[each] for each in left), tuple(names[each] for each in unsure))
+    flat_names = [each.partition(".")[2].replace(".", "_") for each in names]
+    assert found(names, "diffusers", base=flat_names) == Found()
 
 
 def test_what_only_the_model_settles() -> None:

@@ -8,7 +8,16 @@ import pytest
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.flat import flat
-from adapterops.formats.diffusion.written import component_of, dotted, in_pipeline, of_no_layer, single, underscored
+from adapterops.formats.diffusion.spellings import parse
+from adapterops.formats.diffusion.written import (
+    component_of,
+    dotted,
+    halves,
+    in_pipeline,
+    of_no_layer,
+    single,
+    underscored,
+)
 from adapterops.updates.layout import DIFFERENCE, Layout
 
 MODULES = ["unet.down_blocks.0.resnets.0.conv1", "transformer_blocks.0.attn.to_q", "text_encoder_2.text_model.fc1"]
@@ -19,6 +28,23 @@ MODULES = ["unet.down_blocks.0.resnets.0.conv1", "transformer_blocks.0.attn.to_q
 def test_every_name_is_of_the_same_weight(module: str, named: Callable[[str], str]) -> None:
     assert flat(named(module)).meets(flat(module))
     assert named(named(module)) == named(module)
+
+
+@pytest.mark.parametrize(
+    ("module", "A", "alpha"),
+    [
+        ("unet.{}.attn2.to_out.0", "{}.attn2.processor.to_out_lora.down.weight", "{}.attn2.processor.to_out"),
+        ("{}.attn1.to_q", "{}.attn1.processor.to_q_lora.down.weight", "{}.attn1.processor.to_q"),
+        ("unet.{}.ff.net.2", "{}.ff.net.2.lora.down.weight", "{}.ff.net.2"),
+    ],
+)
+def test_a_unet_in_the_names_that_comfyui_has(module: str, A: str, alpha: str) -> None:
+    """Its key map has `unet.` and the name in diffusers, with `.processor.to_` for `.to_` and without the 0 of `to_out.0`."""
+    above = "mid_block.attentions.0.transformer_blocks.0"
+    start = dotted(module.format(above), "unet")
+    assert (halves(start)[0], start) == (A.format(f"unet.{above}"), alpha.format(f"unet.{above}"))
+    own = f"unet.{module.removeprefix('unet.').format(above)}"
+    assert {parse(name).module for name in (*halves(start), f"{start}.alpha", f"{start}.dora_scale")} == {own}
 
 
 @pytest.mark.parametrize("named", [dotted, in_pipeline])
