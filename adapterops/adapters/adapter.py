@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.chains import on_first_base
@@ -191,7 +192,7 @@ def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[
                     path=name(adapter),
                     tensor=tensor,
                     hint="give adapters that trained it in one shape, or fuse each by itself: "
-                    f"adapterops fuse BASE {name(adapter)} -o fused",
+                    f"adapterops fuse BASE {quote(name(adapter))} -o fused",
                 )
             if len(rows) > 1 or not (means or other.same_bytes(stored)):
                 raise _unlike(f"and not the same in {name(first)}", tensor, adapter, MEAN if len(rows) == 1 else "")
@@ -223,7 +224,7 @@ def _unlike(fact: str, tensor: str, adapter: Adapter, hint: str = "") -> Unsuppo
         f"is a full tensor (of modules_to_save, or a bias), {fact}: those that differ cannot be added",
         path=name(adapter),
         tensor=tensor,
-        hint=f"{hint}its update can be: adapterops fuse BASE {name(adapter)} -o fused; "
+        hint=f"{hint}its update can be: adapterops fuse BASE {quote(name(adapter))} -o fused; "
         "adapterops extract fused --base BASE --rank 32 -o lora",
     )
 
