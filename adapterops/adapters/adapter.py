@@ -27,7 +27,7 @@ from adapterops.formats.peft.combining import combine
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.provenance.history import Source, Step
-from adapterops.storage.lazy import Lazy
+from adapterops.storage.lazy import Lazy, itself, not_pickled
 from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import Layout, widest, working
 
@@ -90,6 +90,9 @@ class Adapter:
         ordered = {module: heads for module, heads in self.interleaved.items() if module in layout}
         updates = Lazy(layout, compute)
         return replace(self, updates=updates, layout=layout, history=operation, scalings={}, interleaved=ordered)
+
+    __copy__ = __deepcopy__ = itself
+    __reduce__ = not_pickled
 
     def __add__(self, other: Adapter) -> Adapter:
         """The sum of the updates; ranks add up."""
