@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.chains import on_first_base
@@ -26,7 +27,7 @@ from adapterops.formats.peft.combining import combine
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.provenance.history import Source, Step
-from adapterops.storage.lazy import Lazy
+from adapterops.storage.lazy import Lazy, itself, not_pickled
 from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import Layout, widest, working
 
@@ -89,6 +90,9 @@ class Adapter:
         ordered = {module: heads for module, heads in self.interleaved.items() if module in layout}
         updates = Lazy(layout, compute)
         return replace(self, updates=updates, layout=layout, history=operation, scalings={}, interleaved=ordered)
+
+    __copy__ = __deepcopy__ = itself
+    __reduce__ = not_pickled
 
     def __add__(self, other: Adapter) -> Adapter:
         """The sum of the updates; ranks add up."""
@@ -191,7 +195,7 @@ def _common(adapters: Sequence[Adapter], means: Sequence[float] | None) -> dict[
                     path=name(adapter),
                     tensor=tensor,
                     hint="give adapters that trained it in one shape, or fuse each by itself: "
-                    f"adapterops fuse BASE {name(adapter)} -o fused",
+                    f"adapterops fuse BASE {quote(name(adapter))} -o fused",
                 )
             if len(rows) > 1 or not (means or other.same_bytes(stored)):
                 raise _unlike(f"and not the same in {name(first)}", tensor, adapter, MEAN if len(rows) == 1 else "")
@@ -223,7 +227,7 @@ def _unlike(fact: str, tensor: str, adapter: Adapter, hint: str = "") -> Unsuppo
         f"is a full tensor (of modules_to_save, or a bias), {fact}: those that differ cannot be added",
         path=name(adapter),
         tensor=tensor,
-        hint=f"{hint}its update can be: adapterops fuse BASE {name(adapter)} -o fused; "
+        hint=f"{hint}its update can be: adapterops fuse BASE {quote(name(adapter))} -o fused; "
         "adapterops extract fused --base BASE --rank 32 -o lora",
     )
 

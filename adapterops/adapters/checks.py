@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from adapterops.errors import AdapterWarning, IncompatibleError, UnsupportedError, count
@@ -45,7 +46,7 @@ def check_same_kind(adapters: Sequence[Adapter]) -> None:
         raise IncompatibleError(
             f"is a whole model, and {name(other)} is an adapter: their modules have different names, so they cannot be merged",
             path=name(vector),
-            hint=f"fuse the adapter first: adapterops fuse BASE {name(other)} -o fused; and merge --tuned fused",
+            hint=f"fuse the adapter first: adapterops fuse BASE {quote(name(other))} -o fused; and merge --tuned fused",
         )
 
 
@@ -85,7 +86,7 @@ def check_linear(adapter: Adapter, what: str) -> None:
             f"has full tensors (modules_to_save or biases), which replace the base's and cannot be {what}",
             path=name(adapter),
             tensor=trained[0],
-            hint=f"fuse it into its base by itself: adapterops fuse BASE {name(adapter)} -o fused",
+            hint=f"fuse it into its base by itself: adapterops fuse BASE {quote(name(adapter))} -o fused",
         )
 
 
@@ -135,7 +136,7 @@ def of_base(what: str) -> str:
 def extracted(adapter: Adapter) -> str:
     """How LoRA is made of any adapter."""
     return (
-        f"fuse it, and extract the change as LoRA: adapterops fuse BASE {name(adapter)} -o fused; "
+        f"fuse it, and extract the change as LoRA: adapterops fuse BASE {quote(name(adapter))} -o fused; "
         "adapterops extract fused --base BASE --rank 32 -o lora"
     )
 

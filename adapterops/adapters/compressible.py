@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 
 from adapterops.adapters.adapter import Adapter, joint
 from adapterops.adapters.checks import check_named, check_needs_no_base, name
@@ -46,14 +47,16 @@ def _check_carried(adapter: Adapter) -> None:
     """Raise UnsupportedError for an adapter of which a collection could not hold all."""
     leave = "leave it out: it stays an adapter of its own"
     check_needs_no_base(
-        adapter, "compressed", replaced=f"convert it first: adapterops convert {name(adapter)} --base BASE --to peft"
+        adapter,
+        "compressed",
+        replaced=f"convert it first: adapterops convert {quote(name(adapter))} --base BASE --to peft",
     )
     config = adapter.config
     if config.format in OF_IMAGES:
         raise UnsupportedError(
             f"is in the format {config.format}, whose names a collection does not hold",
             path=name(adapter),
-            hint=f"convert it first: adapterops convert {name(adapter)} --to peft",
+            hint=f"convert it first: adapterops convert {quote(name(adapter))} --to peft",
         )
     if not adapter.layout:
         raise UnsupportedError("has no modules to compress", path=name(adapter), hint=leave)

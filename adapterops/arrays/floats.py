@@ -225,9 +225,10 @@ def check_range(before: NDArray[np.bool_], after: NDArray[np.bool_], dtype: str,
     """Raise IncompatibleError for numbers that were finite before they were stored in `dtype`, and are not after."""
     count = int(np.count_nonzero(before & ~after))
     if count:
+        wider = "float32, or bfloat16" if dtype == "F16" else "float64"
         raise IncompatibleError(
             f"{count} {what} are too large for {FLOATS[dtype]}",
-            hint="store it wider: --dtype float32, or bfloat16",
+            hint=f"store it wider: --dtype {wider}",
             code="E-OVERFLOW",
         )
 

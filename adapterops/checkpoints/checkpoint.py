@@ -22,7 +22,7 @@ from adapterops.quant.scheme import CALIBRATED, STOCHASTIC, Encoder, Scheme
 from adapterops.quant.used import unrounded
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.grams import check_gram
-from adapterops.storage.lazy import Lazy
+from adapterops.storage.lazy import Lazy, itself, not_pickled
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Spec
 
@@ -260,6 +260,9 @@ class Checkpoint:
                 path=self.files.path,
                 hint=f"name the folder of one: {self.files.path / components[0]}",
             )
+
+    __copy__ = __deepcopy__ = itself
+    __reduce__ = not_pickled
 
     def __repr__(self) -> str:
         return f"<Checkpoint of {count(len(self.layout), 'tensor')} in {count(len(self.shards), 'file')}>"

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
@@ -127,7 +128,7 @@ def _check_merged(names: Mapping[str, Stored], path: Path) -> None:
     raise InputError(
         f"belongs to LoRA that is not merged into the model yet: its layers store {len(found)} such tensors",
         tensor=found[0],
-        hint=f"adapterops split {path} -o OUT writes its base and its adapter; "
+        hint=f"adapterops split {quote(str(path))} -o OUT writes its base and its adapter; "
         "or load it with PEFT, and save the adapter with save_pretrained, or what merge_and_unload returns",
         code="E-UNMERGED",
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,13 +104,14 @@ def command(
             told |= {"plan": str(plan), "opposed": opposed, "dropped": list(opposed) if drop_opposed else []}
         output.print_json("comparison", told)
         return
-    _print_tables(found, merges, default)
-    output.print_findings(findings)
-    output.print_command(short)
+    with output.ahead() if write else nullcontext():
+        _print_tables(found, merges, default)
+        output.print_findings(findings)
+        output.print_command(short)
     if write:
         for sentence in opposed_sentences(write(), [each.name for each in found.profiles], drop_opposed):
             output.line(sentence)
-        output.line(f"wrote {plan}; edit it, and make it: adapterops run {plan} -o merged")
+        output.line(f"wrote {plan}; edit it, and make it: adapterops run {quote(str(plan))} -o merged")
 
 
 def _print_tables(found: Comparison, merges: Sequence[Outlook], default: Mapping[str, Any] | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
+from shlex import join
 from typing import Any
 
 import click
@@ -68,9 +69,10 @@ def _sides(sources: Sequence[str], base: str | None, tuned: Sequence[str]) -> tu
             missing = f"the model is missing: {model} is an adapter, and the model is named before it"
         raise click.UsageError(missing, click.get_current_context())
     if adapters and tuned:
+        command = ["adapterops", "fuse", str(model), str(adapters[0]), "-o", "fused"]
         raise OptionError(
             f"{adapters[0]} is an adapter, and {tuned[0]} a tuned model: one merge takes models or adapters",
-            hint=f"fuse the adapter first, with adapterops fuse {model} {adapters[0]} -o fused, and merge --tuned fused",
+            hint=f"fuse the adapter first, with {join(command)}, and merge --tuned fused",
         )
     return model, tuned or adapters
 

@@ -39,6 +39,18 @@ def written(out: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def ahead() -> Iterator[None]:
+    """What is printed before something is written, which is done even if nobody reads: what is printed after that meets
+    the same stream.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+
+
 def percent(fraction: float) -> str:
     """
     >>> percent(1.0), percent(0.99999999), percent(0.8259), percent(0.0), percent(math.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import join
 
 from adapterops.cli import output
 from adapterops.cli.looking import Looking
@@ -42,12 +43,14 @@ def recognise(
         write_sarif(sarif, model.local(), problems)
     document = {"path": str(model), **result.as_json()}
     if problems:
+        command = ["adapterops", "diagnose", str(model), "--base", base]
+        command += [word for source in sources for word in ("--adapter", source)]
         unknown = all(each.kind == CODES for each in result.findings)
         raise (UnjudgedError if unknown else VerificationError)(
             f"{problems[0].what} ({count(len(problems), 'problem')})",
             path=model,
             tensor=problems[0].place,
-            hint=f"see what it is: adapterops diagnose {model} --base {base} --adapter {' --adapter '.join(sources)}",
+            hint=f"see what it is: {join(command)}",
             details=document,
         )
     if looking.as_json:

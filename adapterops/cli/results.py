@@ -15,7 +15,7 @@ import click
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.saved import Saved
-from adapterops.cli.output import amount, line, percent, print_table, span
+from adapterops.cli.output import ahead, amount, line, percent, print_table, span
 from adapterops.cli.terminal import quiet, verbose
 from adapterops.cli.typed import again
 from adapterops.engine.execution import Execution
@@ -82,7 +82,10 @@ def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
     for step in merges(made):
         found = _holdings(step, planned, how)
         if step.holdings and not step.holdings.modules and _number(step) > 1:
-            line("  what it keeps of each is not known before all is merged: its thresholds are those of all modules")
+            with ahead():
+                line(
+                    "  what it keeps of each is not known before all is merged: its thresholds are those of all modules"
+                )
         if found and step.holdings:
             scale, number = step.parameters["scale"], _number(step)
             plain = set(step.parameters["weights"]) == {1.0}
@@ -91,10 +94,11 @@ def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
             scaled = found if asked or not step.why else of_sum(found)
             if scaled is found and step.multipliers and step.multipliers.summed:
                 scales = {}  # at these no module of it is the sum
-            print_table(*held_rows(called(step.inputs[:number]), found, scales, scaled))
             rules = step.holdings.apart(partial(run, how=how)) if parallel(whole(found)) else None
-            for sentence in held_sentences(found, step.holdings.count, rules, cut=_is_cut(made.result)):
-                line(f"  {sentence}")
+            with ahead():
+                print_table(*held_rows(called(step.inputs[:number]), found, scales, scaled))
+                for sentence in held_sentences(found, step.holdings.count, rules, cut=_is_cut(made.result)):
+                    line(f"  {sentence}")
 
 
 def _measuring(made: Made, how: Execution) -> Execution:

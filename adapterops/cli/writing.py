@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -138,7 +139,7 @@ def print_part(part: Part, share: Share, as_json: bool) -> None:
     if part.missing:
         line(f"  not finished yet: {count(len(part.missing), 'file')} of other parts")
     else:
-        line(f"  every file is there: adapterops finalize {part.path}")
+        line(f"  every file is there: adapterops finalize {quote(str(part.path))}")
 
 
 def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bool, how: Execution) -> None:

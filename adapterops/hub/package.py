@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
@@ -94,7 +95,7 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
             raise UnsupportedError(
                 "is a file by itself, and PEFT loads folders",
                 path=folder,
-                hint=f"name its folder, or make one: adapterops convert {folder} --to {DEFAULT}",
+                hint=f"name its folder, or make one: adapterops convert {quote(str(folder))} --to {DEFAULT}",
             )
         _adapter(folder)
         return {folder.name: folder}, ()
@@ -140,10 +141,11 @@ def _adapter(source: Path) -> AdapterFiles:
     """The adapter in a folder or a file, of a format that a card tells how to load."""
     form = format_of(Place.of(source))
     if form not in PUSHED:
+        quoted = quote(str(source))
         raise UnsupportedError(
             f"is an adapter in the format {form}, and only {', '.join(PUSHED)} are pushed",
             path=source,
-            hint=f"hf upload REPO {source} sends it as it is; adapterops convert {source} --to peft makes one that is",
+            hint=f"hf upload REPO {quoted} sends it as it is; adapterops convert {quoted} --to peft makes one that is",
         )
     return read_adapter(Place.of(source))
 

@@ -209,7 +209,7 @@ def _named(grams: Grams, widths: Mapping[str, int], adapter: Adapter) -> Mapping
                 path=file_of(grams.history),
                 tensor=module,
                 hint="give each adapter its own file, in the order of the adapters: "
-                f"adapterops gram MODEL TEXTS --adapter {name(adapter)} -o grams.safetensors",
+                f"adapterops gram MODEL TEXTS --adapter {shlex.quote(name(adapter))} -o grams.safetensors",
                 code="E-NAMES",
             )
         if module not in found:

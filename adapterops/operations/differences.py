@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter
@@ -53,7 +54,7 @@ def as_differences(adapter: Adapter, base: Checkpoint, *, full: bool = True) -> 
                 f"is a full tensor of shape {list(spec.shape)}, and the base has {_there(start, base)}: it is no difference of that",
                 path=name(adapter),
                 tensor=tensor,
-                hint=f"fuse it into its base: adapterops fuse BASE {name(adapter)} -o fused",
+                hint=f"fuse it into its base: adapterops fuse BASE {quote(name(adapter))} -o fused",
             )
         trained[module] = tensor, start
         shape, _, rank, kernel = measured(spec.shape)

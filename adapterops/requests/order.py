@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from contextlib import suppress
+from pathlib import Path
 
-from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, OptionError
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, NotFoundError, OptionError
 from adapterops.formats.adapter_files import CONFIG
 from adapterops.hub.references import SCHEME, referred
 from adapterops.requests.verifying import fusion_of
+from adapterops.storage.strict import similar
 
 
 def base_of(tuned: str, other: str | None, base: str | None) -> str:
@@ -19,6 +22,7 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
 
     Raises:
         InputError: one is an adapter.
+        NotFoundError: one is not there.
         OptionError: none is named, two are, the order is the wrong one, or no manifest says which it is.
 
     Warns:
@@ -28,7 +32,7 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
         raise OptionError(
             "the base that it is compared with is missing, or named twice",
             path=tuned,
-            hint=f"adapterops extract {tuned} --base BASE",
+            hint=_command(tuned, "BASE"),
         )
     if base is not None:
         if fused_from(base, tuned):
@@ -50,6 +54,8 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
                 hint=_command("TUNED", "BASE"),
                 code="E-FOLDER",
             )
+        if not each.startswith(SCHEME) and not os.path.lexists(each):
+            raise NotFoundError("does not exist", path=each, hint=similar(Path(each)))
     raise OptionError(
         f"no manifest says which of {tuned} and {other} is the base",
         hint=f"if it is {other}: {_command(tuned, other)}",
@@ -57,7 +63,7 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
 
 
 def _command(tuned: str, base: str) -> str:
-    return f"adapterops extract {tuned} --base {base}"
+    return shlex.join(["adapterops", "extract", tuned, "--base", base])
 
 
 def fused_from(model: str, base: str) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from shlex import quote
 from typing import Any
 
 from adapterops.errors import OptionError
@@ -216,7 +217,7 @@ def _check_tuned(request: Request) -> None:
         adapter = next(each.path for each in request.inputs.values() if not each.tuned)
         raise OptionError(
             f"{tuned[0]} is a tuned model, and {adapter} an adapter: one merge takes models or adapters",
-            hint=f"fuse the adapter first, with adapterops fuse BASE {adapter} -o fused, and merge --tuned fused",
+            hint=f"fuse the adapter first, with adapterops fuse BASE {quote(adapter)} -o fused, and merge --tuned fused",
         )
 
 

@@ -211,10 +211,7 @@ def proof(
     Raises:
         IncompatibleError: the inputs do not fit together.
     """
-    base = on_layers(request, opened).models["base"]
-    if "original" in opened.models:
-        base = viewed(base, opened.models["original"])
-    change = expected(request, opened, how)
+    base, change = base_of(request, opened), expected(request, opened, how)
     rounded, seed = rounding_of(request, base)
     compared = verifying.comparison(
         model,
@@ -229,6 +226,12 @@ def proof(
     return Proof(request, folder, opened, change, compared)
 
 
+def base_of(request: Request, opened: Opened) -> Checkpoint:
+    """What was added to, and what updates depend on that read the weight: the original of a quantized base, where one was named."""
+    base = on_layers(request, opened).models["base"]
+    return viewed(base, opened.models["original"]) if "original" in opened.models else base
+
+
 def proof_of(request: Request, folder: Path, how: Execution = DEFAULT) -> Proof:
     """The proof of the model in a folder, by a request whose paths are relative to that."""
     model = verifying.opened(folder, lambda path: open_checkpoint(path, allow_pickle=request.allow_pickle))
@@ -238,6 +241,6 @@ def proof_of(request: Request, folder: Path, how: Execution = DEFAULT) -> Proof:
 def expected(request: Request, opened: Opened, how: Execution = DEFAULT) -> Adapter:
     """What was added to the base: the result of the request, or its negative where that was taken out."""
     there = on_layers(request, opened)
-    adapters = adapters_for(request, there.adapters, there.models["base"])
+    adapters = adapters_for(request, there.adapters, base_of(request, opened))
     change = adapter(request, adapters, measured, how)
     return -replace(change, full={}) if request.kind == UNFUSE else change

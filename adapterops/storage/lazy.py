@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 Value = TypeVar("Value")
+
+
+def itself(each: Value, memo: object = None) -> Value:
+    """The copy of what never changes."""
+    return each
+
+
+def not_pickled(each: object) -> NoReturn:
+    """Raise TypeError: other processes open files by themselves."""
+    kind = type(each).__name__
+    raise TypeError(
+        f"{kind} reads its files when a value is asked for, and is not pickled: pass the path, and open it there"
+    )
 
 
 class Lazy(Mapping[str, Value], Generic[Value]):

@@ -157,6 +157,10 @@ def check_path(path: str | os.PathLike[str]) -> None:
         )
 
 
+REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+"""What the Hub may call a repository."""
+
+
 def similar(path: Path) -> str:
     """What may have been meant by a path at which nothing is."""
     if "\\" in path.name:
@@ -175,7 +179,7 @@ def similar(path: Path) -> str:
         :SUGGESTED
     ]
     meant = f"did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else "check the path"
-    hub = path if len(path.parts) == 2 and not path.is_absolute() else "owner/name"
+    hub = path if REPOSITORY.fullmatch(str(path)) else "owner/name"
     return meant if path.suffix else f"{meant}{'' if close else '.'} A repository on the Hub is hf://{hub}"
 
 

@@ -224,9 +224,10 @@ def _explain(W: Array, delta: Array, kept: Array, dtype: str) -> None:
             code="E-NONFINITE",
         )
     if not all_finite(delta):
+        wider = "compute it wider, with --precision float64; or " if delta.dtype == np.float32 else ""
         raise InputError(
-            "the update has numbers that are NaN or infinite",
-            hint="use another checkpoint of the training",
+            f"the update has numbers that are NaN or infinite in {delta.dtype}",
+            hint=f"{wider}use another checkpoint of the training",
             code="E-NONFINITE",
         )
     check_range(np.isfinite(W), np.isfinite(kept), dtype, "sums")

@@ -73,6 +73,9 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
             continue
         for tensor, place in places:
             found.setdefault(tensor, Wanted(tensor)).places.append(place)
+    for name, each in list(found.items()):
+        if each.start not in (name, None) and each.places and each.full in adapter.config.unannounced:
+            found.setdefault(each.start, Wanted(each.start, each.full))
     parted = [
         name for name, each in found.items() if (each.full or each.places or each.rows) and there.tied() and not joint
     ]

@@ -161,6 +161,7 @@ def place(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         ("--verison", 2, "there is no option --verison", "did you mean --version? see adapterops --help"),
         ("merge a missing", 5, "missing: does not exist", "A repository on the Hub is hf://owner/name"),
         ("merge a runs/y", 5, "runs/y: does not exist", "A repository on the Hub is hf://runs/y"),
+        ("merge a runs/my+y", 5, "runs/my+y: does not exist", "A repository on the Hub is hf://owner/name"),
         ("show runs/ten/x\\\\y", 5, "does not exist", "write it with slashes: runs/ten/x/y"),
         ("show pickle", 5, "pickle: does not exist", "did you mean pickled?"),
         ("show lone", 5, "lone: does not exist", "did you mean lone.safetensors?"),

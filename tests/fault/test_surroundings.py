@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,3 +164,17 @@ def test_nobody_reads_the_results(place: Path, whole: dict[str, str], setup: str
     assert tree(place / "out") == whole
     assert names(place) == {*CLEAN, "out"}
     assert ended.code == code
+
+
+@pytest.mark.parametrize(("setup", "code"), [(FULL.format(1), 7), (NO_READER, 0)], ids=["full", "no reader"])
+@pytest.mark.parametrize(
+    ("command", "out"),
+    [("merge a b -o out", "out"), ("fuse base a b -o out", "out"), ("compare a b --plan plan.yaml", "plan.yaml")],
+    ids=["merge", "fuse", "compare"],
+)
+def test_nobody_reads_what_is_printed_before_the_work(
+    place: Path, setup: str, code: int, command: str, out: str
+) -> None:
+    shutil.copytree(place / "a", place / "b")
+    ended = Command(command.split(), setup=setup + AT_ONCE).end()
+    assert (ended.code, (place / out).exists()) == (code, True), ended.err

@@ -8,6 +8,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ CONV1D = ["c_attn", "c_proj"]
 IDS = torch.arange(24).reshape(2, 12)
 
 
-def llama() -> Any:
+def llama(tied: bool = False) -> Any:
     """With biases, and with two widths of input."""
     return LlamaForCausalLM(
         LlamaConfig(
@@ -41,6 +42,7 @@ def llama() -> Any:
             num_key_value_heads=2,
             vocab_size=64,
             attention_bias=True,
+            tie_word_embeddings=tied,
         )
     )
 
@@ -49,7 +51,7 @@ def gpt2() -> Any:
     return GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64, n_positions=32))
 
 
-MODELS: dict[str, Callable[[], Any]] = {"llama": llama, "gpt2": gpt2}
+MODELS: dict[str, Callable[[], Any]] = {"llama": llama, "gpt2": gpt2, "tied llama": partial(llama, True)}
 LINEAR: dict[str, tuple[str, Callable[[], Any]]] = {
     "lora_bias": ("llama", lambda: peft.LoraConfig(r=3, lora_alpha=7, target_modules=TARGETS, lora_bias=True)),
     "lora_bias, rslora": (
@@ -194,6 +196,27 @@ def test_what_is_linear_is_written_as_lora(tmp_path: Path, kind: str, capsys: py
         based = ["--base", "base"] if kind in BASED else []
         assert run([*command, *based, "-o", "out", "--force"]) == 0
         close(loaded(tmp_path, tmp_path / "out"), expected)
+
+
+HEADED = {
+    "PiSSA": ("llama", {"init_lora_weights": "pissa"}),
+    "OLoRA": ("llama", {"init_lora_weights": "olora"}),
+    "KaSA": ("llama", {"kasa_config": KasaConfig()}),
+    "PiSSA on a tied head": ("tied llama", {"init_lora_weights": "pissa"}),
+}
+
+
+@pytest.mark.parametrize("kind", HEADED)
+@pytest.mark.filterwarnings("ignore")
+def test_what_changed_a_head_has_it_in_its_file(tmp_path: Path, kind: str) -> None:
+    """PEFT saves the weight under an adapted head as training began with it, in the tensor that both ends share."""
+    name, fields = HEADED[kind]
+    expected = made(tmp_path, name, peft.LoraConfig(r=3, target_modules=["q_proj", "lm_head"], **fields))
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "fused")), expected)
+    assert run(["verify", "fused"]) == 0
+    assert run(["truncate", "adapter", "--rank", "32", "--base", "base", "-o", "out"]) == 0
+    close(loaded(tmp_path, tmp_path / "out"), expected)
 
 
 @pytest.mark.parametrize("targets", [["input_layernorm", "norm"], r".*\.post_attention_layernorm"], ids=str)

@@ -445,6 +445,17 @@ def test_from_the_numbers_of_the_original_into_the_codes_of_the_base(made: Made,
     verified(out, "--base", theirs, "--adapter", adapter, code=2)
 
 
+@pytest.mark.parametrize("fields", [{"init_lora_weights": "pissa"}, {"init_lora_weights": "olora"}], ids=str)
+def test_what_reads_the_weight_reads_the_original(made: Made, tmp_path: Path, fields: dict[str, Any]) -> None:
+    theirs, out = made("llama", "nf4"), tmp_path / "out"
+    adapter = write_lora(tmp_path / "adapter", made("llama"), "llama", std=0.1, **fields)
+    typed("fuse", theirs, adapter, "--original", made("llama"), "-o", out)
+    verified(out, "--base", theirs, "--adapter", adapter, "--original", made("llama"))
+    typed("fuse", made("llama"), adapter, "--quantize", "nf4", "-o", tmp_path / "expected")
+    found, expected = files_of(out), files_of(tmp_path / "expected")
+    assert all(torch.equal(found[f"{module}.weight"], expected[f"{module}.weight"]) for module in deltas(adapter))
+
+
 def test_a_tied_head_of_a_quantized_model(made: Made, tmp_path: Path) -> None:
     """An adapter of the head makes it a tensor of its own, in 16 bits, which the skip list still covers."""
     adapter = write_lora(tmp_path / "adapter", made("gpt2"), "gpt2", target_modules=["c_attn", "lm_head"])

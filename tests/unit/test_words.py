@@ -127,3 +127,24 @@ PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_pages(page: Path) -> None:
     assert not odd(page.read_text(encoding="utf-8"))
+
+
+def test_names_in_commands_are_quoted() -> None:
+    """A command in a message is pasted, and a name may have a space in it."""
+    begun = re.compile(rf"adapterops ({'|'.join(COMMANDS)}) [^;:']*$")
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in (each for each in nodes(path) if isinstance(each, ast.JoinedStr)):
+            text = ""
+            for part in node.values:
+                if isinstance(part, ast.Constant):
+                    text += str(part.value)
+                    continue
+                assert isinstance(part, ast.FormattedValue)
+                value = ast.unparse(part.value)
+                bare = value.isupper() or "quote(" in value or value.split()[0] in NO_NAMES
+                assert bare or not begun.search(text), f"{path}: {value} in {text}"
+                text += "x"
+
+
+NO_NAMES = ("expression", "few", "source", "sources", "first", "quoted")
+"""What is quoted before, or is no name."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,9 @@ class Collection:
             raise NotFoundError(
                 f"has no adapter {member!r} among its {len(self.members)}",
                 path=self.file.path,
-                hint=f"did you mean {close[0]}?" if close else f"adapterops show {self.file.path.parent} lists them",
+                hint=f"did you mean {close[0]}?"
+                if close
+                else f"adapterops show {quote(str(self.file.path.parent))} lists them",
             )
         return list(self.members).index(member)
 
@@ -242,6 +245,6 @@ def is_a_collection(collection: Collection, place: Place) -> InputError:
     return InputError(
         f"is a collection of {count(len(collection.members), 'adapter')}, where one adapter is expected",
         path=place,
-        hint=f"name one, such as {place.path}{SEPARATOR}{first}; adapterops show {place.path} lists them",
+        hint=f"name one, such as {place.path}{SEPARATOR}{first}; adapterops show {quote(str(place.path))} lists them",
         code="E-COLLECTION",
     )

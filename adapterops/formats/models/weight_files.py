@@ -35,7 +35,7 @@ def weight_files(place: Place) -> dict[str, TensorFile]:
         InputError: one is damaged, or its index contradicts it.
 
     Warns:
-        AdapterWarning: the index states a wrong total size.
+        AdapterWarning: the index states a wrong total size; or there is a single file, too.
     """
     names = [name for name in STANDARD if place.has(place.path / name)]
     there = {path.name for path in place.entries()}
@@ -44,6 +44,12 @@ def weight_files(place: Place) -> dict[str, TensorFile]:
         names += found if len(found) == 1 and not SHARD.search(found[0]) else []
     if not names:
         return {}
+    if SINGLE in names and INDEX in names:
+        warnings.warn(
+            f"{place.path}: has {SINGLE} and {INDEX}; {SINGLE} is read, as transformers does, and the files of the index are not",
+            AdapterWarning,
+            stacklevel=2,
+        )
     if names[0].endswith(".json"):
         return indexed(place, place.path / names[0], place.open)
     return {names[0]: place.open(place.path / names[0])}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from adapterops.errors import InputError, NotFoundError, at, listed
@@ -55,7 +56,7 @@ def read_files(source: Path | Place, alpha: float | None = None) -> AdapterFiles
         raise InputError(
             "is a model with an adapter in it that is not merged",
             path=weights,
-            hint=f"adapterops split {weights} -o OUT writes its base and its adapter",
+            hint=f"adapterops split {quote(str(weights))} -o OUT writes its base and its adapter",
             code="E-UNMERGED",
         )
     if fields is None and file.entries and not are_of_adapter(file.entries):

@@ -181,7 +181,15 @@ def _stacked(layout: Mapping[str, Layout], config: AdapterConfig) -> _Stacked:
         name: (render(Key(module, BY_OUTPUTS, end="")), shape)
         for name, (module, shape) in of_outputs(layout, config.embeddings).items()
     }
-    return _Stacked(groups, layouts, transposed, experts, single, rank, _biases(layout), vectors, config.embeddings)
+    biases = _biases(layout)
+    if without := biases and sorted(groups.keys() & {*experts, *config.embeddings}):
+        what = "a parameter (target_parameters)" if without[0] in experts else "an embedding"
+        raise UnsupportedError(
+            f"is {what}, other layers have biases (lora_bias), and PEFT has the two in no one adapter",
+            tensor=without[0],
+            hint="fuse the adapters into their base, one call for all: adapterops fuse BASE A B",
+        )
+    return _Stacked(groups, layouts, transposed, experts, single, rank, biases, vectors, config.embeddings)
 
 
 def _alone(layout: Collection[str], config: AdapterConfig) -> dict[str, str]:

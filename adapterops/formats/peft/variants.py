@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ Variant = Callable[[str, Kind], Kind]
 STARTED = {"pissa": "PiSSA", "olora": "OLoRA"}
 """Values of init_lora_weights under which the factors belong to a base that can be computed from the stored one."""
 
+CHANGING = {*STARTED.values(), "KaSA"}
+"""Kinds whose training begins by changing the base."""
+
 CAYLEY_NEUMANN = 0, 18
 """The version of PEFT since which the terms of OFT's series are as they are."""
 
@@ -31,8 +34,12 @@ def plain(module: str, kind: Kind) -> Kind:
     return kind
 
 
-def variant(fields: Any) -> Variant:
+def variant(fields: Any, full: Collection[str] = ()) -> Variant:
     """The variant of LoRA that a config sets; any other kind is what it is.
+
+    Args:
+        full: tensors of the model that the file has, too: PEFT saves the weight of a head that it adapts, after it took
+            out what the training began with.
 
     Raises:
         InputError: the config's description of its blocks is damaged.
@@ -57,6 +64,10 @@ def variant(fields: Any) -> Variant:
     sides = _sides(blocks) if blocks else ()
 
     def of(module: str, kind: Kind) -> Kind:
+        found = on_stored(module, kind)
+        return _continued(found) if f"{module}.weight" in full and found.name in CHANGING else found
+
+    def on_stored(module: str, kind: Kind) -> Kind:
         if kind.stated is not None and fields.get("peft_type") == kind.peft_type:
             return kind.stated(fields)
         if kind.stated is not None and "peft_type" not in fields:
@@ -83,6 +94,12 @@ def variant(fields: Any) -> Variant:
         return _in_blocks(kind, found.pop(), int(blocks["nblocks"])) if found else kind
 
     return of
+
+
+def _continued(kind: Kind) -> Kind:
+    """One that changed its base, on a base that it has changed already: LoRA."""
+    build: Callable[..., Any] = kind.build
+    return replace(kind, reads="", build=lambda arrays, scale: build(arrays, scale).trained)
 
 
 def _check_rotation(fields: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import combinations
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import WITH_BASE, Adapter, joint, sum_of
@@ -187,7 +188,7 @@ def plan(
         base = replicated(base, adapters)
         adapters = united(adapters, base)
     for each in adapters:
-        way = f"make a difference of it: adapterops convert {name(each)} --base BASE --to comfy -o difference"
+        way = f"make a difference of it: adapterops convert {quote(name(each))} --base BASE --to comfy -o difference"
         check_needs_no_base(each, "compared", WITH_BASE if len(adapters) > 1 else None, replaced=way)
     if base is None:
         check_named(adapters)

@@ -82,6 +82,10 @@ def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) 
             below = edits[source].full if source in edits else None
             edits[end] = Edit(source, below if below in adapter.config.unannounced else None)
     ties = ties_of(base.layout, base.config)
+    for end, source in ties.missing.items():  # PEFT copies what is under an update into the tensor that they share
+        if end in edits and edits[end].targets and source not in edits:
+            below = edits[end].full
+            edits |= {source: Edit(source, below)} if below in adapter.config.unannounced else {}
     own = any(name not in base.layout or name in ties.ends for name in apart)
     return Targets(edits, own and not ties.kept and not classifier, words, classifier)
 

@@ -8,7 +8,7 @@ import pytest
 from tiny_models import write_base, write_tuned
 
 from adapterops.cli.main import run
-from adapterops.errors import AdapterWarning, OptionError
+from adapterops.errors import AdapterWarning, NotFoundError, OptionError
 from adapterops.requests.order import base_of
 
 
@@ -49,6 +49,15 @@ def test_one_base(place: Path, other: str | None, base: str | None) -> None:
 def test_the_negative_is_noticed(place: Path) -> None:
     with pytest.warns(AdapterWarning, match="the negative of what was added"):
         assert base_of("base", None, "fused") == "fused"
+
+
+def test_what_is_not_there_is_said_first(place: Path) -> None:
+    with pytest.raises(NotFoundError, match="bose: does not exist"):
+        base_of("fused", "bose", None)
+    write_base(place / "my other", seed=1)
+    with pytest.raises(OptionError, match="no manifest says") as found:
+        base_of("base", "my other", None)
+    assert found.value.hint == "if it is my other: adapterops extract base --base 'my other'"
 
 
 def test_a_damaged_manifest_says_nothing(place: Path) -> None:

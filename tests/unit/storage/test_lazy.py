@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import copy
+import pickle
+from pathlib import Path
 
+import pytest
+from corpus import write_adapter
+from tiny_models import write_base
+
+import adapterops as ao
 from adapterops.storage.lazy import Lazy
 
 
@@ -31,3 +38,11 @@ def test_an_error_of_a_value_is_not_a_missing_key() -> None:
         lazy.get("a")
     with pytest.raises(KeyError):
         lazy["b"]
+
+
+def test_adapters_and_checkpoints_are_copied_and_not_pickled(tmp_path: Path) -> None:
+    write_base(tmp_path / "base")
+    for each in (ao.open_adapter(write_adapter(tmp_path / "a")), ao.open_checkpoint(tmp_path / "base")):
+        assert copy.copy(each) is copy.deepcopy(each) is each
+        with pytest.raises(TypeError, match="is not pickled: pass the path, and open it there"):
+            pickle.dumps(each)

@@ -197,6 +197,13 @@ def test_an_update_that_is_not_finite_is_an_input_error(dtype: torch.dtype, bad:
         with pytest.raises(InputError, match="the update has numbers that are NaN or infinite") as caught:
             add(W.to(dtype), delta, dtype)
         assert caught.value.code == "E-NONFINITE"
+        assert "--precision float64" in str(caught.value)
+
+
+def test_sums_too_large_for_float32_take_float64() -> None:
+    with pytest.raises(IncompatibleError, match="1 sums are too large for float32") as caught:
+        add(torch.zeros(1, 1), torch.full((1, 1), 1e39, dtype=torch.float64), torch.float32)
+    assert caught.value.hint == "store it wider: --dtype float64"
 
 
 @pytest.mark.parametrize("wide", [torch.float32, torch.float64], ids=str)

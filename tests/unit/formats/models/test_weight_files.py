@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adapterops.errors import InputError
+from adapterops.errors import AdapterWarning, InputError
 from adapterops.formats.models.weight_files import index_name, is_part, weight_files
 from adapterops.storage.place import Place
 
@@ -55,7 +55,8 @@ def test_an_index_is_found_by_the_name_that_it_is_written_under(tmp_path: Path, 
 
 def test_a_single_file_comes_before_an_index(tmp_path: Path) -> None:
     sharded(tmp_path, "model")
-    assert list(weight_files(Place(write(tmp_path, "model.safetensors")))) == ["model.safetensors"]
+    with pytest.warns(AdapterWarning, match="model.safetensors is read, .* and the files of the index are not"):
+        assert list(weight_files(Place(write(tmp_path, "model.safetensors")))) == ["model.safetensors"]
 
 
 def test_other_shards_have_the_index_of_transformers() -> None:

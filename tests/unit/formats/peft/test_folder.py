@@ -54,6 +54,18 @@ def test_saved_tensors_are_the_update(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, 0.25 * 3 / 2 * np.full((6, 4), 2.0), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [({"embeddings": frozenset({"embed"})}, "an embedding"), ({"experts": {"embed": 1}}, "a parameter")],
+    ids=["embedding", "parameter"],
+)
+def test_biases_go_with_no_embedding_and_no_parameter(config: dict[str, object], what: str) -> None:
+    """PEFT makes neither under lora_bias, which is a field for all of an adapter."""
+    layout = {"embed": LAYOUT, Q: LAYOUT, f"{Q}.bias": Layout((1, 6), 1, "F32")}
+    with pytest.raises(UnsupportedError, match=f"embed: is {what}.*biases .lora_bias."):
+        arranged(layout, **config)
+
+
 def test_one_group_for_each_module_in_its_own_dtype() -> None:
     half = replace(LAYOUT, dtype="F16")
     found = arranged({Q: LAYOUT, "other": half})
