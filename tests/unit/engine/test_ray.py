@@ -36,9 +36,15 @@ def test_what_nobody_caught_is_not_told_to_ray_first(tmp_path: Path, monkeypatch
     assert sys.modules.get("ray") is real  # the tests of a cluster may run in this process, later
 
 
-def test_nothing_to_do_needs_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asked_for_nothing_it_says_what_is_missing_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a command asks before it measures anything."""
     monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(NotFoundError, match="not installed"):
+        list(ray.run(str.upper, [], memory=1))
+    monkeypatch.setattr(ray, "find_spec", str.strip)  # it is
     assert list(ray.run(str.upper, [], memory=1)) == []
+    with pytest.raises(NotFoundError, match="there is no cluster of Ray at"):
+        list(ray.run(str.upper, [], memory=1, address="127.0.0.1:1"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://localhost:1", "[::1]:1"])
