@@ -1,6 +1,6 @@
 """Adapters and models of real shapes with random numbers.
 
-`shapes.py FOLDER qwen-third|qwen|qwen2|qwen4|llama|small RANK DTYPE SEED` writes an adapter as PEFT does,
+`shapes.py FOLDER qwen-third|qwen|qwen2|qwen4|llama|llama-eighth|small RANK DTYPE SEED` writes an adapter as PEFT does,
 `shapes.py FOLDER model|tuned LAYERS DTYPE SEED` a sharded checkpoint.
 """
 
@@ -127,7 +127,7 @@ def main(folder: Path, kind: str, number: int, dtype: str, seed: int) -> None:
     if kind in ("model", "tuned"):
         write_model(folder, number, dtype, seed, kind == "tuned")
     else:
-        of_kind = {"llama": LLAMA, "small": SMALL}
+        of_kind = {"llama": LLAMA, "llama-eighth": {**LLAMA, "layers": 4}, "small": SMALL}
         layers = {"qwen-third": 8, "qwen": 24, "qwen2": 48, "qwen4": 96}
         shape = of_kind.get(kind) or {**QWEN, "layers": layers[kind]}
         write_adapter(folder, modules(**shape), number, dtype, seed)

@@ -1,7 +1,7 @@
-"""A checkpoint of the shape of Llama 3.1 405B, 191 files, and a LoRA of all its 882 linear modules: real headers, no
-numbers. The files are sparse and take no room.
+"""Checkpoints of the shapes of Llama 3.1, real headers and no numbers: the files are sparse and take no room.
 
-`sparse.py FOLDER` writes FOLDER/base and FOLDER/a.
+`sparse.py FOLDER 405b` writes FOLDER/base, of 191 files, and FOLDER/a, as sparse, of all its 882 linear modules;
+`sparse.py FOLDER 8b` FOLDER/base, of 4 files.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import struct
 import sys
 from pathlib import Path
 
-from shapes import modules
+from shapes import LLAMA, modules
 
 LLAMA_405B = {"layers": 126, "hidden": 16384, "kv": 1024, "intermediate": 53248}
-WORDS, FILES, RANK = 128256, 191, 16
+MODELS = {"405b": (LLAMA_405B, 191), "8b": (LLAMA, 4)}
+WORDS, RANK, HEAD = 128256, 16, 128
 
 
 def write_file(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -32,28 +33,28 @@ def write_file(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
         file.truncate(8 + len(text) + position)
 
 
-def weights() -> dict[str, tuple[int, ...]]:
+def weights(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
     """Tensor name → shape, in the order in which transformers divides them among files."""
-    hidden = LLAMA_405B["hidden"]
+    hidden = sizes["hidden"]
     found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (WORDS, hidden)}
-    for module, shape in modules(**LLAMA_405B).items():
+    for module, shape in modules(**sizes).items():
         if (layer := module.removesuffix(".self_attn.q_proj")) != module:
             found |= {f"{layer}.{norm}.weight": (hidden,) for norm in ("input_layernorm", "post_attention_layernorm")}
         found[f"{module}.weight"] = shape
     return {**found, "model.norm.weight": (hidden,), "lm_head.weight": (WORDS, hidden)}
 
 
-def write_base(folder: Path) -> None:
+def write_base(folder: Path, sizes: dict[str, int], many: int) -> None:
     folder.mkdir(parents=True)
-    shapes = weights()
+    shapes = weights(sizes)
     total, seen, where = sum(2 * math.prod(shape) for shape in shapes.values()), 0, {}
     files: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
-        file = f"model-{min(FILES, 1 + seen * FILES // total):05}-of-{FILES:05}.safetensors"
+        file = f"model-{min(many, 1 + seen * many // total):05}-of-{many:05}.safetensors"
         files.setdefault(file, {})[name] = shape
         where[name] = file
         seen += 2 * math.prod(shape)
-    names = [f"model-{number:05}-of-{FILES:05}.safetensors" for number in range(1, FILES + 1)]
+    names = [f"model-{number:05}-of-{many:05}.safetensors" for number in range(1, many + 1)]
     assert list(files) == names, "every file has a tensor"
     for file, content in files.items():
         write_file(folder / file, content)
@@ -62,11 +63,11 @@ def write_base(folder: Path) -> None:
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": LLAMA_405B["hidden"],
-        "intermediate_size": LLAMA_405B["intermediate"],
-        "num_hidden_layers": LLAMA_405B["layers"],
-        "num_attention_heads": 128,
-        "num_key_value_heads": 8,
+        "hidden_size": sizes["hidden"],
+        "intermediate_size": sizes["intermediate"],
+        "num_hidden_layers": sizes["layers"],
+        "num_attention_heads": sizes["hidden"] // HEAD,
+        "num_key_value_heads": sizes["kv"] // HEAD,
         "vocab_size": WORDS,
         "tie_word_embeddings": False,
         "torch_dtype": "bfloat16",
@@ -87,5 +88,6 @@ def write_adapter(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_base(Path(sys.argv[1]) / "base")
-    write_adapter(Path(sys.argv[1]) / "a")
+    write_base(Path(sys.argv[1]) / "base", *MODELS[sys.argv[2]])
+    if sys.argv[2] == "405b":
+        write_adapter(Path(sys.argv[1]) / "a")

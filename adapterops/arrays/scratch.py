@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def _aligned(size: int) -> NDArray[np.uint8]:
 class _Own(threading.local):
     def __init__(self) -> None:
         self.scratch = Scratch()
+        self.spare: NDArray[np.uint8] | None = None
 
 
 _OWN = _Own()
@@ -85,3 +87,26 @@ _OWN = _Own()
 def scratch() -> Scratch:
     """This thread's, for what no function hands out."""
     return _OWN.scratch
+
+
+@contextmanager
+def lent(shape: Sequence[int], dtype: DTypeLike) -> Iterator[NDArray[Any]]:
+    """A large array with anything in it, whose memory this thread uses again after the block, until its work ends: what is
+    given back to the system is cleared, page by page, when it is taken anew.
+    """
+    import numpy as np
+
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory, _OWN.spare = _OWN.spare, None  # a block inside of this one takes its own
+    if memory is None or len(memory) < size:
+        memory = None  # before there is more
+        memory = _aligned(size)
+    try:
+        yield memory[:size].view(dtype).reshape(shape)
+    finally:
+        _OWN.spare = memory
+
+
+def forget() -> None:
+    """Keep no memory for what this thread may do next: its work has ended."""
+    _OWN.spare = None

@@ -8,7 +8,7 @@ import click
 
 from adapterops.cli.options import group
 from adapterops.cli.values import REPO, Registered
-from adapterops.engine.execution import Share
+from adapterops.engine.execution import DEFAULT, Share
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError
 from adapterops.hub.references import Reference
@@ -65,11 +65,15 @@ def spread(part: str | None = None, engine: str | None = None, address: str | No
 
     Raises:
         OptionError: they do not go together.
+        NotFoundError: what the engine needs is not there.
     """
     if part and engine:
         raise OptionError("--part and --engine exclude each other", hint="an engine divides the work itself")
     if address and not engine:
         raise OptionError("--address is that of a cluster", hint="add --engine ray")
+    if engine:
+        for _ in ENGINES[engine](str, [], memory=0, address=address, how=DEFAULT):
+            pass  # nothing is asked for, before any work, but whether the engine can be had
     return Spread(None if part is None else Share.read(part), engine, address)
 
 

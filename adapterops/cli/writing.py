@@ -69,6 +69,7 @@ def write(
             verify=verified(),
             planning=running.dry_run,
             streamed=push is not None,
+            shared=bool(shared),
             how=how,
         )
         if running.dry_run:

@@ -14,7 +14,7 @@ from functools import cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from adapterops.arrays.columns import forget
+from adapterops.arrays import columns, scratch
 from adapterops.arrays.libraries import imported_torch
 from adapterops.engine.execution import DEFAULT, Execution
 
@@ -85,7 +85,8 @@ def run(
                     if progress:
                         progress(index + 1, len(queue))
         finally:
-            forget()  # the other threads end
+            columns.forget()  # the other threads end
+            scratch.forget()
             work.stop()
             for thread in others:
                 if thread.ident is not None and not STOPPING.is_set():

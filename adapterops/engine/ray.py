@@ -10,6 +10,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from adapterops.engine.execution import DEFAULT, Execution
@@ -53,9 +54,12 @@ def run(
 
     Cost: starting Ray, some seconds; and of each worker, its imports.
     """
-    if not items:
-        return
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    if not items:
+        if find_spec("ray") is None:
+            raise _not_installed()
+        _reach(address)
+        return
     with background() as pool:  # what a signal raises in this thread must not be raised within Ray
 
         def there(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -110,8 +114,7 @@ def _connect(address: str, how: Execution) -> Any:
     try:
         import ray
     except ModuleNotFoundError as error:
-        hint = "pip install 'adapterops[ray]'"
-        raise NotFoundError("this needs Ray, which is not installed", hint=hint, code="E-NOT-INSTALLED") from error
+        raise _not_installed() from error
     sys.excepthook = hook  # Ray's tells a cluster of what nobody caught, first; if that is gone, it tries for a minute
     own = {"num_cpus": how.threads, "object_store_memory": STORE, "include_dashboard": False}
     try:
@@ -120,6 +123,11 @@ def _connect(address: str, how: Execution) -> Any:
     except ConnectionError as error:
         raise NotFoundError(f"there is no cluster of Ray at {address}", hint=START) from error
     return ray
+
+
+def _not_installed() -> NotFoundError:
+    hint = "pip install 'adapterops[ray]'"
+    return NotFoundError("this needs Ray, which is not installed", hint=hint, code="E-NOT-INSTALLED")
 
 
 def _reach(address: str) -> None:

@@ -15,7 +15,8 @@ RETRIES = 5
 class Engine(Protocol):
     """Calls a function with each of some texts, somewhere, and gives what it returns, in any order.
 
-    Where it is closed before its end, or a call raises, it ends what still runs.
+    Where it is closed before its end, or a call raises, it ends what still runs. Asked for nothing, it raises what it would
+    of its options, and of what it needs, as far as that is known at once: commands do so before any work.
 
     Args:
         function: one that other processes can import; it returns a text.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 
 from adapterops.arrays.device import DeviceArray, beside, device, home, sent, way_of
+from adapterops.arrays.scratch import lent
 from adapterops.errors import InputError, OptionError
 from adapterops.linalg.qr import check_core, orthonormal, triangle
 from adapterops.linalg.singular import svd
@@ -44,20 +46,23 @@ def reduced(update: Linear, rank: int, exact: bool = False) -> LowRank:
     """
     factors = update.lowrank()
     if factors is None:
-        return factorize(all_entries(update), rank, exact=exact)
+        with all_entries(update) as dense:
+            return factorize(dense, rank, exact=exact)
     return truncate(factors, rank)
 
 
-def all_entries(update: Linear) -> Dense:
-    """All entries of an update, on the device that this thread computes on."""
+@contextmanager
+def all_entries(update: Linear) -> Iterator[Dense]:
+    """All entries of an update, on the device that this thread computes on; good until the block ends."""
     way = device()
-    if way is None:
-        W = update.dense()
-    elif isinstance(update, Merged):
-        W = all_rows(update, way=way)
-    else:
-        W = sent(update.dense(), way)
-    return Dense(W, update.error, update.near)
+    if way is None and isinstance(update, Merged):
+        with lent(update.shape, update.dtype) as W:
+            yield Dense(
+                update.rows((slice(0, update.shape[0]), slice(0, update.shape[1])), W), update.error, update.near
+            )
+        return
+    W = all_rows(update, way=way) if isinstance(update, Merged) else sent(update.dense(), way)
+    yield Dense(W, update.error, update.near)
 
 
 Rows = Callable[[slice], Array]

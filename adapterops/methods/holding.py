@@ -170,8 +170,8 @@ class Holdings:
     """What a merge holds of its adapters: found when it is asked for.
 
     Attributes:
-        modules: those that are measured before anything is written: all of the merge, or as many as take seconds; none of a merge
-            of one adapter, or for each module of which all have to be computed.
+        modules: those that are measured before anything is written: all of the merge, or as many as take seconds and are kept;
+            none of a merge of one adapter, or for each module of which all have to be computed.
         compute: the `Holding` of one, and how many bytes of what that takes may be kept for writing it; None where its numbers
             are too large, or none.
         count: of how many modules the merge is.

@@ -13,7 +13,7 @@ import numpy as np
 
 from adapterops.adapters.adapter import Adapter, sum_of
 from adapterops.engine.execution import Once
-from adapterops.methods.holding import Holding, Holdings, hold, hold_sum
+from adapterops.methods.holding import ROOM, Holding, Holdings, hold, hold_sum
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import FEW, Multipliers, Scale, automatic, fixed, matching, undisturbed, usable
 from adapterops.methods.spaces import SPACES, Block, Space, factored
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 SHORT, SHORTER, SHARE = 1.2e11, 4e9, 0.02
 """Multiplications that are done before anything is written, for what is said of a merge: seconds of work; for a sum whose scale is
 stated, which takes no more to write, a tenth of one; and as a share of all, where that is more."""
+LEAST = 28
+"""Modules, four of each of the seven kinds of a layer, that are measured even if more is then merged twice than there is room to
+keep.
+"""
 OF_HOLDING, OF_CORE, OF_ENTRIES, OF_SVD = 4, 12, 4000, 10
 """Times (out + in) R²: for inner products of factors, and for a method in a joint core; multiplications an entry, all passes
 over these together; and for each side of a matrix that is decomposed whole."""
@@ -108,13 +112,15 @@ class Merging:
         return sum(self._effort(module, each, rules) for module, each in layout.items())
 
     def _sample(self, layout: Mapping[str, Layout], budget: float) -> tuple[str, ...]:
-        """Modules that take no more than `budget` or `SHARE` of all, in their order: all of them, or some that are spread evenly,
-        over layers and over kinds of modules, and one of every adapter at least.
+        """Modules that take no more than `budget`, and of which `ROOM` keeps the factors, or `LEAST`; or `SHARE` of all; in their
+        order: all of them, or some that are spread evenly, over layers and over kinds of modules, and one of every adapter at least.
         """
         each = {module: self._effort(module, of, 0) for module, of in layout.items()}
         order = _spread(layout)
-        spent = np.cumsum([each[module] for module in order])
-        chosen = set(order[: int(np.searchsorted(spent, max(budget, SHARE * sum(each.values())), "right"))])
+        efforts = [each[module] for module in order]
+        kept = _fitting([0 if self._by_rank else _most(layout[module]) for module in order], ROOM)
+        many = max(_fitting(efforts, SHARE * sum(efforts)), min(_fitting(efforts, budget), max(LEAST, kept)))
+        chosen = set(order[:many])
         for adapter in self._adapters:
             if chosen.isdisjoint(adapter.layout):
                 chosen |= set([module for module in order if module in adapter.layout][:1])
@@ -301,6 +307,20 @@ def _spread(modules: Iterable[str]) -> list[str]:
     ['a', 'f', 'c', 'h', 'e', 'b', 'g', 'd']
     """
     return [module for _, module in sorted((place * GOLDEN % 1, module) for place, module in enumerate(modules))]
+
+
+def _fitting(costs: Sequence[float], limit: float) -> int:
+    """How many cost no more than that together, from the first on.
+
+    >>> _fitting([2, 3, 4], 5), _fitting([2, 3, 4], 1)
+    (2, 0)
+    """
+    return int(np.searchsorted(np.cumsum(costs), limit, "right"))
+
+
+def _most(layout: Layout) -> int:
+    """The bytes of the factors of a module in float64; of one that has none, nothing is kept."""
+    return 0 if layout.dense else 8 * layout.rank * sum(layout.shape)
 
 
 def _size(update: LowRank) -> int:

@@ -135,12 +135,14 @@ def _to_energy(adapter: Adapter, energy: float, exact: bool) -> Adapter:
         factors = update.lowrank()
         if factors is not None:
             return truncate(factors, max(1, by_energy(spectrum(factors), energy)))
-        dense = all_entries(update)
-        width, enough = adapter.layout[module].rank, (1 - energy) ** 0.5 * dense.norm()
-        while (wide := factorize(dense, width, exact=exact)).error > enough and width < min(dense.shape):
-            width = min(2 * width, *dense.shape)
-        tails = np.sqrt(np.square(spectrum(wide))[::-1].cumsum()[::-1] + wide.error**2)  # the error of rank 0, 1, ...
-        return factorize(dense, max(1, int((tails > enough).sum())), exact=exact) if (tails <= enough).any() else wide
+        with all_entries(update) as dense:
+            width, enough = adapter.layout[module].rank, (1 - energy) ** 0.5 * dense.norm()
+            while (wide := factorize(dense, width, exact=exact)).error > enough and width < min(dense.shape):
+                width = min(2 * width, *dense.shape)
+            tails = np.sqrt(np.square(spectrum(wide))[::-1].cumsum()[::-1] + wide.error**2)  # of rank 0, 1, ...
+            if (tails > enough).all():
+                return wide
+            return factorize(dense, max(1, int((tails > enough).sum())), exact=exact)
 
     return adapter.map(Step("truncate", {"energy": energy, "exact": exact}, (adapter.history,)), layout, reduce)
 

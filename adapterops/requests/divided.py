@@ -24,12 +24,12 @@ from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, Plan
 from adapterops.engine.records import Noted, Records, note_hashes, noted
-from adapterops.errors import OptionError, UnsupportedError
+from adapterops.errors import UnsupportedError
 from adapterops.formats.registry import Arrangement
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.fields import Output
-from adapterops.requests.running import Made
+from adapterops.requests.running import Made, check_no_file
 from adapterops.storage.parts import Parts
 from adapterops.storage.staging import publish, staged, sync_folder, sync_folders
 
@@ -86,12 +86,6 @@ def divided(asked: Asked, out: Path, how: Execution) -> Divided:
     if isinstance(asked.result, Checkpoint):
         return DividedModel(asked.result, plan_checkpoint(asked.result, how))
     return DividedAdapter(asked.result, asked.request.output, out, how)
-
-
-def check_no_file(made: Made, out: Path) -> None:
-    """Raise OptionError for a single file, where the output is made by many: that needs a folder."""
-    if made.single(out):
-        raise OptionError("is a single file, and work in parts needs a folder", path=out, hint="name one with -o")
 
 
 def base_of(asked: Asked) -> str | None:

@@ -108,13 +108,12 @@ def spread(
     left.sort(key=lambda job: -sum(job.tensors.values()))  # so that nobody waits while another is at a large one
     texts = [json_text({**shared, "file": job.file}).decode() for job in left]
     within = how.within(lambda workers: workers * work.memory)
-    with place.keeping(), closing(engine(do, texts, memory=work.memory, address=address, how=within)) as results:
-        for done, name in enumerate(results, 1):
-            known.add(
-                name
-            )  # it was hashed as it was written, here: what one process writes is not read once more, either
-            if how.progress:
-                how.progress(done, len(texts))
+    if texts:  # else no engine has to be there
+        with place.keeping(), closing(engine(do, texts, memory=work.memory, address=address, how=within)) as results:
+            for done, name in enumerate(results, 1):
+                known.add(name)  # hashed as it was written, here: what one process writes is not read once more, either
+                if how.progress:
+                    how.progress(done, len(texts))
     with place.exclusive(), writing(out, LEFT, AGAIN):
         saved = _finished(asked, work, place, known, force, asked.request.accept_loss, files, how)
     place.remove()

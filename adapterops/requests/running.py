@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from adapterops.adapters.saved import Saved
 from adapterops.adapters.saving import save_adapter
 from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Plan
+from adapterops.errors import OptionError
 from adapterops.provenance.history import Source, sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.places import HERE, Opened, anonymous, open_inputs, seen_from
@@ -67,6 +69,7 @@ def make(
     verify: bool = False,
     planning: bool = False,
     streamed: bool = False,
+    shared: bool = False,
     how: Execution = DEFAULT,
 ) -> Made:
     """What a request makes. Nothing is computed yet, unless there is a budget, or a difference to look for.
@@ -79,6 +82,7 @@ def make(
         planning: read headers only. The result has its layout, and where that depends on numbers, the largest that it
             can have.
         streamed: tensors of models on the Hub are read as they pass, and not kept.
+        shared: several processes make it, which needs a folder.
 
     Raises:
         OptionError, IncompatibleError: the request does not fit its inputs.
@@ -88,11 +92,30 @@ def make(
     opened = open_inputs(request, folder, verify=verify, streamed=streamed)
     if out is not None:
         check_output(out, opened.paths, force)
-    made = Made(request, folder, opened, result(request, opened, planning=planning, how=how))
-    if out is not None and isinstance(made.result, Adapter) and made.single(out):
-        form = request.output.format
-        in_file(arrangement(made.result, request.output.dtype, form), out, form or made.result.config.format)
-    return made
+    if out is not None and named_file(out):
+        with warnings.catch_warnings(action="ignore"):  # they are given when the result is made
+            planned = Made(request, folder, opened, result(request, opened, planning=True, how=how))
+        _check_name(planned, out)
+        if shared:
+            check_no_file(planned, out)
+    return Made(request, folder, opened, result(request, opened, planning=planning, how=how))
+
+
+def _check_name(made: Made, out: Path) -> None:
+    """Raise OptionError where the name of the output is that of a file, of another kind than what is written."""
+    if isinstance(made.result, Adapter):
+        form = made.request.output.format
+        in_file(arrangement(made.result, made.request.output.dtype, form), out, form or made.result.config.format)
+        return
+    from adapterops.checkpoints.gguf import called
+
+    called(made.result, out)
+
+
+def check_no_file(made: Made, out: Path) -> None:
+    """Raise OptionError for a single file, where the output is made by many: that needs a folder."""
+    if made.single(out):
+        raise OptionError("is a single file, and work in parts needs a folder", path=out, hint="name one with -o")
 
 
 Files: TypeAlias = Callable[[Made, Path], Mapping[str, bytes]]

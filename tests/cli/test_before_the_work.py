@@ -16,6 +16,7 @@ from adapterops.checkpoints import checkpoint
 from adapterops.cli import output
 from adapterops.cli.main import run
 from adapterops.operations import extraction, truncation
+from adapterops.storage.safetensors import SafetensorsFile
 
 Capture = pytest.CaptureFixture[str]
 
@@ -54,6 +55,53 @@ def test_an_output_that_is_there_is_found_before_the_work(
     (place / "there").mkdir()
     (place / "there/file").touch()
     assert run([*command, "-o", "there"]) == 6
+
+
+WRONG = """
+merge a b --budget 100 -o w --engine processes --address x
+merge a b --budget 100 -o w.safetensors
+merge a b --budget 100 -o w.safetensors --part 1/2
+merge a b --budget 100 -o w.safetensors --format kohya --part 1/2
+merge a b --budget 100 -o w.safetensors --format diffusers --engine processes
+merge a b --budget 100 -o w --rank 1
+merge a b --budget 100 -o w --density 0.5
+merge a b --budget 100 -o w --seed 1
+merge a b --budget 100 -o w --part 1/2 --engine processes
+merge a b --budget 100 -o w --part 3/2
+merge a b --budget 100 -o w --address x
+merge a b --budget 100 -o w --engine processes --device cuda
+merge a b --budget 100 -o w -w 1
+calc a+b a=a b=b --budget 100 --engine processes --address x -o w
+fuse base a b --budget 100 -o w --push me/x
+fuse base a -o w.gguf
+fuse base a -o w.gguf --part 1/2
+fuse base a -o w --private
+fuse base a -o w --as-delta
+fuse base a --push me/x --part 1/2
+fuse base a -o w --double-quant
+fuse base a -o w --original base
+fuse base a -o w --rounding calibrated
+fuse base a -o w --grams a
+quantize base --to int8 --double-quant -o w
+verify model --base base --adapter a --part 1/2 --logits
+verify model --base base --adapter a --engine processes --address x
+verify model --base base --adapter a --made-by peft --dtype float32
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("command", WRONG)
+def test_options_that_do_not_go_together_are_refused_before_a_tensor_is_read(
+    place: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is left behind that would be in the way of the right ones."""
+
+    def read(*arguments: Any) -> None:
+        raise AssertionError("a tensor was read")
+
+    monkeypatch.setattr(SafetensorsFile, "_fill", read)
+    before = sorted(place.iterdir())
+    assert run(command.split()) == 2
+    assert sorted(place.iterdir()) == before
 
 
 def test_a_plan_that_cannot_be_kept_is_an_error_in_json_too(

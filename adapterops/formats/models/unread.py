@@ -62,7 +62,7 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes:
         InputError: parts of it are missing.
         UnsupportedError: its scheme is not read.
     """
-    for name in left:
+    for name in _ending(left, FOREIGN):
         for end, what in FOREIGN.items():
             if name.endswith(end) and method is None and end in CONFIGURED:
                 raise UnsupportedError(
@@ -77,9 +77,9 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes:
         if _holds_codes(name, spec, any_read or method is not None):
             raise _without_meaning(name, spec, left)
     remains = [remainder for each in schemes for remainder in each.remains]
-    for name, spec in left.items():
+    for name in _ending(left, {end for end, _, _ in remains}):
         for end, missing, dtype in remains:
-            if name.endswith(end) and dtype in (None, spec.dtype):
+            if name.endswith(end) and dtype in (None, left[name].dtype):
                 raise damaged(
                     f"is a part of a quantized weight, and {name.removesuffix(end)}{missing} is missing", name
                 )
@@ -89,6 +89,12 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes:
             hint="if its weights are ordinary numbers, take quantization_config out of config.json; else dequantize it with its own"
             " library and save that",
         )
+
+
+def _ending(names: Collection[str], ends: Collection[str]) -> list[str]:
+    """Those that end in one of these: most names do not, and are asked once."""
+    any_of = tuple(ends)
+    return [name for name in names if name.endswith(any_of)]
 
 
 def check_method(method: Any, schemes: Collection[Registered]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
@@ -84,18 +85,26 @@ STATES = [
         "train them with LoRA's trainable_token_indices, or merge them with PEFT",
     ),
 ]
+AFTER = rf"[^.]*(?!{UPDATED})(?:\.[^.]+)?$"
 ARRAYS = [
     *STATES,
     *((pattern, TYPES[name].name, TYPES[name].hint) for pattern, name in FURTHER),
-    *((rf"{BEFORE}{begins}[^.]*(?!{UPDATED})(?:\.[^.]+)?$", each.name, each.hint) for begins, each in OF_TYPES.items()),
+    *((rf"{BEFORE}{begins}{AFTER}", each.name, each.hint) for begins, each in OF_TYPES.items()),
 ]
 """Pattern of the names of arrays, kind, way on."""
 
-BEGINNING = "|".join([rf"{BEFORE}(?:{'|'.join(OF_TYPES)})", *(each[0] for each in (*STATES, *FURTHER))])
-"""What all of these match, and a little more: asked once, where each of them would be asked of every name."""
+
+def _any(begins: Iterable[str], after: str = "") -> str:
+    """One pattern for all of them, or for what they begin with, which is a little more: what is before them is looked for once,
+    and not by each of them wherever a name may begin.
+    """
+    return "|".join([rf"{BEFORE}(?:{'|'.join(begins)}){after}", *(each[0] for each in (*STATES, *FURTHER))])
+
+
+BEGINNING = _any(OF_TYPES)
 
 
 @cache
 def of_peft() -> re.Pattern[str]:
     """The names of all these arrays, but for a word that models have, too."""
-    return re.compile("|".join(pattern for pattern, _, _ in ARRAYS if "prompt" not in pattern))
+    return re.compile(_any((begins for begins in OF_TYPES if "prompt" not in begins), AFTER))

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import torch
 from torch import Tensor
 
-from adapterops.arrays.scratch import Scratch, scratch
+from adapterops.arrays.scratch import Scratch, forget, lent, scratch
+from adapterops.engine.execution import Execution
+from adapterops.engine.local import run
 
 
 def test_the_same_use_is_the_same_memory_whatever_the_shape() -> None:
@@ -43,3 +46,33 @@ def test_each_thread_has_its_own() -> None:
     thread.join()
     assert mine.tolist() == [1] * 3
     assert seen[0].tolist() == [2] * 3
+
+
+def test_what_was_lent_is_lent_again_and_a_block_inside_has_its_own() -> None:
+    forget()
+    with lent((50, 20), "float32") as outer:
+        outer[:] = 1
+        with lent((50, 20), "float32") as inner:
+            inner[:] = 2
+        assert outer.sum() == 1000
+    place = outer.ctypes.data
+    with lent((10, 3), "float64") as smaller:
+        assert (smaller.ctypes.data, smaller.shape, smaller.dtype) == (place, (10, 3), "float64")
+    with lent((1000, 20), "float32") as larger:
+        larger[:] = 3
+    with lent((50, 20), "float32") as again:
+        assert again.ctypes.data == larger.ctypes.data
+
+
+def test_nothing_stays_of_what_was_lent_when_work_has_ended() -> None:
+    tracemalloc.start()
+    try:
+
+        def work(item: int) -> float:
+            with lent((1 << 20, item), "float32") as memory:
+                return float(memory.size)
+
+        assert list(run(work, [1, 2, 3], how=Execution(2))) == [1 << 20, 2 << 20, 3 << 20]
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()

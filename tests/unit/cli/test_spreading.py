@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from adapterops.errors import OptionError
 def test_what_the_options_say() -> None:
     assert spread(None, None, None) == Spread()
     assert spread("2/3", None, None) == Spread(Share(2, 3))
-    assert spread(None, "ray", "auto") == Spread(None, "ray", "auto")
+    assert spread(None, "processes", None) == Spread(None, "processes")
+    if find_spec("ray"):
+        assert spread(None, "ray", "auto") == Spread(None, "ray", "auto")
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,7 @@ def test_what_the_options_say() -> None:
     [
         (("1/2", "ray", None), "exclude each other"),
         ((None, None, "auto"), "add --engine ray"),
+        ((None, "processes", "auto"), "processes are of this machine"),
         (("2", None, None), "expected K/N"),
         (("3/2", None, None), "is not one of 2 parts"),
         (("1/0", None, None), "is not one of 0 parts"),

@@ -25,18 +25,26 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_nobody_caught_is_not_told_to_ray_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its hook is set when it is imported; where the cluster is gone, it would try for a minute, and the error not be seen."""
     (tmp_path / "ray.py").write_text("import sys\nsys.excepthook = None\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "ray", raising=False)
-    hook = sys.excepthook
-    with pytest.raises(NotFoundError, match="there is no cluster"):
-        list(ray.run(str.upper, ["a"], memory=1, address="127.0.0.1:1"))
-    monkeypatch.delitem(sys.modules, "ray")
-    assert sys.excepthook is hook
+    hook, real = sys.excepthook, sys.modules.get("ray")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        patch.setitem(sys.modules, "ray", None)  # taken back whatever is imported meanwhile
+        del sys.modules["ray"]
+        with pytest.raises(NotFoundError, match="there is no cluster"):
+            list(ray.run(str.upper, ["a"], memory=1, address="127.0.0.1:1"))
+        assert sys.excepthook is hook
+    assert sys.modules.get("ray") is real  # the tests of a cluster may run in this process, later
 
 
-def test_nothing_to_do_needs_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asked_for_nothing_it_says_what_is_missing_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a command asks before it measures anything."""
     monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(NotFoundError, match="not installed"):
+        list(ray.run(str.upper, [], memory=1))
+    monkeypatch.setattr(ray, "find_spec", str.strip)  # it is
     assert list(ray.run(str.upper, [], memory=1)) == []
+    with pytest.raises(NotFoundError, match="there is no cluster of Ray at"):
+        list(ray.run(str.upper, [], memory=1, address="127.0.0.1:1"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://localhost:1", "[::1]:1"])

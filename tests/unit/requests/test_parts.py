@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +324,14 @@ def test_jobs_are_text(place: Path) -> None:
 def engine(function, items, *, memory, address, how):
     """One that does the jobs here."""
     yield from map(function, items)
+
+
+def test_where_nothing_is_left_no_engine_has_to_be_there(place: Path) -> None:
+    def gone(*arguments: Any, **options: Any) -> Iterator[str]:
+        raise NotFoundError("there is no cluster")
+
+    write_part(fused(), Path("out"), Share(1, 1))
+    assert spread(fused(), Path("out"), gone).path == Path("out")
 
 
 def test_the_largest_file_is_made_first(place: Path) -> None:

@@ -12,10 +12,12 @@ from tiny_models import write_base, write_tuned
 
 from adapterops.adapters.saved import Saved
 from adapterops.checkpoints.saving import SavedCheckpoint
-from adapterops.errors import OutputExistsError
+from adapterops.errors import OptionError, OutputExistsError
 from adapterops.expressions.expression import parse
+from adapterops.requests import running
 from adapterops.requests.fields import Input, Model, Output
 from adapterops.requests.request import Request
+from adapterops.requests.results import result
 from adapterops.requests.running import make, plan, save
 
 
@@ -56,3 +58,25 @@ def test_an_output_that_is_there_is_found_before_any_work(tmp_path: Path) -> Non
     with pytest.raises(OutputExistsError):
         make(request(), tmp_path / "out", folder=tmp_path)
     assert make(request(), None, folder=tmp_path).result.layout, "nothing is to stay here"
+
+
+def test_the_name_of_a_file_is_refused_before_a_budget_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the format is a folder, or several processes are to write it; a model is another thing, too."""
+    write_adapter(tmp_path / "a")
+    write_base(tmp_path / "base")
+
+    def spent(request: Request, opened: Any, *, planning: bool, how: Any) -> Any:
+        assert planning, "the spectra were measured"
+        return result(request, opened, planning=planning, how=how)
+
+    monkeypatch.setattr(running, "result", spent)
+    cut = Output(budget="100")
+    with pytest.raises(OptionError, match="is a folder with"):
+        make(request(output=cut), tmp_path / "out.safetensors", folder=tmp_path)
+    cut = Output(budget="100", format="kohya")
+    with pytest.raises(OptionError, match="work in parts needs a folder"):
+        make(request(output=cut), tmp_path / "out.safetensors", folder=tmp_path, shared=True)
+    with pytest.raises(OptionError, match="what is written is a checkpoint"):
+        make(request(base=Model("base")), tmp_path / "out.gguf", folder=tmp_path)

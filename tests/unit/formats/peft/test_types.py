@@ -5,7 +5,7 @@ import re
 import peft
 import pytest
 
-from adapterops.formats.peft.types import ARRAYS, TYPES
+from adapterops.formats.peft.types import ARRAYS, BEGINNING, TYPES, of_peft
 from adapterops.updates.kinds import KINDS
 
 
@@ -33,3 +33,13 @@ def test_every_type_of_peft_is_read_or_known_by_name(kind: str) -> None:
 )
 def test_arrays_are_known_by_their_own_names(name: str, kind: str | None) -> None:
     assert next((what for pattern, what, _ in ARRAYS if re.search(pattern, name)), None) == kind
+
+
+@pytest.mark.parametrize("before", ["", "x.", "base_model.model.x_", "lora_unet_", "x.lora_unet_"])
+@pytest.mark.parametrize("after", ["", "u", "u.weight", "u.v.weight", "u.alpha", ".diff_b"])
+def test_one_pattern_finds_what_each_finds(before: str, after: str) -> None:
+    begins = [each.begins for each in TYPES.values()]
+    for name in (f"{before}{each}{after}" for each in (*begins, "norm", "prefix_task_cols", "shadow_down.")):
+        found = [pattern for pattern, _, _ in ARRAYS if re.search(pattern, name)]
+        assert bool(of_peft().search(name)) == any("prompt" not in pattern for pattern in found), name
+        assert re.search(BEGINNING, name) or not found, name
