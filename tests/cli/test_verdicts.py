@@ -123,7 +123,10 @@ FILES: dict[str, tuple[Tensors, dict[str, str] | None]] = {
     "kohya, a bias": (KOHYA | ones(K, diff_b=(8,)), None),
     "kohya, tucker": (
         ones(
-            "lora_unet_x", lora_down__weight=(2, 4, 1, 1), lora_mid__weight=(2, 2, 3, 3), lora_up__weight=(8, 2, 1, 1)
+            "lora_unet_input_blocks_1_0_in_layers_2",
+            lora_down__weight=(2, 4, 1, 1),
+            lora_mid__weight=(2, 2, 3, 3),
+            lora_up__weight=(8, 2, 1, 1),
         ),
         None,
     ),
