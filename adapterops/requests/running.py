@@ -92,12 +92,12 @@ def make(
     opened = open_inputs(request, folder, verify=verify, streamed=streamed)
     if out is not None:
         check_output(out, opened.paths, force)
-    if out is not None and named_file(out):
-        with warnings.catch_warnings(action="ignore"):  # they are given when the result is made
-            planned = Made(request, folder, opened, result(request, opened, planning=True, how=how))
-        _check_name(planned, out)
-        if shared:
-            check_no_file(planned, out)
+        if named_file(out):
+            with warnings.catch_warnings(action="ignore"):  # they are given when the result is made
+                planned = Made(request, folder, opened, result(request, opened, planning=True, how=how))
+            _check_name(planned, out)
+            if shared:
+                check_no_file(planned, out)
     return Made(request, folder, opened, result(request, opened, planning=planning, how=how))
 
 
