@@ -1,5 +1,6 @@
 import gc
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +25,7 @@ torch.set_num_threads(1)  # matrices here are tiny, and workers of pytest share 
 threadpool_limits(1)  # of numpy, too: two threads for one small matrix wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands and examples that tests start
 os.fsync = written
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` has it ignored by every process
 
 
 collect_ignore = ["fuzz"]  # programs, and no tests

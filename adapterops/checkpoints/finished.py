@@ -55,4 +55,7 @@ def _survivals(values: Mapping[str, Sequence[Any]]) -> dict[str, Survival]:
 
     if not fits(values, {str: [number]}):
         raise ValueError("expected numbers")
-    return {module: Survival(*each) for module, each in values.items()}
+    found = {module: Survival(*each) for module, each in values.items()}
+    if any(each.negative for each in found.values()):
+        raise ValueError("expected sums of squares")
+    return found

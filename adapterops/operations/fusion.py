@@ -305,7 +305,7 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
         raise UnsupportedError(
             "is for replicated layers of its base, which was another model",
             path=name(adapter),
-            hint="use the base itself, which is what unfusing would give",
+            hint=OF_UNFUSING,
         )
     adapter = fitted(adapter, fused)
     trained = [tensor for tensor in adapter.full if tensor.removesuffix(WEIGHT) not in adapter.layout]

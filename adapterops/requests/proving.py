@@ -110,12 +110,17 @@ def _real(value: Any) -> bool:
     return type(value) is int or (fits(value, {"hex": str}) and REAL.fullmatch(value["hex"]) is not None)
 
 
+def _size(value: Any) -> bool:
+    """Such a number that is not negative."""
+    return _real(value) and not (value["hex"].startswith("-") if isinstance(value, dict) else value < 0)
+
+
 def _shape() -> Shape:
     """What `_as_json` writes."""
-    from adapterops.updates.survival import Survival
+    from adapterops.updates.survival import SIGNED, Survival
 
-    check, survived = ({each.name: _real for each in fields(kind)} for kind in (ModuleCheck, Survival))
-    del check["survival"]
+    check = {each.name: _real for each in fields(ModuleCheck) if each.name != "survival"}
+    survived = {each.name: _real if each.name in SIGNED else _size for each in fields(Survival)}
 
     def module(value: Any) -> bool:
         two = isinstance(value, list) and len(value) == 2

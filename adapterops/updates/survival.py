@@ -14,6 +14,9 @@ from adapterops.arrays.floats import Array, at_random, check_range, checked, nar
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError
 
+SIGNED = ("dot", "heard")
+"""Which sums of `Survival` are over products of two, and may be negative."""
+
 
 @dataclass(frozen=True)
 class Survival:
@@ -38,6 +41,11 @@ class Survival:
     sampled: float = 0.0
     heard: float = 0.0
     said: float = 0.0
+
+    @property
+    def negative(self) -> bool:
+        """Whether a sum of squares or a number of entries is below 0, as none that was computed is."""
+        return any(value < 0 for name, value in vars(self).items() if name not in SIGNED)
 
     def __add__(self, other: Survival) -> Survival:
         others = vars(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,3 +38,10 @@ def test_a_record_that_is_none_does_not_count(field: str, value: Any) -> None:
     without = {name: each for name, each in good.items() if name != field}
     assert noted([without], [job], read) == {}
     assert noted([{**good, field: value}], [job], read) == {}
+
+
+@pytest.mark.parametrize("sums", [{"base": -1.0}, {"delta": -1e-9}, {"entries": -5}])
+def test_a_record_of_negative_squares_does_not_count(sums: dict[str, float]) -> None:
+    shard, job = replace(SHARD, modules={"q": replace(SHARD.modules["q"], **sums)}), Job("a", {}, (None,))
+    assert noted([{"file": "a", **shard.as_json()}], [job], read) == {}
+    assert noted([{"file": "a", **SHARD.as_json()}], [job], read) == {"a": SHARD}

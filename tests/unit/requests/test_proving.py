@@ -17,8 +17,9 @@ from adapterops.operations.output_files import Problem
 from adapterops.operations.tensor_checks import ModuleCheck
 from adapterops.operations.verifying import Finding
 from adapterops.requests.parts import do, spread
-from adapterops.requests.proving import _as_json, _finding
+from adapterops.requests.proving import _as_json, _finding, _shape
 from adapterops.requests.verifying import proof_of, recorded
+from adapterops.storage.shapes import fits
 from adapterops.updates.survival import Survival
 
 ADAPTED = [f"model.layers.{layer}.{name}" for layer in range(3) for name in ("q_proj", "v_proj")]
@@ -116,3 +117,9 @@ def test_findings_are_noted_to_the_last_bit() -> None:
     assert _finding(json.loads(json.dumps(_as_json(finding)))) == finding
     nan = Finding({"a": ModuleCheck(identity=math.nan)}, [])
     assert math.isnan(_finding(_as_json(nan)).modules["a"].identity)
+    assert fits(_as_json(finding), _shape())
+
+
+@pytest.mark.parametrize("sums", [Survival(-0.1, 1.0), Survival(entries=-5), Survival(error=-math.inf)])
+def test_negative_squares_are_no_findings(sums: Survival) -> None:
+    assert not fits(_as_json(Finding({"a": ModuleCheck(survival=sums)}, [])), _shape())
