@@ -23,6 +23,13 @@ from adapterops.provenance.history import Step, sources
 from adapterops.storage.outputs import named_file
 from adapterops.updates.layout import LAUNCHED, TILE
 
+FORMED = 3
+"""How often the entries of a module are in memory at most, in the dtype that they are computed in: all of them, once more in the
+other order where a weight is stored as (in, out), and tiles."""
+
+DECOMPOSED = 20
+"""How often where all singular values are found: in float64, with U, Vᵀ, and what LAPACK works in."""
+
 FUSE = "fuse it into its base: adapterops fuse BASE ADAPTER"
 
 
@@ -137,13 +144,14 @@ def working_memory(
     """About how many bytes saving holds at a time: what each worker computes with, and what waits for its turn to be
     written.
 
-    Factors are computed with in float64, entries in float32: those of the sum, of the result, and of what each is made
-        from. On a GPU these are there, with its tiles of each update, what they become, and what is on its way. What is computed
-        from a weight or a Gram matrix holds that, too.
+    Factors are computed with in float64, entries in float32. On a GPU these are there, with its tiles of each update, what they
+    become, and what is on its way. What is computed from a weight or a Gram matrix holds that, too.
     """
     adapter = with_magnitudes(adapter)
     held = max((layout.working or 0 for layout in adapter.layout.values()), default=0)
-    largest = max((layout.entries for layout in adapter.layout.values()), default=0)
+    largest = max(
+        (layout.entries * (2 if layout.dtype == "F64" else 1) for layout in adapter.layout.values()), default=0
+    )
     kept = max(stored_sizes(adapter, arrangement(adapter, dtype, format)).values(), default=0)
     read = sum(
         max((entry.spec.bytes for entry in file.entries.values()), default=0)
@@ -153,10 +161,11 @@ def working_memory(
     done = list(steps(adapter.history))
     factors = 4 * (6 if any(map(_in_core, done)) else 2) * read
     by_entries = any(map(_by_entries, done))
+    often = DECOMPOSED if any(map(_by_singular_values, done)) else FORMED
     tiles = (
         (3 * len(sources(adapter.history)) + 6) * 4 * LAUNCHED * TILE if by_entries and device != DEFAULT.device else 0
     )
-    return workers * (held + (4 * 4 * largest + tiles if by_entries else factors) + AHEAD * kept)
+    return workers * (held + (4 * often * largest + tiles if by_entries else factors) + AHEAD * kept)
 
 
 def stored_sizes(adapter: Adapter, arranged: Arrangement) -> dict[str, int]:
@@ -178,6 +187,11 @@ def _by_entries(step: Step) -> bool:
         return step.operation == "extract"
     acts = METHODS[step.parameters["method"]].acts
     return acts in ("matrices", "entries") and step.parameters["space"] == "delta"
+
+
+def _by_singular_values(step: Step) -> bool:
+    """Whether a cut may need all of them: one to a rank searches for the first alone."""
+    return step.operation == "truncate" and bool(step.parameters["exact"] or "rank" not in step.parameters)
 
 
 def _in_core(step: Step) -> bool:

@@ -17,7 +17,8 @@ from adapterops.linalg.singular import svd
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank, gram, tiles, zero
 from adapterops.updates.merged import Merged
-from adapterops.updates.protocol import Array, Linear, all_rows, norm
+from adapterops.updates.protocol import Array, Linear, all_rows, norm, norm_by_rows
+from adapterops.updates.sums import Sum
 
 OVERSAMPLING = 2
 GAIN = 0.01
@@ -265,7 +266,9 @@ def _distance(W: Array, projection: LowRank, rest: float, total: float) -> float
     """‖W - projection‖_F. The projection is orthogonal; `rest` is what its squared norm lacks of the `total`."""
     if rest > 1e-4 * total:
         return math.sqrt(rest)
-    return norm(W - all_rows(projection, way=way_of(W)))  # the difference of squares has cancelled
+    if way := way_of(W):  # the difference of squares has cancelled
+        return norm(W - all_rows(projection, way=way))
+    return norm_by_rows(Sum([Dense(W), -1 * projection]))
 
 
 def _core(update: LowRank) -> tuple[Array, Array, Array, Array, Array]:

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Collection, Mapping
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from adapterops.adapters.adapter import Adapter
@@ -24,7 +25,7 @@ from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.pairing import SHOWN, full_tensors, pair, unannounced
 from adapterops.operations.targets.output_bias import output_biases, with_words
-from adapterops.operations.targets.weights import Piece, Weight, check_oriented, names_of, owners, weights
+from adapterops.operations.targets.weights import Weight, check_oriented, names_of, owners, weights
 from adapterops.operations.task_vectors import subtracted
 from adapterops.operations.truncation import check_cut, truncate
 from adapterops.provenance.history import Source, Step
@@ -33,7 +34,7 @@ from adapterops.storage.tensors import Stored
 from adapterops.updates.layout import TILE, Layout
 
 if TYPE_CHECKING:
-    from adapterops.updates.protocol import Array, Linear
+    from adapterops.updates.protocol import Linear
 
 REST = ("keep", "drop", "refuse")
 """What may become of changes that are no update of a Linear layer: norms, biases, embeddings."""
@@ -209,12 +210,12 @@ def _delta(weight: Weight, pairs: Mapping[str, str], tuned: Checkpoint, base: Ch
 
     from adapterops.updates.dense import Dense
 
-    def rows(piece: Piece) -> Array:
-        update = subtracted(tuned, piece.tensor, base, pairs[piece.tensor])
-        out = np.empty((piece.end - piece.begin, update.shape[1]), update.dtype)
-        return update.rows((slice(piece.begin, piece.end), slice(0, update.shape[1])), out)
-
-    delta = np.concatenate([rows(piece) for piece in weight.pieces])
+    changes = [subtracted(tuned, piece.tensor, base, pairs[piece.tensor]) for piece in weight.pieces]
+    ends = list(accumulate(piece.end - piece.begin for piece in weight.pieces))
+    delta = np.empty((ends[-1], changes[0].shape[1]), np.result_type(*(change.dtype for change in changes)))
+    for piece, change, end in zip(weight.pieces, changes, ends, strict=True):
+        part = slice(piece.begin, piece.end), slice(0, change.shape[1])
+        change.rows(part, delta[end - piece.end + piece.begin : end])
     check_all_finite(delta, "one of the models has numbers that are NaN or infinite", hint="use another checkpoint")
     return Dense(delta.T if weight.transposed else delta)
 

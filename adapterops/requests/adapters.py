@@ -89,11 +89,18 @@ def formed(found: Adapter, request: Request) -> Adapter:
 
 
 def measured(
-    found: Adapter, rank: int | None = None, *, dtype: str | None = None, how: Execution = DEFAULT, **cut: Any
+    found: Adapter,
+    rank: int | None = None,
+    *,
+    budget: int | None = None,
+    dtype: str | None = None,
+    how: Execution = DEFAULT,
+    **cut: Any,
 ) -> Adapter:
     """What `truncation.truncate` makes; where it has to measure first, in the memory that there is."""
-    how = how.within(partial(working_memory, found, dtype))
-    return truncation.truncate(found, rank, dtype=dtype, how=how, **cut)
+    if budget is not None:  # all singular values are measured
+        how = how.within(partial(working_memory, bounded(found, budget=budget, **{**cut, "exact": True}), dtype))
+    return truncation.truncate(found, rank, budget=budget, dtype=dtype, how=how, **cut)
 
 
 def bounded(found: Adapter, rank: int | None = None, *, budget: int | None = None, **cut: Any) -> Adapter:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from peft_folders import adapter
 from peft_models import base, make
+from safetensors.torch import save_file
+from torch import Generator, randn
 
-from adapterops import Execution, merge, open_adapter, open_checkpoint, save_adapter
+from adapterops import Execution, extract, merge, open_adapter, open_checkpoint, save_adapter, truncate
 from adapterops.adapters.planning import plan_adapter, working_memory
 from adapterops.errors import OptionError, ResourceError
 from adapterops.operations.targets.based import on_base
@@ -60,3 +64,40 @@ def test_what_is_computed_from_a_base_holds_all_of_a_weight(tmp_path: Path) -> N
         assert (working_memory(merged, None, 1) >= 2 * 32 * 64 * 112) == dora
     started = open_adapter(make(tmp_path / "pissa", 1, r=2, target_modules=["down_proj"], init_lora_weights="pissa"))
     assert working_memory(on_base(started, model), None, 1) >= 32 * 64 * 112
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("what", ["extract", "merge"])
+def test_a_cut_to_a_rank_holds_the_entries_of_a_module_as_often_as_is_stated(
+    what: str, transposed: bool, tmp_path: Path
+) -> None:
+    """Also where the rank is all that there is, so that the error is measured and no difference of squares."""
+    shape = (512, 2048) if transposed else (2048, 512)
+    model = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"} if transposed else {"model_type": "llama"}
+    name = "transformer.h.0.mlp.c_fc.weight" if transposed else "model.layers.0.mlp.up_proj.weight"
+    a, b = (
+        randn(shape[0], 4, generator=Generator().manual_seed(0)),
+        randn(4, shape[1], generator=Generator().manual_seed(0)),
+    )
+    for folder, weight in (("base", 0 * (a @ b)), ("tuned", a @ b)):
+        (tmp_path / folder).mkdir()
+        save_file({name: weight}, tmp_path / folder / "model.safetensors", {"format": "pt"})
+        (tmp_path / folder / "config.json").write_text(json.dumps(model))
+    found = extract(open_checkpoint(tmp_path / "tuned"), open_checkpoint(tmp_path / "base"), 4)
+    if what == "merge":
+        save_adapter(found, tmp_path / "a")
+        found = truncate(merge([open_adapter(tmp_path / "a")] * 2, "ties", density=1.0), 4)
+
+    tracemalloc.start()
+    try:
+        save_adapter(found, tmp_path / "out", how=Execution(1))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.3 * working_memory(found, None, 1) < peak <= working_memory(found, None, 1)
+
+
+def test_all_singular_values_take_more_than_the_first(tmp_path: Path) -> None:
+    merged = merge([open_adapter(adapter(tmp_path, {}))] * 2, "ties")
+    few, all_, energy = truncate(merged, 1), truncate(merged, 1, exact=True), truncate(merged, energy=0.9)
+    assert working_memory(few, None, 1) < working_memory(all_, None, 1) <= working_memory(energy, None, 1)
