@@ -50,6 +50,10 @@ def test_parts_say_what_is_left(capsys: Capture) -> None:
     ("arguments", "message"),
     [
         (["-o", "out", "--push", "me/it"], "--push keeps nothing here, and -o names a folder"),
+        (["--push", "me/it", "--force"], "--force replaces an output that is here, and --push keeps nothing here"),
+        (["--push", "me/it", "--resume"], "--push goes on where it stopped by itself"),
+        (["--part", "1/2", "--resume"], "--part goes on where it stopped by itself"),
+        (["--engine", "processes", "--resume"], "--engine goes on where it stopped by itself"),
         (["--engine", "ray", "--quantize", "nf4", "--device", "cuda"], "--engine ray computes on processors"),
     ],
 )
