@@ -77,6 +77,8 @@ def write(
             place, free = (Path(push.repo), None) if push else (out, planned.free(out))
             _print_plan(made, planned, place, free, running.as_json, how)
             return
+        if how.memory is not None:
+            plan(made, how)  # too little of it is said before anything is measured
         if not (running.as_json or running.spread.part or quiet()):
             print_held(made, planned=False, how=how)
         noted = command_line() if command is None else command

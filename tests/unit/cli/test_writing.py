@@ -32,6 +32,15 @@ def test_a_plan_writes_nothing(capsys: Capture) -> None:
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("command", ["merge", "fuse"])
+def test_too_little_memory_is_said_before_anything_is_measured(command: str, capsys: Capture) -> None:
+    base = ["--base", "base"] if command == "fuse" else []
+    assert run([command, "a", "a", *base, "--ties", "-o", "out", "--memory", "1kB"]) == 7
+    shown = capsys.readouterr()
+    assert "the least that works is --memory" in shown.err
+    assert not shown.out
+
+
 def test_an_adapter_and_a_model_as_json(capsys: Capture) -> None:
     for arguments, kind in ((["merge", "a"], "saved-adapter"), (["fuse", "base", "a"], "saved-checkpoint")):
         assert run([*arguments, "-o", kind, "--json"]) == 0
