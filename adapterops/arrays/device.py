@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike, NDArray
 
+from adapterops.arrays.scratch import scratch
 from adapterops.arrays.transfer import Transfer, transfer
 from adapterops.errors import ResourceError, UnsupportedError
 
@@ -287,6 +288,15 @@ def empty(shape: Sequence[int], dtype: DTypeLike, way: Transfer | None) -> Any:
     import torch
 
     return DeviceArray(torch.empty(tuple(shape), dtype=_torch(dtype), device=way.device), way)
+
+
+def own(use: str, array: Any, dtype: DTypeLike | None = None) -> Any:
+    """Memory of the shape of an array, where that is, with anything in it: for what no function hands out. Of numpy it is this
+    thread's, used again: what one thread has freed and another one takes is in the cache of the wrong processor.
+    """
+    if way := way_of(array):
+        return empty(array.shape, dtype or array.dtype, way)
+    return scratch().array(use, array.shape, dtype or array.dtype)
 
 
 def way_of(array: Any) -> Transfer | None:

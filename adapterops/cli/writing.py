@@ -77,6 +77,8 @@ def write(
             place, free = (Path(push.repo), None) if push else (out, planned.free(out))
             _print_plan(made, planned, place, free, running.as_json, how)
             return
+        if how.memory is not None:
+            plan(made, how)  # too little of it is said before anything is measured
         if not (running.as_json or running.spread.part or quiet()):
             print_held(made, planned=False, how=how)
         noted = command_line() if command is None else command
@@ -107,6 +109,17 @@ def _check_spread(running: Running) -> None:
     spread = running.spread
     if spread.push and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
         raise OptionError("--push keeps nothing here, and -o names a folder", hint="leave one of them out")
+    if spread.push and running.force:
+        raise OptionError(
+            "--force replaces an output that is here, and --push keeps nothing here",
+            hint="leave --force out: the commit takes the place of the files that the repository has",
+        )
+    if running.resume and (spread.push or spread.part or spread.engine):
+        option = "--push" if spread.push else "--part" if spread.part else "--engine"
+        raise OptionError(
+            f"--resume is for a run by one process that writes here, and {option} goes on where it stopped by itself",
+            hint="leave --resume out: the same command keeps what is finished",
+        )
     if spread.engine and running.how.device != DEVICES[0]:
         raise OptionError(
             f"--engine {spread.engine} computes on processors, and --device {running.how.device} is asked for",

@@ -187,10 +187,8 @@ def passing(error: BaseException) -> bool:
         answer = _answer(each)
         if answer is not None:
             return answer.status_code in PASSING
-        if isinstance(
-            each, _http().TransportError | json.JSONDecodeError
-        ):  # the latter for a page of a gateway that is down
-            return True
+        if isinstance(each, _http().TransportError | json.JSONDecodeError | UnicodeDecodeError):
+            return True  # the latter two for an answer that is no JSON, such as a page of a gateway that is down
     return False
 
 

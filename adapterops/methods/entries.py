@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from adapterops.arrays.device import device, home, sent
+from adapterops.arrays.device import device, home, own, sent
+from adapterops.arrays.scratch import lent
 from adapterops.methods.thresholds import Numbers, threshold
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import total, trim
@@ -64,13 +65,15 @@ class Entries:
         """All entries, some rows at a time; always the same rows, so that every pass sees the same bits."""
         return map(self.tile, range(0, self.shape[0], self.height))
 
-    def tile(self, first: int) -> Tile:
-        """The rows from `first` on, a multiple of `height`."""
-        values = [self._rows(update, first) for update in self._updates]
+    def tile(self, first: int, memory: Array | None = None) -> Tile:
+        """The rows from `first` on, a multiple of `height`; in `memory`, where that is given, which has room for two of each update."""
+        rows = np.empty((len(self), *self._tile), self.dtype) if memory is None else memory[0]
+        values = [self._rows(update, first, into) for update, into in zip(self._updates, rows, strict=True)]
         if self._moving is not None:
             random = np.random.default_rng((self._moving, first))
             values = [_moved(rows, random) for rows in values]
-        return Tile(values, first * self.shape[1], self.names, tile_height(self.shape))
+        room = None if memory is None else memory[1, :, : len(values[0])]
+        return Tile(values, first * self.shape[1], self.names, tile_height(self.shape), room)
 
     @contextmanager
     def moving(self, seed: int) -> Iterator[None]:
@@ -83,7 +86,11 @@ class Entries:
         finally:
             self._moving = None
 
-    def _rows(self, update: Linear, first: int) -> Array:
+    @property
+    def _tile(self) -> tuple[int, int]:
+        return min(self.height, self.shape[0]), self.shape[1]
+
+    def _rows(self, update: Linear, first: int, memory: Array) -> Array:
         part = slice(first, min(first + self.height, self.shape[0])), slice(0, self.shape[1])
         if self.way and isinstance(update, LowRank):
             if id(update) not in self._sent:
@@ -91,13 +98,19 @@ class Entries:
             B, A = self._sent[id(update)]
             rows: Array = B[part[0]] @ A
             return rows
-        out = np.empty((part[0].stop - first, self.shape[1]), self.dtype)
+        out = memory[: part[0].stop - first]
         found: Array = sent(update.rows(part, out), self.way)  # what has no factors is computed here
         return found
 
     def map(self, function: Callable[[Tile], Array]) -> Callable[[int], Array]:
         """`function` of a tile, as a function of its first row."""
-        return lambda first: function(self.tile(first))
+
+        def in_lent_memory(first: int) -> Array:
+            with lent((2, len(self), *self._tile), self.dtype) as memory:
+                found = function(self.tile(first, memory))
+                return found.copy() if np.may_share_memory(found, memory) else found
+
+        return (lambda first: function(self.tile(first))) if self.way else in_lent_memory
 
     def largest(self, count: int) -> list[Cut]:
         """For each update the cut that keeps exactly `count` entries; equal magnitudes: the lower index wins."""
@@ -125,8 +138,10 @@ class Entries:
 
     def magnitudes(self, index: int) -> Iterator[Numbers]:
         """|x| of one update, flat, tile by tile."""
-        for first in range(0, self.shape[0], self.height):
-            yield np.abs(self._rows(self._updates[index], first)).reshape(-1)
+        with lent(self._tile, self.dtype) as memory:
+            for first in range(0, self.shape[0], self.height):
+                rows = self._rows(self._updates[index], first, memory)
+                yield np.abs(rows, out=own("sizes", rows)).reshape(-1)
 
     def sample(self, index: int, fraction: float | None = None) -> Numbers:
         """|x| of one update on a grid of evenly spaced rows and columns: about `SAMPLE` numbers, or a fraction of all."""

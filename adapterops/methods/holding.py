@@ -74,11 +74,10 @@ def hold(result: Linear, updates: Sequence[Linear]) -> Holding:
 
     Cost: O((out + in) R²) of factors, R the sum of all ranks; else one pass over the entries.
     """
-    factors = [each for update in (result, *updates) if (each := update.lowrank()) is not None]
-    if len(factors) > len(updates):
-        return _of_factors(factors[0], factors[1:])
-    bases = [_read(each) for update in updates if (each := update.lowrank()) is not None]
-    return _of_entries([result, *updates], bases if len(bases) == len(updates) else None)
+    factors, whole = [each for update in updates if (each := update.lowrank()) is not None], result.lowrank()
+    if len(factors) < len(updates):
+        return _of_entries([result, *updates])
+    return _of_merged(result, factors) if whole is None else _of_factors(whole, factors)
 
 
 def hold_sum(updates: Sequence[LowRank], weights: Sequence[float]) -> Holding:
@@ -144,10 +143,32 @@ def _read(update: LowRank) -> Array:
     return basis
 
 
-def _of_entries(updates: Sequence[Linear], bases: Sequence[Array] | None) -> Holding:
-    """Of a merge, the first, and what it is of, by their entries: a tile of each at a time. `bases`: of what each of these reads."""
+def _of_merged(result: Linear, updates: Sequence[LowRank]) -> Holding:
+    """Of a merge by its entries, a tile at a time, and of what it is of by factors: ⟨M, ΔWᵢ⟩ = ⟨M Pᵢ, ΔWᵢ⟩, so that of each tile
+    nothing is asked but what goes through the inputs that the ΔWᵢ read.
+    """
+    (height, width), step = result.shape, tile_height(result.shape)
+    bases = [_read(each) for each in updates]
+    ends = np.cumsum([0, *(basis.shape[1] for basis in bases)])
+    columns, basis = [slice(begin, end) for begin, end in pairwise(ends)], _beside(bases)
+    own = _beside([each.scale * (_double(each.B) @ (each.A @ one)) for each, one in zip(updates, bases, strict=True)])
+    total, both, seen, memory = 0.0, np.zeros(ends[-1]), np.zeros(ends[-1]), np.empty((min(step, height), width))
+    for first in range(0, height, step):
+        rows = slice(first, min(first + step, height))
+        M = _double(result.rows((rows, slice(0, width)), memory[: rows.stop - first]))
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            through, flat = M @ basis, M.reshape(-1)
+            total += float(flat @ flat)
+            both += (through * own[rows]).sum(axis=0)
+            seen += np.square(through).sum(axis=0)
+    both, seen = (np.array([each[block].sum() for block in columns]) for each in (both, seen))
+    return Holding(total, both, seen, np.array([[inner(one, other) for other in updates] for one in updates]))
+
+
+def _of_entries(updates: Sequence[Linear]) -> Holding:
+    """Of a merge, the first, and what it is of, by their entries: a tile of each at a time."""
     (height, width), step = updates[0].shape, tile_height(updates[0].shape)
-    products, seen = np.zeros((len(updates),) * 2), np.zeros(len(updates) - 1)
+    products = np.zeros((len(updates),) * 2)
     memory = np.empty((len(updates), min(step, height), width))
     for first in range(0, height, step):
         part = slice(first, min(first + step, height)), slice(0, width)
@@ -157,12 +178,7 @@ def _of_entries(updates: Sequence[Linear], bases: Sequence[Array] | None) -> Hol
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             flat = tiles.reshape(len(updates), -1)
             products += flat @ flat.T
-            seen += [math.nan] * len(seen) if bases is None else [_square(tiles[0] @ basis) for basis in bases]
-    return Holding(float(products[0, 0]), products[0, 1:], seen, products[1:, 1:])
-
-
-def _square(matrix: Array) -> float:
-    return float(np.square(matrix).sum())
+    return Holding(float(products[0, 0]), products[0, 1:], np.full(len(updates) - 1, math.nan), products[1:, 1:])
 
 
 @dataclass(frozen=True, eq=False)

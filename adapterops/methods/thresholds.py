@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapterops.arrays.device import home
+from adapterops.arrays.device import home, own
 
-LARGE = 1 << 25
+LARGE = 1 << 27
 """Numbers of which a bracket is not collected, but counted."""
 BINS = 1 << 20
+ERRORS, WIDER = 8, 4
+"""Standard errors on either side of where a sample says that the threshold is: for rows and columns are less varied than so many
+independent numbers; and how many times as many there are each time that it is not there. So what is collected stays a small part.
+"""
 
 Numbers = NDArray[np.floating]
 
@@ -30,25 +35,26 @@ def threshold(
         size: how many there are.
         keep: at least 0, at most `size`.
 
-    Cost: one pass as a rule, three where the sample misleads; memory for the bracket, about one percent of the numbers,
+    Cost: one pass as a rule, two or three where the sample misleads; memory for the bracket, about one percent of the numbers,
         or of more than `LARGE` numbers for `BINS` counts.
     """
     if keep == 0:
         return np.inf, None
-    low, high = _bracket(sample, keep / size)
+    ordered, fraction, reach = np.sort(sample), keep / size, ERRORS
+    low, high = (_end(ordered, fraction, side * reach) for side in (-1, 1))
     if size > LARGE:
         return _by_bits(tiles, low, high, keep)
-    smallest = np.nextafter(np.zeros((), sample.dtype), np.asarray(1, sample.dtype))
     while True:
         above, inside = _count(tiles(), low, high)
+        reach *= WIDER
         if above >= keep:
-            low, high = high, np.asarray(np.inf, sample.dtype)
+            low, high = high, _end(ordered, fraction, reach)
         elif above + len(inside) >= keep:
             break
-        elif low <= smallest:
+        elif low <= _smallest(sample.dtype):
             return 0.0, None  # only zeros are left to choose from
         else:
-            low, high = smallest, low
+            low, high = _end(ordered, fraction, -reach), low
     wanted = keep - above
     inside.partition(len(inside) - wanted)
     value = inside[len(inside) - wanted]
@@ -57,27 +63,27 @@ def threshold(
     return float(value), None if larger + equal == wanted else wanted - larger
 
 
-def _bracket(sample: Numbers, fraction: float) -> tuple[Numbers, Numbers]:
-    """Two magnitudes between which the `fraction` largest end, with room for the rows and columns of a sample being
-    less
-    varied than so many independent numbers: 8 standard errors on either side."""
-    count = len(sample)
-    margin = 8 * (fraction * (1 - fraction) / count) ** 0.5 + 2 / count
-    low, high = (int((1 - fraction + side * margin) * count) for side in (-1, 1))
-    inside = [place for place in (low, high) if 0 <= place < count]
-    ordered = np.partition(sample, inside) if inside else sample
-    smallest = np.nextafter(np.zeros((), sample.dtype), np.asarray(1, sample.dtype))
-    return (
-        np.maximum(ordered[low], smallest) if 0 <= low < count else smallest,
-        np.maximum(ordered[high], smallest) if 0 <= high < count else np.asarray(np.inf, sample.dtype),
-    )
+def _end(ordered: Numbers, fraction: float, errors: float) -> Numbers:
+    """Where the `fraction` largest end of a sample in ascending order, and some standard errors above that."""
+    count = len(ordered)
+    place = int((1 - fraction + errors * ((fraction * (1 - fraction) / count) ** 0.5 + 1 / (4 * count))) * count)
+    if place >= count:
+        return np.asarray(np.inf, ordered.dtype)
+    smallest = _smallest(ordered.dtype)
+    return np.maximum(ordered[place], smallest) if place >= 0 else smallest
+
+
+def _smallest(dtype: np.dtype[Any]) -> Numbers:
+    return np.nextafter(np.zeros((), dtype), np.asarray(1, dtype))  # type: ignore[no-any-return]  # numpy's type of a function
 
 
 def _inside(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> Iterator[tuple[int, Numbers]]:
     """Of every tile how many are above `high`, and those in [low, high]."""
     for tile in tiles:
-        beyond = tile > high
-        yield int(np.count_nonzero(beyond)), home(tile[np.flatnonzero(beyond ^ (tile >= low))])
+        beyond = np.greater(tile, high, out=own("beyond", tile, bool))
+        count = int(np.count_nonzero(beyond))
+        bracket = np.bitwise_xor(beyond, np.greater_equal(tile, low, out=own("reached", tile, bool)), out=beyond)
+        yield count, home(tile[np.flatnonzero(bracket)])
 
 
 def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, Numbers]:

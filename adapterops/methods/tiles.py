@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapterops.arrays.device import beside
+from adapterops.arrays.device import beside, own
 from adapterops.updates.protocol import Array
 
 
@@ -21,7 +21,7 @@ class Cut:
 
     def kept(self, x: Array, start: int) -> Array:
         """Which entries of `x` are not below the cut; the first has the flat index `start`."""
-        size = np.abs(x)
+        size = np.abs(x, out=own("magnitudes", x))
         kept: Array = size >= self.value
         if self.last is not None and start + x.size > self.last + 1:
             tail = slice(max(self.last + 1 - start, 0), None)
@@ -32,13 +32,18 @@ class Cut:
 @dataclass(frozen=True)
 class Tile:
     """Some rows of each update: (rows, in) each. `start` is the flat index of their first entry; random numbers are of `height`
-    rows at a time, by default of all of these.
+    rows at a time, by default of all of these. `room`: memory for what becomes of each, good as long as `values`; by default new.
     """
 
     values: list[Array]
     start: int
     names: Sequence[str]
     height: int | None = None
+    room: Array | None = None
+
+    def room_of(self, index: int) -> Array | None:
+        """Memory for what becomes of the rows of one update; None where that is to be new."""
+        return None if self.room is None else self.room[index]
 
     def uniform(self, index: int, seed: int) -> Array:
         """Numbers in [0, 1), a function of the seed, the name of the update, and where the rows are."""

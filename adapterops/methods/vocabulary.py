@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from adapterops.arrays.device import own
 from adapterops.errors import OptionError
 from adapterops.methods.registry import Parameter
 from adapterops.methods.tiles import Cut, Tile
@@ -55,7 +56,10 @@ def check_shares(weights: Sequence[float], given: Mapping[str, Any]) -> None:
 
 def trim(tile: Tile, cuts: Sequence[Cut]) -> list[Array]:
     """Each update's entries of magnitude at least its cut's; the others become zero."""
-    return [x * cut.kept(x, tile.start) for x, cut in zip(tile.values, cuts, strict=True)]
+    return [
+        np.multiply(x, cut.kept(x, tile.start), out=tile.room_of(index))
+        for index, (x, cut) in enumerate(zip(tile.values, cuts, strict=True))
+    ]
 
 
 def bernoulli(tile: Tile, density: float, seed: int) -> list[Array]:
@@ -72,14 +76,23 @@ def weighted_sum(values: Sequence[Array], weights: Sequence[float]) -> Array:
 
 def total(votes: Sequence[Array], majority: str) -> Array:
     """The sum of the votes (total), or of their signs (frequency)."""
-    return reduce(add, votes if majority == "total" else [np.sign(x) for x in votes])
+    return reduce(add, _votes(votes, majority))
+
+
+def _votes(votes: Sequence[Array], majority: str) -> Sequence[Array]:
+    return votes if majority == "total" else [np.sign(x) for x in votes]
+
+
+def _summed(values: Sequence[Array]) -> Array:
+    """The sum of some arrays, in memory of this thread that is used again."""
+    return reduce(lambda one, other: np.add(one, other, out=own("sum", one)), values)
 
 
 def elect_sign(votes: Sequence[Array], majority: str, tie: float) -> Array:
     """Whether each entry is elected to be positive: by the sign of `total`, or by that of `tie` where it is 0."""
-    outcome = total(votes, majority)
-    positive: Array = outcome > 0 if tie < 0 else outcome >= 0
-    return positive
+    outcome = _summed(_votes(votes, majority))
+    positive: Array = own("positive", outcome, bool)
+    return (np.greater if tie < 0 else np.greater_equal)(outcome, 0, out=positive)
 
 
 def disjoint_sum(
@@ -88,11 +101,14 @@ def disjoint_sum(
     """Σ wᵢ xᵢ, over the votes xᵢ that have the elected sign; with divisors divided by Σ dᵢ over these: their mean. Zero where
     none has. The votes are overwritten.
     """
-    negative, kept, each_agrees = ~positive, np.zeros_like(votes[0]), []
-    for vote, weight in zip(votes, weights, strict=True):
-        agrees = vote > 0
-        agrees &= positive
-        agrees |= (vote < 0) & negative
+    negative, kept, each_agrees = np.invert(positive, out=own("negative", positive)), np.zeros_like(votes[0]), []
+    for index, (vote, weight) in enumerate(zip(votes, weights, strict=True)):
+        agrees, below = own(f"agrees {index}", vote, bool), own("below", vote, bool)
+        np.greater(vote, 0, out=agrees)
+        np.bitwise_and(agrees, positive, out=agrees)
+        np.less(vote, 0, out=below)
+        np.bitwise_and(below, negative, out=below)
+        np.bitwise_or(agrees, below, out=agrees)
         each_agrees.append(agrees)
         np.multiply(vote, agrees, out=vote)
         np.add(kept, vote if weight == 1 else np.multiply(vote, weight, out=vote), out=kept)
@@ -102,9 +118,9 @@ def disjoint_sum(
 def _divisor(each_agrees: Sequence[Array], divisors: Sequence[float], dtype: np.dtype[Any]) -> Array:
     """Σ dᵢ over those that agree, and something else than 0 where none does."""
     if len(set(divisors)) == 1 and len(divisors) < 256:  # counted in bytes, a tenth of the time
-        count = reduce(add, [agrees.view(np.uint8) for agrees in each_agrees])
+        count = _summed([agrees.view(np.uint8) for agrees in each_agrees])
         np.maximum(count, 1, out=count)
-        counted: Array = np.multiply(count, divisors[0] or 1.0, dtype=dtype)
+        counted: Array = np.multiply(count, divisors[0] or 1.0, dtype=dtype, out=own("counted", count, dtype))
         return counted
     total: Array = reduce(add, [agrees * dtype.type(each) for agrees, each in zip(each_agrees, divisors, strict=True)])
     none = np.abs(total) < 1e-8 if min(divisors) < 0 else total == 0  # negative ones may cancel: mergekit's rule

@@ -18,11 +18,10 @@ from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import FEW, Multipliers, Scale, automatic, fixed, matching, undisturbed, usable
 from adapterops.methods.spaces import SPACES, Block, Space, factored
 from adapterops.provenance.history import key
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import TILE, Layout
 
 if TYPE_CHECKING:
     from adapterops.methods.entries import Entries, Model
-    from adapterops.updates.lowrank import LowRank
     from adapterops.updates.protocol import Array, Linear
 
 SHORT, SHORTER, SHARE = 1.2e11, 4e9, 0.02
@@ -100,7 +99,7 @@ class Merging:
         stated = method.name == "linear" and fixed(scale, len(adapters)) is not None
         measured = () if self._model or len(adapters) < 2 else self._sample(layout, SHORTER if stated else SHORT)
         self.holdings = Holdings(measured, self._hold, len(layout))
-        self._ready: dict[str, LowRank] = {}
+        self._ready: dict[str, Linear] = {}
 
     @property
     def _by_rank(self) -> bool:
@@ -166,9 +165,8 @@ class Merging:
 
     def _kept(self, module: str, room: int) -> Linear:
         result = self.update(module)
-        factors = result.lowrank()
-        if factors is not None and sum(map(_size, (factors, *list(self._ready.values())))) <= room:
-            self._ready[module] = factors
+        if sum(map(_size, (result, *list(self._ready.values())))) <= room:
+            self._ready[module] = result
         return result
 
     def _by(self, module: str, updates: Sequence[Linear]) -> tuple[Method, Space]:
@@ -323,8 +321,18 @@ def _most(layout: Layout) -> int:
     return 0 if layout.dense else 8 * layout.rank * sum(layout.shape)
 
 
-def _size(update: LowRank) -> int:
-    return int(update.A.nbytes + update.B.nbytes)
+def _size(update: Linear) -> float:
+    """The bytes of an update by factors; of a merge of entries, whose thresholds are known, the factors of what it is of, as they are
+    stored and as they are multiplied, those of the sum, and a tile; of any other too many.
+    """
+    from adapterops.updates.merged import Merged
+
+    merged = isinstance(update, Merged)
+    factors = update.near if merged else update.lowrank()
+    if factors is None:
+        return inf
+    size = int(factors.A.nbytes + factors.B.nbytes)
+    return 3 * size + 4 * TILE if merged else size
 
 
 def _mask_names(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[str]:

@@ -7,14 +7,13 @@ its files, the next one names the rest, as all of them were on the disk by then;
 from __future__ import annotations
 
 import fcntl
-import glob
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from adapterops.errors import DiskError, OptionError, OutputExistsError
-from adapterops.storage.hidden import hidden
+from adapterops.storage.hidden import hidden, next_to
 from adapterops.storage.outputs import check_parent
 from adapterops.storage.staging import ELSEWHERE, remedy
 from adapterops.storage.strict import check_path
@@ -123,10 +122,7 @@ def _recover(outputs: Sequence[Path]) -> None:
     """Finish, or remove, what killed runs left next to the outputs."""
     first, last = outputs[0], outputs[-1]
     left = {
-        path.name.rpartition("-")[2]
-        for out in outputs
-        for path in out.parent.glob(f".{glob.escape(out.name)}.adapterops-*")
-        if path.is_file() and not _held(path)
+        path.name.rpartition("-")[2] for out in outputs for path in next_to(out) if path.is_file() and not _held(path)
     }
     for token in sorted(left):
         replacing = not _hidden(first, token).exists()  # which leaves no hidden name; a link leaves it for the end

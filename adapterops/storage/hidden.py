@@ -36,7 +36,7 @@ def remove(folder: Path) -> None:
 def abandoned(out: Path) -> list[Path]:
     """The hidden folders next to `out` that nobody holds a lock on."""
     found = []
-    for folder in _left_behind(out):
+    for folder in next_to(out):
         with suppress(OSError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -50,7 +50,7 @@ def abandoned(out: Path) -> list[Path]:
 
 def adopt(out: Path, plan: str) -> tuple[Path, int] | None:
     """The folder that an earlier run of the same plan left, locked."""
-    for folder in _left_behind(out):
+    for folder in next_to(out):
         with suppress(OSError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -63,8 +63,10 @@ def adopt(out: Path, plan: str) -> tuple[Path, int] | None:
     return None
 
 
-def _left_behind(out: Path) -> list[Path]:
-    return sorted(out.parent.glob(f".{glob.escape(out.name)}.adapterops-*"))
+def next_to(out: Path, kind: str = "adapterops") -> list[Path]:
+    """What is hidden next to an output as `.OUT.KIND-TOKEN`: not what is of another one, whose own name ends so."""
+    begin = f".{out.name}.{kind}-"
+    return sorted(path for path in out.parent.glob(f"{glob.escape(begin)}*") if "." not in path.name[len(begin) :])
 
 
 def create(out: Path) -> tuple[Path, int]:
@@ -115,7 +117,7 @@ def remove_stale(out: Path) -> None:
 
     An old output that was aside when its replacement was killed goes back to its place.
     """
-    for folder in _left_behind(out):
+    for folder in next_to(out):
         if folder.name.endswith(ASIDE) and not os.path.lexists(out):
             os.rename(folder, out)
             continue

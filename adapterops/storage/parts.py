@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import os
 import shutil
 import socket
@@ -37,7 +36,7 @@ from adapterops.errors import (
 )
 from adapterops.storage.checksums import BLAKE3, file_digests
 from adapterops.storage.differences import differences, shown
-from adapterops.storage.hidden import create_locked, remove, remove_if_dead
+from adapterops.storage.hidden import create_locked, next_to, remove, remove_if_dead
 from adapterops.storage.journal import checked, line
 from adapterops.storage.measured import forget
 from adapterops.storage.outputs import MANIFEST, finalized
@@ -164,7 +163,7 @@ class Work:
         """
         name, files = entry["file"], self.parts.files
         before = _read(self.parts.record(name))
-        if before and before.get("blake3") != entry["blake3"]:
+        if before and before.get("file") == name and before.get("blake3") != entry["blake3"]:
             raise VerificationError(
                 f"{name} has other bytes than when another process made it",
                 path=self.parts.out,
@@ -200,7 +199,7 @@ def _clear(out: Path) -> None:
 
 
 def _folders(out: Path, end: str = "") -> list[Path]:
-    return list(out.parent.glob(f".{glob.escape(out.name)}.parts-*{end}"))
+    return [path for path in next_to(out, "parts") if path.name.endswith(end)]
 
 
 def folder_of(out: Path, plan: str, *, there: bool = False) -> Path:

@@ -32,6 +32,15 @@ def test_a_plan_writes_nothing(capsys: Capture) -> None:
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("command", ["merge", "fuse"])
+def test_too_little_memory_is_said_before_anything_is_measured(command: str, capsys: Capture) -> None:
+    base = ["--base", "base"] if command == "fuse" else []
+    assert run([command, "a", "a", *base, "--ties", "-o", "out", "--memory", "1kB"]) == 7
+    shown = capsys.readouterr()
+    assert "the least that works is --memory" in shown.err
+    assert not shown.out
+
+
 def test_an_adapter_and_a_model_as_json(capsys: Capture) -> None:
     for arguments, kind in ((["merge", "a"], "saved-adapter"), (["fuse", "base", "a"], "saved-checkpoint")):
         assert run([*arguments, "-o", kind, "--json"]) == 0
@@ -50,6 +59,10 @@ def test_parts_say_what_is_left(capsys: Capture) -> None:
     ("arguments", "message"),
     [
         (["-o", "out", "--push", "me/it"], "--push keeps nothing here, and -o names a folder"),
+        (["--push", "me/it", "--force"], "--force replaces an output that is here, and --push keeps nothing here"),
+        (["--push", "me/it", "--resume"], "--push goes on where it stopped by itself"),
+        (["--part", "1/2", "--resume"], "--part goes on where it stopped by itself"),
+        (["--engine", "processes", "--resume"], "--engine goes on where it stopped by itself"),
         (["--engine", "ray", "--quantize", "nf4", "--device", "cuda"], "--engine ray computes on processors"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,6 +40,13 @@ def test_a_passing_failure_is_asked_again(waits: list[float], capsys: pytest.Cap
     assert client.ask("me/a", question) == 42
     assert waits == [1.0, 8.0]
     assert "the Hub answers 503; trying again in 1 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"\xff\xfe{", b"\0\0\0{\0"])
+def test_an_answer_that_is_no_json_is_asked_for_again(answer: bytes, waits: list[float]) -> None:
+    answers = iter([answer, b"42"])
+    assert client.ask("me/a", lambda: json.loads(next(answers))) == 42
+    assert waits == [1.0]
 
 
 def test_it_gives_up(waits: list[float]) -> None:

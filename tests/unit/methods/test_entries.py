@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from strategies import entries as matrix
+from strategies import low_rank
 
 from adapterops.methods import entries, thresholds
 from adapterops.methods.entries import Entries, Model
+from adapterops.methods.registry import find
 from adapterops.methods.tiles import Tile
 from adapterops.methods.vocabulary import trim
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
+from adapterops.updates.merged import Merged, Tiling
 
 DENSITIES = [0.0, 0.013, 0.2, 0.5, 0.999, 1.0]
 
@@ -65,6 +69,18 @@ def test_a_cut_keeps_exactly_what_a_stable_sort_keeps(
 def test_a_pass_over_a_dense_update_sees_its_entries() -> None:
     W = torch.randn(70, 30)
     assert torch.equal(together(Entries([Dense(W)]), lambda tile: tile.values[0]), W)
+
+
+def test_threads_and_merges_of_merges_do_not_write_into_what_others_compute() -> None:
+    """Whose memory for entries is used again."""
+    updates = [low_rank(seed, 60, 50, 3) for seed in range(3)]
+    inner = find("ties").kernel(Entries(updates[:2]), [1.0, 1.0])
+    inside = Merged((60, 50), np.dtype(np.float64), Tiling(60, lambda: inner))
+    kernel = find("ties").kernel(Entries([updates[2], inside]), [1.0, 0.5])
+    alone = find("ties").kernel(Entries([updates[2], Dense(inside.dense())]), [1.0, 0.5])(0)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: kernel(0), range(40)):
+            np.testing.assert_array_equal(found, alone)
 
 
 def test_random_numbers_depend_on_name_seed_and_place_alone() -> None:

@@ -12,7 +12,9 @@ import pytest
 from strategies import low_rank
 
 from adapterops import Adapter, LowRank, merge
+from adapterops.methods.entries import Entries
 from adapterops.methods.holding import RULES, Held, Holdings, condition, held, hold, hold_sum
+from adapterops.methods.tiles import Cut
 from adapterops.operations.merging import LEAST
 from adapterops.provenance.history import Step
 from adapterops.updates.dense import Dense
@@ -171,6 +173,26 @@ def test_what_is_merged_to_say_what_it_holds_is_kept_until_it_is_written() -> No
     found.found.clear()
     found.all(room=0)
     assert merged.updates["v"] is not merged.updates["v"]
+
+
+@pytest.mark.parametrize(("room", "times"), [(10**7, 1), (0, 2)])
+def test_thresholds_that_were_found_to_say_it_are_kept_until_entries_are_written(
+    room: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def largest(entries: Entries, count: int) -> list[Cut]:
+        asked.append(count)
+        return found(entries, count)
+
+    found = Entries.largest
+    monkeypatch.setattr(Entries, "largest", largest)
+    merged, again = (merge([A, B], "ties", scale="sum") for _ in range(2))
+    holdings(merged).all(room=room)
+    before = len(asked)
+    for module in merged.layout:
+        np.testing.assert_array_equal(merged.updates[module].dense(), again.updates[module].dense())
+    assert len(asked) == before + times * len(merged.layout)
 
 
 def test_what_is_merged_says_what_it_holds_by_the_way() -> None:

@@ -145,6 +145,23 @@ def test_half_of_a_removed_folder_is_not_taken_for_parts(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_output_whose_name_ends_like_a_folder_of_parts_is_another_one(tmp_path: Path) -> None:
+    one, other = (begin(tmp_path / name, PLAN) for name in ("out", "out.parts-1"))
+    assert left(tmp_path / "out") == [one.folder]
+    assert left(tmp_path / "out.parts-1") == [other.folder]
+    other.remove()
+    assert left(tmp_path / "out") == [one.folder]
+
+
+def test_a_record_under_another_name_is_none_of_that_file(tmp_path: Path) -> None:
+    """As a copy of a folder that went wrong leaves it: no machine computed differently."""
+    parts = begin(tmp_path / "out", PLAN)
+    written(parts, "a", b"1", "h")
+    shutil.copy(parts.record("a"), parts.record("b"))
+    written(parts, "b", b"2", "other")
+    assert [entry["file"] for entry in parts.entries()] == ["a", "b"]
+
+
 def test_a_folder_that_is_new_is_not_taken_for_that_of_a_process_that_died(tmp_path: Path) -> None:
     """Each removes what dead processes left while others are about to begin."""
     parts, failures = begin(tmp_path / "out", PLAN), []
