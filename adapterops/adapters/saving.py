@@ -26,7 +26,7 @@ from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.errors import check_opened
 from adapterops.formats.peft.selection import say_dropped, uncovered
 from adapterops.formats.registry import Arrangement
-from adapterops.provenance.history import sources
+from adapterops.provenance.history import Source, sources
 from adapterops.provenance.manifest import (
     UNKNOWN,
     Origin,
@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 
 
 NOTHING: Mapping[str, Path] = {}
+
+FEW = 1 << 29
+"""Bytes of inputs that are hashed when all is written: opening that again leaves a processor idle. More are hashed among what
+computes, from the beginning.
+"""
 
 
 def save_adapter(
@@ -100,8 +105,7 @@ def save_adapter(
     for source in inputs:
         source.fetch()
     opened, adapter = adapter, with_magnitudes(adapter)
-    with local.background() as background, staged(out, force=force, single=named_file(out), sync=how.sync) as folder:
-        hashes = background.submit(lambda: [source.as_json() for source in inputs])
+    with staged(out, force=force, single=named_file(out), sync=how.sync) as folder:
         copies = unchanged(opened, arranged, form, dtype)
         if not copies:
             unnamed = [each for each in adapter.config.unnamed if each in adapter.layout]
@@ -117,7 +121,6 @@ def save_adapter(
                 adapter,
                 arranged,
                 results,
-                hashes.result,
                 folder,
                 out,
                 exact=exact,
@@ -131,7 +134,6 @@ def complete_adapter(
     adapter: Adapter,
     arranged: Arrangement,
     results: Iterable[Factors],
-    inputs: Callable[[], Sequence[Mapping[str, Any]]],
     folder: Path,
     out: Path,
     *,
@@ -144,27 +146,29 @@ def complete_adapter(
 
     Args:
         results: the modules of the arrangement's groups, in their order.
-        inputs: what the manifest says of each input, asked for when all is computed.
         copies: the file that each file of the output is a copy of, where nothing is written anew.
     """
     found = Found(arranged)
     copied = ((name, stored.array()) for name, stored in arranged.full.items())
     tensors = chain(found.tensors(results), copied)
-    with _disk(how.sync) as disk, local.background() as background:
-        hashed = None
+    inputs = sources(adapter.history)
+    with _disk(how.sync) as disk, local.background(2) as background:
+        few = sum(file.identity.size for source in inputs for file in source.tensors) <= FEW
+        hashed, reading = None, None if few else background.submit(_described, inputs)
         if copies:
             deque(tensors, 0)
         else:
             hashed = _write(folder / arranged.file, arranged, tensors, found.ranks, disk.later)
+        reading = reading or background.submit(_described, inputs)
         documents = {} if copies else arranged.documents(found.ranks)
         for document, fields in documents.items():
-            write_json(folder / document, fields, how.sync)
+            write_json(folder / document, fields, disk.later)
         if isinstance(arranged, Verbatim):
-            inputs()  # no tensor was read: now all of a file of the Hub is here
+            reading.result()  # no tensor was read: now all of a file of the Hub is here
         for file, path in copies.items():
-            write_file(folder / file, path, how.sync)
+            write_file(folder / file, path, disk.later)
         for file, data in origin.files.items():
-            write_bytes(folder / file, data, how.sync)
+            write_bytes(folder / file, data, disk.later)
         files = (*(copies or {arranged.file}), *documents, *origin.files)
         with read_back():
             again = with_magnitudes(
@@ -176,22 +180,26 @@ def complete_adapter(
         if not isinstance(arranged, Verbatim):
             proven = proof.prove(again, found.images, how)
             found.measured(proof.norms(again, found.images, found.unmeasured))
-        outputs = hashing.result()
+        outputs, read = hashing.result(), reading.result()
         disk.wait()
     size = (folder / arranged.file).stat().st_size
     saved = found.saved(out, size, magnitudes_of(adapter.layout), proven=proven, copied=bool(copies))
-    read = inputs()
     if isinstance(arranged, Verbatim):
         saved = copied_whole(saved, adapter, again)
-    for source in sources(adapter.history):
+    for source in inputs:
         source.check_unchanged()
-    check_distinct([each for each, source in zip(read, sources(adapter.history), strict=True) if source.summed])
+    check_distinct([each for each, source in zip(read, inputs, strict=True) if source.summed])
     write_manifest(
         folder, adapter.history, read, origin, kept(adapter, saved, exact), outputs, torch=False, sync=how.sync
     )
     with read_back():
         read_manifest(folder)
     return saved
+
+
+def _described(inputs: Sequence[Source]) -> list[dict[str, Any]]:
+    """What the manifest says of each input."""
+    return [source.as_json() for source in inputs]
 
 
 class _Disk(NamedTuple):

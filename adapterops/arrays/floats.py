@@ -47,11 +47,11 @@ def widened(stored: Array, dtype: str, memory: Scratch) -> Array:
     return result
 
 
-def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False) -> Array:
+def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = False, nan: bool = True) -> Array:
     """Numbers as they are stored, each rounded once, to nearest, ties to even. In scratch memory unless they are
     already.
 
-    A NaN stays one, with other bits perhaps.
+    A NaN stays one, with other bits perhaps, unless the caller finds it by itself: then there is no `nan` to look for.
 
     From float64 to 16 bits by way of float32 they would be rounded twice. Where the first rounding is to odd, the
     second cannot tell (Boldo & Melquiond 2008).
@@ -66,7 +66,7 @@ def narrowed(numbers: Array, dtype: str, memory: Scratch, *, settle: bool = Fals
         single = _to_odd(numbers) if numbers.dtype == np.float64 and dtype in ("F16", "BF16") else numbers
         result = memory.array("narrow", numbers.shape, target)
         if dtype == "BF16" and imported_torch() is None:
-            upper = _to_bfloat16(single, result, memory.array("step", numbers.shape, np.uint32))
+            upper = _to_bfloat16(single, result, memory.array("step", numbers.shape, np.uint32), nan)
             if settle and numbers.dtype == np.float32:
                 np.left_shift(upper, 16, out=numbers.view(np.uint32))
                 return result
@@ -81,9 +81,9 @@ WIDENED = 1 << 16
 """How many numbers in float16 are widened at a time."""
 
 
-def _to_bfloat16(numbers: Array, result: Array, step: Array) -> Array:
+def _to_bfloat16(numbers: Array, result: Array, step: Array, look: bool) -> Array:
     """The stored numbers once more, each in the lower half of 32 bits, in the memory of `step`."""
-    nan = np.isnan(numbers) if np.isnan(numbers.min(initial=0)) else None  # its bits may run over
+    nan = np.isnan(numbers) if look and np.isnan(numbers.min(initial=0)) else None  # its bits may run over
     bits = numbers.view(np.uint32)
     np.right_shift(bits, 16, out=step)
     np.bitwise_and(

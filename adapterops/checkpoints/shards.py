@@ -76,6 +76,9 @@ def write_shards(
                         unsynced[name] = 0
                     while pending and pending[0].done():  # what failed in the background ends the work at once
                         pending.popleft().result()
+            for name, future in finished.items():
+                if not future.done():  # nothing else is left to do while the disk is waited for
+                    work.writers[name].blake3()
             for future in pending:
                 future.result()
         finally:

@@ -33,9 +33,9 @@ STOPPING = threading.Event()
 
 
 @contextmanager
-def background() -> Iterator[ThreadPoolExecutor]:
-    """One more thread, which drops what is left of its work when the block ends."""
-    pool = ThreadPoolExecutor(1)
+def background(threads: int = 1) -> Iterator[ThreadPoolExecutor]:
+    """One more thread, or several, which drop what is left of their work when the block ends."""
+    pool = ThreadPoolExecutor(threads)
     try:
         yield pool
     finally:

@@ -9,11 +9,11 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 from adapterops.errors import AdapterWarning
 from adapterops.provenance.history import Source, Step, sources
@@ -106,21 +106,23 @@ def seal(content: Mapping[str, Any]) -> str:
     return digest(text.encode())
 
 
-def write_json(path: Path, value: Any, sync: bool = True) -> None:
+Sync: TypeAlias = "bool | Callable[[int], object]"
+"""Whether a file is synced when it is written; or what sees to that, called with its descriptor."""
+
+
+def write_json(path: Path, value: Any, sync: Sync = True) -> None:
     """A new JSON file, synced unless asked otherwise."""
     write_bytes(path, json_text(value, indent=2) + b"\n", sync)
 
 
-def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+def write_bytes(path: Path, data: bytes, sync: Sync = True) -> None:
     """A new file, synced unless asked otherwise."""
     with open(path, "xb") as file:
         file.write(data)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
+        _synced(file, sync)
 
 
-def write_file(path: Path, content: bytes | Path, sync: bool = True) -> None:
+def write_file(path: Path, content: bytes | Path, sync: Sync = True) -> None:
     """A new file of this content, or of that of another file, which is read a piece at a time."""
     if isinstance(content, bytes):
         write_bytes(path, content, sync)
@@ -132,9 +134,13 @@ def write_file(path: Path, content: bytes | Path, sync: bool = True) -> None:
             if not chunk:
                 break
             file.write(chunk)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
+        _synced(file, sync)
+
+
+def _synced(file: BinaryIO, sync: Sync) -> None:
+    file.flush()
+    if sync:
+        (os.fsync if sync is True else sync)(file.fileno())
 
 
 def plain(value: Any) -> Any:

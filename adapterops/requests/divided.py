@@ -185,19 +185,13 @@ class DividedAdapter:
     def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Saved:
         jobs, exact = self.plan.jobs, self.output.exact
         files = noted(place.entries(), jobs, read_portion)
-        inputs = sources(self.adapter.history)
-        note_hashes(inputs, jobs, files)
-
-        def described() -> list[dict[str, Any]]:
-            return [source.as_json() for source in inputs]
-
+        note_hashes(sources(self.adapter.history), jobs, files)
         results = stored(place.files, jobs, files)
         with staged(place.out, force=force, sync=how.sync) as folder:
             saved = complete_adapter(
                 self.adapter,
                 self._arranged,
                 results,
-                described,
                 folder,
                 place.out,
                 exact=exact,

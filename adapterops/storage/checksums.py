@@ -14,8 +14,13 @@ from adapterops.storage.strict import open_regular, reading
 
 BLAKE3, SHA256 = "blake3", "sha256"
 
-READ_AT_ONCE = 1 << 20
-"""Bytes that are read and hashed at once: they stay in the cache of a core, and the interpreter is seldom waited for in between."""
+READ_AT_ONCE = 1 << 22
+"""Bytes that are read and hashed at once. Between any two of these a thread waits for the interpreter: beside one that runs Python
+it hashes twice as fast as with a quarter of them.
+"""
+
+FIRST = 1 << 16
+"""The same at the beginning of a file, and twice as many each time: most have few, and memory is cleared before it is had."""
 
 
 class Digest(Protocol):
@@ -100,7 +105,9 @@ class FileHash:
 
 def _read_through(read: ReadInto, position: int = 0) -> Iterator[memoryview]:
     """The bytes of a file from a position on, in pieces that are good until the next one."""
-    buffer = memoryview(bytearray(READ_AT_ONCE))
+    buffer = memoryview(bytearray(min(FIRST, READ_AT_ONCE)))
     while count := read(buffer, position):
         yield buffer[:count]
         position += count
+        if count == len(buffer) < READ_AT_ONCE:
+            buffer = memoryview(bytearray(2 * count))

@@ -206,8 +206,9 @@ def rounded(block: Block, dtype: str, memory: Scratch, draws: Array | None = Non
     """
     if draws is not None and block.changes:
         return at_random(block.values, dtype, memory, draws)
-    covered = any(change.delta.shape == block.values.shape for change in block.changes)
-    return (narrowed if covered else checked)(block.values, dtype, memory, settle=bool(block.changes))
+    if any(change.delta.shape == block.values.shape for change in block.changes):
+        return narrowed(block.values, dtype, memory, settle=True, nan=False)
+    return checked(block.values, dtype, memory, settle=bool(block.changes))
 
 
 def _nonzero(a: Array) -> int:

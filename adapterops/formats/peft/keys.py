@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from adapterops.errors import AdapterWarning, InputError, UnsupportedError, count
@@ -137,6 +137,7 @@ class Key:
     end: str = ".weight"
 
 
+@lru_cache(1 << 12)  # what is written is opened again under the names that were read
 def parse(name: str) -> Key:
     """Module and role (that of an array of an update, or `alpha`) of a tensor.
 

@@ -22,6 +22,7 @@ from adapterops.adapters.saving import save_adapter
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, OutputExistsError, ResourceError
 from adapterops.operations.algebra import merge
+from adapterops.provenance.history import Source
 
 
 @pytest.fixture
@@ -74,10 +75,10 @@ def test_what_cannot_be_written(pair: list[Adapter], tmp_path: Path, given: dict
 
 
 @pytest.mark.parametrize("format", ["peft", "mlx"])
-def test_the_file_is_synced_while_it_is_read_again(
+def test_files_are_synced_while_they_are_read_again(
     pair: list[Adapter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
-    """By what wrote it, which is told of every write that failed, and in another thread; before the output has its name."""
+    """By what wrote them, which is told of every write that failed, and in another thread; before the output has its name."""
     synced: list[tuple[str, int, bool, bool]] = []
     real, out = os.fsync, tmp_path / "out"
 
@@ -89,16 +90,47 @@ def test_the_file_is_synced_while_it_is_read_again(
 
     monkeypatch.setattr(os, "fsync", fsync)
     save_adapter(0.5 * pair[0], out, format=format)
-    (file,) = [each for each in synced if each[0].endswith(".safetensors")]
-    assert file[1] != os.O_RDONLY
-    assert file[2:] == (False, False)
+    files = [each for each in synced if each[0].endswith((".safetensors", "adapter_config.json"))]
+    assert len(files) == 2
+    assert {each[1] != os.O_RDONLY for each in files} == {True}
+    assert {each[2:] for each in files} == {(False, False)}
 
 
-def test_a_disk_that_fails_leaves_nothing(pair: list[Adapter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [True, False])
+def test_few_inputs_are_hashed_when_all_is_written(
+    pair: list[Adapter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    """In another thread, beside what opens the output again; many are hashed among what computes and writes."""
+    seen: list[tuple[bool, bool]] = []
+    written, hashed = threading.Event(), threading.Event()
+    write, describe = saving.write_safetensors, Source.as_json
+
+    def write_safetensors(*args: Any) -> str | None:
+        hashed.wait(0.05)
+        found = write(*args)
+        written.set()
+        return found
+
+    def as_json(source: Source) -> dict[str, Any]:
+        hashed.set()
+        seen.append((threading.current_thread() is threading.main_thread(), written.is_set()))
+        return describe(source)
+
+    monkeypatch.setattr(saving, "write_safetensors", write_safetensors)
+    monkeypatch.setattr(saving, "FEW", saving.FEW if few else 1)
+    monkeypatch.setattr(Source, "as_json", as_json)
+    save_adapter(pair[0] + pair[1], tmp_path / "out")
+    assert seen[0] == (False, few)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_a_disk_that_fails_leaves_nothing(
+    pair: list[Adapter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".safetensors"):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(name):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         real(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from adapterops.checkpoints.saving import plan_checkpoint
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import Execution
 from adapterops.errors import InputError
+from adapterops.storage.writer import SafetensorsWriter
 
 Q = "model.layers.1.q_proj.weight"
 
@@ -59,6 +61,22 @@ def test_every_file_is_what_was_planned_and_noted(fused: Checkpoint, tmp_path: P
         hashes |= {file.path.name: each["blake3"] for file, each in zip(job.inputs, shard.inputs, strict=True)}
     inputs = [*(tmp_path / "base").glob("*.safetensors"), *(tmp_path / "a").glob("*.safetensors")]
     assert hashes == {path.name: hashed(path) for path in inputs}
+
+
+def test_the_rest_of_the_last_file_is_hashed_while_the_disk_is_waited_for(
+    fused: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashing = threading.Event()
+    digest = SafetensorsWriter.blake3
+
+    def blake3_(writer: SafetensorsWriter) -> str:
+        hashing.set()
+        return digest(writer)
+
+    monkeypatch.setattr(SafetensorsWriter, "blake3", blake3_)
+    monkeypatch.setattr(SafetensorsWriter, "sync", lambda _: hashing.wait(2) or pytest.fail("the processors were idle"))
+    jobs = plan_checkpoint(fused).jobs
+    assert write_shards(fused, jobs[1:2], tmp_path / "out", Noted(), Execution(1))
 
 
 def test_some_of_the_jobs_write_their_files_alone(fused: Checkpoint, tmp_path: Path) -> None:
