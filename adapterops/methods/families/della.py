@@ -87,7 +87,27 @@ def magprune(tile: Tile, density: float, epsilon: float, seed: int) -> list[Arra
 
 
 def _kept(x: Array, uniform: Array, density: float, epsilon: float) -> Array:
-    ranks = np.argsort(np.argsort(np.abs(x), axis=1, kind="stable"), axis=1, kind="stable")
-    probability = (density - epsilon + 2 * epsilon * ranks / max(x.shape[1] - 1, 1)).astype(x.dtype)
-    kept: Array = x * (uniform < probability) / probability
+    def probability(ranks: Array) -> Array:
+        found: Array = (density - epsilon + 2 * epsilon * ranks / max(x.shape[1] - 1, 1)).astype(x.dtype)
+        return found
+
+    each = _by_rank(np.abs(x), probability)
+    kept: Array = x * (uniform < each) / each
     return kept
+
+
+def _by_rank(sizes: Array, value: Callable[[Array], Array]) -> Array:
+    """A function of the rank that each entry has in its row, equal ones by their place.
+
+    Magnitudes in float32 are ordered as their bits are. With its place in the lower half, each is an integer of its own: numpy
+    sorts these in a tenth of the time of a stable `argsort`.
+    """
+    if type(sizes) is not np.ndarray or sizes.dtype != np.float32:
+        return value(np.argsort(np.argsort(sizes, axis=1, kind="stable"), axis=1, kind="stable"))
+    places = np.arange(sizes.shape[1], dtype=np.uint64)
+    keys = sizes.view(np.uint32).astype(np.uint64) << np.uint64(32) | places
+    keys.sort(axis=1)
+    found, values = np.empty_like(sizes), value(places)
+    for row, order in zip(found, keys.astype(np.uint32), strict=True):
+        row[order] = values
+    return found

@@ -28,3 +28,12 @@ def test_probabilities_stay_within_reach(density: float, epsilon: float) -> None
         assert check
         with pytest.raises(OptionError, match="the fraction kept would run from"):
             check([1.0], {"density": density, "epsilon": epsilon})
+
+
+def test_both_precisions_rank_alike() -> None:
+    """Equal magnitudes of either sign by their place, zeros and subnormal numbers, too."""
+    x = np.random.default_rng(0).integers(-3, 4, (50, 64)).astype(np.float32)
+    x[0] *= 1e-45
+    wide, narrow = (magprune(Tile([each], 0, ["a"]), 0.5, 0.4, 1)[0] for each in (x.astype(np.float64), x))
+    assert np.array_equal(wide != 0, narrow != 0)
+    np.testing.assert_allclose(narrow, wide, rtol=1e-6, atol=2e-45)
