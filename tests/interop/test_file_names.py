@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_models import TOKENS, adapted, load, save
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2ForCTC,
+)
 
 from adapterops.cli.main import run
 
@@ -47,3 +57,48 @@ def test_a_module_that_target_modules_do_not_name_is_said_and_settled_by_the_bas
     config = json.loads((tmp_path / "settled/adapter_config.json").read_text())
     assert config["target_modules"] == ["lm_head", "query_key_value"]
     torch.testing.assert_close(logits(base, tmp_path / "settled"), expected, rtol=1e-4, atol=1e-5)
+
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
+}  # fmt: skip
+CONVOLUTIONS = {"conv_dim": (8,), "conv_stride": (2,), "conv_kernel": (3,), "num_feat_extract_layers": 1}
+POSITIONS = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+OLD: dict[type[PreTrainedModel], tuple[Any, str, dict[str, str]]] = {
+    BertForMaskedLM: (
+        BertConfig(vocab_size=96, **SIZES),
+        "LayerNorm",
+        {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"},
+    ),
+    Wav2Vec2ForCTC: (
+        Wav2Vec2Config(**SIZES, **CONVOLUTIONS, **POSITIONS),
+        "pos_conv_embed",
+        {f"parametrizations.weight.original{i}": f"weight_{end}" for i, end in enumerate("gv")},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OLD)
+def test_full_tensors_whose_base_has_the_names_of_older_libraries(kind: Any, tmp_path: Path) -> None:
+    config, module, names = OLD[kind]
+    base, out = tmp_path / "base", tmp_path / "out"
+    kind(config).save_pretrained(base)
+    files = load_file(base / "model.safetensors")
+    for new, old in names.items():
+        files = {name.replace(new, old): tensor for name, tensor in files.items()}
+    save_file(files, base / "model.safetensors", {"format": "pt"})
+    targets = peft.LoraConfig(target_modules=["query", "q_proj"], modules_to_save=[module], init_lora_weights=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        live = peft.get_peft_model(kind.from_pretrained(base), targets).eval()
+        with torch.no_grad():
+            for name, parameter in live.named_parameters():
+                if "modules_to_save" in name:
+                    parameter.normal_()
+        live.save_pretrained(tmp_path / "a", save_embedding_layers=False)
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(out)]) == 0
+    assert load_file(out / "model.safetensors").keys() == files.keys()
+    assert run(["verify", str(out), "--base", str(base), "--adapter", str(tmp_path / "a")]) == 0
+    inputs = TOKENS if kind is BertForMaskedLM else torch.linspace(-1, 1, 400)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(kind.from_pretrained(out).eval()(inputs).logits, live(inputs).logits)
