@@ -20,7 +20,7 @@ Parts = tuple[str, ...]
 OUTER = {"base_model", "model", "module", "language_model", "transformer"}
 OTHER_WORDS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
 OF_EXPERTS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
-OLD = {
+OLD: dict[Parts, list[str]] = {
     ("LayerNorm", "gamma"): ["LayerNorm"],
     ("LayerNorm", "beta"): ["LayerNorm", "bias"],
     ("conv", "weight_g"): ["conv", "parametrizations", "weight", "original0"],

@@ -15,9 +15,13 @@ from small_models import TOKENS, adapted, load, save
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
     Wav2Vec2Config,
     Wav2Vec2ForCTC,
 )
@@ -102,3 +106,53 @@ def test_full_tensors_whose_base_has_the_names_of_older_libraries(kind: Any, tmp
     inputs = TOKENS if kind is BertForMaskedLM else torch.linspace(-1, 1, 400)[None]
     with torch.no_grad():
         torch.testing.assert_close(kind.from_pretrained(out).eval()(inputs).logits, live(inputs).logits)
+
+
+UNSAVED: dict[type[PreTrainedModel], tuple[Any, str, dict[str, str | torch.Tensor]]] = {
+    GPT2LMHeadModel: (
+        GPT2Config(vocab_size=96, n_embd=32, n_layer=1, n_head=4),
+        "c_attn",
+        {"transformer.h.0.attn.bias": torch.ones(1, 1, 8, 8).tril()},
+    ),
+    T5ForConditionalGeneration: (
+        T5Config(vocab_size=96, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4),
+        "wi",
+        {
+            **dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"), "shared.weight"),
+            "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight": torch.ones(32, 4),
+        },
+    ),
+}
+
+
+def test_what_transformers_leaves_out_of_a_merged_model_is_not_taken_for_changed(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    for kind, (config, target, more) in UNSAVED.items():
+        base, adapter, merged = (tmp_path / f"{kind.__name__}-{each}" for each in ("base", "a", "merged"))
+        torch.manual_seed(0)
+        kind(config).save_pretrained(base)
+        files = load_file(base / "model.safetensors")
+        added = {name: (files[each] if isinstance(each, str) else each).clone() for name, each in more.items()}
+        save_file({**files, **added}, base / "model.safetensors", {"format": "pt"})
+        live = peft.get_peft_model(kind.from_pretrained(base), peft.LoraConfig(target_modules=[target], r=4))
+        with torch.no_grad():
+            for name, parameter in live.named_parameters():
+                if "lora_B" in name:
+                    parameter.normal_(std=0.1)
+        live.save_pretrained(adapter)
+        live.merge_and_unload().save_pretrained(merged)
+        assert not {*load_file(merged / "model.safetensors")} & {*added}
+        given = ["--base", str(base), "--adapter", str(adapter)]
+        assert run(["diagnose", str(merged), *given]) == 0
+        assert run(["verify", str(merged), *given, "--made-by", "peft"]) == 0
+        assert run(["extract", str(merged), "--base", str(base), "--rank", "4", "-o", f"{merged}-x"]) == 0
+        assert run(["fuse", str(base), "--tuned", str(merged), "-o", f"{merged}-t"]) == 0
+        inputs = {"input_ids": TOKENS, **({"decoder_input_ids": TOKENS} if kind is T5ForConditionalGeneration else {})}
+        tuned, again = (kind.from_pretrained(each).eval() for each in (merged, f"{merged}-t"))
+        extracted = peft.PeftModel.from_pretrained(kind.from_pretrained(base), f"{merged}-x").eval()
+        with torch.no_grad():
+            for each in (again, extracted):
+                torch.testing.assert_close(each(**inputs).logits, tuned(**inputs).logits, rtol=1e-4, atol=1e-4)
+    said = capsys.readouterr()
+    assert "without 1 tensor of the base that transformers does not load: decoder.block.0" in said.out + said.err
