@@ -149,6 +149,10 @@ def _print(model: Place, found: Diagnosis) -> None:
         output.line("  rounded in an unknown way")
     if found.kept is not None:
         output.line(f"  {output.percent(found.kept)} of the update is left after rounding")
+    if found.left:
+        from adapterops.verification.unloaded import said
+
+        output.line(f"  {said(found.left)}")
     if found.spectra:
         _print_spectra(found)
     shown = list(found.findings) if verbose() else list(found.findings[:SHOWN])

@@ -16,6 +16,7 @@ from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.conventions import CONVENTIONS
 from adapterops.verification.diagnosis.suspects import CODES
 from adapterops.verification.diagnosis.tools import TOOLS, recognised
+from adapterops.verification.unloaded import said
 
 
 def recognise(
@@ -60,4 +61,6 @@ def recognise(
     says = {each.name: each.says for each in CONVENTIONS}
     for name, number in result.roundings.items():
         output.line(f"  rounded {says[name]}: {count(number, 'module')}")
+    if result.left:
+        output.line(f"  {said(result.left)}")
     output.line("  verified")

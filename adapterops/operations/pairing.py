@@ -5,22 +5,21 @@ what `extract` compares, and what that can become.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import IncompatibleError, UnsupportedError
+from adapterops.errors import AdapterWarning, IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import EXPERTS, WEIGHT
 from adapterops.formats.models.loading import Loading
 from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import of_unknown, ties_of
 from adapterops.formats.models.vocabulary import is_end, made_one
 from adapterops.operations.targets.weights import SINGLE, names_of
+from adapterops.verification.unloaded import COMPUTED, absent, said
 
 NUMBER = re.compile(r"(?=\.\d+\.)")
 """What follows the name of a module whose modules have numbers."""
-
-COMPUTED = re.compile(r"(?:.*\.)?(?:rotary_emb\.(?:inv_freq|cos_cached|sin_cached)|masked_bias|position_ids)")
-"""Buffers that older versions of transformers stored, and every version computes: no training changes them."""
 
 SHOWN = 5
 """Names that an error lists of each side."""
@@ -28,10 +27,13 @@ SHOWN = 5
 
 def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
     """Every tensor of a tuned checkpoint with its counterpart; prefixes may be those of another version of
-    transformers. Buffers that a model computes may be in one of them alone.
+    transformers. Buffers that a model computes may be in one of them alone, and what transformers does not save in the base.
 
     Raises:
         IncompatibleError: one checkpoint has tensors that the other lacks.
+
+    Warns:
+        AdapterWarning: the base has tensors that transformers does not load, and the tuned checkpoint has not.
     """
     shared = {canonical(end): source for end, source in ties_of(base.layout, base.config).missing.items()}
     found: dict[str, str] = {}
@@ -44,7 +46,9 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
         elif not COMPUTED.fullmatch(name):
             unpaired.append(name)
     paired = set(found.values())
-    missing = [name for name in base.layout if name not in paired and not COMPUTED.fullmatch(name)]
+    only = [name for name in base.layout if name not in paired]
+    gone, left = absent(base, tuned, only)
+    missing = [name for name in only if name not in gone]
     grown = [other for name, other in found.items() if tuned.layout[name].shape != base.layout[other].shape]
     if not unpaired and missing and all(any(made_one(name, other) for other in grown) for name in missing):
         raise IncompatibleError(
@@ -63,6 +67,8 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
             hint="give the base that the model was tuned from, and save both with one version of the library",
             code="E-NAMES",
         )
+    if left:
+        warnings.warn(f"the tuned model is {said(left)}; they count as unchanged", AdapterWarning, stacklevel=3)
     return found
 
 

@@ -25,6 +25,7 @@ from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy
 from adapterops.updates.layout import TILE, Layout, widest
 from adapterops.verification.settings import differences
+from adapterops.verification.unloaded import copied
 
 if TYPE_CHECKING:
     from adapterops.updates.difference import Difference
@@ -130,6 +131,8 @@ def _pairs(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
                 hint="merge models in which this tensor is the same",
                 code="E-NAMES",
             )
+    copies = {name: copied(base, name, found) for name in base.layout if name not in found}
+    found |= {name: found[source] for name, source in copies.items() if source}
     return {name: found[name] for name in base.layout if name in found}
 
 

@@ -20,6 +20,13 @@ Parts = tuple[str, ...]
 OUTER = {"base_model", "model", "module", "language_model", "transformer"}
 OTHER_WORDS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
 OF_EXPERTS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+OLD: dict[Parts, list[str]] = {
+    ("LayerNorm", "gamma"): ["LayerNorm"],
+    ("LayerNorm", "beta"): ["LayerNorm", "bias"],
+    ("conv", "weight_g"): ["conv", "parametrizations", "weight", "original0"],
+    ("conv", "weight_v"): ["conv", "parametrizations", "weight", "original1"],
+}
+"""How names end in old files → how they do in the model."""
 LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
 """Lists with a module for each expert → the projection."""
 HEAD = "lm_head"
@@ -54,6 +61,8 @@ def key(name: str) -> Parts:
 
     >>> key("base_model.model.model.layers.0._fsdp_wrapped_module.block_sparse_moe.experts.1.w2.weight")
     ('layers', '0', 'mlp', 'experts', '1', 'down_proj')
+    >>> key("bert.embeddings.LayerNorm.gamma"), key("bert.embeddings.LayerNorm.beta")[-1]
+    (('bert', 'embeddings', 'LayerNorm'), 'bias')
     """
     parts = bare(name)
     kept = [part for i, part in enumerate(parts) if part != "vision_model" or not i or "_tower" not in parts[i - 1]]
@@ -61,6 +70,7 @@ def key(name: str) -> Parts:
         kept[-2:] = kept[-1], LISTS[kept[-2]]
     if kept[-2:] == ["router", "linear"]:
         kept.pop()
+    kept[-2:] = OLD.get(tuple(kept[-2:]), kept[-2:])
     words = {**OTHER_WORDS, **OF_EXPERTS} if "experts" in kept else OTHER_WORDS
     return tuple(words.get(part, part) for part in kept)
 

@@ -91,7 +91,9 @@ def wanted(adapter: Adapter, base: Checkpoint, model: Checkpoint) -> tuple[dict[
     single = [each for each in new.values() if not any(map(str.isdecimal, each.split(".")))]
     has_head = any(len(model.layout[name].shape) == 2 and not is_input(name) for name in single)
     if untied and there.tied() and not has_head and there.needs_head(_trained_as(adapter)):
-        lost[HEAD] = "was tied to the input embedding, is not any more, and is not kept as it was"
+        still = "still is, and has its update: PEFT adds that to the embedding alone"
+        now = "is not any more, and is not kept as it was" if made.stated_tied() is False else still
+        lost[HEAD] = f"was tied to the input embedding, {now}"
     return found, lost
 
 

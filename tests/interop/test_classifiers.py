@@ -232,6 +232,13 @@ def test_a_class_that_cannot_be_made(
     assert told in capsys.readouterr().err
 
 
+def test_a_class_whose_head_was_not_saved_is_known_by_its_name(tmp_path: Path, capsys: Capture) -> None:
+    base = save("LlamaForCausalLM", LLAMA, tmp_path / "base")
+    train(base, tmp_path / "a", "SEQ_CLS", "q_proj", stated=False)
+    assert run(["fuse", str(base), str(tmp_path / "a"), "-o", str(tmp_path / "out")]) == 4
+    assert UNSAVED in capsys.readouterr().err
+
+
 def test_a_head_of_another_name_goes_into_a_checkpoint_of_its_class(tmp_path: Path, capsys: Capture) -> None:
     base = save("XLNetLMHeadModel", XLNET, tmp_path / "base")
     live = train(base, tmp_path / "a", "SEQ_CLS", "layer_1", saved=("logits_proj", "sequence_summary"))

@@ -48,6 +48,22 @@ class Renaming:
         return head + self.pattern.sub(self.replacement, name.removeprefix(head), count=1)
 
 
+LEGACY = tuple(
+    map(
+        Renaming.parse,
+        (
+            r"LayerNorm\.gamma$ => LayerNorm.weight",
+            r"LayerNorm\.beta$ => LayerNorm.bias",
+            r"\.weight_g$ => .parametrizations.weight.original0",
+            r"\.weight_v$ => .parametrizations.weight.original1",
+        ),
+    )
+)
+"""Names in the files of models of any type: BERT's norms, as TensorFlow had them, and weights that older versions of torch
+store as a length and a direction.
+"""
+
+
 @dataclass(frozen=True)
 class Loading:
     """How transformers loads the checkpoints of some model.
@@ -91,8 +107,10 @@ class Loading:
         'lm_head.weight'
         >>> loading({"model_type": "llava"}).name("language_model.model.layers.0.mlp.up_proj.weight")
         'model.language_model.layers.0.mlp.up_proj.weight'
+        >>> Loading().renamed("bert.embeddings.LayerNorm.gamma")
+        'bert.embeddings.LayerNorm.weight'
         """
-        for renamed in self.renamings:
+        for renamed in (*self.renamings, *LEGACY):
             tensor = renamed(tensor)
         return tensor
 

@@ -40,6 +40,11 @@ from adapterops.storage.tensors import Stored, TensorFile
 PIPELINE = "model_index.json"
 """What a pipeline of diffusers has: its components and their classes, by the names of their folders."""
 
+MODULES, TEMPLATES = "modules.json", "additional_chat_templates"
+"""What sentence-transformers loads a model by: the folders of what comes after the language model, such as a layer with
+weights of its own. And where transformers has a tokenizer's further templates.
+"""
+
 MODEL_FILES = (*STANDARD, PICKLE, PICKLE_INDEX)
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")
 AN_INDEX = re.compile(r".+\.index(\..+)?\.json")
@@ -137,7 +142,7 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
     if not any(place.has(source / name) for name in (*MODEL_FILES, ADAPTER_CONFIG)) and (paths := gguf_files(place)):
         return _gguf(place, paths)
     shards = _shards(place, allow_pickle)
-    return ModelFiles(source, shards, read_config(place, source), _others(place))
+    return ModelFiles(source, shards, read_config(place, source), (*_inner(place), *_others(place)))
 
 
 def _gguf(place: Place, paths: list[Path]) -> ModelFiles:
@@ -186,6 +191,16 @@ def _pipeline(place: Place) -> ModelFiles:
     if not shards:
         raise InputError("has no component with safetensors", path=place, hint="download them too", code="E-FOLDER")
     return ModelFiles(place.path, shards, None, tuple(others), components)
+
+
+def _inner(place: Place) -> list[Path]:
+    """The files in folders that belong to a model: whole, as nothing in them is adapted."""
+    listed = place.path / MODULES
+    stated = place.json(listed) if place.has(listed) else []
+    parts = [each.get("path") for each in stated] if fits(stated, [dict]) else []
+    names = [name for name in (*parts, TEMPLATES) if isinstance(name, str) and plain_name(name)]
+    folders = [replace(place, path=place.path / name) for name in dict.fromkeys(names)]
+    return [path for folder in folders if folder.exists and folder.folder for path in _others(folder, weights=True)]
 
 
 def _others(place: Place, weights: bool = False) -> tuple[Path, ...]:

@@ -22,7 +22,9 @@ OUTER = {"module", "model", "pretrained_model", "policy", "actor", "actor_module
 """Names under which trainers hold a whole model: DDP and DeepSpeed, Lightning, those of reinforcement learning."""
 
 PEFT = ["base_model", "model"]
-"""What PEFT calls the model that it wraps; twice, where it was wrapped twice. Whatever comes before holds PEFT's model."""
+"""What PEFT calls the model that it wraps; twice, where it was wrapped twice. Whatever comes before holds PEFT's model, which
+may be a part of another: `language_model.base_model.model.model.layers` of a model that sees.
+"""
 
 ROOTS = """
 action_out_proj audio_tower backbone blocks classification_head classifier cls decoder embed_action_time embed_out
@@ -64,6 +66,17 @@ def holder(names: Collection[str]) -> str:
     return "" if len(first) != 1 or not first.isdisjoint(known) else first.pop()
 
 
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split(".") if part not in WRAPPERS]
+
+
+def _joined(parts: list[str]) -> str:
+    """A name of these parts, without PEFT's prefix around a part of the model."""
+    while place := next((at for at in range(1, len(parts) - len(PEFT)) if parts[at : at + len(PEFT)] == PEFT), 0):
+        parts = parts[:place] + parts[place + len(PEFT) :]
+    return ".".join(parts)
+
+
 def unwrapped(name: str) -> str:
     """The name of a module or tensor in the model itself, without what was put around it.
 
@@ -71,8 +84,10 @@ def unwrapped(name: str) -> str:
     'model.layers.0.mlp.up_proj'
     >>> unwrapped("base_model.model.base_model.model._orig_mod.lm_head"), unwrapped("model.layers.0.q_proj")
     ('lm_head', 'model.layers.0.q_proj')
+    >>> unwrapped("language_model.base_model.model.model.layers.0.q_proj")
+    'language_model.model.layers.0.q_proj'
     """
-    parts = [part for part in name.split(".") if part not in WRAPPERS]
+    parts = _parts(name)
     while True:
         first = next((place for place, part in enumerate(parts) if part not in OUTER), len(parts))
         inner = next((place + 2 for place in range(first) if parts[place : place + 2] == PEFT), 0)
@@ -81,7 +96,7 @@ def unwrapped(name: str) -> str:
         elif parts[0] == "module" and len(parts) > 1:
             parts = parts[1:]
         else:
-            return ".".join(parts)
+            return _joined(parts)
 
 
 def inner_name(name: str) -> str:
@@ -97,8 +112,9 @@ def inner_name(name: str) -> str:
 def without_wrappers(names: Collection[str], own_class: bool = True) -> dict[str, str]:
     """Tensor of a whole model as the model itself calls it → as it is called; both are the same where nothing is around it.
 
-    What no model has a module of is taken away: wrappers anywhere, and `module` and PEFT's prefix where every name begins
-    with it; of a class of transformers also under what name a trainer holds it (`model.model.layers`).
+    What no model has a module of is taken away: wrappers anywhere, PEFT's prefix around a part of the model, and `module`
+    and PEFT's prefix where every name begins with it; of a class of transformers also under what name a trainer holds it
+    (`model.model.layers`).
 
     Args:
         own_class: its class may be of another program, which may have a module of that name.
@@ -113,7 +129,7 @@ def without_wrappers(names: Collection[str], own_class: bool = True) -> dict[str
     >>> without_wrappers(["model.model.layers.0.q.weight", "model.lm_head.weight"], own_class=False)["lm_head.weight"]
     'model.lm_head.weight'
     """
-    parts = {name: [part for part in name.split(".") if part not in WRAPPERS] for name in names}
+    parts = {name: _parts(name) for name in names}
     while outer := next(
         (each for each in AROUND_ALL if parts and all(_inside(own, each) for own in parts.values())), None
     ):
@@ -124,7 +140,7 @@ def without_wrappers(names: Collection[str], own_class: bool = True) -> dict[str
         first = {own[0] if len(own) > 1 else "" for own in parts.values()}
     found: dict[str, str] = {}
     for name, each in parts.items():
-        other = found.setdefault(".".join(each), name)
+        other = found.setdefault(_joined(each), name)
         if other != name:
             raise InputError(
                 f"and {other} are one tensor of the model: what is around it in their names differs",

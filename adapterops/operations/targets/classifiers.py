@@ -77,7 +77,9 @@ def same_head(full: str, names: Sequence[str]) -> list[str]:
 
 def check_has_head(adapter: Adapter, base: Checkpoint) -> None:
     """Raise IncompatibleError where an adapter without a head was trained for a task that a base has no head for."""
-    end = TASKS.get(str(adapter.config.fields.get("task_type")))
+    trained = adapter.config.base_class or ""
+    ends = [TASKS.get(str(adapter.config.fields.get("task_type"))), *filter(trained.endswith, TASKS.values())]
+    end = next(filter(None, ends), None)
     if end and generates(base.config) and not any(map(is_head, [*adapter.full, *base.layout])):
         raise IncompatibleError(
             f"was trained on a class that ends with {end}, and has no head; the base, which is a "

@@ -40,6 +40,7 @@ from adapterops.verification.diagnosis.verdicts import (
     UNKNOWN,
     verdict_of,
 )
+from adapterops.verification.unloaded import lacking
 from adapterops.verification.witness import witness
 
 FAR = 0.02
@@ -66,6 +67,7 @@ class Diagnosis:
         coded: the weights are in codes, whose rounding is judged by what is left of the update alone.
         findings: what is not as it should be.
         spectra: of the difference, where no adapter was given.
+        left: tensors of the base that transformers does not load, and the model has not.
     """
 
     verdict: str
@@ -83,6 +85,7 @@ class Diagnosis:
     coded: bool = False
     findings: Sequence[Finding] = ()
     spectra: Sequence[Spectrum] = ()
+    left: Sequence[str] = ()
 
     @property
     def healthy(self) -> bool:
@@ -113,6 +116,7 @@ class Diagnosis:
             "rank": self.rank,
             "findings": [vars(each) for each in self.findings],
             "spectra": {each.tensor: each.as_json() for each in self.spectra},
+            "left_out": list(self.left),
         }
 
 
@@ -131,6 +135,18 @@ def diagnosed(
     Tensors without updates are compared by their bytes. Without adapters the difference is measured: its rank, its size.
     """
     model = renamed(model, base)
+    base, left = lacking(base, model)
+    found = _diagnosed(model, base, adapters, original, how)
+    return replace(found, left=left)
+
+
+def _diagnosed(
+    model: Checkpoint,
+    base: Checkpoint,
+    adapters: Mapping[str, Adapter],
+    original: Checkpoint | None,
+    how: Execution,
+) -> Diagnosis:
     common = [name for name in model.layout if name in base.layout]
     if not common:
         return Diagnosis(UNKNOWN, "the model and the base have no tensor in common, by their names", UNJUDGED)

@@ -20,6 +20,7 @@ from adapterops.verification.diagnosis.others import name_findings, other_findin
 from adapterops.verification.diagnosis.samples import TILE, Unit
 from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.diagnosis.suspects import CODES, Finding, suspect
+from adapterops.verification.unloaded import lacking
 from adapterops.verification.witness import witness
 
 PEFT = ("once", "update-in-adapter-dtype", "all-in-base-dtype", "products-in-base-dtype")
@@ -81,12 +82,14 @@ class Recognition:
     Attributes:
         roundings: convention → how many modules are exactly that.
         findings: what is not so.
+        left: tensors of the base that transformers does not load, and the model has not.
     """
 
     tool: str
     modules: int
     roundings: Mapping[str, int]
     findings: Sequence[Finding]
+    left: Sequence[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -99,6 +102,7 @@ class Recognition:
             "modules": self.modules,
             "roundings": dict(self.roundings),
             "problems": [{"place": each.place, "what": each.what} for each in self.findings],
+            "left_out": list(self.left),
         }
 
 
@@ -111,6 +115,7 @@ def recognised(
         factors, where a convention rounds them.
     """
     model = renamed(model, base)
+    base, left = lacking(base, model)
     pairs = [witness(model, base, adapter) for adapter in adapters]
     subject = Subject(model, [each for each, _ in pairs], TILE)
     judge = Judge(subject, Guess(np.ones(len(adapters))), None, 0.0, TOOLS[tool].conventions)
@@ -124,7 +129,7 @@ def recognised(
         lambda name: list(other_findings(subject, name, None, every=True)), sorted(model.layout), how=how
     )
     findings += [finding for some in others for finding in some]
-    return Recognition(tool, len(units), Counter(name for name in units if name), findings)
+    return Recognition(tool, len(units), Counter(name for name in units if name), findings, left)
 
 
 def _convention(judge: Judge, unit: Unit) -> str | None:

@@ -100,7 +100,13 @@ def test_a_trained_embedding_leaves_the_head_what_it_was() -> None:
     places, lost = found({}, base, full=full, new=new, tie_word_embeddings=True)
     assert not lost
     assert places["lm_head.weight"] == Wanted("model.embed_tokens.weight")
-    assert "lm_head" in found({}, base, full=full, tie_word_embeddings=True)[1]
+    assert "still is, and has its update" in found({}, base, full=full, tie_word_embeddings=True)[1]["lm_head"]
+    adapter: Any = Adapter(
+        {}, {}, full={name: SimpleNamespace(spec=Spec("F32", shape)) for name, shape in full.items()}
+    )
+    specs = {name: Spec("F32", shape) for name, shape in base.items()}
+    models = [Checkpoint(specs, {}, {}, config={"tie_word_embeddings": tied}) for tied in (True, False)]
+    assert "is not any more" in wanted(adapter, *models)[1]["lm_head"]
 
 
 @pytest.mark.parametrize("step", [1, 2])

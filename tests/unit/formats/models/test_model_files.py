@@ -119,6 +119,27 @@ def test_everything_but_weights_goes_along(tmp_path: Path) -> None:
     assert {path.name for path in read_model(folder).others} == set(SMALL)
 
 
+def test_folders_that_belong_to_a_model_go_along_whole(tmp_path: Path) -> None:
+    folder = write_sharded(tmp_path / "base")
+    own = ("1_Pooling/config.json", "2_Dense/model.safetensors", "additional_chat_templates/tools.jinja")
+    for name in (*own, "onnx/model.onnx"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text("{}")
+    modules = [
+        {"path": ""},
+        {"path": "1_Pooling"},
+        {"path": "2_Dense"},
+        {"path": "3_Normalize"},
+        {"path": "../out"},
+        {},
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    others = {path.relative_to(folder).as_posix() for path in read_model(folder).others}
+    assert others == {"config.json", "modules.json", *own}
+    (folder / "modules.json").write_text("{}")
+    assert len(read_model(folder).others) == 3
+
+
 def test_where_both_are_there_transformers_takes_the_single_file(tmp_path: Path) -> None:
     """Another choice would be another model than the one that runs; to refuse is as good."""
     folder = write_sharded(tmp_path / "base")

@@ -37,6 +37,13 @@ def test_every_tensor_gets_the_name_that_it_has_where_it_belongs() -> None:
     assert found.saved == ("score",)
 
 
+def test_a_part_of_a_model_that_sees_was_wrapped() -> None:
+    names = ["mlp1.weight", f"llm.{Q}.base_layer.weight", f"llm.{Q}.lora_A.default.weight"]
+    found, plain = divided(names), "llm.layers.0.self_attn.q_proj"
+    assert [*found.base] == [f"{plain}.weight", "mlp1.weight"]
+    assert [*found.updates] == [f"base_model.model.{plain}.lora_A.weight"]
+
+
 @pytest.mark.parametrize(
     ("names", "error", "said"),
     [

@@ -26,7 +26,7 @@ def test_what_holds_the_model_that_peft_wrapped(before: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["model.model.layers.0.q", "layers.0.module.q", "model", "module", "base_model.model", "x.base_model.model.q"],
+    ["model.model.layers.0.q", "layers.0.module.q", "model", "module", "base_model.model", "x.base_model.model"],
 )
 def test_names_of_models_stay(name: str) -> None:
     assert unwrapped(name) == name
@@ -37,8 +37,10 @@ def test_whatever_holds_the_model_of_peft(before: str) -> None:
     assert inner_name(before + PEFT + NAME) == NAME
 
 
-def test_a_model_of_peft_in_another_keeps_its_place() -> None:
-    assert inner_name(f"{PEFT}encoder.{PEFT}{NAME}") == f"encoder.{PEFT}{NAME}"
+def test_a_part_that_peft_wrapped_keeps_its_place_in_the_model() -> None:
+    assert inner_name(f"{PEFT}encoder.{PEFT}{NAME}") == unwrapped(f"encoder.{PEFT}{NAME}") == f"encoder.{NAME}"
+    names = [f"encoder.{PEFT}{NAME}", "vision_model.norm.weight"]
+    assert [*without_wrappers(names)] == [f"encoder.{NAME}", "vision_model.norm.weight"]
 
 
 @pytest.mark.parametrize("around", sorted(AROUND))
