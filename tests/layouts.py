@@ -193,6 +193,11 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "prefix text_encoder.": lambda: prefixed("text_encoder.", TE, **PEFT),
     "prefix text_encoder_2.": lambda: prefixed("text_encoder_2.", TE, **PEFT),
     "prefix text_encoders.clip_l.transformer.": lambda: prefixed("text_encoders.clip_l.transformer.", TE, **PEFT),
+    "prefix lora_te1. before dots": lambda: prefixed("lora_te1.", TE, **PEFT),
+    "prefix lora_unet. before dots": lambda: prefixed("lora_unet.", Q, **PEFT),
+    "prefix text_encoders.transformer.": lambda: prefixed(
+        "text_encoders.transformer.", "model.layers.0.self_attn.q_proj", **PEFT
+    ),
     "prefix text_encoders.qwen3_4b.transformer.": lambda: prefixed(
         "text_encoders.qwen3_4b.transformer.", "model.layers.0.self_attn.q_proj", **PEFT
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -63,6 +64,9 @@ WRITTEN = "lora.safetensors"
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 """What diffusers calls the file in a folder."""
+
+DOTTED = re.compile(r"lora_(unet|transformer|te\d?)\.")
+"""kohya's prefixes before names that have kept their dots (ai-toolkit's text encoders), which ComfyUI does not know."""
 
 SPLIT = {"qkv": 3, "linear1": 4}
 """How many parts kohya trains of a joined weight with split_qkv, by the end of its name."""
@@ -280,7 +284,14 @@ def _plain(module: str) -> str:
     """
     >>> _plain("base_model.model.blocks.0.attn.wq"), _plain("unet.base_model.model.mid_block.conv")
     ('blocks.0.attn.wq', 'unet.mid_block.conv')
+    >>> _plain("lora_te2.text_model.fc1"), _plain("lora_unet.blocks.0.attn.wq"), _plain("lora_unet.mid_block.conv")
+    ('text_encoder_2.text_model.fc1', 'diffusion_model.blocks.0.attn.wq', 'unet.mid_block.conv')
     """
+    if found := DOTTED.match(module):
+        part, inner = found[1], module[found.end() :]
+        number = part.removeprefix("te").replace("1", "")
+        named = {"transformer": part, "unet": component_of([inner]) or "diffusion_model"}
+        module = f"{named.get(part) or '_'.join(filter(None, ('text_encoder', number)))}.{inner}"
     component, _, inner = module.partition(".")
     return f"{component}.{unwrapped(inner)}" if inner.startswith("base_model.") else unwrapped(module)
 

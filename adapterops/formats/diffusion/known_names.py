@@ -42,6 +42,13 @@ DIFFUSERS, PEFT = "transformer.", "base_model.model."
 OWN = (KOHYA, COMFY)
 """Before the names of a model's authors, ComfyUI finds all after these."""
 
+CLIP = r"text_model{0}encoder{0}layers{0}\d+{0}(?:mlp{0}fc[12]|self_attn{0}(?:[qkv]|out)_proj)"
+ENCODERS = (
+    rf"text_encoders\.|text_encoder(?:_2)?\.{CLIP.format('[.]')}[._]|lora_(?:te[12]?|prior_te)_{CLIP.format('_')}\."
+    r"|lora_te\d_encoder_(?:block|layer)_|lora_te_layers_|lora_(?:te[12]|prior_te)_text_projection\."
+)
+"""The names of text encoders that ComfyUI has: CLIP's, of T5 and BERT kohya's, and its own of any."""
+
 STREAMS = r"double_blocks_\d+_(?:img|txt)_(?:attn_(?:qkv|proj)|mlp_[02]{})|single_blocks_\d+_(?:linear[12]{})"
 AROUND = r"(?:img|txt)_in|{}_in_(?:in|out)_layer|final_layer_(?:linear{})"
 FLUX = f"{STREAMS.format('|mod_lin', '|modulation_lin')}|{AROUND.format('(?:time|vector|guidance)', '|adaLN_modulation_1')}"

@@ -42,7 +42,7 @@ ROOTS = (
 
 PROJECTIONS = r"\.(?:to_[qkv]|to_q?kv|to_out|add_[qkv]_proj|attn\.w[qkvo]|(?:self|cross)_attn\.(?:[qkvo]|[kv]_img))\."
 COMPONENTS = (
-    r"(?:model\.)?diffusion_model|unet|transformer_2|conditional_transformer|text_encoder(?:_\d)?"
+    r"(?:model\.)?diffusion_model|lora_(?:unet|transformer|te\d?)|unet|transformer_2|conditional_transformer|text_encoder(?:_\d)?"
     r"|text_encoders\.\w+|text_conditioner|connectors|text_embedding_projection|conditioner\.embedders"
     r"|cond_stage_model|net\.(?:blocks|llm_adapter)"
 )
