@@ -169,6 +169,12 @@ def dora(name: str, axis: int, keep: bool = True, **ends: str) -> Layout:
     return Layout(stored, {f"{Q}.weight": LINEAR}, {f"{Q}.weight": change})
 
 
+def with_dots(layout: Layout, name: str) -> Layout:
+    """One tensor of the module of `K` by a name that has kept the last dot of it."""
+    stored = {each.replace("_attn_q.", "_attn.q.") if each == name else each: T for each, T in layout.tensors.items()}
+    return layout._replace(tensors=stored)
+
+
 def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> Layout:
     """The difference of a whole tensor, next to LoRA of another module."""
     difference = random(*shape)

@@ -41,6 +41,7 @@ from layout_files import (
     several_of,
     tucker,
     twice,
+    with_dots,
 )
 
 WAN = "blocks.0.attn1.to_q"
@@ -283,6 +284,21 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     ),
     "SDXL: the authors' names onto diffusers'": lambda: of_linear(
         "lora_unet_input_blocks_4_1_proj_in", "down_blocks.1.attentions.0.proj_in"
+    ),
+    "DoRA of diffusers in kohya's names, magnitudes with dots": lambda: with_dots(
+        dora("lora_magnitude_vector", 1, keep=False), f"{K}.lora_magnitude_vector"
+    ),
+    "kohya's names before diffusers' ends": lambda: of_linear(f"{K}_lora", down="down.weight", up="up.weight"),
+    "HiDream: a projection of the text alone": lambda: prefixed(
+        "transformer.", "double_stream_blocks.0.block.attn1.to_k_t", **PEFT
+    ),
+    "ACE-Step 1.5 of LyCORIS onto the authors' names": lambda: several(
+        of_linear("lycoris_layers_0_self_attn_q_proj", "decoder.layers.0.self_attn.q_proj"),
+        Layout({}, {"decoder.time_embed_r.linear_1.weight": LINEAR}),
+    ),
+    "ACE-Step 1.5 of diffusers onto the authors' names": lambda: several(
+        of_linear("transformer.layers.0.cross_attn.to_out.0", "decoder.layers.0.cross_attn.o_proj", **PEFT),
+        Layout({}, {"decoder.time_embed_r.linear_1.weight": LINEAR}),
     ),
     "FLUX.2: sformer_blocks": lambda: of_linear("sformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_q", **PEFT),
     "several parts of a file: alpha in one alone": lambda: several(

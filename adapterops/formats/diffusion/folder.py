@@ -52,7 +52,7 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Entry, Spec, Stored, TensorFile, no_numbers
-from adapterops.updates.layout import BY_OUTPUTS, DIFFERENCE, LORA_BIAS, Layout, magnitudes_of
+from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA_BIAS, Layout, magnitudes_of
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -269,14 +269,19 @@ def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
                 code="E-KEY",
             )
         roles[role] = name
-    return {module: parts_of(module, roles, entries) for module, roles in sorted(_with_alphas(found).items())}
+    return {module: parts_of(module, roles, entries) for module, roles in sorted(_gathered(found).items())}
 
 
-def _with_alphas(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Modules whose alpha is spelled in another way than their factors (`attention.to.q`, `attention.to_q.alpha`)."""
-    without = {flat(module): roles for module, roles in found.items() if "alpha" not in roles}
-    for module in [module for module, roles in found.items() if roles.keys() == {"alpha"} and flat(module) in without]:
-        without[flat(module)] |= found.pop(module)
+BESIDE = {"alpha", BY_OUTPUTS, BY_INPUTS}
+"""What a module has next to its factors."""
+
+
+def _gathered(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Modules whose alpha or magnitudes are spelled in another way than their factors (`attn1_to_q`, `attn1.to_q.alpha`)."""
+    own = {flat(module): roles for module, roles in found.items() if not roles.keys() <= BESIDE}
+    for module in [module for module, roles in found.items() if roles.keys() <= BESIDE]:
+        if (roles := own.get(flat(module))) and roles.keys().isdisjoint(found[module]):
+            roles |= found.pop(module)
     return found
 
 

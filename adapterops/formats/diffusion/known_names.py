@@ -103,6 +103,10 @@ LTX_2 = (
     r"|transformer_blocks_\d+_(?:audio_)?ff_net_(?:0_proj|2)|(?:audio_)?(?:caption_projection_linear_[12]|proj_out|patchify_proj)"
     r"|\w*adaln_single_.+|\w+_connector_.+"
 )
+ACE = (
+    r"layers_\d+_(?:(?:self|cross)_attn_[qkvo]_proj|mlp_(?:gate|up|down)_proj)|time_embed(?:_r)?_(?:linear_[12]|time_proj)"
+    r"|condition_embedder|proj_(?:in|out)_1"
+)
 ATTENTIONS = r"transformer_blocks_\d+_(?:attn[12]_(?:to_(?:[qkv]|out_0)|add_[qkv]_proj|to_add_out)|ff(?:_context)?_\w+|norm1\w*_linear)"
 FLUX_BLOCKS = {"transformer_blocks": (18,), "single_transformer_blocks": (37,)}
 HUNYUAN_BLOCKS = {"transformer_blocks": (19,), "single_transformer_blocks": (39,)}
@@ -259,7 +263,8 @@ NAMES = (
         comfy=(*OWN, PEFT),
     ),
     Names("ACE-Step", r"transformer_blocks_\d+_(?:cross_)?attn_(?:to|add)_.+|(?:lyric|speaker)_.+", comfy=(*OWN, "")),
-    Names("ACE-Step 1.5", r"layers_\d+_(?:self|cross)_attn_[qkvo]_proj", comfy=(*OWN, LYCORIS, PEFT)),
+    Names("ACE-Step 1.5", rf"decoder_(?:{ACE})", comfy=OWN),
+    Names("ACE-Step 1.5 without decoder", ACE, comfy=(LYCORIS, PEFT)),
     Names(
         "HiDream",
         r"(?:double|single)_stream_blocks_\d+_.+|caption_projection_\d+_linear",
