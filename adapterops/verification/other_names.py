@@ -226,7 +226,7 @@ def in_unet(flat: str) -> Iterator[str]:
         yield f"up_blocks_{int(found[1]) // 3}_upsamplers_0_conv"
     for pair in ONCE:
         for one, other in (pair, pair[::-1]):
-            if found := _at_end(rf"{one}(?:_(.+))?").search(flat):
+            if found := _at_end(rf"(?<!to_){one}(?:_(.+))?").search(flat):  # to_out_0 is a layer of attention
                 rest = found[1] or ""
                 yield f"{other}_{inner.get(rest, rest)}".strip("_")
 

@@ -42,3 +42,11 @@ def test_blocks_are_those_of_the_table() -> None:
 def test_a_bias_is_where_its_weight_is() -> None:
     [[found]] = elsewhere("lora_unet_down_blocks_0_resnets_0_norm1.bias", (1, 8), lambda name: None)
     assert found == Rows("input_blocks_1_0_in_layers_0_bias", 0, 1, 0)
+
+
+def test_the_last_layer_of_attention_is_not_that_of_the_model() -> None:
+    """`out.0` is the norm before the last convolution, `to_out.0` a projection."""
+    assert list(in_unet("out_0")) == ["conv_norm_out"]
+    assert not any(
+        "conv_norm_out" in name for name in in_unet("mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0")
+    )
