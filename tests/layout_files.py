@@ -186,6 +186,16 @@ def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> 
     )
 
 
+def biases(*shapes: tuple[str, tuple[int, ...]]) -> Layout:
+    """Differences of the biases of layers, by kohya's names."""
+    found = {module: random(shape[0]) for module, shape in shapes}
+    return Layout(
+        {f"lora_unet_{module.replace('.', '_')}.diff_b": each for module, each in found.items()},
+        {f"{module}.{end}": shape[:size] for module, shape in shapes for end, size in (("weight", None), ("bias", 1))},
+        {f"{module}.bias": each.double() for module, each in found.items()},
+    )
+
+
 def replaced(module: str, tensor: str, shape: tuple[int, ...]) -> Layout:
     """ComfyUI's replacement of a whole tensor, next to LoRA of another module."""
     stated = random(*shape)

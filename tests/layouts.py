@@ -23,6 +23,7 @@ from layout_files import (
     Q,
     added,
     biased,
+    biases,
     divided,
     dora,
     joined,
@@ -99,6 +100,9 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "diff_m": lambda: added("diff_m", "blocks.0.modulation", (1, 6, 12), "blocks.0"),
     "w_norm": lambda: added("w_norm", "blocks.0.norm3.weight", (16,), "blocks.0.norm3"),
     "b_norm": lambda: added("b_norm", "blocks.0.norm3.bias", (16,), "blocks.0.norm3"),
+    "UNet: biases of the last norm, and of attention": lambda: biases(
+        ("conv_norm_out", (16,)), ("mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0", (32, 32))
+    ),
     "diff of a head": lambda: added("diff", "head.head.weight", LINEAR, "head.head"),
     "diff_b alone of a module": lambda: added("diff_b", "time_projection.1.bias", (16,), "time_projection.1"),
     "down and up in Comfy's names": lambda: of_linear(f"diffusion_model.{Q}", alpha=torch.tensor(2.0), scale=0.5),

@@ -278,8 +278,6 @@ def _columns(module: str, base: Base) -> Callable[[str], int | None]:
 
 def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
     """Where a weight of an image or video model is, by the name that another program has for it."""
-    if shape[0] == 1 and module.endswith(".bias") and (of_bias := _bias_elsewhere(module, shape[1], base)):
-        return of_bias
     every = slice(0, shape[1])
     for name in alike(module, base.layout):
         if name.endswith(TRANSPOSED_PARAMETER) and shape[::-1] == base.matrix(name):
@@ -288,6 +286,8 @@ def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[st
     wanted = letters(HEADS.sub("", module))
     if len(same) == 1 and letters(HEADS.sub("", same[0])) == wanted:
         return [(same[0], _all(module, shape, same[0], base))]
+    if shape[0] == 1 and module.endswith(".bias") and (of_bias := _bias_elsewhere(module, shape[1], base)):
+        return of_bias
     for rows in elsewhere(module, shape, _columns(module, base)):
         found = base.ending(rows[0].name, module)
         if found is None or base.matrix(found)[1] != shape[1]:

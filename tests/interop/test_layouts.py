@@ -59,7 +59,12 @@ def test_a_layout_is_read_right_or_refused_by_its_name(
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in LAYOUTS if name.startswith(("OpenCLIP", "Stable Audio", "DiffSynth's", "mflux's", "ACE"))]
+    "name",
+    [
+        name
+        for name in LAYOUTS
+        if name.startswith(("OpenCLIP", "Stable Audio", "DiffSynth's", "mflux's", "ACE", "UNet"))
+    ],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_verify_finds_the_same_places(tmp_path: Path, name: str) -> None:
