@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -186,13 +186,13 @@ def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> 
     )
 
 
-def biases(*shapes: tuple[str, tuple[int, ...]]) -> Layout:
-    """Differences of the biases of layers, by kohya's names."""
-    found = {module: random(shape[0]) for module, shape in shapes}
+def biases(modules: Mapping[str, str], shapes: Sequence[tuple[int, ...]], prefix: str = "diffusion_model.") -> Layout:
+    """Differences of the biases of layers: each name of the adapter → that of the base, and the shape of its weight."""
+    found = [(random(shape[0]), each, shape) for each, shape in zip(modules.values(), shapes, strict=True)]
     return Layout(
-        {f"lora_unet_{module.replace('.', '_')}.diff_b": each for module, each in found.items()},
-        {f"{module}.{end}": shape[:size] for module, shape in shapes for end, size in (("weight", None), ("bias", 1))},
-        {f"{module}.bias": each.double() for module, each in found.items()},
+        {f"{prefix}{module}.diff_b": change for module, (change, *_) in zip(modules, found, strict=True)},
+        {f"{each}.{end}": shape[:size] for _, each, shape in found for end, size in (("weight", None), ("bias", 1))},
+        {f"{each}.bias": change.double() for change, each, _ in found},
     )
 
 

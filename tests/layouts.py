@@ -100,8 +100,27 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "diff_m": lambda: added("diff_m", "blocks.0.modulation", (1, 6, 12), "blocks.0"),
     "w_norm": lambda: added("w_norm", "blocks.0.norm3.weight", (16,), "blocks.0.norm3"),
     "b_norm": lambda: added("b_norm", "blocks.0.norm3.bias", (16,), "blocks.0.norm3"),
-    "UNet: biases of the last norm, and of attention": lambda: biases(
-        ("conv_norm_out", (16,)), ("mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0", (32, 32))
+    "biases of a UNet's last norm and attention": lambda: biases(
+        {
+            "conv_norm_out": "conv_norm_out",
+            "mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0": (
+                "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0"
+            ),
+        },
+        [(16,), (32, 32)],
+        "lora_unet_",
+    ),
+    "biases of HunyuanVideo onto diffusers' names": lambda: biases(
+        {
+            "txt_in.individual_token_refiner.blocks.0.mlp.fc1": (
+                "context_embedder.token_refiner.refiner_blocks.0.ff.net.0.proj"
+            ),
+        },
+        [(32, 16)],
+    ),
+    "biases of LTX-2 onto diffusers' names": lambda: biases(
+        {"adaln_single.linear": "time_embed.linear", "audio_adaln_single.linear": "audio_time_embed.linear"},
+        [(32, 16), (32, 16)],
     ),
     "diff of a head": lambda: added("diff", "head.head.weight", LINEAR, "head.head"),
     "diff_b alone of a module": lambda: added("diff_b", "time_projection.1.bias", (16,), "time_projection.1"),

@@ -199,7 +199,13 @@ def _places(
     if (rows := base.part(module)) and module + ".weight" not in base.layout:
         yield _part(module, shape, *rows, base)
         return
-    name = base.find(module, (shape, shape[::-1]))
+    try:
+        name = base.find(module, (shape, shape[::-1]))
+    except UnplacedError:
+        if (other := _elsewhere(module, shape, base)) is None:
+            raise
+        yield from other
+        return
     loose = name is not None and key(name) != key(module) and not base.side
     if loose and (other := _elsewhere(module, shape, base)) is not None:
         yield from other
@@ -257,7 +263,7 @@ def _bias_elsewhere(module: str, size: int, base: Base) -> list[tuple[str, Place
             continue
         rows = list(elsewhere(weight, (size, base.matrix(above)[1]), columns))[way]
         if len(rows) == 1 and base.layout[bias].shape == (size,):
-            continue
+            return []
         return [place(bias, each.row, each.height, each.first) for each in rows]
     for names in in_parts(weight):
         parts = [base.ending(f"{name.removesuffix('_weight')}_bias", module) for name in names]
