@@ -119,8 +119,12 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
         [(32, 16)],
     ),
     "biases of LTX-2 onto diffusers' names": lambda: biases(
-        {"adaln_single.linear": "time_embed.linear", "audio_adaln_single.linear": "audio_time_embed.linear"},
-        [(32, 16), (32, 16)],
+        {
+            "adaln_single.linear": "time_embed.linear",
+            "audio_adaln_single.linear": "audio_time_embed.linear",
+            "av_ca_a2v_gate_adaln_single.linear": "av_cross_attn_video_a2v_gate.linear",
+        },
+        [(32, 16), (32, 16), (32, 16)],
     ),
     "diff of a head": lambda: added("diff", "head.head.weight", LINEAR, "head.head"),
     "diff_b alone of a module": lambda: added("diff_b", "time_projection.1.bias", (16,), "time_projection.1"),

@@ -202,7 +202,7 @@ def _places(
     try:
         name = base.find(module, (shape, shape[::-1]))
     except UnplacedError:
-        if (other := _elsewhere(module, shape, base)) is None:
+        if (other := _renamed(module, shape, base)) is None:
             raise
         yield from other
         return
@@ -282,6 +282,21 @@ def _columns(module: str, base: Base) -> Callable[[str], int | None]:
     return columns
 
 
+def _renamed(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
+    """Where a weight is by the name that a table has for it, or rows of it."""
+    for rows in elsewhere(module, shape, _columns(module, base)):
+        found = base.ending(rows[0].name, module)
+        if found is None or base.matrix(found)[1] != shape[1]:
+            continue
+        height = base.matrix(found)[0]
+        starts = [each.row % height if each.row < 0 else each.row for each in rows]
+        pairs = zip(rows, starts, strict=True)
+        return [
+            (found, Place(module, range(row, row + each.height), slice(0, shape[1]), each.first)) for each, row in pairs
+        ]
+    return None
+
+
 def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
     """Where a weight of an image or video model is, by the name that another program has for it."""
     every = slice(0, shape[1])
@@ -294,14 +309,8 @@ def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[st
         return [(same[0], _all(module, shape, same[0], base))]
     if shape[0] == 1 and module.endswith(".bias") and (of_bias := _bias_elsewhere(module, shape[1], base)):
         return of_bias
-    for rows in elsewhere(module, shape, _columns(module, base)):
-        found = base.ending(rows[0].name, module)
-        if found is None or base.matrix(found)[1] != shape[1]:
-            continue
-        height = base.matrix(found)[0]
-        starts = [each.row % height if each.row < 0 else each.row for each in rows]
-        pairs = zip(rows, starts, strict=True)
-        return [(found, Place(module, range(row, row + each.height), every, each.first)) for each, row in pairs]
+    if (renamed := _renamed(module, shape, base)) is not None:
+        return renamed
     for names in in_parts(module):
         tensors = [base.ending(name, module) for name in names]
         heights = [base.matrix(name)[0] for name in tensors if name]
