@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -169,6 +169,12 @@ def dora(name: str, axis: int, keep: bool = True, **ends: str) -> Layout:
     return Layout(stored, {f"{Q}.weight": LINEAR}, {f"{Q}.weight": change})
 
 
+def with_dots(layout: Layout, name: str) -> Layout:
+    """One tensor of the module of `K` by a name that has kept the last dot of it."""
+    stored = {each.replace("_attn_q.", "_attn.q.") if each == name else each: T for each, T in layout.tensors.items()}
+    return layout._replace(tensors=stored)
+
+
 def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> Layout:
     """The difference of a whole tensor, next to LoRA of another module."""
     difference = random(*shape)
@@ -177,6 +183,16 @@ def added(suffix: str, tensor: str, shape: tuple[int, ...], module: str = Q) -> 
         {**other.tensors, f"diffusion_model.{module}.{suffix}": difference},
         {**other.base, tensor: shape},
         {**other.changes, tensor: difference.double()},
+    )
+
+
+def biases(modules: Mapping[str, str], shapes: Sequence[tuple[int, ...]], prefix: str = "diffusion_model.") -> Layout:
+    """Differences of the biases of layers: each name of the adapter → that of the base, and the shape of its weight."""
+    found = [(random(shape[0]), each, shape) for each, shape in zip(modules.values(), shapes, strict=True)]
+    return Layout(
+        {f"{prefix}{module}.diff_b": change for module, (change, *_) in zip(modules, found, strict=True)},
+        {f"{each}.{end}": shape[:size] for _, each, shape in found for end, size in (("weight", None), ("bias", 1))},
+        {f"{each}.bias": change.double() for change, each, _ in found},
     )
 
 

@@ -23,6 +23,7 @@ from layout_files import (
     Q,
     added,
     biased,
+    biases,
     divided,
     dora,
     joined,
@@ -41,6 +42,7 @@ from layout_files import (
     several_of,
     tucker,
     twice,
+    with_dots,
 )
 
 WAN = "blocks.0.attn1.to_q"
@@ -98,6 +100,32 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "diff_m": lambda: added("diff_m", "blocks.0.modulation", (1, 6, 12), "blocks.0"),
     "w_norm": lambda: added("w_norm", "blocks.0.norm3.weight", (16,), "blocks.0.norm3"),
     "b_norm": lambda: added("b_norm", "blocks.0.norm3.bias", (16,), "blocks.0.norm3"),
+    "biases of a UNet's last norm and attention": lambda: biases(
+        {
+            "conv_norm_out": "conv_norm_out",
+            "mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0": (
+                "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0"
+            ),
+        },
+        [(16,), (32, 32)],
+        "lora_unet_",
+    ),
+    "biases of HunyuanVideo onto diffusers' names": lambda: biases(
+        {
+            "txt_in.individual_token_refiner.blocks.0.mlp.fc1": (
+                "context_embedder.token_refiner.refiner_blocks.0.ff.net.0.proj"
+            ),
+        },
+        [(32, 16)],
+    ),
+    "biases of LTX-2 onto diffusers' names": lambda: biases(
+        {
+            "adaln_single.linear": "time_embed.linear",
+            "audio_adaln_single.linear": "audio_time_embed.linear",
+            "av_ca_a2v_gate_adaln_single.linear": "av_cross_attn_video_a2v_gate.linear",
+        },
+        [(32, 16), (32, 16), (32, 16)],
+    ),
     "diff of a head": lambda: added("diff", "head.head.weight", LINEAR, "head.head"),
     "diff_b alone of a module": lambda: added("diff_b", "time_projection.1.bias", (16,), "time_projection.1"),
     "down and up in Comfy's names": lambda: of_linear(f"diffusion_model.{Q}", alpha=torch.tensor(2.0), scale=0.5),
@@ -193,6 +221,11 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "prefix text_encoder.": lambda: prefixed("text_encoder.", TE, **PEFT),
     "prefix text_encoder_2.": lambda: prefixed("text_encoder_2.", TE, **PEFT),
     "prefix text_encoders.clip_l.transformer.": lambda: prefixed("text_encoders.clip_l.transformer.", TE, **PEFT),
+    "prefix lora_te1. before dots": lambda: prefixed("lora_te1.", TE, **PEFT),
+    "prefix lora_unet. before dots": lambda: prefixed("lora_unet.", Q, **PEFT),
+    "prefix text_encoders.transformer.": lambda: prefixed(
+        "text_encoders.transformer.", "model.layers.0.self_attn.q_proj", **PEFT
+    ),
     "prefix text_encoders.qwen3_4b.transformer.": lambda: prefixed(
         "text_encoders.qwen3_4b.transformer.", "model.layers.0.self_attn.q_proj", **PEFT
     ),
@@ -278,6 +311,21 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     ),
     "SDXL: the authors' names onto diffusers'": lambda: of_linear(
         "lora_unet_input_blocks_4_1_proj_in", "down_blocks.1.attentions.0.proj_in"
+    ),
+    "DoRA of diffusers in kohya's names, magnitudes with dots": lambda: with_dots(
+        dora("lora_magnitude_vector", 1, keep=False), f"{K}.lora_magnitude_vector"
+    ),
+    "kohya's names before diffusers' ends": lambda: of_linear(f"{K}_lora", down="down.weight", up="up.weight"),
+    "HiDream: a projection of the text alone": lambda: prefixed(
+        "transformer.", "double_stream_blocks.0.block.attn1.to_k_t", **PEFT
+    ),
+    "ACE-Step 1.5 of LyCORIS onto the authors' names": lambda: several(
+        of_linear("lycoris_layers_0_self_attn_q_proj", "decoder.layers.0.self_attn.q_proj"),
+        Layout({}, {"decoder.time_embed_r.linear_1.weight": LINEAR}),
+    ),
+    "ACE-Step 1.5 of diffusers onto the authors' names": lambda: several(
+        of_linear("transformer.layers.0.cross_attn.to_out.0", "decoder.layers.0.cross_attn.o_proj", **PEFT),
+        Layout({}, {"decoder.time_embed_r.linear_1.weight": LINEAR}),
     ),
     "FLUX.2: sformer_blocks": lambda: of_linear("sformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_q", **PEFT),
     "several parts of a file: alpha in one alone": lambda: several(

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from adapterops.errors import IncompatibleError, count
-from adapterops.formats.diffusion.families import by_authors, renamed, wholes
+from adapterops.formats.diffusion.families import by_authors, renamed, weight_of_first_rows, wholes
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.divisions import wholes_of
@@ -126,18 +126,15 @@ def _families(adapters: Sequence[Modules]) -> Difference | None:
     first: dict[str, list[tuple[str, int]]] = {}
     for number, modules in enumerate(adapters):
         for module in modules:
-            first.setdefault(flat(module).key, []).append((module, number))
+            key = flat(module).key
+            first.setdefault(by_authors(key) or weight_of_first_rows(key) or key, []).append((module, number))
     found = [
         (other, each)
         for key, alike in first.items()
-        for name in (
-            by_authors(key),
-            *renamed(key),
-            *(joined.whole.replace("#", block) for joined, _, block in wholes(key)),
-        )
-        for other in first.get(name or "", ())
+        for name in (key, *renamed(key), *(joined.whole.replace("#", block) for joined, _, block in wholes(key)))
+        for other in first.get(name, ())
         for each in alike
-        if not in_other_parts(other[0], each[0])
+        if flat(other[0]).key != flat(each[0]).key and not in_other_parts(other[0], each[0])
     ]
     return Difference("the programs that name them", len(found), *found[0]) if found else None
 

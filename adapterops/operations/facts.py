@@ -12,7 +12,15 @@ from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
-from adapterops.formats.diffusion.taken import by_comfyui, by_diffusers, denoiser, models, of_one_alpha, of_unet
+from adapterops.formats.diffusion.taken import (
+    by_comfyui,
+    by_diffusers,
+    denoiser,
+    encoders_left,
+    models,
+    of_one_alpha,
+    of_unet,
+)
 from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import architecture_of
@@ -144,7 +152,8 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
     """What programs for images and videos make of the names, and of the scales that go with them."""
     if kind not in OF_IMAGES:
         return
-    modules = denoiser({m: next(iter(parts.tensors.values())) for m, parts in files.modules.items()})
+    spelled = {m: next(iter(parts.tensors.values())) for m, parts in files.modules.items()}
+    modules = denoiser(spelled)
     there = _of_denoiser(base.layout) if base else set()
     said = " ".join(files.file.metadata.get(entry, "") for entry in STATED)
     known = models([*(module.key for module in modules.values()), *there], said)
@@ -153,14 +162,14 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
         {m: each for m, each in modules.items() if files.modules[m].kind.name not in CONVERTED_BY_KIND}, known, there
     )
     unet = tuple(each for each in comfyui.left if each in diffusers_unet)
-    left = tuple(each for each in comfyui.left if each not in unet)
+    left = (*(each for each in comfyui.left if each not in unet), *encoders_left(spelled))
     for name, those in (
         ("comfyui_left", left),
         ("comfyui_unet", unet),
         ("diffusers_stops" if diffusers.stops else "diffusers_left", diffusers.left),
     ):
         if those:
-            yield Fact(name, _counted(those, len(modules)), those)
+            yield Fact(name, _counted(those, len(spelled)), those)
     for name, found in (("comfyui_unsure", comfyui), ("diffusers_unsure", diffusers)):
         if found.unsure:
             of = f"; of {' or '.join(found.models)}" if found.models else ""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.formats.diffusion.spellings import OF_IMAGES
 from adapterops.requests.adapters import Truncate, adapter, bounded, formed, measured, named
 from adapterops.requests.fields import IN_FILES
 from adapterops.requests.places import Opened, on_layers
@@ -35,7 +36,12 @@ def result(
         assert request.extract
         tuned, base = opened.models["tuned"], opened.models["base"]
         change = difference(tuned, base, rest=request.extract.rest, planning=planning, how=how)
-        return formed(truncate(change, **request.output.cut, exact=request.output.exact, how=how), request)
+        change = truncate(change, **request.output.cut, exact=request.output.exact, how=how)
+        if request.output.format in OF_IMAGES:
+            from adapterops.operations.differences import as_differences
+
+            change = as_differences(change, base)
+        return formed(change, request)
     from adapterops.requests.models import model
 
     return model(request, opened, truncate, how)

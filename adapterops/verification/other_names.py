@@ -14,7 +14,7 @@ from adapterops.verification.model_names import pairs
 
 HEADS = re.compile(
     r"^(?:(?:lora|lycoris)_?(unet|transformer|te\d?|prior_unet|prior_te)?_|Hunyuan_video_I2V_lora_|diffusion_model_)"
-    r"|^(?:diffusion_model\.)?s(?=former_blocks\.)|^(?:conditional_)?transformer(?:_2)?\.|^text_encoders\.\w+\.transformer\."
+    r"|^(?:diffusion_model\.)?s(?=former_blocks\.)|^(?:conditional_)?transformer(?:_2)?\.|^text_encoders\.(?:\w+\.)?transformer\."
     r"|^(?:model\.)?diffusion_model\.|^net\."
 )
 ENCODERS = {
@@ -53,7 +53,8 @@ def encoder(name: str) -> str:
         return "3"
     if found := re.match(r"(?:lora_)?te(\d?)[._]", name):
         return found[1] or "1"
-    return next((number for number, marks in ENCODERS.items() if any(mark in name for mark in marks)), "")
+    any_other = "1" if name.startswith("text_encoders.") else ""
+    return next((number for number, marks in ENCODERS.items() if any(mark in name for mark in marks)), any_other)
 
 
 @cache
@@ -225,7 +226,7 @@ def in_unet(flat: str) -> Iterator[str]:
         yield f"up_blocks_{int(found[1]) // 3}_upsamplers_0_conv"
     for pair in ONCE:
         for one, other in (pair, pair[::-1]):
-            if found := _at_end(rf"{one}(?:_(.+))?").search(flat):
+            if found := _at_end(rf"(?<!to_){one}(?:_(.+))?").search(flat):  # to_out_0 is a layer of attention
                 rest = found[1] or ""
                 yield f"{other}_{inner.get(rest, rest)}".strip("_")
 
@@ -238,7 +239,7 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
     """
     flat, (out, into) = HEADS.sub("", module).replace(".", "_").strip("_"), shape
     end = "_bias" if flat.endswith("_bias") else ""
-    yield from ([Rows(name, 0, out, 0)] for name in in_unet(flat))
+    yield from ([Rows(name + end, 0, out, 0)] for name in in_unet(flat.removesuffix(end)))
     for pattern, name in ONE:
         if match := re.search(pattern + "$", flat):
             authors = name.format(*match.groups())

@@ -201,7 +201,13 @@ def _places(
     if (rows := base.part(module)) and module + ".weight" not in base.layout:
         yield _part(module, shape, *rows, base)
         return
-    name = base.find(module, (shape, shape[::-1]))
+    try:
+        name = base.find(module, (shape, shape[::-1]))
+    except UnplacedError:
+        if (other := _renamed(module, shape, base)) is None:
+            raise
+        yield from other
+        return
     loose = name is not None and key(name) != key(module) and not base.side
     if loose and (other := _elsewhere(module, shape, base)) is not None:
         yield from other
@@ -259,7 +265,7 @@ def _bias_elsewhere(module: str, size: int, base: Base) -> list[tuple[str, Place
             continue
         rows = list(elsewhere(weight, (size, base.matrix(above)[1]), columns))[way]
         if len(rows) == 1 and base.layout[bias].shape == (size,):
-            continue
+            return []
         return [place(bias, each.row, each.height, each.first) for each in rows]
     for names in in_parts(weight):
         parts = [base.ending(f"{name.removesuffix('_weight')}_bias", module) for name in names]
@@ -278,10 +284,23 @@ def _columns(module: str, base: Base) -> Callable[[str], int | None]:
     return columns
 
 
+def _renamed(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
+    """Where a weight is by the name that a table has for it, or rows of it."""
+    for rows in elsewhere(module, shape, _columns(module, base)):
+        found = base.ending(rows[0].name, module)
+        if found is None or base.matrix(found)[1] != shape[1]:
+            continue
+        height = base.matrix(found)[0]
+        starts = [each.row % height if each.row < 0 else each.row for each in rows]
+        pairs = zip(rows, starts, strict=True)
+        return [
+            (found, Place(module, range(row, row + each.height), slice(0, shape[1]), each.first)) for each, row in pairs
+        ]
+    return None
+
+
 def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
     """Where a weight of an image or video model is, by the name that another program has for it."""
-    if shape[0] == 1 and module.endswith(".bias") and (of_bias := _bias_elsewhere(module, shape[1], base)):
-        return of_bias
     every = slice(0, shape[1])
     for name in alike(module, base.layout):
         if name.endswith(TRANSPOSED_PARAMETER) and shape[::-1] == base.matrix(name):
@@ -290,14 +309,10 @@ def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[st
     wanted = letters(HEADS.sub("", module))
     if len(same) == 1 and letters(HEADS.sub("", same[0])) == wanted:
         return [(same[0], _all(module, shape, same[0], base))]
-    for rows in elsewhere(module, shape, _columns(module, base)):
-        found = base.ending(rows[0].name, module)
-        if found is None or base.matrix(found)[1] != shape[1]:
-            continue
-        height = base.matrix(found)[0]
-        starts = [each.row % height if each.row < 0 else each.row for each in rows]
-        pairs = zip(rows, starts, strict=True)
-        return [(found, Place(module, range(row, row + each.height), every, each.first)) for each, row in pairs]
+    if shape[0] == 1 and module.endswith(".bias") and (of_bias := _bias_elsewhere(module, shape[1], base)):
+        return of_bias
+    if (renamed := _renamed(module, shape, base)) is not None:
+        return renamed
     for names in in_parts(module):
         tensors = [base.ending(name, module) for name in names]
         heights = [base.matrix(name)[0] for name in tensors if name]

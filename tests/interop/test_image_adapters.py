@@ -276,6 +276,26 @@ def test_the_difference_of_two_unets(tmp_path: Path, form: str) -> None:
         torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 
+@pytest.mark.parametrize("form", ["kohya", "comfy"])
+@pytest.mark.filterwarnings("ignore")
+def test_changed_norms_and_biases_are_extracted_as_differences(tmp_path: Path, form: str) -> None:
+    unet(tmp_path / "base")
+    tuned = load_file(tmp_path / "base" / BASE)
+    ends = (".norm1.weight", ".norm1.bias", "to_q.weight", "to_out.0.bias")
+    tuned = {
+        name: each + 0.1 * torch.randn(each.shape) if name.endswith(ends) else each for name, each in tuned.items()
+    }
+    unet(tmp_path / "tuned")
+    save_file(tuned, tmp_path / "tuned" / BASE)
+    line = ["extract", str(tmp_path / "tuned"), "--base", str(tmp_path / "base"), "--energy", "1", "--format", form]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    (file,) = (tmp_path / "out").glob("*.safetensors")
+    assert any(name.endswith(".diff_b") for name in load_file(file))
+    found = fused(tmp_path, file)
+    for name, weight in tuned.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+
+
 LINEAR, CONV, CONV_1D = (24, 20), (24, 12, 3, 3), (24, 12, 3)
 MODULES = {
     "LoCon": ("locon", {}, LINEAR),

@@ -95,6 +95,24 @@ def test_parts_of_a_joined_weight_by_a_name_of_their_own(tmp_path: Path) -> None
             torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)
 
 
+def test_ace_step(tmp_path: Path) -> None:
+    """Adapters of its authors' trainer have PEFT's names, without what their files hold the model in."""
+    torch.manual_seed(0)
+    modules = [f"layers.0.{each}_attn.{one}_proj" for each in ("self", "cross") for one in "qkvo"]
+    tensors = {name: each for module in modules for name, each in pair(module, (H, H)).items()}
+    wanted = by_diffusers("ace_step", {f"base_model.model.{name}": each for name, each in tensors.items()})
+    named = {f"lycoris_{module.replace('.', '_')}": module for module in modules}
+    stored = {
+        name.replace(module, own): each
+        for own, module in named.items()
+        for name, each in tensors.items()
+        if module in name
+    }
+    found = fused(tmp_path, {name: torch.randn(each.shape) for name, each in wanted.items()}, stored)
+    for name, each in wanted.items():
+        torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+
+
 @pytest.mark.parametrize("layer", ["attention_blocks.0.to_q", "attention_blocks.1.to_out.0", "ff.net.2"])
 def test_motion_modules(tmp_path: Path, layer: str) -> None:
     """AnimateDiff's motion LoRA, by the names of its authors and by those that diffusers gives the same layers."""

@@ -59,7 +59,12 @@ def test_a_layout_is_read_right_or_refused_by_its_name(
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in LAYOUTS if name.startswith(("OpenCLIP", "Stable Audio", "DiffSynth's", "mflux's"))]
+    "name",
+    [
+        name
+        for name in LAYOUTS
+        if name.startswith(("OpenCLIP", "Stable Audio", "DiffSynth's", "mflux's", "ACE", "biases of"))
+    ],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_verify_finds_the_same_places(tmp_path: Path, name: str) -> None:
@@ -78,6 +83,7 @@ SPELLINGS = (
     "DoRA: magnitude", "DoRA: lora_magnitude_vector", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
     "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner of 2024", "XLabs",
     "B-LoRA of 2024", "a wrapper of training before blocks", "DiffSynth's Flux",
+    "DoRA of diffusers in kohya", "kohya's names before", "prefix lora_te1. before", "prefix lora_unet. before",
     "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "Z-Image: each update twice", "down and up in Comfy's names",
     "prefix model.diffusion_model.", "prefix net.", "Stable Audio: to_qkv", "lora_B.bias next to an alpha", "lora_up.bias", "one update by",
 )  # fmt: skip
@@ -195,6 +201,7 @@ SEVERAL = "Stable Diffusion 3 with three text encoders"
 
 NO_LORA = (
     *(f"set_weight of a {what}" for what in ("norm", "bias", "scale", "modulation")),
+    "biases of",
     "lora_B.bias",
     "lora_up.bias",
     "diff_b",

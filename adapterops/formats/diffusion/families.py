@@ -6,11 +6,11 @@ All names are flat (see `flat`), with `#` for a number in the tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
 from adapterops.formats.diffusion import unet
-from adapterops.formats.diffusion.models import FIRST_ROWS, MODELS, XLABS
+from adapterops.formats.diffusion.models import FIRST_ROWS, HELD, MODELS, XLABS
 from adapterops.formats.diffusion.table import AUTHORS, Joined
 
 JOINED = [each for model in MODELS.values() for each in model.joined]
@@ -39,6 +39,11 @@ def forms(key: str) -> list[tuple[str, str]]:
 def by_authors(key: str) -> str | None:
     """What the authors of a model call a module that XLabs has a name of its own for."""
     return next((XLABS[name].replace("#", number) for name, number in forms(key) if name in XLABS), None)
+
+
+def holder(keys: Collection[str]) -> str:
+    """What a model begins the names of its weights with, where adapters of its authors have none of it; empty for others."""
+    return next((prefix for prefix, own in HELD.items() if own in keys), "")
 
 
 def weight_of_first_rows(key: str) -> str | None:

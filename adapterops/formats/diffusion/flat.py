@@ -63,8 +63,8 @@ KEPT = {
 }
 """What is left of a prefix."""
 
-ENCODER = re.compile(r"text_encoders\.\w+\.transformer\.")
-"""How ComfyUI begins the names of any other text encoder."""
+ENCODER = re.compile(r"text_encoders\.(?:\w+\.)?transformer\.")
+"""How ComfyUI begins the names of any other text encoder, with or without what it calls it."""
 
 T5 = re.compile(r"encoder[._]block[._]\d")
 """What only T5 has, which is the second encoder of some pipelines and the third of others."""
@@ -106,6 +106,15 @@ def without_part(name: str) -> str:
     'blocks.0.attn.q'
     """
     return _divided(name)[0]
+
+
+def said_part(name: str) -> str:
+    """The part of a pipeline that a name begins with: T5 may be any of its encoders.
+
+    >>> said_part("text_encoder_2.encoder.block.0.layer.0.SelfAttention.q"), said_part("blocks.0.attn.q")
+    ('2', '')
+    """
+    return _divided(name)[1]
 
 
 def alone(modules: Collection[str]) -> dict[str, str]:

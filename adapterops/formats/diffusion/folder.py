@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Entry, Spec, Stored, TensorFile, no_numbers
-from adapterops.updates.layout import BY_OUTPUTS, DIFFERENCE, LORA_BIAS, Layout, magnitudes_of
+from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA_BIAS, Layout, magnitudes_of
 
 if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
@@ -63,6 +64,9 @@ WRITTEN = "lora.safetensors"
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 """What diffusers calls the file in a folder."""
+
+DOTTED = re.compile(r"lora_(unet|transformer|te\d?)\.")
+"""kohya's prefixes before names that have kept their dots (ai-toolkit's text encoders), which ComfyUI does not know."""
 
 SPLIT = {"qkv": 3, "linear1": 4}
 """How many parts kohya trains of a joined weight with split_qkv, by the end of its name."""
@@ -265,14 +269,19 @@ def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
                 code="E-KEY",
             )
         roles[role] = name
-    return {module: parts_of(module, roles, entries) for module, roles in sorted(_with_alphas(found).items())}
+    return {module: parts_of(module, roles, entries) for module, roles in sorted(_gathered(found).items())}
 
 
-def _with_alphas(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Modules whose alpha is spelled in another way than their factors (`attention.to.q`, `attention.to_q.alpha`)."""
-    without = {flat(module): roles for module, roles in found.items() if "alpha" not in roles}
-    for module in [module for module, roles in found.items() if roles.keys() == {"alpha"} and flat(module) in without]:
-        without[flat(module)] |= found.pop(module)
+BESIDE = {"alpha", BY_OUTPUTS, BY_INPUTS}
+"""What a module has next to its factors."""
+
+
+def _gathered(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Modules whose alpha or magnitudes are spelled in another way than their factors (`attn1_to_q`, `attn1.to_q.alpha`)."""
+    own = {flat(module): roles for module, roles in found.items() if not roles.keys() <= BESIDE}
+    for module in [module for module, roles in found.items() if roles.keys() <= BESIDE]:
+        if (roles := own.get(flat(module))) and roles.keys().isdisjoint(found[module]):
+            roles |= found.pop(module)
     return found
 
 
@@ -280,7 +289,14 @@ def _plain(module: str) -> str:
     """
     >>> _plain("base_model.model.blocks.0.attn.wq"), _plain("unet.base_model.model.mid_block.conv")
     ('blocks.0.attn.wq', 'unet.mid_block.conv')
+    >>> _plain("lora_te2.text_model.fc1"), _plain("lora_unet.blocks.0.attn.wq"), _plain("lora_unet.mid_block.conv")
+    ('text_encoder_2.text_model.fc1', 'diffusion_model.blocks.0.attn.wq', 'unet.mid_block.conv')
     """
+    if found := DOTTED.match(module):
+        part, inner = found[1], module[found.end() :]
+        number = part.removeprefix("te").replace("1", "")
+        named = {"transformer": part, "unet": component_of([inner]) or "diffusion_model"}
+        module = f"{named.get(part) or '_'.join(filter(None, ('text_encoder', number)))}.{inner}"
     component, _, inner = module.partition(".")
     return f"{component}.{unwrapped(inner)}" if inner.startswith("base_model.") else unwrapped(module)
 

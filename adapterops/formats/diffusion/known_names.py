@@ -42,6 +42,13 @@ DIFFUSERS, PEFT = "transformer.", "base_model.model."
 OWN = (KOHYA, COMFY)
 """Before the names of a model's authors, ComfyUI finds all after these."""
 
+CLIP = r"text_model{0}encoder{0}layers{0}\d+{0}(?:mlp{0}fc[12]|self_attn{0}(?:[qkv]|out)_proj)"
+ENCODERS = (
+    rf"text_encoders\.|text_encoder(?:_2)?\.{CLIP.format('[.]')}[._]|lora_(?:te[12]?|prior_te)_{CLIP.format('_')}\."
+    r"|lora_te\d_encoder_(?:block|layer)_|lora_te_layers_|lora_(?:te[12]|prior_te)_text_projection\."
+)
+"""The names of text encoders that ComfyUI has: CLIP's, of T5 and BERT kohya's, and its own of any."""
+
 STREAMS = r"double_blocks_\d+_(?:img|txt)_(?:attn_(?:qkv|proj)|mlp_[02]{})|single_blocks_\d+_(?:linear[12]{})"
 AROUND = r"(?:img|txt)_in|{}_in_(?:in|out)_layer|final_layer_(?:linear{})"
 FLUX = f"{STREAMS.format('|mod_lin', '|modulation_lin')}|{AROUND.format('(?:time|vector|guidance)', '|adaLN_modulation_1')}"
@@ -95,6 +102,10 @@ LTX_2 = (
     r"transformer_blocks_\d+_(?:(?:audio_)?attn[12]|audio_to_video_attn|video_to_audio_attn)_to_(?:[qkv]|out_0|gate_logits)"
     r"|transformer_blocks_\d+_(?:audio_)?ff_net_(?:0_proj|2)|(?:audio_)?(?:caption_projection_linear_[12]|proj_out|patchify_proj)"
     r"|\w*adaln_single_.+|\w+_connector_.+"
+)
+ACE = (
+    r"layers_\d+_(?:(?:self|cross)_attn_[qkvo]_proj|mlp_(?:gate|up|down)_proj)|time_embed(?:_r)?_(?:linear_[12]|time_proj)"
+    r"|condition_embedder|proj_(?:in|out)_1"
 )
 ATTENTIONS = r"transformer_blocks_\d+_(?:attn[12]_(?:to_(?:[qkv]|out_0)|add_[qkv]_proj|to_add_out)|ff(?:_context)?_\w+|norm1\w*_linear)"
 FLUX_BLOCKS = {"transformer_blocks": (18,), "single_transformer_blocks": (37,)}
@@ -252,7 +263,8 @@ NAMES = (
         comfy=(*OWN, PEFT),
     ),
     Names("ACE-Step", r"transformer_blocks_\d+_(?:cross_)?attn_(?:to|add)_.+|(?:lyric|speaker)_.+", comfy=(*OWN, "")),
-    Names("ACE-Step 1.5", r"layers_\d+_(?:self|cross)_attn_[qkvo]_proj", comfy=(*OWN, LYCORIS, PEFT)),
+    Names("ACE-Step 1.5", rf"decoder_(?:{ACE})", comfy=OWN),
+    Names("ACE-Step 1.5 without decoder", ACE, comfy=(LYCORIS, PEFT)),
     Names(
         "HiDream",
         r"(?:double|single)_stream_blocks_\d+_.+|caption_projection_\d+_linear",

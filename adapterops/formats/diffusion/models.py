@@ -352,6 +352,16 @@ MODELS = {
             Joined("layers_#_cross_attn_to_kv", (f"{BLOCK}_attn2_to_k", f"{BLOCK}_attn2_to_v"), (0, 1)),
         ],
     ),
+    "ACE-Step 1.5": Model(
+        {
+            **{
+                f"layers_#_{each}_{mine}": f"layers_#_{each}_{its}"
+                for each in ("self_attn", "cross_attn")
+                for mine, its in {**{f"{one}_proj": f"to_{one}" for one in "qkv"}, "o_proj": "to_out_0"}.items()
+            },
+            "proj_in_1": "proj_in_conv",
+        }
+    ),
     "OpenCLIP": Model(
         {
             "resblocks_#_attn_out_proj": "encoder_layers_#_self_attn_out_proj",
@@ -376,6 +386,9 @@ XLABS = {
     "single_blocks_#_processor_proj_lora": "single_blocks_#_linear2",
 }
 """XLabs' names of Flux' modules → the authors'."""
+
+HELD = {"decoder_": "decoder_time_embed_r_linear_1"}
+"""What the authors' files hold a model in, and their trainers leave out → a weight that no other has (ACE-Step 1.5)."""
 
 FIRST_ROWS = {"single_blocks_#_processor_qkv_lora": "single_blocks_#_linear1"}
 """A module → the weight of which it is the first rows."""

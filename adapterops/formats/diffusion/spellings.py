@@ -36,13 +36,13 @@ ROOTS = (
     "double_blocks|single_blocks|(?:[a-z]+_)?transformer_blocks|sformer_blocks|joint_blocks|down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block|noise_refiner"
     "|context_refiner|token_refiner|img_in|txt_in|time_in|vector_in|guidance_in|final_layer|x_embedder|context_embedder"
     "|time_text_embed|patch_embedding|text_embedding|time_embedding|time_projection|txtfusion|caption_projection"
-    "|adaln_single|text_fusion|mode_blocks|content_mode_blocks|txt_mode_blocks|double_layers|single_layers|vace_blocks"
+    "|adaln_single|text_fusion|mode_blocks|content_mode_blocks|txt_mode_blocks|double_layers|single_layers|(?:double|single)_stream_blocks|vace_blocks"
 )
 """What models of images and videos consist of, and models of language do not."""
 
 PROJECTIONS = r"\.(?:to_[qkv]|to_q?kv|to_out|add_[qkv]_proj|attn\.w[qkvo]|(?:self|cross)_attn\.(?:[qkvo]|[kv]_img))\."
 COMPONENTS = (
-    r"(?:model\.)?diffusion_model|unet|transformer_2|conditional_transformer|text_encoder(?:_\d)?"
+    r"(?:model\.)?diffusion_model|lora_(?:unet|transformer|te\d?)|unet|transformer_2|conditional_transformer|text_encoder(?:_\d)?"
     r"|text_encoders\.\w+|text_conditioner|connectors|text_embedding_projection|conditioner\.embedders"
     r"|cond_stage_model|net\.(?:blocks|llm_adapter)"
 )
@@ -68,6 +68,7 @@ LORA = re.compile(
     r"(?P<module>.+)\.(?:lora_(?P<half>down|up|mid)\.weight|lora_(?P<ab>[AB])(?:\.(?P<adapter>(?!weight$).+?))?(?:\.weight)?"
     r"|(?:lora|lora_linear_layer)\.(?P<old>down|up)\.weight)"
 )
+FLAT = re.compile(rf"(?P<module>{UNDERSCORED}[^.]+)_lora\.(?P<half>down|up)\.weight")
 LORA_BIAS = re.compile(r"(?P<module>.+)\.(?:lora_up|lora_B(?:\..+)?)\.bias")
 PROCESSOR = re.compile(r"(?P<above>.+?)(?:\.processor)?\.(?P<projection>[a-z_]+?)_lora\.(?P<half>down|up)\.weight")
 PROCESSED = re.compile(r"\.processor\.(?P<projection>to_[qkv]|to_out|add_[qkv]_proj|to_add_out)(?=\.bias$|$)")
@@ -157,7 +158,7 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
 
 def _parsed(name: str, shape: Sequence[int]) -> Key:
     check_handled({name: len(shape)})
-    if found := XLABS.fullmatch(name):
+    if found := XLABS.fullmatch(name) or FLAT.fullmatch(name):
         return Key(found["module"], ROLE[found["half"]])
     if found := LORA_BIAS.fullmatch(name):
         return Key(f"{found['module']}.bias", BIAS)

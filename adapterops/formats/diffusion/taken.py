@@ -11,6 +11,7 @@ from typing import NamedTuple
 from adapterops.formats.diffusion.families import is_of_authors
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.known_names import (
+    ENCODERS,
     KOHYA,
     LYCORIS,
     NAMES,
@@ -71,6 +72,18 @@ def denoiser(spelled: Mapping[str, str]) -> dict[str, Module]:
             prefix = next((each for each in PREFIXES if name.startswith(each)), "")
             found[module] = Module(prefix, key, name)
     return found
+
+
+def encoders_left(spelled: Mapping[str, str]) -> tuple[str, ...]:
+    """The modules of text encoders of which ComfyUI finds no weight, of all modules and the name of a tensor of each.
+
+    >>> t5 = ["text_encoder_2.encoder.block.0.layer.0.SelfAttention.q", "text_encoders.t5xxl.transformer.encoder.block.0.x"]
+    >>> encoders_left({module: f"{module}.lora_A.weight" for module in t5})
+    ('text_encoder_2.encoder.block.0.layer.0.SelfAttention.q',)
+    """
+    return tuple(
+        module for module, name in spelled.items() if flat(module).part.isdecimal() and not re.match(ENCODERS, name)
+    )
 
 
 def models(keys: Iterable[str], said: str = "") -> tuple[Names, ...]:

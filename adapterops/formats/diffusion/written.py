@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.families import JOINED, KEPT, RENAMED, forms
-from adapterops.formats.diffusion.flat import DENOISER, flat
+from adapterops.formats.diffusion.flat import DENOISER, flat, said_part
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
 from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, MAGNITUDE, Layout
 
@@ -36,13 +36,16 @@ CLIP = re.compile(
 )
 """How a name of CLIP begins whose model has no `text_model`, as in transformers 5; files of adapters have it."""
 
+NOT_CLIP = re.compile(r"^text_encoder(?:_[23])?\.(?=encoder\.block\.|model\.layers\.)")
+"""Before the names of T5 and of language models in a pipeline: ComfyUI has none of diffusers' names of these."""
+
 ATTENTION = re.compile(rf"((?:unet\.)?{LEVELS.pattern}(?:.*\.)?attn[12])\.(to_[qkv]|to_out)(?:\.0)?$")
 """Attention of a UNet in diffusers' names, which ComfyUI has as diffusers once had it: below a processor."""
 
 HALVES = ("input_blocks.", "output_blocks.", "middle_block.")
 """How the authors of the UNet call its blocks."""
 
-SINGLE_FILE = re.compile(r"(?:model\.(?:diffusion_)?model|net)\.")
+SINGLE_FILE = re.compile(r"^(?:model\.(?:diffusion_)?model|net)\.")
 """Before the names of a denoiser in the file of a whole model, for which ComfyUI has a prefix of its own."""
 
 TRANSFORMER, OF_UNET = "transformer", "unet"
@@ -69,6 +72,8 @@ def underscored(module: str, component: str = "") -> str:
 
     >>> underscored("blocks.0.attn.q"), underscored("text_encoder_2.text_model.encoder.layers.0.mlp.fc1")
     ('lora_unet_blocks_0_attn_q', 'lora_te2_text_model_encoder_layers_0_mlp_fc1')
+    >>> underscored("text_encoder.encoder.block.0.layer.0.SelfAttention.q"), underscored("text_encoder.model.layers.0.mlp.up_proj")
+    ('lora_te1_encoder_block_0_layer_0_SelfAttention_q', 'lora_te_layers_0_mlp_up_proj')
     >>> underscored("transformer_blocks.0.attn.to_q", "transformer"), underscored("transformer_blocks.0.attn.to_q")
     ('lora_transformer_transformer_blocks_0_attn_to_q', 'lora_unet_transformer_blocks_0_attn_to_q')
 
@@ -84,7 +89,8 @@ def underscored(module: str, component: str = "") -> str:
             "is in a part of a pipeline that kohya's names have no word for", tensor=module, hint="write comfy's format"
         )
     if part.isdecimal():
-        return f"lora_te{part}_{'text_model_' * key.startswith('encoder_layers_')}{key}"
+        number = "" if (part, key[:7]) == ("1", "layers_") else said_part(module) or part  # of a language model, alone
+        return f"lora_te{number}_{'text_model_' * key.startswith('encoder_layers_')}{key}"
     ours = module.startswith("transformer.") or (not part and component == TRANSFORMER)
     return f"lora_{TRANSFORMER if ours else OF_UNET}_{key}"
 
@@ -96,6 +102,8 @@ def dotted(module: str, component: str = "") -> str:
     ('diffusion_model.blocks.0.attn.q', 'unet.mid_block.conv', 'transformer.proj_out')
     >>> dotted("model.diffusion_model.out.2"), dotted("unet.mid_block.attn1.to_out.0")
     ('diffusion_model.out.2', 'unet.mid_block.attn1.processor.to_out')
+    >>> dotted("text_encoder_2.encoder.block.0.layer.0.SelfAttention.q")
+    'text_encoders.transformer.encoder.block.0.layer.0.SelfAttention.q'
 
     Raises:
         UnsupportedError: it has underscores for dots, and which were dots is not known.
@@ -106,7 +114,7 @@ def dotted(module: str, component: str = "") -> str:
     if SINGLE_FILE.match(module):
         return SINGLE_FILE.sub("diffusion_model.", module)
     if flat(module).part or COMPONENT.match(module):
-        return of_clip(module)
+        return NOT_CLIP.sub("text_encoders.transformer.", of_clip(module))
     return f"{component or 'diffusion_model'}.{module}"
 
 

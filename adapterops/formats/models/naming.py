@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from adapterops.formats.diffusion.families import holder
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.models.architectures import (
     CONV1D_MODULES,
@@ -256,9 +257,11 @@ class Names:
         """The tensors that a name without dots may stand for."""
         if self._flat is None:
             self._flat = {}
-            for tensor in self.base:
-                found = flat(tensor)
-                self._flat.setdefault(found.key, []).append((tensor, found))
+            there = {tensor: flat(tensor) for tensor in self.base}
+            held = holder({found.key for found in there.values()})
+            for tensor, found in there.items():
+                for key in dict.fromkeys((found.key, found.key.removeprefix(held))):
+                    self._flat.setdefault(key, []).append((tensor, found._replace(key=key)))
         return [tensor for tensor, found in self._flat.get(name.key, ()) if found.meets(name)]
 
     def _known(self, name: str) -> list[Candidate]:

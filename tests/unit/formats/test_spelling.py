@@ -36,6 +36,10 @@ def shapes(*modules: str) -> dict[str, tuple[int, int]]:
             "lora_te2_text_model_encoder_layers_0_mlp_fc1",
             "conditioner.embedders.1.model.transformer.resblocks.0.mlp.c_fc",
         ),
+        ("double_blocks.0.processor.proj_lora1", "transformer.transformer_blocks.0.attn.to_out.0"),
+        ("double_blocks.0.processor.qkv_lora2", "lora_unet_double_blocks_0_txt_attn_qkv"),
+        ("single_blocks.0.processor.qkv_lora", "transformer.single_transformer_blocks.0.attn.to_k"),
+        ("single_blocks.0.processor.qkv_lora", "diffusion_model.single_blocks.0.linear1"),
     ],
 )
 def test_two_spellings_are_refused_with_both_and_what_settles_them(one: str, other: str) -> None:

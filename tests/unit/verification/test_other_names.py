@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.formats.diffusion import unet
-from adapterops.verification.other_names import alike, encoder, in_unet
+from adapterops.verification.other_names import Rows, alike, elsewhere, encoder, in_unet
 
 
 def test_the_longest_common_letters_decide() -> None:
@@ -22,6 +22,9 @@ def test_the_longest_common_letters_decide() -> None:
         ("lora_te2_text_model_x", "2"),
         ("conditioner.embedders.1.model.x", "2"),
         ("text_encoder.x", "1"),
+        ("text_encoders.qwen25_7b.transformer.model.layers.0.x", "1"),
+        ("text_encoders.clip_g.transformer.x", "2"),
+        ("text_encoders.t5xxl.transformer.encoder.block.0.x", "3"),
         ("lora_unet_x", ""),
         ("temb.x", ""),
     ],
@@ -34,3 +37,16 @@ def test_blocks_are_those_of_the_table() -> None:
     for authors, other in unet.PAIRS:
         assert other in in_unet(authors), authors
         assert authors in in_unet(other), other
+
+
+def test_a_bias_is_where_its_weight_is() -> None:
+    [[found]] = elsewhere("lora_unet_down_blocks_0_resnets_0_norm1.bias", (1, 8), lambda name: None)
+    assert found == Rows("input_blocks_1_0_in_layers_0_bias", 0, 1, 0)
+
+
+def test_the_last_layer_of_attention_is_not_that_of_the_model() -> None:
+    """`out.0` is the norm before the last convolution, `to_out.0` a projection."""
+    assert list(in_unet("out_0")) == ["conv_norm_out"]
+    assert not any(
+        "conv_norm_out" in name for name in in_unet("mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0")
+    )

@@ -58,6 +58,16 @@ def test_what_has_two_places_has_none() -> None:
     assert "may be" in found({"layers.0.q": (4, 4)}, base)[1]["layers.0.q"]
 
 
+def test_what_ends_alike_is_told_by_the_name_that_another_program_has() -> None:
+    names = ["time_embed", "audio_time_embed", "audio_prompt_adaln", "av_cross_attn_video_a2v_gate"]
+    base: Shapes = {
+        f"{name}.linear.{end}": (8, 4)[:size] for name in names for end, size in (("weight", 2), ("bias", 1))
+    }
+    places, lost = found({"audio_adaln_single.linear.bias": (1, 8)}, base)
+    assert not lost
+    assert list(places) == ["audio_time_embed.linear.bias"]
+
+
 def test_names_of_experts() -> None:
     assert key("model.layers.0.block_sparse_moe.experts.1.w3.weight") == key("layers.0.mlp.experts.1.up_proj")
 

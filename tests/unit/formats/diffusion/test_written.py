@@ -9,6 +9,7 @@ import pytest
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.spellings import parse
+from adapterops.formats.diffusion.taken import encoders_left
 from adapterops.formats.diffusion.written import (
     component_of,
     dotted,
@@ -45,6 +46,23 @@ def test_a_unet_in_the_names_that_comfyui_has(module: str, A: str, alpha: str) -
     assert (halves(start)[0], start) == (A.format(f"unet.{above}"), alpha.format(f"unet.{above}"))
     own = f"unet.{module.removeprefix('unet.').format(above)}"
     assert {parse(name).module for name in (*halves(start), f"{start}.alpha", f"{start}.dora_scale")} == {own}
+
+
+def test_a_prefix_is_at_the_start_alone() -> None:
+    """`net.` is one, and the name of a layer."""
+    inner = "output_blocks.5.1.transformer_blocks.0.ff.net.2"
+    assert dotted(f"model.diffusion_model.{inner}") == f"diffusion_model.{inner}"
+    assert dotted("net.blocks.0.mlp.net.0") == "diffusion_model.blocks.0.mlp.net.0"
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "text_encoder_2", "text_encoder_3"])
+def test_t5_in_the_names_that_comfyui_has(part: str) -> None:
+    """It counts encoders from 1 in kohya's names, and has its own for a file with dots; of diffusers' it has CLIP's."""
+    layer, number = "encoder.block.0.layer.0.SelfAttention.q", part[-1] if part[-1].isdecimal() else "1"
+    named = [underscored(f"{part}.{layer}"), f"{dotted(f'{part}.{layer}')}"]
+    assert named == [f"lora_te{number}_{layer.replace('.', '_')}", f"text_encoders.transformer.{layer}"]
+    assert not encoders_left({name: f"{name}.lora_A.weight" for name in named})
+    assert encoders_left({f"{part}.{layer}": f"{part}.{layer}.lora_A.weight"})
 
 
 @pytest.mark.parametrize("named", [dotted, in_pipeline])
