@@ -579,12 +579,12 @@ def cut(dtype: str) -> Plant:
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
         from adapterops.updates import survival
 
-        def faulty(values: Any, to: str, memory: Any, *, settle: bool = False) -> Any:
+        def faulty(values: Any, to: str, memory: Any, **options: bool) -> Any:
             if dtype == "zero" and to == "BF16":
                 kept = (values.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
             else:
                 kept = values.astype(np.float16).astype(np.float32) if values.ndim == 2 else values
-            return narrowed(kept, to, memory, settle=settle)
+            return narrowed(kept, to, memory, **options)
 
         monkeypatch.setattr(survival, "narrowed", faulty)
         monkeypatch.setattr(survival, "checked", faulty)

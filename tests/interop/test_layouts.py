@@ -195,7 +195,7 @@ def test_what_is_cut_is_the_best_of_its_rank(tmp_path: Path, name: str, how: lis
         torch.testing.assert_close(found[tensor].double(), W.double() + best.reshape(W.shape), atol=1e-5, rtol=1e-5)
 
 
-ENCODERS = ("text_model.", "encoder.block.")
+ENCODERS = ("text_model.", "encoder.block.", "model.layers.")
 SEVERAL = "Stable Diffusion 3 with three text encoders"
 """Models of a pipeline, of which PEFT wraps one."""
 

@@ -29,7 +29,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", place, cwd=ROOT)
     (sdist,) = place.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
-        archive.extractall(place, filter="data")
+        archive.extractall(
+            place, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {})
+        )  # 3.11.4 is the first
     source = place / sdist.name.removesuffix(".tar.gz")
     done(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", place, cwd=source)
     (built,) = place.glob("*.whl")
