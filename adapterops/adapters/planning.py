@@ -144,8 +144,8 @@ def working_memory(
     """About how many bytes saving holds at a time: what each worker computes with, and what waits for its turn to be
     written.
 
-    Factors are computed with in float64, entries in float32. On a GPU these are there, with its tiles of each update, what they
-    become, and what is on its way. What is computed from a weight or a Gram matrix holds that, too.
+    Factors are computed with in float64, entries in float32, with tiles of each update and what they become; on a GPU these are
+    there, and larger. What is computed from a weight or a Gram matrix holds that, too.
     """
     adapter = with_magnitudes(adapter)
     held = max((layout.working or 0 for layout in adapter.layout.values()), default=0)
@@ -162,10 +162,9 @@ def working_memory(
     factors = 4 * (6 if any(map(_in_core, done)) else 2) * read
     by_entries = any(map(_by_entries, done))
     often = DECOMPOSED if any(map(_by_singular_values, done)) else FORMED
-    tiles = (
-        (3 * len(sources(adapter.history)) + 6) * 4 * LAUNCHED * TILE if by_entries and device != DEFAULT.device else 0
-    )
-    return workers * (held + (4 * often * largest + tiles if by_entries else factors) + AHEAD * kept)
+    tile = min(TILE if device == DEFAULT.device else LAUNCHED * TILE, largest)
+    entries = often * largest + (3 * len(sources(adapter.history)) + 6) * tile
+    return workers * (held + (4 * entries if by_entries else factors) + AHEAD * kept)
 
 
 def stored_sizes(adapter: Adapter, arranged: Arrangement) -> dict[str, int]:
