@@ -22,8 +22,8 @@ export PYTHONDONTWRITEBYTECODE =
 # what tests that failed left there stays until they are run again.
 IN_MEMORY := $(shell grep -qs ' /dev/shm .*noexec' /proc/mounts || \
   df -Pk /dev/shm 2>/dev/null | awk -v own="$$(pwd | cksum | cut -d' ' -f1)" 'NR == 2 && $$4 > 4000000 { print "/dev/shm/tests-" own }')
-# Twice as many as two processors have work for: some tests wait for processes, servers or a cluster.
-WORKERS ?= 4
+# One more than two processors have work for: some tests wait for processes, servers or a cluster.
+WORKERS ?= 3
 .PHONY: demo test tests test-all test-gpu fuzz check docs pages picture bench bench-report bench-gpu bench-architectures clean
 
 demo: $(VENV)/.demo
