@@ -41,7 +41,7 @@ def by_authors(key: str) -> str | None:
     return next((XLABS[name].replace("#", number) for name, number in forms(key) if name in XLABS), None)
 
 
-def holder(keys: Collection[str]) -> str:
+def authors_prefix(keys: Collection[str]) -> str:
     """What a model begins the names of its weights with, where adapters of its authors have none of it; empty for others."""
     return next((prefix for prefix, own in HELD.items() if own in keys), "")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from adapterops.formats.diffusion.families import holder
+from adapterops.formats.diffusion.families import authors_prefix
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.models.architectures import (
     CONV1D_MODULES,
@@ -258,7 +258,7 @@ class Names:
         if self._flat is None:
             self._flat = {}
             there = {tensor: flat(tensor) for tensor in self.base}
-            held = holder({found.key for found in there.values()})
+            held = authors_prefix({found.key for found in there.values()})
             for tensor, found in there.items():
                 for key in dict.fromkeys((found.key, found.key.removeprefix(held))):
                     self._flat.setdefault(key, []).append((tensor, found._replace(key=key)))
