@@ -8,6 +8,7 @@ import gc
 import os
 import select
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -28,9 +29,12 @@ def controlled(workers: str, options: list[str]) -> int:
         gc.collect()
         gc.freeze()  # what is shared is not written to, by looking for garbage
         asking = shlex.join([sys.executable, __file__, place])
-        tests = subprocess.Popen([sys.executable, "-m", "pytest", f"--tx={workers}*popen//python={asking}", *options])
-        ended = os.pidfd_open(tests.pid)
-        while server in select.select([server, ended], [], [])[0]:
+        until, held = os.pipe()
+        apart = [f"--tx={workers}*popen//python={asking}", "--max-worker-restart=2"]
+        tests = subprocess.Popen([sys.executable, "-m", "pytest", *apart, *options], pass_fds=[held])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests end by it, and all that is here with them
+        os.close(held)  # who reads is told when the tests have ended, and nobody has it any more
+        while server in select.select([server, until], [], [])[0]:
             worker, _ = server.accept()
             if os.fork() == 0:
                 become(worker)
@@ -44,7 +48,8 @@ def become(worker: socket.socket) -> None:
     for stream, number in zip(streams, STREAMS, strict=True):
         os.dup2(stream, number)
         os.close(stream)
-    sys.argv, sys.stdin = ["-c"], open(0)
+    sys.argv, sys.stdin = ["-c"], open(0)  # noqa: SIM115  # for as long as the process lives
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 1
     try:
         exec(eval(sys.stdin.readline()), {"__name__": "__main__"})
@@ -55,6 +60,7 @@ def become(worker: socket.socket) -> None:
 
 def asked(place: str) -> None:
     """Have a worker forked that has the streams of this process, and wait for its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as worker:
         worker.connect(place)
         socket.send_fds(worker, [b"."], STREAMS)
