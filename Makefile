@@ -34,10 +34,8 @@ test: $(VENV)/.dev
 
 # bitsandbytes has the compiler of torch imported, more than a second in each process, for kernels that a CPU does not take.
 tests: export TORCHDYNAMO_DISABLE = 1
-# Collected once by itself: what all workers import and rewrite is compiled then, and not by each of them.
 tests: $(VENV)/.dev
-	-$(BIN)/pytest -qq --collect-only > /dev/null tests
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
+	$(BIN)/python tests/forked.py $(WORKERS) -q --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
 	rm -rf $(IN_MEMORY)
 
 test-all: export TESTS = all
@@ -54,7 +52,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q adapterops
+	$(BIN)/pytest -q --doctest-modules adapterops
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -W -d $(VENV)/doctrees docs site

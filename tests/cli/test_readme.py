@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,16 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def shown(example: str, folder: Path) -> str:
-    """What an example prints."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / f"examples/{example}.py")], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """What an example prints, and the commands that it runs."""
+
+    def of(example: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(str(ROOT / f"examples/{example}.py"), run_name="__main__")
+        return capfd.readouterr().out
+
+    return of
 
 
 def losses(text: str) -> dict[str, list[float]]:
@@ -39,15 +42,15 @@ def test_make_has_the_targets_named() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_demo_shows_adapters_that_do_their_tasks(tmp_path: Path) -> None:
-    found = losses(shown("demo", tmp_path))
+def test_the_demo_shows_adapters_that_do_their_tasks(shown: Callable[[str], str]) -> None:
+    found = losses(shown("demo"))
     assert found["ones"][0] < 0.1 < found["base"][0]
     assert found["threes"][1] < 0.1 < found["base"][1]
     assert max(found["sum"]) < min(found["base"])
 
 
-def test_the_example_of_quantizing_keeps_the_fine_tune_in_every_right_way(tmp_path: Path) -> None:
-    loss = {name: numbers[0] for name, numbers in losses(shown("qlora_to_nf4", tmp_path)).items()}
+def test_the_example_of_quantizing_keeps_the_fine_tune_in_every_right_way(shown: Callable[[str], str]) -> None:
+    loss = {name: numbers[0] for name, numbers in losses(shown("qlora_to_nf4")).items()}
     base, adapted = loss["base-nf4"], loss["base-nf4 + adapter"]
     assert adapted < 0.3 * base
     for right in ("from-16-bit", "by-chance", "in-16-bit"):
