@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from adapterops.arrays import columns, scratch
 from adapterops.arrays.libraries import imported_torch
 from adapterops.arrays.together import Batch, offering
-from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.engine.execution import DEFAULT, Execution, default_workers
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -72,9 +72,9 @@ def run(
     work = _Work(function, queue, needs_torch, lane, list(map(size, queue)) if size else [], AHEAD * workers)
     if how.device != "cpu":
         work.place = partial(_computing, how.device, to_the_bit, how.memory)
-        workers = min(workers, len(queue))
     needing = list(map(needs_torch, queue))
-    others = [threading.Thread(target=work.help, daemon=True) for _ in range(workers - 1 if queue else 0)]
+    useful = max(len(queue), default_workers() if queue and how.device == "cpu" else 0)  # who has no item helps
+    others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, useful) - 1)]
     if any(needing) and not all(needing):
         others.append(threading.Thread(target=work.help, args=(True,), daemon=True))
     with _numpy().limit(limits=1, user_api="blas"):

@@ -46,7 +46,7 @@ def test_this_thread_is_one_of_the_workers() -> None:
 
 
 @pytest.mark.parametrize("items", [1, 2])
-def test_a_worker_that_has_nothing_to_begin_helps_another(items: int) -> None:
+def test_a_worker_that_has_nothing_to_begin_helps_another(items: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first item is done by both, when the other one is."""
     both, done = threading.Barrier(2), threading.Event()
 
@@ -61,8 +61,16 @@ def test_a_worker_that_has_nothing_to_begin_helps_another(items: int) -> None:
         assert items == 1 or done.wait(timeout=10)
         return set(together(part, range(2)))
 
+    monkeypatch.setattr(local, "default_workers", lambda: 2)
     *_, last = local.run(work, range(items), how=Execution(2))
     assert len(last) == 2
+
+
+def test_there_are_no_more_threads_than_items_and_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "default_workers", lambda: 2)
+    for items in (1, 3):
+        counts = list(local.run(lambda _: threading.active_count(), range(items), how=Execution(100_000)))
+        assert max(counts) <= threading.active_count() + max(items, 2) - 1
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
