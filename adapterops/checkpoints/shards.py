@@ -23,7 +23,6 @@ from adapterops.engine.records import Records
 from adapterops.errors import at
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.gguf_copy import GgufCopy
-from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.tensors import Spec, Stored, TensorFile, as_bytes
 from adapterops.storage.writer import SafetensorsWriter
 
@@ -114,23 +113,6 @@ class _Files:
             if file.path in self._inputs:
                 file.identity.hash_as_read()
         self.writers |= ((job.file, _writer(self.checkpoint, folder, job)) for job in self.jobs)
-        for job in self.jobs:
-            writer, copied = self.writers[job.file], self._copied(job)
-            if isinstance(writer, SafetensorsWriter) and isinstance(copied, SafetensorsFile):
-                writer.copies(copied)
-
-    def _copied(self, job: Job) -> TensorFile | None:
-        """The file that all tensors of a job are copied from, under their names, if this job waits for its hash."""
-        first = self.source[next(iter(job.tensors))]
-        parts = (
-            (name, part)
-            for tensor in job.tensors
-            for role, part in self.checkpoint.stored[tensor].parts.items()
-            for name, _ in [self.checkpoint.parts(tensor)[role]]
-        )
-        if self._inputs.get(first.path) != job.file or not self._computed.isdisjoint(job.tensors):
-            return None
-        return first if all(part.file is first and part.name == name for name, part in parts) else None
 
     def close(self) -> None:
         for writer in self.writers.values():

@@ -45,11 +45,6 @@ class Identity:
                     hashed.saw(0, head[: self._content.read_into(head, 0, alone=True)])
                 self._hashing = {**self._hashing, algorithm: hashed}  # anew: other threads may go through the old one
 
-    @property
-    def hashed_as_read(self) -> bool:
-        """Whether its BLAKE3 is going to be that of what is read from now on: nobody took or noted it before."""
-        return BLAKE3 in self._hashing and BLAKE3 not in self._digests
-
     def saw(self, begin: int, data: memoryview) -> None:
         """What was read of the file, from `begin` on."""
         for hashed in self._hashing.values():

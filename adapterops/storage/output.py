@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from adapterops.errors import DiskError
@@ -23,8 +22,7 @@ class OutputFile:
         self._failed: OSError | None = None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self._descriptor = Descriptor(descriptor, lambda: os.open(path, os.O_RDWR | os.O_CLOEXEC))
-        self._hash: FileHash | None = FileHash(self._read_into)
-        self._same: Callable[[], str] | None = None
+        self._hash = FileHash(self._read_into)
         try:
             with self._descriptor.open() as descriptor:
                 preallocate(descriptor, size, path)
@@ -44,12 +42,7 @@ class OutputFile:
             while view:
                 count = os.pwrite(descriptor, view, position)
                 view, position = view[count:], position + count
-        if self._hash:
-            self._hash.saw(begin, whole)
-
-    def copies(self, blake3: Callable[[], str]) -> None:
-        """All that will be written is read from a file that has the same bytes, of which that is the hash."""
-        self._hash, self._same = None, blake3
+        self._hash.saw(begin, whole)
 
     def sync(self) -> None:
         """Wait until all is on the disk. What failed once fails again: the system forgets what it could not write."""
@@ -63,12 +56,7 @@ class OutputFile:
             raise
 
     def blake3(self) -> str:
-        """The hash of the whole file: of what was written in order, as it was, and of the rest as it can be read; of a copy that of
-        what was read.
-        """
-        if self._same:
-            return self._same()
-        assert self._hash
+        """The hash of the whole file: of what was written in order, as it was, and of the rest as it can be read."""
         return self._hash.hexdigest()
 
     def close(self) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from adapterops.errors import AdapterOpsError, at
 from adapterops.storage.checksums import BLAKE3, SHA256, new, region_digest
 from adapterops.storage.output import OutputFile, preallocate
-from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.strict import json_text
 from adapterops.storage.tensors import Spec
 
@@ -44,8 +43,7 @@ class SafetensorsWriter:
         self.size = position
         self._file = OutputFile(path, self.size)
         try:
-            self._head = struct.pack("<Q", len(text)) + text
-            self._file.put(self._head, 0)
+            self._file.put(struct.pack("<Q", len(text)) + text, 0)
         except BaseException:
             self.close()
             raise
@@ -53,15 +51,6 @@ class SafetensorsWriter:
     def write(self, name: str, data: bytes | bytearray | memoryview, offset: int = 0) -> None:
         """Bytes of one tensor, from `offset` on."""
         self._file.put(data, self._begin[name] + offset)
-
-    def copies(self, file: SafetensorsFile) -> None:
-        """All tensors will be those of a file; if that has the same header, and is hashed as it is read, it is hashed once for both."""
-        if (
-            file.identity.hashed_as_read
-            and file.identity.size == self.size
-            and file.span("the header", 0, len(self._head)) == self._head
-        ):
-            self._file.copies(file.identity.digest)
 
     def sync(self) -> None:
         """See `OutputFile`."""

@@ -20,7 +20,6 @@ from adapterops.checkpoints.saving import plan_checkpoint
 from adapterops.checkpoints.shards import write_shards
 from adapterops.engine.execution import Execution
 from adapterops.errors import InputError
-from adapterops.storage.output import OutputFile
 from adapterops.storage.writer import SafetensorsWriter
 
 Q = "model.layers.1.q_proj.weight"
@@ -99,29 +98,3 @@ def test_an_error_names_file_and_tensor_and_its_shard_is_not_noted(fused: Checkp
     file = next(job.file for job in jobs if Q in job.tensors)
     assert str(caught.value.path) == str(tmp_path / "base" / file)
     assert file not in [entry["file"] for entry in records.entries]
-
-
-@pytest.mark.parametrize("case", ["same", "another header", "hashed before"])
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_file_that_is_copied_whole_is_hashed_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, case: str
-) -> None:
-    last, copies, copied = "model-00004-of-00004.safetensors", OutputFile.copies, list[OutputFile]()
-    base, out = write_base(tmp_path / "base"), tmp_path / "out"
-    out.mkdir()
-    if case == "another header":  # of the same size
-        data, one, other = (
-            (base / last).read_bytes(),
-            b'"dtype":"BF16","shape":[12,8]',
-            b'"shape":[12,8],"dtype":"BF16"',
-        )
-        assert one in data
-        (base / last).write_bytes(data.replace(one, other))
-    fused = ao.fuse(ao.open_checkpoint(base), ao.open_adapter(write_tuned(tmp_path / "a")))
-    if case == "hashed before":
-        fused.stored["steps"].parts[""].file.identity.digest()
-    monkeypatch.setattr(OutputFile, "copies", lambda self, each: copied.append(self) or copies(self, each))
-    found = write_shards(fused, plan_checkpoint(fused).jobs, out, Noted(), Execution(workers))
-    assert len(copied) == (case == "same")
-    assert {name: shard.blake3 for name, shard in found.items()} == {name: hashed(out / name) for name in found}
-    assert ((out / last).read_bytes() == (base / last).read_bytes()) == (case != "another header")
