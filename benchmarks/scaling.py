@@ -86,16 +86,20 @@ def workers(bench: Bench, a: Path) -> None:
 
 
 def large_workers(bench: Bench) -> None:
-    """The same of 4 of the 32 layers of 8B: what starts and what is said are a small part of it."""
+    """The same of 4 of the 32 layers of 8B, of which the start is a small part, and what the processors give it."""
     pair = [bench.folder / f"large-{seed}" for seed in (0, 1)]
     for seed, adapter in enumerate(pair):
         measure(sys.executable, HERE / "shapes.py", adapter, "llama-eighth", 16, "bfloat16", seed)
-    hows = (("--workers", "1"), ("--workers", "2"), ("--workers", "2", "--engine", "processes"))
-    runs = bench.runs(*([*OURS, "merge", *pair, *MERGE, *how] for how in hows))
-    one, threads, processes = map(middle, runs)
+    merge = [*OURS, "merge", *pair, *MERGE]
+    alone = [*merge, "--workers", "1"]
+    hows = (("--workers", "2"), ("--workers", "2", "--engine", "processes"))
+    twice = [sys.executable, HERE / "twice.py", *alone]
+    runs = bench.runs(alone, *([*merge, *how] for how in hows), twice)
+    one, threads, processes, both = map(middle, runs)
     what = "TIES to rank 16 of 4 layers of 8B, whole process: one worker"
     bench.note(f"{what} / two threads", one / threads, "x", 1.8, True, ours=runs[1], peer=runs[0])
     bench.note(f"{what} / two processes", one / processes, "x", 1.8, True, ours=runs[2], peer=runs[0])
+    bench.note(f"{what}, twice / two at once, which is what the processors give", 2 * one / both, "x")
     for adapter in pair:
         shutil.rmtree(adapter)
 

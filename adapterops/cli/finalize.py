@@ -8,8 +8,9 @@ import click
 
 from adapterops.cli import options
 from adapterops.cli.output import line, print_json, progress, written
-from adapterops.cli.results import print_result
+from adapterops.cli.results import print_held, print_result
 from adapterops.cli.sections import Sectioned
+from adapterops.cli.terminal import quiet
 from adapterops.cli.typed import noted
 from adapterops.cli.verify import tell
 from adapterops.cli.writing import as_result
@@ -52,14 +53,16 @@ def command(out: Path, force: bool, accept_loss: bool, workers: int | None, no_s
         elif done is None:
             line(f"{out} is complete already: there is nothing to do")
         else:
-            _print(out, *done, as_json)
+            _print(out, *done, as_json, Execution(workers))
 
 
-def _print(out: Path, asked: Asked, outcome: Outcome, as_json: bool) -> None:
+def _print(out: Path, asked: Asked, outcome: Outcome, as_json: bool, how: Execution) -> None:
     if isinstance(outcome, Verification):
         tell(out, absolute(asked.request, out), outcome, recorded(out), as_json)
     elif isinstance(asked, Made) and as_json:
         print_json(*as_result(asked, outcome, {}))
     elif isinstance(asked, Made):
         with noted((read_manifest(out) or {}).get("command", ())):
+            if not quiet():
+                print_held(asked, how=how)
             print_result(asked, outcome, {})

@@ -23,7 +23,7 @@ from adapterops.engine.local import run
 from adapterops.engine.plan import missing, steps
 from adapterops.errors import AdapterWarning, count
 from adapterops.methods import METHODS
-from adapterops.methods.holding import ROOM, as_json, of_sum, parallel, whole
+from adapterops.methods.holding import as_json, of_sum, parallel, whole
 from adapterops.methods.scaling import SUM, describe, fixed, others, times
 from adapterops.provenance.history import Step
 from adapterops.reports.figures import three
@@ -74,13 +74,15 @@ def print_result(made: Made, saved: Written, more: Mapping[str, Any]) -> None:
         _warn(saved)
 
 
-def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
-    """What each merge of several holds of each, in all its modules or in some that are measured before anything is written."""
+def print_held(made: Made, *, how: Execution = AS_IS, room: int = 0) -> None:
+    """What each merge of several holds of each, in all its modules or in some that are measured before anything is written, of which
+    `room` bytes are kept until they are.
+    """
     from adapterops.reports.holding import called, held_rows, held_sentences
 
     how = _measuring(made, how)
     for step in merges(made):
-        found = _holdings(step, planned, how)
+        found = _holdings(step, how, room)
         if step.holdings and not step.holdings.modules and _number(step) > 1:
             with ahead():
                 line(
@@ -121,11 +123,11 @@ def _number(step: Step) -> int:
     return len(step.parameters["weights"])
 
 
-def _holdings(step: Step, planned: bool, how: Execution) -> Mapping[str, Holding] | None:
+def _holdings(step: Step, how: Execution, room: int = 0) -> Mapping[str, Holding] | None:
     each = step.holdings
     if each is None or _number(step) < 2 or missing(step) or not each.modules:
         return None
-    return each.all(partial(run, how=how), 0 if planned or how.memory else ROOM)
+    return each.all(partial(run, how=how), room)
 
 
 def print_scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
@@ -168,7 +170,7 @@ def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, An
             each["multipliers"] = _multipliers(step, how) or None
             if step.multipliers and step.multipliers.summed:
                 each["summed"] = step.multipliers.of_sum()
-        if step.holdings and (found := _holdings(step, planned, how)):
+        if step.holdings and (found := _holdings(step, how)):
             each |= as_json(found, step.holdings.count)
         if planned and click.get_current_context().info_name in WITH_SCALE:
             each["commands"] = {name: again("--scale", name) for name in others(scale, number)}

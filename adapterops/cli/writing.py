@@ -24,6 +24,7 @@ from adapterops.engine.execution import DEVICES, Execution, Share
 from adapterops.engine.plan import Plan
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError, count
+from adapterops.methods.holding import ROOM
 from adapterops.provenance.history import sources
 from adapterops.requests.places import HERE
 from adapterops.requests.request import Request
@@ -77,10 +78,11 @@ def write(
             place, free = (Path(push.repo), None) if push else (out, planned.free(out))
             _print_plan(made, planned, place, free, running.as_json, how)
             return
-        if how.memory is not None:
-            plan(made, how)  # too little of it is said before anything is measured
+        room = ROOM
+        if how.memory is not None:  # too little of it is said before anything is measured
+            room = min(room, how.memory - plan(made, how).memory)
         if not (running.as_json or running.spread.part or quiet()):
-            print_held(made, planned=False, how=how)
+            print_held(made, how=how, room=0 if running.spread.engine else room)
         noted = command_line() if command is None else command
         if running.spread.part:
             from adapterops.requests.parts import write_part  # here, as below: it takes long to import
@@ -175,7 +177,7 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
         line(f"  tensors changed: {changed}, copied byte for byte: {tensors - changed}")
         for job in plan.jobs:
             line(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
-    print_held(made, planned=True, how=how)
+    print_held(made, how=how)
     print_scales(made, planned=True, how=how)
     line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
     line(f"  inputs: {', '.join(source.name for source in sources(result.history))}")

@@ -12,11 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from adapterops.arrays import columns, scratch
 from adapterops.arrays.libraries import imported_torch
-from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.arrays.together import Batch, offering
+from adapterops.engine.execution import DEFAULT, Execution, default_workers
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -52,7 +53,8 @@ def run(
     to_the_bit: bool = False,
     how: Execution = DEFAULT,
 ) -> Generator[Result, None, None]:
-    """`function(item)` for each item, at most `how.workers` at a time: this thread is one of them.
+    """`function(item)` for each item, at most `how.workers` at a time: this thread is one of them. A worker that has nothing to begin
+    helps another with what that does together.
 
     The results do not depend on the number of workers. They come in the order of the items, and those that wait for
     their turn are kept; with lanes they come as they are done. After an exception nothing is started that comes after
@@ -71,7 +73,8 @@ def run(
     if how.device != "cpu":
         work.place = partial(_computing, how.device, to_the_bit, how.memory)
     needing = list(map(needs_torch, queue))
-    others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, len(queue)) - 1)]
+    useful = max(len(queue), default_workers() if queue and how.device == "cpu" else 0)  # who has no item helps
+    others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, useful) - 1)]
     if any(needing) and not all(needing):
         others.append(threading.Thread(target=work.help, args=(True,), daemon=True))
     with _numpy().limit(limits=1, user_api="blas"):
@@ -121,7 +124,8 @@ class _Work(Generic[Item, Result]):
             lanes.setdefault(key, _Lane(key[1])).open.append(index)
         self._lanes = list(lanes.values())
         self._outcomes: dict[int, Future[Result]] = {}
-        self._next, self._running, self._begun = 0, 0, False
+        self._next, self._running, self._begun, self._stopped = 0, 0, False, False
+        self._batches: list[Batch[Any, Any]] = []
         self._changed = threading.Condition()
         self.place: Callable[[], AbstractContextManager[None]] = nullcontext
 
@@ -134,18 +138,24 @@ class _Work(Generic[Item, Result]):
     def stop(self) -> None:
         """Begin nothing more."""
         with self._changed:
-            self._lanes = []
+            self._lanes, self._stopped = [], True
+            self._changed.notify_all()
+
+    def offer(self, batch: Batch[Any, Any]) -> None:
+        """Let whoever has nothing to begin help with a batch."""
+        with self._changed:
+            self._batches.append(batch)
             self._changed.notify_all()
 
     def help(self, without_torch: bool = False) -> None:
         """Do what is open, or what of it needs no torch, until nothing is."""
         while True:
             with self._changed:
-                while (index := self._take(without_torch)) is None:
-                    if not any(lane.open for lane in self._lanes if not (lane.needs_torch and without_torch)):
+                while (work := self._begin(without_torch)) is None:
+                    if not self._lasts(without_torch):
                         return
                     self._changed.wait()
-            self._do(index)
+            work()
 
     def result(self, place: int) -> Result:
         """What became of the item of that place; with lanes, of that many a one. Others are done until it is known."""
@@ -155,13 +165,26 @@ class _Work(Generic[Item, Result]):
                 self._changed.notify_all()
                 mine = None
                 while (known := self._known(place)) is None and mine is None:
-                    mine = self._take()
+                    mine = self._begin()
                     if mine is None:
                         self._changed.wait()
                 if known is not None:
                     return self._outcomes.pop(known).result()
             if mine is not None:
-                self._do(mine)
+                mine()
+
+    def _begin(self, without_torch: bool = False) -> Callable[[], None] | None:
+        """What this thread can do now: an item that nobody has begun, or a share of one."""
+        index = self._take(without_torch)
+        if index is not None:
+            return partial(self._do, index)
+        return None if without_torch else next((batch.help for batch in self._batches if batch.open), None)
+
+    def _lasts(self, without_torch: bool) -> bool:
+        """Whether there may be more to do than now."""
+        if without_torch:
+            return any(lane.open for lane in self._lanes if not lane.needs_torch)
+        return not self._stopped and (self._running > 0 or any(lane.open for lane in self._lanes))
 
     def _known(self, place: int) -> int | None:
         """The item whose outcome is next; a failure is, when all before it that was begun is done."""
@@ -200,12 +223,13 @@ class _Work(Generic[Item, Result]):
             torch.set_num_threads(1)  # it counts for the thread that says it
         outcome: Future[Result] = Future()
         try:
-            with self.place():
+            with self.place(), offering(self.offer if self.place is nullcontext else None):
                 outcome.set_result(self._function(self._items[index]))
         except Exception as error:  # whatever it is, it is raised when it is the item's turn
             outcome.set_exception(error)
         with self._changed:
             self._outcomes[index] = outcome
+            self._batches = [batch for batch in self._batches if batch.open]  # what they are of is no longer needed
             self._running -= 1
             if outcome.exception() is not None:  # what comes before it has its turn before
                 for lane in self._lanes:

@@ -58,9 +58,8 @@ def all_entries(update: Linear) -> Iterator[Dense]:
     way = device()
     if way is None and isinstance(update, Merged):
         with lent(update.shape, update.dtype) as W:
-            yield Dense(
-                update.rows((slice(0, update.shape[0]), slice(0, update.shape[1])), W), update.error, update.near
-            )
+            update.into(W)
+            yield Dense(W, update.error, update.near)
         return
     W = all_rows(update, way=way) if isinstance(update, Merged) else sent(update.dense(), way)
     yield Dense(W, update.error, update.near)

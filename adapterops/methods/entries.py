@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from adapterops.arrays.device import device, home, own, sent
 from adapterops.arrays.scratch import lent
-from adapterops.methods.thresholds import Numbers, threshold
+from adapterops.methods.thresholds import Numbers, Tiles, threshold
 from adapterops.methods.tiles import Cut, Tile
 from adapterops.methods.vocabulary import total, trim
 from adapterops.updates.layout import LAUNCHED, TILE
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Linear
 
-SAMPLE = 30_000
-"""Entries looked at to guess where a threshold is."""
+SAMPLE, GRIDS = 30_000, 16
+"""Entries looked at to guess where a threshold is, at least; and on how many grids, of which none has a row or column of another:
+entries of one row are alike.
+"""
 
 UNCERTAIN = 2.0**-20
 """Of an entry that is a sum of some products in float32: what the order of the sum, and how each product is rounded, change."""
@@ -46,6 +49,10 @@ class Entries:
         self.height = tile_height(self.shape) * (LAUNCHED if self.way else 1)
         self._model = model
         self._moving: int | None = None
+        factors = all(isinstance(update, LowRank) for update in updates)
+        self._reading: AbstractContextManager[object] = (
+            nullcontext() if factors else threading.Lock()
+        )  # what reads has one memory
         self._updates = updates
         self._sent: dict[int, tuple[Any, Any]] = {}
 
@@ -99,7 +106,8 @@ class Entries:
             rows: Array = B[part[0]] @ A
             return rows
         out = memory[: part[0].stop - first]
-        found: Array = sent(update.rows(part, out), self.way)  # what has no factors is computed here
+        with self._reading:
+            found: Array = sent(update.rows(part, out), self.way)  # what has no factors is computed here
         return found
 
     def map(self, function: Callable[[Tile], Array]) -> Callable[[int], Array]:
@@ -114,47 +122,54 @@ class Entries:
 
     def largest(self, count: int) -> list[Cut]:
         """For each update the cut that keeps exactly `count` entries; equal magnitudes: the lower index wins."""
-        return [
-            self._cut(lambda index=index: self.magnitudes(index), self.sample(index), count)  # type: ignore[misc]  # no type is inferred for a default
-            for index in range(len(self))
-        ]
+        return [self._cut(self.magnitudes(index), self.sample(index), count) for index in range(len(self))]
 
     def cut(self, score: Callable[[Sequence[Array]], Array], count: int) -> Cut:
         """The cut that keeps the `count` entries of the largest score, computed from those of all updates: none negative."""
-        sample = score([self._grid(update, self._step()) for update in self._updates]).reshape(-1)
-        return self._cut(lambda: (score(tile.values).reshape(-1) for tile in self.tiles()), sample, count)
+        each = zip(*map(self._grids, self._updates), strict=True)
+        sample = np.concatenate([score(grids).reshape(-1) for grids in each])
+        return self._cut(self._each(lambda first: score(self.tile(first).values).reshape(-1)), sample, count)
 
-    def _cut(self, scores: Callable[[], Iterator[Numbers]], sample: Numbers, keep: int) -> Cut:
-        value, equal = threshold(scores, sample, self.size, keep)
+    def _each(self, tile: Callable[[int], Numbers]) -> list[Callable[[], Numbers]]:
+        """A function of each tile's first row as one of nothing."""
+        return [partial(tile, first) for first in range(0, self.shape[0], self.height)]
+
+    def _cut(self, scores: Tiles, sample: Numbers, keep: int) -> Cut:
+        value, equal = threshold(lambda: [scores], sample, self.size, keep)
         if equal is None:
             return Cut(value)
         start = 0
-        for tile in scores():
-            places = home(np.flatnonzero(tile == value))
+        for numbers in (tile() for tile in scores):
+            places = home(np.flatnonzero(numbers == value))
             if len(places) >= equal:
                 return Cut(value, start + int(places[equal - 1]))
-            start, equal = start + len(tile), equal - len(places)
+            start, equal = start + len(numbers), equal - len(places)
         raise AssertionError("the numbers changed between two passes")
 
-    def magnitudes(self, index: int) -> Iterator[Numbers]:
-        """|x| of one update, flat, tile by tile."""
-        with lent(self._tile, self.dtype) as memory:
-            for first in range(0, self.shape[0], self.height):
+    def magnitudes(self, index: int) -> list[Callable[[], Numbers]]:
+        """|x| of one update, flat: a function for each tile, whose numbers are good until this thread asks for others."""
+
+        def tile(first: int) -> Numbers:
+            with lent(self._tile, self.dtype) as memory:
                 rows = self._rows(self._updates[index], first, memory)
-                yield np.abs(rows, out=own("sizes", rows)).reshape(-1)
+                return np.abs(rows, out=own("sizes", rows)).reshape(-1)
 
-    def sample(self, index: int, fraction: float | None = None) -> Numbers:
-        """|x| of one update on a grid of evenly spaced rows and columns: about `SAMPLE` numbers, or a fraction of all."""
-        return np.abs(self._grid(self._updates[index], self._step(fraction))).reshape(-1)
+        return self._each(tile)
 
-    def _step(self, fraction: float | None = None) -> int:
-        return max(1, round(math.sqrt(1 / fraction if fraction else self.size / SAMPLE)))
+    def sample(self, index: int, of: int | None = None) -> Numbers:
+        """|x| of one update, as many as a threshold of it is guessed by; or its share of those for `of` entries in all."""
+        return np.concatenate([np.abs(grid).reshape(-1) for grid in self._grids(self._updates[index], of)])
 
-    def _grid(self, update: Linear, step: int) -> Array:
-        """Every step-th row and column of an update."""
-        shape = [len(range(0, length, step)) for length in self.shape]
-        part = slice(0, self.shape[0], step), slice(0, self.shape[1], step)
-        return update.rows(part, np.empty(shape, self.dtype))
+    def _grids(self, update: Linear, of: int | None = None) -> Iterator[Array]:
+        """Evenly spaced rows and columns of an update, some at a time."""
+        of = of or self.size
+        every = of / max(SAMPLE, of ** (2 / 3))  # more take as long to sort as they spare
+        step = max(1, round(min(every, math.sqrt(GRIDS * every))))
+        grids = min(GRIDS, step, *self.shape)
+        for first in (grid * step // grids for grid in range(grids)):
+            part = slice(first, self.shape[0], step), slice(first, self.shape[1], step)
+            shape = [len(range(length)[each]) for length, each in zip(self.shape, part, strict=True)]
+            yield update.rows(part, np.empty(shape, self.dtype))
 
 
 def tile_height(shape: tuple[int, int]) -> int:
@@ -229,8 +244,6 @@ class Model:
         return self._known[key]  # type: ignore[return-value]  # as above
 
     def _cut(self, index: int, size: int, keep: int) -> float:
-        sample = np.concatenate([module().sample(index, SAMPLE / size) for module in self._modules])
-        value, _ = threshold(
-            lambda: (part for module in self._modules for part in module().magnitudes(index)), sample, size, keep
-        )
+        sample = np.concatenate([module().sample(index, size) for module in self._modules])
+        value, _ = threshold(lambda: (module().magnitudes(index) for module in self._modules), sample, size, keep)
         return value

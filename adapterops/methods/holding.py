@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from adapterops.arrays.scratch import scratch
 from adapterops.errors import InputError
 from adapterops.linalg.geometry import inner
 from adapterops.methods.entries import tile_height
 from adapterops.methods.products import inner_products
 from adapterops.updates.lowrank import LowRank, gram
+from adapterops.updates.merged import Merged
 from adapterops.updates.protocol import Array, Linear
 
 SINGULAR = 1e-12
@@ -152,15 +154,19 @@ def _of_merged(result: Linear, updates: Sequence[LowRank]) -> Holding:
     ends = np.cumsum([0, *(basis.shape[1] for basis in bases)])
     columns, basis = [slice(begin, end) for begin, end in pairwise(ends)], _beside(bases)
     own = _beside([each.scale * (_double(each.B) @ (each.A @ one)) for each, one in zip(updates, bases, strict=True)])
-    total, both, seen, memory = 0.0, np.zeros(ends[-1]), np.zeros(ends[-1]), np.empty((min(step, height), width))
-    for first in range(0, height, step):
-        rows = slice(first, min(first + step, height))
-        M = _double(result.rows((rows, slice(0, width)), memory[: rows.stop - first]))
+
+    def of_tile(rows: slice) -> tuple[float, Array, Array]:
+        memory = scratch().array("merged", (rows.stop - rows.start, width), np.float64)
+        M = _double(result.rows((rows, slice(0, width)), memory))
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             through, flat = M @ basis, M.reshape(-1)
-            total += float(flat @ flat)
-            both += (through * own[rows]).sum(axis=0)
-            seen += np.square(through).sum(axis=0)
+            return float(flat @ flat), (through * own[rows]).sum(axis=0), np.square(through).sum(axis=0)
+
+    parts = (slice(first, min(first + step, height)) for first in range(0, height, step))
+    found = result.each(of_tile) if isinstance(result, Merged) else map(of_tile, parts)
+    total, both, seen = 0.0, np.zeros(ends[-1]), np.zeros(ends[-1])
+    for some in found:
+        total, both, seen = total + some[0], both + some[1], seen + some[2]
     both, seen = (np.array([each[block].sum() for block in columns]) for each in (both, seen))
     return Holding(total, both, seen, np.array([[inner(one, other) for other in updates] for one in updates]))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapterops.arrays.device import home, own
+from adapterops.arrays.together import together
 
 LARGE = 1 << 27
 """Numbers of which a bracket is not collected, but counted."""
@@ -19,10 +21,12 @@ independent numbers; and how many times as many there are each time that it is n
 """
 
 Numbers = NDArray[np.floating]
+Tiles = Sequence[Callable[[], Numbers]]
+"""Numbers, some at a time: computed when they are asked for, by any thread."""
 
 
 def threshold(
-    tiles: Callable[[], Iterable[Numbers]], sample: Numbers, size: int, keep: int
+    matrices: Callable[[], Iterable[Tiles]], sample: Numbers, size: int, keep: int
 ) -> tuple[float, int | None]:
     """The `keep`-th largest of all magnitudes, and how many of those equal to it are among the `keep` (None: all of
     them).
@@ -30,7 +34,7 @@ def threshold(
     No sort: a sample brackets the answer, one pass counts what is above the bracket and collects what is in it.
 
     Args:
-        tiles: starts a pass over all numbers, which must not be negative.
+        matrices: starts a pass over all numbers, which must not be negative.
         sample: some of them.
         size: how many there are.
         keep: at least 0, at most `size`.
@@ -43,9 +47,9 @@ def threshold(
     ordered, fraction, reach = np.sort(sample), keep / size, ERRORS
     low, high = (_end(ordered, fraction, side * reach) for side in (-1, 1))
     if size > LARGE:
-        return _by_bits(tiles, low, high, keep)
+        return _by_bits(matrices, low, high, keep)
     while True:
-        above, inside = _count(tiles(), low, high)
+        above, inside = _count(matrices(), low, high)
         reach *= WIDER
         if above >= keep:
             low, high = high, _end(ordered, fraction, reach)
@@ -77,23 +81,24 @@ def _smallest(dtype: np.dtype[Any]) -> Numbers:
     return np.nextafter(np.zeros((), dtype), np.asarray(1, dtype))  # type: ignore[no-any-return]  # numpy's type of a function
 
 
-def _inside(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> Iterator[tuple[int, Numbers]]:
-    """Of every tile how many are above `high`, and those in [low, high]."""
-    for tile in tiles:
-        beyond = np.greater(tile, high, out=own("beyond", tile, bool))
-        count = int(np.count_nonzero(beyond))
-        bracket = np.bitwise_xor(beyond, np.greater_equal(tile, low, out=own("reached", tile, bool)), out=beyond)
-        yield count, home(tile[np.flatnonzero(bracket)])
+def _inside(tile: Callable[[], Numbers], low: Numbers, high: Numbers) -> tuple[int, Numbers]:
+    """Of a tile how many are above `high`, and those in [low, high]."""
+    numbers = tile()
+    beyond = np.greater(numbers, high, out=own("beyond", numbers, bool))
+    count = int(np.count_nonzero(beyond))
+    bracket = np.bitwise_xor(beyond, np.greater_equal(numbers, low, out=own("reached", numbers, bool)), out=beyond)
+    return count, home(numbers[np.flatnonzero(bracket)])
 
 
-def _count(tiles: Iterable[Numbers], low: Numbers, high: Numbers) -> tuple[int, Numbers]:
+def _count(matrices: Iterable[Tiles], low: Numbers, high: Numbers) -> tuple[int, Numbers]:
     """How many are above `high`, and those in [low, high]."""
-    above, inside = zip(*_inside(tiles, low, high), strict=True)
+    found = (together(lambda tile: _inside(tile, low, high), tiles) for tiles in matrices)
+    above, inside = zip(*chain.from_iterable(found), strict=True)
     return sum(above), np.concatenate(inside)
 
 
 def _by_bits(
-    tiles: Callable[[], Iterable[Numbers]], low: Numbers, high: Numbers, keep: int
+    matrices: Callable[[], Iterable[Tiles]], low: Numbers, high: Numbers, keep: int
 ) -> tuple[float, int | None]:
     """The same as `threshold`, and nothing is collected: numbers in the bracket are counted by their bits, which are in
     the order of the numbers, in ever narrower bins until one is one number.
@@ -105,7 +110,7 @@ def _by_bits(
         shift = max(0, (last - first).bit_length() - BINS.bit_length() + 1)
         counts, above = np.zeros(((last - first) >> shift) + 1, np.int64), 0
         bracket = [np.asarray(end, kind).view(low.dtype) for end in (first, last)]
-        for beyond, inside in _inside(tiles(), *bracket):
+        for beyond, inside in (_inside(tile, *bracket) for tile in chain.from_iterable(matrices())):
             above += beyond
             np.add.at(counts, ((inside.view(kind) - kind.type(first)) >> kind.type(shift)).astype(np.intp), 1)
         reached = above + np.cumsum(counts[::-1])

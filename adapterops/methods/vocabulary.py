@@ -101,7 +101,8 @@ def disjoint_sum(
     """Σ wᵢ xᵢ, over the votes xᵢ that have the elected sign; with divisors divided by Σ dᵢ over these: their mean. Zero where
     none has. The votes are overwritten.
     """
-    negative, kept, each_agrees = np.invert(positive, out=own("negative", positive)), np.zeros_like(votes[0]), []
+    negative, each_agrees = np.invert(positive, out=own("negative", positive)), []
+    kept: Any = 0.0
     for index, (vote, weight) in enumerate(zip(votes, weights, strict=True)):
         agrees, below = own(f"agrees {index}", vote, bool), own("below", vote, bool)
         np.greater(vote, 0, out=agrees)
@@ -111,15 +112,17 @@ def disjoint_sum(
         np.bitwise_or(agrees, below, out=agrees)
         each_agrees.append(agrees)
         np.multiply(vote, agrees, out=vote)
-        np.add(kept, vote if weight == 1 else np.multiply(vote, weight, out=vote), out=kept)
-    return np.divide(kept, _divisor(each_agrees, divisors, kept.dtype), out=kept) if divisors else kept
+        weighted = vote if weight == 1 else np.multiply(vote, weight, out=vote)
+        kept = np.add(kept, weighted, out=kept if index else None)
+    found: Array = kept
+    return np.divide(found, _divisor(each_agrees, divisors, found.dtype), out=found) if divisors else found
 
 
 def _divisor(each_agrees: Sequence[Array], divisors: Sequence[float], dtype: np.dtype[Any]) -> Array:
     """Σ dᵢ over those that agree, and something else than 0 where none does."""
     if len(set(divisors)) == 1 and len(divisors) < 256:  # counted in bytes, a tenth of the time
         count = _summed([agrees.view(np.uint8) for agrees in each_agrees])
-        np.maximum(count, 1, out=count)
+        np.add(count, np.equal(count, 0, out=own("none", count, bool)), out=count)  # 1 at least
         counted: Array = np.multiply(count, divisors[0] or 1.0, dtype=dtype, out=own("counted", count, dtype))
         return counted
     total: Array = reduce(add, [agrees * dtype.type(each) for agrees, each in zip(each_agrees, divisors, strict=True)])

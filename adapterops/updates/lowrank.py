@@ -140,7 +140,8 @@ class LowRank:
                 self._products[key] = self._product(out.dtype)
             return self._products[key](rows, out)
         with np.errstate(all="ignore"):
-            np.matmul(self.folded(out.dtype)[rows], self.A[:, columns].astype(out.dtype, copy=False), out=out)
+            some = replace(self, B=self.B[rows], A=self.A[:, columns])
+            np.matmul(some.folded(out.dtype), some.A.astype(out.dtype, copy=False), out=out)
         return out
 
     def sent(self, dtype: np.dtype[Any], way: Transfer) -> tuple[Any, Any]:

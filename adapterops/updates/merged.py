@@ -7,15 +7,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from adapterops.arrays.device import beside
+from adapterops.arrays.together import together
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows, no_factors, norm_by_rows
 from adapterops.updates.sums import Sum, added, added_to
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,14 @@ class Merged:
                 with np.errstate(all="ignore"):
                     np.multiply(beside(tile[own, part[1]][: high - low], out), self.factor, out=out[low:high])
         return out
+
+    def each(self, function: Callable[[slice], Result]) -> list[Result]:
+        """`function` of the rows of each tile, in their order; by several threads, each of which asks for these rows alone."""
+        return together(function, self.tiling.tiles(self.shape[0]))
+
+    def into(self, W: Array) -> None:
+        """All entries, in a matrix."""
+        self.each(lambda rows: self.rows((rows, slice(0, self.shape[1])), W[rows]))
 
     @property
     def T(self) -> Dense:
@@ -113,9 +124,19 @@ class Tiling:
     @property
     def opened(self) -> Callable[[int], Array]:
         """The function."""
+        self._find()
+        return self._opened[0]
+
+    def tiles(self, height: int) -> list[slice]:
+        """The rows of each tile of a matrix. What has to be known before the first one is found by this thread, and not by each that
+        asks for one.
+        """
+        self._find()
+        return [slice(first, min(first + self.height, height)) for first in range(0, height, self.height)]
+
+    def _find(self) -> None:
         if not self._opened:
             self._opened.append(self.open())
-        return self._opened[0]
 
     def tile(self, first: int) -> Array:
         """The rows from `first` on, a multiple of `height`. The last tile is kept: a block of rows that ends in it and the

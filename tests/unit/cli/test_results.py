@@ -14,6 +14,7 @@ from tiny_models import write_base, write_tuned
 
 from adapterops.cli.main import run
 from adapterops.errors import AdapterWarning
+from adapterops.operations.merging import Merging
 
 Capture = pytest.CaptureFixture[str]
 Shown = Callable[[str], str]
@@ -139,10 +140,19 @@ def test_what_takes_long_is_known_from_the_merge_alone(shown: Shown, monkeypatch
     assert re.search(r"^  scale auto: 0\.\d+ times in", shown("merge a b --linear --dry-run"), re.M)
 
 
-def test_parts_have_the_manifest_of_one_process(shown: Shown) -> None:
-    shown("fuse base a b --ties -o one")
+@pytest.mark.parametrize("memory", ["", "--memory 1GB"])
+def test_what_is_measured_is_merged_once(shown: Shown, monkeypatch: pytest.MonkeyPatch, memory: str) -> None:
+    made, update = list[str](), Merging.update
+    monkeypatch.setattr(Merging, "update", lambda self, module: made.append(module) or update(self, module))
+    shown(f"merge a b --ties -o out {memory}")
+    assert made
+    assert len(made) == len(set(made))
+
+
+def test_parts_have_the_manifest_of_one_process_and_say_the_same(shown: Shown) -> None:
+    said = shown("fuse base a b --ties -o one")
     shown("fuse base a b --ties -o parts --part 1/1")
-    shown("finalize parts")
+    assert shown("finalize parts") == said.replace("wrote one", "wrote parts")
     one, parts = (json.loads(Path(f"{each}/adapterops.json").read_text()) for each in ("one", "parts"))
     assert one["operation"] == parts["operation"]
     assert one["operation"]["inputs"][1]["multipliers"]

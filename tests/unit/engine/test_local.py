@@ -14,6 +14,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from adapterops.arrays.together import together
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, ResourceError
@@ -42,6 +43,49 @@ def test_this_thread_is_one_of_the_workers() -> None:
     assert set(local.run(where, range(5), how=Execution(1))) == {threading.get_ident()}
     assert threading.get_ident() in (threads := set(local.run(where, range(40), how=Execution(3))))
     assert len(threads) <= 3
+
+
+@pytest.mark.parametrize("items", [1, 2])
+def test_a_worker_that_has_nothing_to_begin_helps_another(items: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first item is done by both, when the other one is."""
+    both, done = threading.Barrier(2), threading.Event()
+
+    def part(number: int) -> int:
+        both.wait(timeout=10)
+        return threading.get_ident()
+
+    def work(item: int) -> set[int]:
+        if item < items - 1:
+            done.set()
+            return set()
+        assert items == 1 or done.wait(timeout=10)
+        return set(together(part, range(2)))
+
+    monkeypatch.setattr(local, "default_workers", lambda: 2)
+    *_, last = local.run(work, range(items), how=Execution(2))
+    assert len(last) == 2
+
+
+def test_there_are_no_more_threads_than_items_and_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "default_workers", lambda: 2)
+    for items in (1, 3):
+        counts = list(local.run(lambda _: threading.active_count(), range(items), how=Execution(100_000)))
+        assert max(counts) <= threading.active_count() + max(items, 2) - 1
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_one_that_helps_ends_with_the_work(workers: int) -> None:
+    """Also where what it waits for is stopped from outside."""
+
+    def stopped(item: int) -> None:
+        time.sleep(0.002)
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        list(local.run(stopped, range(40), how=Execution(workers)))
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -162,6 +206,7 @@ def test_items_without_torch_among_others(workers: int) -> None:
 
 WITHOUT_TORCH = """
 import sys, threading, time
+from adapterops.arrays.together import together
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 

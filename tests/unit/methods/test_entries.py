@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,14 +10,19 @@ import torch
 from strategies import entries as matrix
 from strategies import low_rank
 
+from adapterops.arrays.together import offering
+from adapterops.linalg.factor import all_entries
 from adapterops.methods import entries, thresholds
 from adapterops.methods.entries import Entries, Model
+from adapterops.methods.holding import Holding, hold
 from adapterops.methods.registry import find
 from adapterops.methods.tiles import Tile
 from adapterops.methods.vocabulary import trim
 from adapterops.updates.dense import Dense
+from adapterops.updates.difference import Difference
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.merged import Merged, Tiling
+from adapterops.updates.protocol import Linear
 
 DENSITIES = [0.0, 0.013, 0.2, 0.5, 0.999, 1.0]
 
@@ -105,3 +111,39 @@ def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
     assert cut.value == pytest.approx(
         float(magnitudes.sort(descending=True).values[50])
     )  # ">=" keeps one more than 10% of 500
+
+
+@pytest.mark.parametrize("method", ["ties", "sce", "dare_ties", "pcb", "breadcrumbs"])
+@pytest.mark.parametrize("kind", ["factors", "read"])
+def test_tiles_that_other_threads_compute_have_the_same_bits(
+    kind: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of updates that are read, each of which has one memory: good until its next rows are asked for."""
+    monkeypatch.setattr(entries, "TILE", 1000)
+    updates: list[Linear] = [low_rank(seed, 90, 70, 3) for seed in range(3)]
+    if kind == "read":
+        updates = [Difference(each.shape, each.dtype, read(each.dense()), None) for each in updates]
+
+    def merged(threads: int) -> tuple[np.ndarray, Holding]:
+        of = Entries(updates)
+        found = Merged(of.shape, of.dtype, Tiling(of.height, lambda: find(method).kernel(of, [1.0] * 3)))
+        offer = offering(lambda batch: [pool.submit(batch.help) for _ in range(threads)])
+        with ThreadPoolExecutor(3) as pool, offer, all_entries(found) as W:
+            return W.weight.copy(), hold(found, [low_rank(seed, 90, 70, 3) for seed in range(3)])
+
+    (alone, one), (helped, other) = merged(0), merged(3)
+    assert alone.tobytes() == helped.tobytes()
+    for name, value in vars(one).items():
+        np.testing.assert_array_equal(value, getattr(other, name))
+
+
+def read(W: np.ndarray) -> Callable[[int, int], np.ndarray]:
+    memory = np.empty_like(W)
+
+    def rows(begin: int, end: int) -> np.ndarray:
+        some = memory[: end - begin]
+        np.copyto(some, W[begin:end])
+        time.sleep(1e-4)  # another thread has its turn
+        return some
+
+    return rows

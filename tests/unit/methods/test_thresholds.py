@@ -14,7 +14,7 @@ from adapterops.methods.thresholds import threshold
 def test_a_sample_that_misleads_costs_a_pass_and_no_truth() -> None:
     values = np.linspace(0, 1, 10_001).astype(np.float32)
     for sample in (values[:50], values[-50:], values[5000:5001]):
-        assert threshold(lambda: [values[::2], values[1::2]], sample, len(values), 2000) == (
+        assert threshold(lambda: [[lambda: values[::2], lambda: values[1::2]]], sample, len(values), 2000) == (
             values[-2000],
             None,
         )
@@ -36,6 +36,6 @@ def test_of_what_a_sample_that_is_a_little_off_leads_to_little_is_collected(
     found = thresholds._count
     monkeypatch.setattr(thresholds, "_count", count)
     sample = (values[::2] + off).clip(0, 1)
-    assert threshold(lambda: [values], sample, len(values), 200_000) == (values[-200_000], None)
+    assert threshold(lambda: [[lambda: values]], sample, len(values), 200_000) == (values[-200_000], None)
     assert len(collected) == 2
     assert max(collected) < len(values) / 20
