@@ -168,7 +168,7 @@ class Diffusion:
         if layout.kind == LORA_BIAS and self.name == "diffusers":
             return {f"{named(module.removesuffix('.bias'))}.lora_B.bias": (layout.shape[1],)}
         if self._single(layout):
-            name, shape = single(module, layout, named)
+            name, shape = single(module, layout, named, parameters=self.name == "comfy")
             return {name: shape}
         start = named(module)
         ends = ("lora_down", "lora_up") if self.name == "kohya" else ("lora_A", "lora_B")

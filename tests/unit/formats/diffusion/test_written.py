@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -116,11 +117,19 @@ def test_differences_of_what_is_no_layer_s_matrix() -> None:
     }
 
 
-def test_a_modulation_has_a_name_of_its_own_and_diffusers_table_has_none() -> None:
-    difference = Layout((6, 8), 6, "F32", True, DIFFERENCE)
-    assert single("blocks.0.modulation", difference, dotted) == ("diffusion_model.blocks.0.diff_m", (1, 6, 8))
-    with pytest.raises(UnsupportedError, match="under which files have none"):
-        single("blocks.0.scale_shift_table", difference, dotted)
+def test_comfyui_has_a_difference_of_any_parameter_and_kohya_one_of_modulations() -> None:
+    """ComfyUI takes `diff` after the whole name of a tensor that is no weight, of its very shape, and knows no `diff_m`."""
+    stack, matrix = (Layout((6, 8), 6, "F32", True, DIFFERENCE, kernel=kernel) for kernel in ((), (8,)))
+    assert single("blocks.0.modulation", stack, dotted) == ("diffusion_model.blocks.0.modulation.diff", (1, 6, 8))
+    assert single("scale_shift_table", matrix, dotted) == ("diffusion_model.scale_shift_table.diff", (6, 8))
+    assert single("modulation", matrix, dotted) == ("diffusion_model.modulation.diff", (6, 8))
+    kohya = partial(single, named=underscored, parameters=False)
+    assert kohya("blocks.0.modulation", stack) == ("lora_unet_blocks_0.diff_m", (1, 6, 8))
+    assert kohya("blocks.0.modulation", matrix) == ("lora_unet_blocks_0_modulation.diff", (6, 8))
+    for module, layout in (("scale_shift_table", matrix), ("pos_embed", stack)):
+        with pytest.raises(UnsupportedError, match="no layer's") as caught:
+            kohya(module, layout)
+        assert "--to comfy" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
