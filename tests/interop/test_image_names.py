@@ -95,13 +95,17 @@ def test_parts_of_a_joined_weight_by_a_name_of_their_own(tmp_path: Path) -> None
             torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)
 
 
-def test_ace_step(tmp_path: Path) -> None:
-    """Adapters of its authors' trainer have PEFT's names, without what their files hold the model in."""
+@pytest.mark.parametrize("start", ["lycoris_", "lora_unet_decoder_", "diffusion_model.decoder."])
+def test_ace_step(tmp_path: Path, start: str) -> None:
+    """Adapters of its authors' trainer have PEFT's names, without what their files, and ComfyUI, hold the model in."""
     torch.manual_seed(0)
     modules = [f"layers.0.{each}_attn.{one}_proj" for each in ("self", "cross") for one in "qkvo"]
     tensors = {name: each for module in modules for name, each in pair(module, (H, H)).items()}
     wanted = by_diffusers("ace_step", {f"base_model.model.{name}": each for name, each in tensors.items()})
-    named = {f"lycoris_{module.replace('.', '_')}": module for module in modules}
+    modules.append("layers.0.mlp.gate_proj")  # which diffusers calls the same
+    tensors |= pair(modules[-1], (M, H))
+    wanted[modules[-1]] = tensors[f"{modules[-1]}.lora_B.weight"] @ tensors[f"{modules[-1]}.lora_A.weight"]
+    named = {start + (module.replace(".", "_") if start.endswith("_") else module): module for module in modules}
     stored = {
         name.replace(module, own): each
         for own, module in named.items()

@@ -92,8 +92,9 @@ class Diffusion:
     def claims(self, place: Place) -> bool:
         try:
             weights = _weights(place)
-            names = place.open(weights).entries if weights else {}
-            own = weights is not None and is_own(names, has_config(place, weights))
+            file = place.open(weights) if weights else None
+            names = file.entries if file else {}
+            own = file is not None and is_own(names, file.metadata, has_config(place, file.path))
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
         own = own or (weights is not None and (weights.name == DIFFUSERS or (place.folder and weights.name == WRITTEN)))

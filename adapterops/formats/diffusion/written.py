@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from adapterops.errors import UnsupportedError
-from adapterops.formats.diffusion.families import JOINED, KEPT, RENAMED, forms
+from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
 from adapterops.formats.diffusion.flat import DENOISER, flat, said_part
+from adapterops.formats.diffusion.layers import is_layer
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
 from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, MAGNITUDE, Layout
 
@@ -183,9 +184,9 @@ BASE = (
 
 
 def _check_own(module: str, inner: str) -> None:
-    wholes = {joined.whole for joined in JOINED}
-    blocks = {name for name, number in forms(flat(inner).key) if number}
-    if inner.startswith(HALVES) or not blocks.isdisjoint({*dict(RENAMED), *wholes} - KEPT):
+    wholes, key = {joined.whole for joined in JOINED}, flat(inner).key
+    blocks = {name for name, number in forms(key) if number}
+    if inner.startswith(HALVES) or not (blocks.isdisjoint({*dict(RENAMED), *wholes}) or is_layer(key)):
         raise UnsupportedError(
             "is the name that the authors of the model use, and diffusers calls the module otherwise",
             tensor=module,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -188,6 +189,15 @@ def test_a_difference_of_a_modulation_is_lora_in_no_format(tmp_path: Path, form:
     )
     line = ["convert", str(tmp_path / "a.safetensors"), "--base", str(tmp_path / "base.safetensors"), "--to", form]
     assert run([*line, "-o", str(tmp_path / "out")]) == 4
+
+
+@pytest.mark.parametrize("module", ["unheard_of.0.layer", "layers.0.mlp.gate_proj"])
+def test_a_file_of_diffusers_is_one_whatever_its_names(tmp_path: Path, module: str) -> None:
+    """`transformer.` is how names of a GPT-2 begin, too: the header says that it is a part of a pipeline."""
+    a = saved(tmp_path / "a.safetensors", factors(f"diffusion_model.{module}"))
+    assert run(["convert", str(a), "--to", "diffusers", "-o", str(tmp_path / "b.safetensors")]) == 0
+    (before,), (after,) = (ao.open_adapter(each).updates.values() for each in (a, tmp_path / "b.safetensors"))
+    np.testing.assert_allclose(after.dense(), before.dense(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["pytorch_lora_weights.safetensors", "lora.safetensors"])

@@ -95,8 +95,9 @@ def test_what_diffusers_calls_otherwise_needs_a_base(module: str, said: str) -> 
 
 
 def test_names_of_one_model_s_authors_that_are_those_of_diffusers_in_another() -> None:
-    """Z-Image has them everywhere, and of Lumina 2 only the authors do."""
-    assert in_pipeline("layers.0.feed_forward.w1") == "transformer.layers.0.feed_forward.w1"
+    """Z-Image has them everywhere, and of Lumina 2 only the authors do; so has ACE-Step those of Stable Audio."""
+    for name in ("layers.0.feed_forward.w1", "layers.0.cross_attn.to_q", "transformer_blocks.0.ff.net.0.proj"):
+        assert in_pipeline(name) == f"transformer.{name}"
 
 
 def test_differences_of_what_is_no_layer_s_matrix() -> None:
