@@ -95,6 +95,20 @@ def test_parts_of_a_joined_weight_by_a_name_of_their_own(tmp_path: Path) -> None
             torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_a_prefix_that_says_the_part_is_not_left_out(tmp_path: Path, both: bool) -> None:
+    """Anima's text conditioner, by diffusers' name, has blocks like those of the denoiser: it was added to them."""
+    torch.manual_seed(0)
+    module = "blocks.0.self_attn.q_proj"
+    tensors = pair(f"text_conditioner.{module}", (H, H)) | (pair(f"diffusion_model.{module}", (H, H)) if both else {})
+    found = fused(tmp_path, {f"llm_adapter.{module}": torch.randn(H, H), module: torch.randn(H, H)}, tensors)
+    for name, start in ((f"llm_adapter.{module}", "text_conditioner."), (module, "diffusion_model.")):
+        A, B = (tensors.get(f"{start}{module}.lora_{half}.weight", torch.zeros(1)) for half in "AB")
+        torch.testing.assert_close(found[name], B @ A if len(B) > 1 else torch.zeros(H, H), atol=1e-5, rtol=1e-5)
+    line = ["verify", str(tmp_path / "fused"), "--base", str(tmp_path / "base")]
+    assert run([*line, "--adapter", str(tmp_path / "a.safetensors")]) == 0
+
+
 @pytest.mark.parametrize("start", ["lycoris_", "lora_unet_decoder_", "diffusion_model.decoder."])
 def test_ace_step(tmp_path: Path, start: str) -> None:
     """Adapters of its authors' trainer have PEFT's names, without what their files, and ComfyUI, hold the model in."""

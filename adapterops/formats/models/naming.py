@@ -177,7 +177,8 @@ class Names:
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
         self._coder = alone(classes(config))
-        self._moved = self._places(shapes, tower)
+        said = {canonical(module) for module in modules or () if self.in_said_part(module)} - self._index.keys()
+        self._moved = self._places({name: shape for name, shape in shapes.items() if name not in said}, tower)
         stored = {canonical(module): self._loaded(module) for module in modules or ()}
         old = {
             name: there for name, there in stored.items() if there != name and not self.has(self._moved.get(name, name))
@@ -263,6 +264,11 @@ class Names:
                 for key in dict.fromkeys((found.key, found.key.removeprefix(held))):
                     self._flat.setdefault(key, []).append((tensor, found._replace(key=key)))
         return [tensor for tensor, found in self._flat.get(name.key, ()) if found.meets(name)]
+
+    def in_said_part(self, module: str) -> bool:
+        """Whether a name begins with a part of a pipeline, in which the base has it."""
+        name = flat(module)
+        return bool(name.part and self.flattened(name))
 
     def _known(self, name: str) -> list[Candidate]:
         """The tensors with a canonical name, or what the model shares under it."""
