@@ -95,6 +95,16 @@ def test_parts_of_a_joined_weight_by_a_name_of_their_own(tmp_path: Path) -> None
             torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("start", ["net.", "model.diffusion_model."])
+def test_an_expert_of_an_image_model_below_another_prefix(tmp_path: Path, start: str) -> None:
+    """HiDream's experts have the names of a language model's, one by one."""
+    module = "double_stream_blocks.0.block.ff_i.experts.0.w1"
+    tensors = pair(f"diffusion_model.{module}", (M, H))
+    found = fused(tmp_path, {start + module: torch.randn(M, H)}, tensors)
+    A, B = (tensors[f"diffusion_model.{module}.lora_{half}.weight"] for half in "AB")
+    torch.testing.assert_close(found[start + module], B @ A, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("both", [False, True])
 def test_a_prefix_that_says_the_part_is_not_left_out(tmp_path: Path, both: bool) -> None:
     """Anima's text conditioner, by diffusers' name, has blocks like those of the denoiser: it was added to them."""

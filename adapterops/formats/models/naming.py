@@ -250,8 +250,8 @@ class Names:
             if own := self._stacks(f"{found.parent}.{found.projection}"):  # also up of experts that have no gates
                 return [each._replace(expert=found.number) for each in own]
             fused, place, parts = FUSED[found.projection]
-            joint = self._stacks(f"{found.parent}.{fused}")
-            return [each._replace(expert=found.number, place=place, parts=parts) for each in joint]
+            if joint := self._stacks(f"{found.parent}.{fused}"):
+                return [each._replace(expert=found.number, place=place, parts=parts) for each in joint]
         return [Candidate(tensor, tensor) for tensor in self.flattened(flat(module))]
 
     def flattened(self, name: Flat) -> list[str]:
