@@ -191,6 +191,16 @@ def test_a_difference_of_a_modulation_is_lora_in_no_format(tmp_path: Path, form:
     assert run([*line, "-o", str(tmp_path / "out")]) == 4
 
 
+def test_a_base_that_says_nothing_but_its_names_is_no_model_that_peft_wraps(tmp_path: Path) -> None:
+    """A checkpoint of ComfyUI in a folder, with an empty config: PEFT wraps what is below the prefix."""
+    a = saved(tmp_path / "a.safetensors", factors(KOHYA))
+    saved(tmp_path / "base" / "model.safetensors", {"model.diffusion_model.blocks.0.attn.q.weight": torch.ones(5, 6)})
+    (tmp_path / "base" / "config.json").write_text("{}")
+    line = ["convert", str(a), "--to", "peft", "--base", str(tmp_path / "base"), "-o", str(tmp_path / "out")]
+    assert run(line) == 0
+    assert list(ao.open_adapter(tmp_path / "out").layout) == ["blocks.0.attn.q"]
+
+
 @pytest.mark.parametrize("module", ["unheard_of.0.layer", "layers.0.mlp.gate_proj"])
 def test_a_file_of_diffusers_is_one_whatever_its_names(tmp_path: Path, module: str) -> None:
     """`transformer.` is how names of a GPT-2 begin, too: the header says that it is a part of a pipeline."""
