@@ -193,11 +193,11 @@ class FP8:
 
 
 def is_unscaled(header: Header) -> bool:
-    """Whether no weight of a checkpoint has scales, nor its config says that it is quantized: then a float in 8 bits is the
-    number itself, as ComfyUI and diffusers store models in FP8.
+    """Whether no weight of a checkpoint has scales, and it is none of transformers, which always has them: then a float in 8
+    bits is the number itself, as ComfyUI and diffusers store models in FP8.
     """
     scaled = any(end.endswith(SCALED) for end in header.ends)
-    return not header.section and not scaled
+    return not header.section and "model_type" not in header.config and not scaled
 
 
 class Integers(NamedTuple):
