@@ -95,6 +95,26 @@ def test_parts_of_a_joined_weight_by_a_name_of_their_own(tmp_path: Path) -> None
             torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("start", ["", "model.diffusion_model."])
+def test_a_module_that_is_called_like_a_part_of_a_pipeline(tmp_path: Path, start: str) -> None:
+    """Stable Audio's authors have a `transformer` in their model: kohya's name of what is in it has that, too."""
+    module = "transformer.layers.0.self_attn.to_qkv"
+    A, B = torch.randn(4, H), torch.randn(3 * H, 4)
+    flat = f"lora_unet_{module.replace('.', '_')}"
+    found = fused(
+        tmp_path, {start + module: torch.randn(3 * H, H)}, {f"{flat}.lora_down.weight": A, f"{flat}.lora_up.weight": B}
+    )
+    torch.testing.assert_close(found[start + module], B @ A, atol=1e-5, rtol=1e-5)
+    save_file(
+        {f"diffusion_model.{module}.lora_A.weight": A, f"diffusion_model.{module}.lora_B.weight": B},
+        tmp_path / "c.safetensors",
+    )
+    assert (
+        run(["convert", str(tmp_path / "c.safetensors"), "--to", "kohya", "-o", str(tmp_path / "k.safetensors")]) == 0
+    )
+    assert f"{flat}.lora_down.weight" in load_file(tmp_path / "k.safetensors")
+
+
 @pytest.mark.parametrize("start", ["net.", "model.diffusion_model."])
 def test_an_expert_of_an_image_model_below_another_prefix(tmp_path: Path, start: str) -> None:
     """HiDream's experts have the names of a language model's, one by one."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
-from adapterops.formats.diffusion.flat import DENOISER, flat, said_part
+from adapterops.formats.diffusion.flat import DENOISER, flat, in_model, said_part
 from adapterops.formats.diffusion.layers import is_layer
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
 from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, MAGNITUDE, Layout
@@ -93,7 +93,7 @@ def underscored(module: str, component: str = "") -> str:
         number = "" if (part, key[:7]) == ("1", "layers_") else said_part(module) or part  # of a language model, alone
         return f"lora_te{number}_{'text_model_' * key.startswith('encoder_layers_')}{key}"
     ours = module.startswith("transformer.") or (not part and component == TRANSFORMER)
-    return f"lora_{TRANSFORMER if ours else OF_UNET}_{key}"
+    return f"lora_{TRANSFORMER if ours else OF_UNET}_{in_model(module)}"
 
 
 def dotted(module: str, component: str = "") -> str:

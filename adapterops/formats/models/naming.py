@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from adapterops.formats.diffusion.families import authors_prefix
-from adapterops.formats.diffusion.flat import Flat, flat
+from adapterops.formats.diffusion.flat import Flat, flat, in_file
 from adapterops.formats.models.architectures import (
     CONV1D_MODULES,
     CONV1D_TYPES,
@@ -263,6 +263,8 @@ class Names:
             for tensor, found in there.items():
                 for key in dict.fromkeys((found.key, found.key.removeprefix(held))):
                     self._flat.setdefault(key, []).append((tensor, found._replace(key=key)))
+                if (own := in_file(tensor)) != found.key:  # a module that is called like a part of a pipeline
+                    self._flat.setdefault(own, []).append((tensor, Flat(own)))
         return [tensor for tensor, found in self._flat.get(name.key, ()) if found.meets(name)]
 
     def in_said_part(self, module: str) -> bool:
