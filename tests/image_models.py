@@ -440,6 +440,75 @@ def flux() -> Table:
     }
 
 
+def hunyuan_image() -> Table:
+    single, tokens = "single_transformer_blocks.0", "context_embedder.token_refiner.refiner_blocks.0"
+    embedders = {"time_in": "timestep_embedder", "time_r_in": "timestep_embedder_r", "guidance_in": "guidance_embedder"}
+    return {
+        **{f"single_blocks.0.linear1_{each}": (f"{single}.attn.to_{each}",) for each in "qkv"},
+        "single_blocks.0.linear1_mlp": (f"{single}.proj_mlp",),
+        "single_blocks.0.linear2.fc": (f"{single}.proj_out",),
+        "single_blocks.0.modulation.linear": (f"{single}.norm.linear",),
+        "double_blocks.0.img_attn_q": ("transformer_blocks.0.attn.to_q",),
+        "double_blocks.0.txt_attn_v": ("transformer_blocks.0.attn.add_v_proj",),
+        "double_blocks.0.txt_mlp.fc2": ("transformer_blocks.0.ff_context.net.2",),
+        "txt_in.individual_token_refiner.blocks.0.self_attn_qkv": tuple(f"{tokens}.attn.to_{each}" for each in "qkv"),
+        **{f"byt5_in.fc{each}": (f"context_embedder_2.linear_{each}",) for each in (1, 2, 3)},
+        **{f"{mine}.mlp.0": (f"time_guidance_embed.{its}.linear_1",) for mine, its in embedders.items()},
+        **{f"{mine}.mlp.2": (f"time_guidance_embed.{its}.linear_2",) for mine, its in embedders.items()},
+    }
+
+
+HUNYUAN_VIDEO_15: Table = {
+    **{f"double_blocks.0.img_attn_{each}": (f"transformer_blocks.0.attn.to_{each}",) for each in "qkv"},
+    "double_blocks.0.img_mod.linear": ("transformer_blocks.0.norm1.linear",),
+    **{f"byt5_in.fc{each}": (f"context_embedder_2.linear_{each}",) for each in (1, 2, 3)},
+    "vision_in.proj.1": ("image_embedder.linear_1",),
+    "vision_in.proj.3": ("image_embedder.linear_2",),
+    "time_in.mlp.0": ("time_embed.timestep_embedder.linear_1",),
+    "time_in.mlp.2": ("time_embed.timestep_embedder.linear_2",),
+}
+
+OVIS: Table = {
+    **{
+        f"transformer_blocks.0.{its}.net.0.proj": tuple(
+            f"double_blocks.0.{mine}_mlp.{each}_proj" for each in ("up", "gate")
+        )
+        for mine, its in (("img", "ff"), ("txt", "ff_context"))
+    },
+    "transformer_blocks.0.ff.net.2": ("double_blocks.0.img_mlp.down_proj",),
+    "timestep_embedder.linear_1": ("time_in.in_layer",),
+    "timestep_embedder.linear_2": ("time_in.out_layer",),
+}
+"""Turned round: what diffusers has joined. It gives the first half times what the second lets through."""
+
+TABLES: dict[str, Table] = {
+    "HunyuanImage": hunyuan_image(),
+    "HunyuanVideo 1.5": HUNYUAN_VIDEO_15,
+    "LongCat-Image": {
+        **{name: each for name, each in flux().items() if len(each) < 4 and "_mod" not in name},
+        "time_in.in_layer": ("time_embed.timestep_embedder.linear_1",),
+        "time_in.out_layer": ("time_embed.timestep_embedder.linear_2",),
+    },
+    "PRX": {
+        **{f"blocks.0.{each}": (f"blocks.0.attention.{each}",) for each in ("img_qkv_proj", "txt_kv_proj")},
+        "blocks.0.attn_out": ("blocks.0.attention.to_out.0",),
+        "blocks.0.gate_proj": ("blocks.0.gate_proj",),
+    },
+    "Sana video": {
+        "blocks.0.attn.qkv": tuple(f"transformer_blocks.0.attn1.to_{each}" for each in "qkv"),
+        "blocks.0.cross_attn.kv_linear": tuple(f"transformer_blocks.0.attn2.to_{each}" for each in "kv"),
+        "blocks.0.mlp.t_conv": ("transformer_blocks.0.ff.conv_temp",),
+        "x_embedder.proj": ("patch_embedding",),
+    },
+    "Wan Animate": {
+        "face_adapter.fuser_blocks.3.linear1_kv": ("face_adapter.3.to_k", "face_adapter.3.to_v"),
+        "face_adapter.fuser_blocks.3.linear1_q": ("face_adapter.3.to_q",),
+        "face_adapter.fuser_blocks.3.linear2": ("face_adapter.3.to_out",),
+        "blocks.0.self_attn.q": ("blocks.0.attn1.to_q",),
+    },
+}
+"""Models that no converter of the library has: by its scripts, and ComfyUI's forward pass (Ovis)."""
+
 ALIKE = {
     "Qwen-Image": (
         *(
@@ -504,6 +573,8 @@ EVERY: dict[str, Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]]] = {
     **{f"{model}, adapters": partial(carried, model) for model in CONVERTERS},
     "Flux": lambda: in_parts(flux(), [H, H, H, M]),
     "HunyuanDiT": lambda: in_parts(HUNYUAN_DIT),
+    **{model: partial(in_parts, table) for model, table in TABLES.items()},
+    "Ovis-Image": lambda: in_parts(OVIS)[::-1],
     **{model: partial(in_parts, {name: (name,) for name in names}) for model, names in ALIKE.items()},
 }
 """Model → its weights by its authors and in diffusers, with a number of its own for each entry."""

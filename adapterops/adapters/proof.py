@@ -12,7 +12,7 @@ from adapterops.arrays.scratch import LINE
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterOpsError
-from adapterops.formats.diffusion.flat import Flat, flat
+from adapterops.formats.diffusion.flat import Flat, flat, in_model
 from adapterops.formats.diffusion.written import of_clip
 from adapterops.linalg.factor import reduced
 from adapterops.storage.checksums import digest
@@ -224,7 +224,14 @@ def _names(written: Adapter, images: Mapping[str, Image | Exact]) -> dict[str, s
     by_key: dict[str, list[str]] = {}
     for name, module in known.items():
         by_key.setdefault(name.key, []).append(module)
-    found = {module: _one(flat(module), known, by_key) or known.get(flat(of_clip(module))) for module in images}
+    found = {
+        module: _one(flat(module), known, by_key)
+        or known.get(flat(of_clip(module)))
+        or _one(
+            Flat(in_model(module)), known, by_key
+        )  # kohya's name of a module that is called like a part of a pipeline
+        for module in images
+    }
     for module, named in found.items():
         if named is None:
             raise _other("was to be written and is not in the file", module)

@@ -21,6 +21,7 @@ from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, room
 from adapterops.engine.records import Records
 from adapterops.errors import at
+from adapterops.quant.comfy import without
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.gguf_copy import GgufCopy
 from adapterops.storage.tensors import Spec, Stored, TensorFile, as_bytes
@@ -275,7 +276,8 @@ def _writer(checkpoint: Checkpoint, folder: Path, job: Job) -> SafetensorsWriter
             folder / job.file, file, {name: kind for name, kind in checkpoint.types.items() if name in there}
         )
     tensors = list(job.tensors)
-    metadata = next(iter(checkpoint.stored[tensors[0]].parts.values())).file.metadata or {"format": "pt"}
+    metadata = next(iter(checkpoint.stored[tensors[0]].parts.values())).file.metadata or {}
+    metadata = without(metadata, frozenset(checkpoint.schemes)) or {"format": "pt"}
     parts = [part for tensor in tensors for part in checkpoint.parts(tensor).values()]
     if not (inner := (folder / job.file).parent).is_dir():  # a component's
         inner.mkdir()

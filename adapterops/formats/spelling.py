@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from adapterops.errors import IncompatibleError, count
-from adapterops.formats.diffusion.families import by_authors, renamed, weight_of_first_rows, wholes
+from adapterops.formats.diffusion.families import by_authors, forms, renamed, weight_of_first_rows, wholes
 from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.divisions import wholes_of
@@ -128,10 +128,19 @@ def _families(adapters: Sequence[Modules]) -> Difference | None:
         for module in modules:
             key = flat(module).key
             first.setdefault(by_authors(key) or weight_of_first_rows(key) or key, []).append((module, number))
+    others = {key: [key, *renamed(key)] for key in first}
+    third: dict[str, list[str]] = {}  # that neither of two programs has, and both rename in a block
+    for key, names in others.items():
+        for name in names[1:]:
+            if any(block for _, block in forms(name)):
+                third.setdefault(name, []).append(key)
+    for key, names in others.items():
+        names += [each for name in names[1:] for each in third.get(name, ())]
+        names += [joined.whole.replace("#", block) for joined, _, block in wholes(key)]
     found = [
         (other, each)
         for key, alike in first.items()
-        for name in (key, *renamed(key), *(joined.whole.replace("#", block) for joined, _, block in wholes(key)))
+        for name in dict.fromkeys(others[key])
         for other in first.get(name, ())
         for each in alike
         if flat(other[0]).key != flat(each[0]).key and not in_other_parts(other[0], each[0])

@@ -11,7 +11,8 @@ from adapterops.adapters.checks import name
 from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.errors import UnsupportedError, at
-from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.architectures import IN_OUT_PARAMETERS, WEIGHT
+from adapterops.formats.models.naming import last
 from adapterops.operations.targets.based import Start, weight_of
 from adapterops.operations.targets.full_tensors import counterparts
 from adapterops.operations.targets.table import resolve
@@ -57,7 +58,7 @@ def as_differences(adapter: Adapter, base: Checkpoint, *, full: bool = True) -> 
                 hint=f"fuse it into its base: adapterops fuse BASE {quote(name(adapter))} -o fused",
             )
         trained[module] = tensor, start
-        shape, _, rank, kernel = measured(spec.shape)
+        shape, _, rank, kernel = measured(spec.shape[::-1] if last(start) in IN_OUT_PARAMETERS else spec.shape)
         layout[module] = Layout(
             shape, rank, widest([spec.dtype, base.layout[start].dtype]), True, DIFFERENCE, kernel=kernel
         )
@@ -89,8 +90,11 @@ def _difference(layout: Layout, after: StoredTensor, base: Checkpoint, start: st
     from adapterops.updates.difference import Difference
 
     dtype, stored = np.dtype(np.float64 if layout.dtype == "F64" else np.float32), base.layout[start].matrix
-    trained, before = (rows_of_view(rows, stored, layout.shape) for rows in (original(after), base.used(start)))
-    return Difference(layout.shape, dtype, trained, before, base.group(start))
+    turned = last(start) in IN_OUT_PARAMETERS
+    shape = layout.shape[::-1] if turned else layout.shape
+    trained, before = (rows_of_view(rows, stored, shape) for rows in (original(after), base.used(start)))
+    found = Difference(shape, dtype, trained, before, base.group(start))
+    return found.T if turned else found
 
 
 def _minus(update: Any, W: Array) -> Update:

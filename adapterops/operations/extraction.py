@@ -78,11 +78,18 @@ def extract(
 
 
 def difference(
-    tuned: Checkpoint, base: Checkpoint, *, rest: str = "keep", planning: bool = False, how: Execution = DEFAULT
+    tuned: Checkpoint,
+    base: Checkpoint,
+    *,
+    rest: str = "keep",
+    parameters: bool = False,
+    planning: bool = False,
+    how: Execution = DEFAULT,
 ) -> Adapter:
     """tuned - base as an adapter of dense updates, one for each Linear weight that changed; see `extract`.
 
     Args:
+        parameters: keep any tensor that changed, each by itself: PEFT, by default, has weights and biases of whole modules.
         planning: read headers only. Every Linear weight counts as changed, and nothing else does.
     """
     if rest not in REST:
@@ -99,7 +106,7 @@ def difference(
         way = "; if it is that, --rest drop leaves such tensors out" if known else ""
         _check_sizes([name for name, other in pairs.items() if _in_a_layer(other)], pairs, tuned, base, way)
     if planning:
-        return _difference_of([], known, pairs, tuned, base, rest)
+        return _difference_of([], known, pairs, tuned, base, rest, parameters)
 
     def differs(name: str) -> tuple[str, bool] | None:
         with at(tensor=name):
@@ -128,7 +135,7 @@ def difference(
     modules = {module for name in changed for module in owned.get(name, ())}
     others = [name for name in changed if name not in owned]
     adapted = {module: weight for module, weight in known.items() if module in modules}
-    return _difference_of(others, adapted, pairs, tuned, base, rest)
+    return _difference_of(others, adapted, pairs, tuned, base, rest, parameters)
 
 
 def _found(names: Collection[str], value: Any) -> bool:
@@ -174,16 +181,17 @@ def _difference_of(
     tuned: Checkpoint,
     base: Checkpoint,
     rest: str,
+    parameters: bool,
 ) -> Adapter:
     """The difference of some weights, and of other tensors."""
-    if not found:
+    if not found and not parameters:
         _check_sizes(others, pairs, tuned, base)
         raise IncompatibleError(
             f"no weight that LoRA can hold changed, only {listed(others, SHOWN)}",
             hint="such a change is no LoRA adapter: use the tuned model itself",
             code="E-UNCHANGED",
         )
-    full = _rest(others, tuned, rest, found)
+    full = _rest(others, tuned, rest, found, parameters)
     whole = set(full.values()) - set(others)
     found = {module: each for module, each in found.items() if whole.isdisjoint(piece.tensor for piece in each.pieces)}
     known = loading(tuned.config)
@@ -301,7 +309,9 @@ def _layout(tuned: Checkpoint, weight: Weight) -> Layout:
     return Layout((out, into), min(out, into), "F64" if wide else "F32", dense=True, kernel=weight.kernel)
 
 
-def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[str]) -> dict[str, str]:
+def _rest(
+    others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[str], parameters: bool
+) -> dict[str, str]:
     """The full tensors that go into the adapter: their names there → in the tuned checkpoint."""
     if not others or rest == "drop":
         if others:
@@ -317,6 +327,8 @@ def _rest(others: list[str], tuned: Checkpoint, rest: str, adapted: Collection[s
             hint="keep them in the adapter as full tensors with --rest keep, or leave them out with --rest drop",
             code="E-REST",
         )
+    if parameters:
+        return {name: name for name in others}
     return full_tensors(others, adapted, tuned, loading(tuned.config, tuned.layout))
 
 

@@ -18,6 +18,7 @@ from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.models.weight_files import INDEX, PICKLE_INDEX
 from adapterops.provenance import reader
 from adapterops.provenance.manifest import described
+from adapterops.quant.comfy import without
 from adapterops.storage.outputs import MANIFEST, manifest_of
 
 
@@ -38,6 +39,7 @@ def files_of(model: Checkpoint, base: Checkpoint) -> Iterator[tuple[str, Problem
         return
     for name, file in model.files.shards.items():
         metadata = base.files.shards[name].metadata if base.files and name in base.files.shards else None
+        metadata = metadata and without(metadata, frozenset(model.schemes))
         known = metadata is None or file.metadata == (metadata or {"format": "pt"})
         yield name, None if known else Problem(name, f"its metadata are {file.metadata}, expected {metadata}")
     shards = {*model.files.shards, INDEX, PICKLE_INDEX}

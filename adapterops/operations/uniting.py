@@ -144,7 +144,7 @@ def _named_as(adapter: Adapter, base: Checkpoint, model: Model, stacked: bool) -
         full[f"{names.of(tensor).partition(EXPERTS)[0]}{EXPERTS}{last(whole)}"] = adapter.full[whole]
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
     config = replace(config, experts={**config.experts, **stacks}, model=base.config, settled=True)
-    config = replace(config, component=component_of(base.layout), prefixed=config.prefixed and base.config is None)
+    config = replace(config, component=component_of(base.layout), prefixed=config.prefixed and not base.config)
     linear = [name for name in layout if expert(name) is None]  # target_parameters are for the others
     moved = any(name.endswith(f".{module}") for module, name in renamed.items())  # into a model with other parts, maybe
     named = same and not stacks and not moved and not uncovered(config.targets or (), linear)

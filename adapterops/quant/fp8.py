@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.arrays.dtypes import BITS
 from adapterops.errors import UnsupportedError, count
+from adapterops.quant import comfy
 from adapterops.quant.checks import foreign
 from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import CONFIG, Claim, Header
@@ -27,9 +28,20 @@ INTEGERS = "I8"
 BYTES = {**FLOATS, INTEGERS: "int8"}
 ZEROS = "weight_zero_point"
 SCALES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "U8": "uint8", "F8_E8M0": "uint8"}
-ROLES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
-EXTRAS = ("input_scale", "input_zero_point", "input_scale_ub", "activation_scale", "qscale_act")
-"""Scales of activations: they go along with a weight as it is, and go when it is dequantized."""
+ROLES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight", "scale_weight")
+SCALED = tuple(role for role in ROLES if role != "scale")
+"""Of these, what no norm is called."""
+
+EXTRAS = (
+    "input_scale",
+    "input_zero_point",
+    "input_scale_ub",
+    "activation_scale",
+    "qscale_act",
+    "scale_input",
+    comfy.ROLE,
+)
+"""Scales of activations, and what ComfyUI says of the weight: they go along with it as it is, and go when it is dequantized."""
 
 
 @scheme(
@@ -40,6 +52,7 @@ EXTRAS = ("input_scale", "input_zero_point", "input_scale_ub", "activation_scale
     remains=(
         Remainder(".weight_scale", ".weight in FP8"),
         Remainder(".qscale_weight", ".weight in FP8"),
+        Remainder(".scale_weight", ".weight in FP8"),
         Remainder("_scale_inv", " in FP8"),
     ),
 )
@@ -52,7 +65,7 @@ class FP8:
 
     Attributes:
         block: rows and columns that share a scale; the last block of either may be cut off.
-        role: the name of the scales. Names with `inv` multiply, too.
+        role: the name of the scales; empty where the bytes are the numbers themselves. Names with `inv` multiply, too.
         stored, scale: the dtypes of both.
         scale_shape: of the scales, and of zero points, as they are stored.
         zero: the dtype of the zero points, or nothing.
@@ -72,8 +85,10 @@ class FP8:
     def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
         """By the dtype of the weight, and a tensor of scales, whose shape says what each is for."""
         weight = header.part(tensor, role)
-        if weight is None or weight.dtype not in BYTES or not (roles := header.roles(tensor, ROLES)):
+        if weight is None or weight.dtype not in BYTES:
             return None
+        if not (roles := header.roles(tensor, ROLES)):
+            return cls._unscaled(header, weight) if weight.dtype in FLOATS and is_unscaled(header) else None
         said = None if weight.dtype in FLOATS else _integers(header, tensor)
         if weight.dtype not in FLOATS and said is None:
             return None
@@ -103,16 +118,25 @@ class FP8:
         extras = {each: part for each in EXTRAS if (part := header.part(tensor, each))}
         return Claim(found, shape, {**found.parts(shape), **extras})
 
+    @classmethod
+    def _unscaled(cls, header: Header, weight: Part) -> Claim:
+        """A weight of any dimensions whose bytes are its numbers: one block, of a kernel with its inputs as one dimension."""
+        rows = weight.shape[:1] if len(weight.shape) > 3 else weight.shape[:-1]
+        block = max(1, math.prod(rows)), max(1, math.prod(weight.shape[len(rows) :]))
+        found = cls(block, "", weight.dtype, "", (), header.used_as)
+        return Claim(found, weight.shape, found.parts(weight.shape))
+
     @property
     def name(self) -> str:
         return "int-quantized" if self.stored == INTEGERS else "fp8"
 
     @property
     def bits(self) -> float:
-        return 8 + BITS[self.scale] / math.prod(self.block)
+        return 8 + (BITS[self.scale] / math.prod(self.block) if self.role else 0)
 
     def parts(self, shape: tuple[int, ...]) -> dict[str, Part]:
-        parts = {"weight": Part(self.stored, shape), self.role: Part(self.scale, self.scale_shape)}
+        parts = {"weight": Part(self.stored, shape)}
+        parts |= {self.role: Part(self.scale, self.scale_shape)} if self.role else {}
         return {**parts, ZEROS: Part(self.zero, self.scale_shape)} if self.zero else parts
 
     def granularity(self, shape: tuple[int, ...]) -> int:
@@ -135,10 +159,14 @@ class FP8:
         return torch.where((numbers >= -half) & (numbers < half), numbers, torch.nan)
 
     def codes(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
-        width = shape[-1]
+        width = shape[-1] if self.role else self.block[1]
         return read("weight", begin * width, end * width).view(end - begin, width)
 
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
+        if not self.role:
+            import torch
+
+            return torch.ones(end - begin, self.block[1]), 0
         stored = self._wide(self.role, SCALES[self.scale], BITS[self.scale] // 8, shape, read, begin, end)
         return stored, self._wide(ZEROS, BYTES[self.zero], 1, shape, read, begin, end) if self.zero else 0
 
@@ -162,6 +190,14 @@ class FP8:
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:
         return changed(self, shape, read, (begin, begin + len(parts["weight"])), parts)
+
+
+def is_unscaled(header: Header) -> bool:
+    """Whether no weight of a checkpoint has scales, and it is none of transformers, which always has them: then a float in 8
+    bits is the number itself, as ComfyUI and diffusers store models in FP8.
+    """
+    scaled = any(end.endswith(SCALED) for end in header.ends)
+    return not header.section and "model_type" not in header.config and not scaled
 
 
 class Integers(NamedTuple):

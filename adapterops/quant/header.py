@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from adapterops.quant.scheme import LONG_NAMES, Part, Scheme
@@ -49,6 +50,11 @@ class Header:
         """The dtype that weights are used in, by config.json."""
         dtype = self.config.get("dtype") or self.config.get("torch_dtype")
         return {long: short for short, long in LONG_NAMES.items()}.get(str(dtype), "BF16")
+
+    @cached_property
+    def ends(self) -> frozenset[str]:
+        """The last words of all names."""
+        return frozenset(name.rpartition(".")[2] for name in self.entries)
 
     def weights(self, role: str) -> Iterator[str]:
         """The weights that have a part of this role."""

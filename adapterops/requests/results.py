@@ -35,9 +35,10 @@ def result(
 
         assert request.extract
         tuned, base = opened.models["tuned"], opened.models["base"]
-        change = difference(tuned, base, rest=request.extract.rest, planning=planning, how=how)
+        images, rest = request.output.format in OF_IMAGES, request.extract.rest
+        change = difference(tuned, base, rest=rest, parameters=images, planning=planning, how=how)
         change = truncate(change, **request.output.cut, exact=request.output.exact, how=how)
-        if request.output.format in OF_IMAGES:
+        if images:
             from adapterops.operations.differences import as_differences
 
             change = as_differences(change, base)

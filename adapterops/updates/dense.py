@@ -77,7 +77,8 @@ class Dense:
 def measured(shape: Shape) -> Measure:
     """That of a whole tensor. A vector has no dimensions after the first, and is told from a matrix of one row by that."""
     matrix = matrix_of(shape)
-    return Measure(matrix, min(matrix), min(matrix), () if len(shape) == 3 and shape[0] == 1 else shape[1:])
+    stack = len(shape) == 3 and shape[0] == 1 < shape[1]
+    return Measure(matrix, min(matrix), min(matrix), () if stack else shape[1:])
 
 
 def matrix_of(shape: Shape) -> tuple[int, int]:

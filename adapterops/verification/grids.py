@@ -54,8 +54,9 @@ def _of_table(table: Matrix, codes: Matrix, scale: Matrix) -> Entries:
 
 
 def _fp8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
-    width, (high, wide) = shape[-1], scheme.block
-    across, size = -(-width // wide), BITS[scheme.scale] // 8
+    high, wide = scheme.block
+    width = shape[-1] if scheme.role else wide
+    across, size = -(-width // wide), BITS[scheme.scale] // 8 if scheme.role else 0
 
     def of_blocks(data: Matrix, begin: int, end: int) -> Matrix:
         """What a part has for each block, for every entry."""
@@ -66,7 +67,9 @@ def _fp8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     def rows(begin: int, end: int) -> Entries:
         first, last = begin // high * across, -(-end // high) * across
         codes = raw(stored, "weight", begin * width, end * width).reshape(-1, width)
-        scales = floats(raw(stored, scheme.role, first * size, last * size), scheme.scale)
+        scales = np.ones(last - first)
+        if scheme.role:
+            scales = floats(raw(stored, scheme.role, first * size, last * size), scheme.scale)
         found = _of_table(_bytes(scheme), codes, of_blocks(scales, begin, end))
         if not scheme.zero:
             return found

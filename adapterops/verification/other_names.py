@@ -93,7 +93,7 @@ ADDED = {"add_q_proj": Q, "add_k_proj": K, "add_v_proj": V}
 PLAIN = {"to_q": Q, "to_k": K, "to_v": V}
 CLIP = {"q_proj": Q, "k_proj": K, "v_proj": V}
 KREA = {"wq": Q, "wk": K, "wv": V}
-GATED = {"gate_layer": Q, "proj": V}
+GATED, YAK = {"gate_layer": Q, "proj": V}, {"up_proj": Q, "gate_proj": V}
 FUSED = [
     (r"token_refiner_refiner_blocks_(\d+)_attn_", PLAIN, "token_refiner.blocks.{}.attn.qkv_proj"),
     (r"single_transformer_blocks_(\d+)_(?:attn_)?", {**PLAIN, "proj_mlp": M}, "single_blocks.{}.linear1"),
@@ -136,6 +136,10 @@ FUSED = [
     (r"(?<!single_)transformer_blocks_(\d+)_attn2_", {"to_k": Q, "to_v": V}, "layers.{}.cross_attn.to_kv"),
     (r"double_blocks_(\d+)_img_attn_", {Q: Q, K: K, V: V}, "double_blocks.{}.img_attn.qkv"),
     (r"double_blocks_(\d+)_txt_attn_", {Q: Q, K: K, V: V}, "double_blocks.{}.txt_attn.qkv"),
+    (r"single_blocks_(\d+)_linear1_", {Q: Q, K: K, V: V, "mlp": M}, "single_blocks.{}.linear1"),
+    (r"double_blocks_(\d+)_img_mlp_", YAK, "transformer_blocks.{}.ff.net.0.proj"),
+    (r"double_blocks_(\d+)_txt_mlp_", YAK, "transformer_blocks.{}.ff_context.net.0.proj"),
+    (r"face_adapter_(\d+)_", {"to_k": Q, "to_v": V}, "face_adapter.fuser_blocks.{}.linear1_kv"),
     *(
         (
             rf"{half}_blocks_{level}_(\d+)_attention_{inner}",

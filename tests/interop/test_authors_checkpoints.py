@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from image_models import AUTHORS, both, moved
+from image_models import AUTHORS, EVERY, TABLES, moved
 from safetensors.torch import load_file, save_file
 from turns import in_turn
 
@@ -15,10 +15,10 @@ from adapterops.cli.main import run
 pytest.importorskip("diffusers")
 
 
-@pytest.mark.parametrize(("model", "names"), in_turn(AUTHORS, ["authors", "diffusers"]))
+@pytest.mark.parametrize(("model", "names"), in_turn([*AUTHORS, *TABLES, "Ovis-Image"], ["authors", "diffusers"]))
 def test_either_names_on_either_model(tmp_path: Path, model: str, names: str) -> None:
     torch.manual_seed(0)
-    authors, diffusers = both(model)
+    authors, diffusers = EVERY[model]()
     own, other = (authors, diffusers) if names == "authors" else (diffusers, authors)
     prefix = "diffusion_model." if names == "authors" else "transformer."
     tensors, deltas = {}, {}

@@ -296,6 +296,47 @@ def test_changed_norms_and_biases_are_extracted_as_differences(tmp_path: Path, f
         torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 
+PARAMETERS = {
+    "blocks.0.self_attn.q.weight": (8, 8),
+    "blocks.0.self_attn.q.bias": (8,),
+    "blocks.0.norm3.weight": (8,),
+    "blocks.0.modulation": (1, 6, 8),
+    "scale_shift_table": (2, 8),
+    "x_pad_token": (1, 8),
+    "tokens": (1, 1, 8),
+    "pos_embed": (2, 3, 8),
+    "attn.in_proj_weight": (24, 8),
+    "text_projection": (8, 8),
+}
+
+
+@pytest.mark.parametrize("kept", ["no layer", "self_attn"])
+def test_any_parameter_is_extracted_as_comfyui_reads_it(tmp_path: Path, kept: str) -> None:
+    """It takes `diff` after the name of a weight's layer, and after that of any other tensor, of exactly its shape: but for
+    the text projection of OpenCLIP, which is a layer there.
+    """
+    before = {name: torch.randn(shape) for name, shape in PARAMETERS.items()}
+    after = {name: each if name.startswith(f"blocks.0.{kept}") else 2 * each for name, each in before.items()}
+    for name, tensors in (("base", before), ("tuned", after)):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    line = ["extract", str(tmp_path / "tuned.safetensors"), "--base", str(tmp_path / "base.safetensors"), "--rank", "8"]
+    assert run([*line, "--format", "comfy", "-o", str(tmp_path / "a.safetensors")]) == 0
+    patches = load_file(tmp_path / "a.safetensors")
+    wanted = {name: after[name] - each for name, each in before.items() if not torch.equal(after[name], each)}
+    for name, each in wanted.items():
+        key = f"diffusion_model.{name.removesuffix('.weight')}"
+        if f"{key}.lora_A.weight" in patches:
+            found = patches[f"{key}.lora_B.weight"] @ patches[f"{key}.lora_A.weight"]
+        else:
+            found = patches.get(f"{key}.diff", patches.get(f"{key.removesuffix('.bias')}.diff_b"))
+        assert found is not None
+        torch.testing.assert_close(found, each.T if name == "text_projection" else each, atol=1e-5, rtol=1e-4)
+    fused = ao.fuse(ao.open_checkpoint(tmp_path / "base.safetensors"), ao.open_adapter(tmp_path / "a.safetensors"))
+    ao.save_checkpoint(fused, tmp_path / "fused")
+    for name, each in load_file(tmp_path / "fused" / "model.safetensors").items():
+        torch.testing.assert_close(each, after[name], atol=1e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+
+
 LINEAR, CONV, CONV_1D = (24, 20), (24, 12, 3, 3), (24, 12, 3)
 MODULES = {
     "LoCon": ("locon", {}, LINEAR),

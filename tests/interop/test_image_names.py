@@ -95,13 +95,61 @@ def test_parts_of_a_joined_weight_by_a_name_of_their_own(tmp_path: Path) -> None
             torch.testing.assert_close(found[name], each, atol=1e-5, rtol=1e-5)
 
 
-def test_ace_step(tmp_path: Path) -> None:
-    """Adapters of its authors' trainer have PEFT's names, without what their files hold the model in."""
+@pytest.mark.parametrize("start", ["", "model.diffusion_model."])
+def test_a_module_that_is_called_like_a_part_of_a_pipeline(tmp_path: Path, start: str) -> None:
+    """Stable Audio's authors have a `transformer` in their model: kohya's name of what is in it has that, too."""
+    module = "transformer.layers.0.self_attn.to_qkv"
+    A, B = torch.randn(4, H), torch.randn(3 * H, 4)
+    flat = f"lora_unet_{module.replace('.', '_')}"
+    found = fused(
+        tmp_path, {start + module: torch.randn(3 * H, H)}, {f"{flat}.lora_down.weight": A, f"{flat}.lora_up.weight": B}
+    )
+    torch.testing.assert_close(found[start + module], B @ A, atol=1e-5, rtol=1e-5)
+    save_file(
+        {f"diffusion_model.{module}.lora_A.weight": A, f"diffusion_model.{module}.lora_B.weight": B},
+        tmp_path / "c.safetensors",
+    )
+    assert (
+        run(["convert", str(tmp_path / "c.safetensors"), "--to", "kohya", "-o", str(tmp_path / "k.safetensors")]) == 0
+    )
+    assert f"{flat}.lora_down.weight" in load_file(tmp_path / "k.safetensors")
+
+
+@pytest.mark.parametrize("start", ["net.", "model.diffusion_model."])
+def test_an_expert_of_an_image_model_below_another_prefix(tmp_path: Path, start: str) -> None:
+    """HiDream's experts have the names of a language model's, one by one."""
+    module = "double_stream_blocks.0.block.ff_i.experts.0.w1"
+    tensors = pair(f"diffusion_model.{module}", (M, H))
+    found = fused(tmp_path, {start + module: torch.randn(M, H)}, tensors)
+    A, B = (tensors[f"diffusion_model.{module}.lora_{half}.weight"] for half in "AB")
+    torch.testing.assert_close(found[start + module], B @ A, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_prefix_that_says_the_part_is_not_left_out(tmp_path: Path, both: bool) -> None:
+    """Anima's text conditioner, by diffusers' name, has blocks like those of the denoiser: it was added to them."""
+    torch.manual_seed(0)
+    module = "blocks.0.self_attn.q_proj"
+    tensors = pair(f"text_conditioner.{module}", (H, H)) | (pair(f"diffusion_model.{module}", (H, H)) if both else {})
+    found = fused(tmp_path, {f"llm_adapter.{module}": torch.randn(H, H), module: torch.randn(H, H)}, tensors)
+    for name, start in ((f"llm_adapter.{module}", "text_conditioner."), (module, "diffusion_model.")):
+        A, B = (tensors.get(f"{start}{module}.lora_{half}.weight", torch.zeros(1)) for half in "AB")
+        torch.testing.assert_close(found[name], B @ A if len(B) > 1 else torch.zeros(H, H), atol=1e-5, rtol=1e-5)
+    line = ["verify", str(tmp_path / "fused"), "--base", str(tmp_path / "base")]
+    assert run([*line, "--adapter", str(tmp_path / "a.safetensors")]) == 0
+
+
+@pytest.mark.parametrize("start", ["lycoris_", "lora_unet_decoder_", "diffusion_model.decoder."])
+def test_ace_step(tmp_path: Path, start: str) -> None:
+    """Adapters of its authors' trainer have PEFT's names, without what their files, and ComfyUI, hold the model in."""
     torch.manual_seed(0)
     modules = [f"layers.0.{each}_attn.{one}_proj" for each in ("self", "cross") for one in "qkvo"]
     tensors = {name: each for module in modules for name, each in pair(module, (H, H)).items()}
     wanted = by_diffusers("ace_step", {f"base_model.model.{name}": each for name, each in tensors.items()})
-    named = {f"lycoris_{module.replace('.', '_')}": module for module in modules}
+    modules.append("layers.0.mlp.gate_proj")  # which diffusers calls the same
+    tensors |= pair(modules[-1], (M, H))
+    wanted[modules[-1]] = tensors[f"{modules[-1]}.lora_B.weight"] @ tensors[f"{modules[-1]}.lora_A.weight"]
+    named = {start + (module.replace(".", "_") if start.endswith("_") else module): module for module in modules}
     stored = {
         name.replace(module, own): each
         for own, module in named.items()

@@ -17,9 +17,6 @@ JOINED = [each for model in MODELS.values() for each in model.joined]
 RENAMED = list(dict.fromkeys(pair for model in MODELS.values() for pair in model.renamed.items()))
 """Name by the authors and name in diffusers; several models have some of them."""
 
-KEPT = {name for model in MODELS.values() for name in model.kept}
-"""Names of blocks by the authors of some models, which are those of diffusers in another."""
-
 BIAS = "_bias"
 
 NUMBER = re.compile(r"(?<=_)\d+(?=_|$)|(?<=_block)\d+(?=_)")

@@ -139,13 +139,39 @@ def alone(modules: Collection[str]) -> dict[str, str]:
     return names if len(set(names.values())) == len(names) else {module: module for module in modules}
 
 
-def _divided(name: str) -> tuple[str, str]:
-    """A name without what programs put before it, and the part that this means."""
+def in_model(name: str) -> str:
+    """The flat name of a module in the model of its part, which may have modules that are called like a part.
+
+    >>> in_model("diffusion_model.transformer.layers.0.to_q"), in_model("transformer.layers.0.to_q")
+    ('transformer_layers_0_to_q', 'layers_0_to_q')
+    """
+    return _divided(name.removesuffix(WEIGHT), once=True)[0].replace(".", "_").strip("_")
+
+
+IN_FILE = re.compile(r"(?:(?:model\.)?diffusion_model|net)\.")
+
+
+def in_file(name: str) -> str:
+    """The flat name of a weight in the file of a denoiser, of which nothing else is taken for a part.
+
+    >>> in_file("transformer.layers.0.to_q.weight"), in_file("model.diffusion_model.transformer.layers.0.to_q.weight")
+    ('transformer_layers_0_to_q', 'transformer_layers_0_to_q')
+    """
+    found = IN_FILE.match(name)
+    return name[found.end() if found else 0 :].removesuffix(WEIGHT).replace(".", "_").strip("_")
+
+
+def _divided(name: str, *, once: bool = False) -> tuple[str, str]:
+    """A name without what programs put before it, and the part that this means.
+
+    Args:
+        once: without the first that means a part alone.
+    """
     name, part = unwrapped(name), ""
     while found := PREFIX.match(name):
         prefix = found[0]
         name = KEPT.get(prefix, "") + unwrapped(name.removeprefix(prefix))
         part = part or PREFIXES[prefix]
-        if prefix in KEPT:
+        if prefix in KEPT or (once and part):
             break
     return name, part

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.arrays.dtypes import FLOATS
-from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, UnsupportedError, at, count
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion import headers
@@ -28,6 +27,7 @@ from adapterops.formats.diffusion.spellings import (
     is_underscored,
     parse,
 )
+from adapterops.formats.diffusion.trained import warn_of_training
 from adapterops.formats.diffusion.written import (
     COMPONENT,
     component_of,
@@ -47,7 +47,6 @@ from adapterops.formats.others import TUNED, check_no_other
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config
 from adapterops.formats.peft.parts import Parts, parts_of
-from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
@@ -67,9 +66,6 @@ DIFFUSERS = "pytorch_lora_weights.safetensors"
 
 DOTTED = re.compile(r"lora_(unet|transformer|te\d?)\.")
 """kohya's prefixes before names that have kept their dots (ai-toolkit's text encoders), which ComfyUI does not know."""
-
-SPLIT = {"qkv": 3, "linear1": 4}
-"""How many parts kohya trains of a joined weight with split_qkv, by the end of its name."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +88,9 @@ class Diffusion:
     def claims(self, place: Place) -> bool:
         try:
             weights = _weights(place)
-            names = place.open(weights).entries if weights else {}
-            own = weights is not None and is_own(names, has_config(place, weights))
+            file = place.open(weights) if weights else None
+            names = file.entries if file else {}
+            own = file is not None and is_own(names, file.metadata, has_config(place, file.path))
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
         own = own or (weights is not None and (weights.name == DIFFUSERS or (place.folder and weights.name == WRITTEN)))
@@ -111,7 +108,7 @@ class Diffusion:
                     if file.entries[name].dtype not in FLOATS:
                         raise no_numbers(file.entries[name].dtype, weights, name)
             known = scaling_of_each(file, modules, alpha)
-            _warn_of_split(file, modules, known)
+            warn_of_training(file, modules)
             _warn_of_no_scale(file, modules, alpha)
         config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata), prefixed=True)
         further = further_weights(place, weights)
@@ -168,7 +165,7 @@ class Diffusion:
         if layout.kind == LORA_BIAS and self.name == "diffusers":
             return {f"{named(module.removesuffix('.bias'))}.lora_B.bias": (layout.shape[1],)}
         if self._single(layout):
-            name, shape = single(module, layout, named)
+            name, shape = single(module, layout, named, parameters=self.name == "comfy")
             return {name: shape}
         start = named(module)
         ends = ("lora_down", "lora_up") if self.name == "kohya" else ("lora_A", "lora_B")
@@ -299,26 +296,6 @@ def _plain(module: str) -> str:
         module = f"{named.get(part) or '_'.join(filter(None, ('text_encoder', number)))}.{inner}"
     component, _, inner = module.partition(".")
     return f"{component}.{unwrapped(inner)}" if inner.startswith("base_model.") else unwrapped(module)
-
-
-def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mapping[str, Scaling]) -> None:
-    """Warn where kohya trained the parts of a joined weight by themselves: every loader reads them weaker than that."""
-    try:
-        options = json.loads(file.metadata.get("ss_network_args", "{}"))
-    except ValueError:
-        return
-    if not isinstance(options, dict) or str(options.get("split_qkv")).lower() != "true":
-        return
-    parts = {module: several for module in modules for end, several in SPLIT.items() if module.endswith(end)}
-    if parts:
-        shown = " and ".join(f"1/{several}" for several in sorted(set(parts.values())))
-        warnings.warn(
-            f"{file.path.name}: trained with split_qkv, whose alpha is divided by the rank of all parts: the scale that is"
-            f" stored, and that every loader takes, is {shown} of the one it was trained with ({count(len(parts), 'module')},"
-            f" such as {next(iter(parts))})",
-            AdapterWarning,
-            stacklevel=2,
-        )
 
 
 def _warn_of_no_scale(file: TensorFile, modules: Mapping[str, Parts], alpha: float | None) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from adapterops.formats.diffusion.spellings import is_own
 from adapterops.formats.peft.header import EMBEDDED
 from adapterops.storage.checksums import SHA256, new
 from adapterops.storage.strict import json_text
@@ -69,13 +70,14 @@ def of_comfy(metadata: Mapping[str, str], ranks: Mapping[str, int], tensors: Ten
 
 
 def of_diffusers(metadata: Mapping[str, str], ranks: Mapping[str, int], tensors: Tensors) -> dict[str, str]:
-    """The header of a file of diffusers: ranks that differ, DoRA and biases are said to PEFT, which else
-    divides one alpha by each, and takes no magnitude vectors and no biases.
+    """The header of a file of diffusers: ranks that differ, DoRA and biases are said to PEFT, which else divides one alpha by
+    each, and takes no magnitude vectors and no biases; and so are those of names that do not show what they are of.
     """
     most = max(ranks.values())
     ends = {"use_dora": BY_OUTPUTS, "lora_bias": ".lora_B.bias"}
     found = [field for field, end in ends.items() if any(name.endswith(end) for name in tensors.layout)]
-    patterns = _patterns(ranks, most, found) if found or len(set(ranks.values())) > 1 else {}
+    said = found or len(set(ranks.values())) > 1 or not is_own(tensors.layout, {}, False)
+    patterns = _patterns(ranks, most, found) if said else {}
     return {"format": "pt", **metadata, **patterns}
 
 

@@ -98,6 +98,7 @@ PIXART = (
     r"transformer_blocks_\d+_(?:attn[12]_to_(?:[qkv]|out_0)|ff_net_(?:0_proj|2))|caption_projection_linear_[12]|pos_embed_proj"
     r"|proj_out|adaln_single_(?:linear|emb_\w+_embedder_linear_[12])"
 )
+LTX_TABLES = r"(?:transformer_blocks_\d+_)?(?:audio_)?scale_shift_table(?:_\w+)?"
 LTX_2 = (
     r"transformer_blocks_\d+_(?:(?:audio_)?attn[12]|audio_to_video_attn|video_to_audio_attn)_to_(?:[qkv]|out_0|gate_logits)"
     r"|transformer_blocks_\d+_(?:audio_)?ff_net_(?:0_proj|2)|(?:audio_)?(?:caption_projection_linear_[12]|proj_out|patchify_proj)"
@@ -253,8 +254,8 @@ NAMES = (
         (DIFFUSERS, PEFT, f"unet.{PEFT}"),
         PIXART,
     ),
-    Names("LTX-2", LTX_2, {"transformer_blocks": (47,)}, "ltx", (KOHYA, COMFY, "")),
-    Names("LTX", rf"{PIXART}|patchify_proj", {"transformer_blocks": (27, 47)}, "ltx", (KOHYA, COMFY, "")),
+    Names("LTX-2", f"{LTX_2}|{LTX_TABLES}", {"transformer_blocks": (47,)}, "ltx", (KOHYA, COMFY, "")),
+    Names("LTX", rf"{PIXART}|patchify_proj|{LTX_TABLES}", {"transformer_blocks": (27, 47)}, "ltx", (KOHYA, COMFY, "")),
     Names("Mochi, Sana or CogVideoX in diffusers' names", rf"{ATTENTIONS}|patch_embed_proj|time_embed_.+"),
     Names("Mochi", r"blocks_\d+_(?:attn_(?:qkv|proj)_[xy]|mlp_[xy]_w[12]|mod_[xy])", comfy=(*OWN, "")),
     Names(

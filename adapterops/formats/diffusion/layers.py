@@ -21,6 +21,16 @@ def layers() -> Mapping[str, frozenset[str]]:
     return {model: frozenset(names.split()) for model, names in lines}
 
 
+def is_layer(key: str) -> bool:
+    """Whether any model of diffusers has a layer of this name.
+
+    >>> is_layer("transformer_blocks_7_ff_net_0_proj"), is_layer("double_blocks_7_img_mlp_0")
+    (True, False)
+    """
+    name = NUMBER.sub("0", key)
+    return any(name in names for names in layers().values())
+
+
 def missing(keys: Collection[str]) -> set[str] | None:
     """Those of some names that are no layers of the models that have most of them; None where none has half of them.
 

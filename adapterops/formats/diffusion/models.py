@@ -47,7 +47,6 @@ LTX_ATTENTIONS = ("attn1", "attn2", "audio_attn1", "audio_attn2", "audio_to_vide
 
 REFINED = ("layers", "noise_refiner", "context_refiner")
 FEED_FORWARD = {f"feed_forward_w{each}": f"feed_forward_linear_{each}" for each in (1, 2, 3)}
-ATTENTION_NORMS = ("attention_norm1", "attention_norm2")
 ANIMA_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "output_proj": "to_out_0"}
 H3_BLOCKS = {"blocks_#": BLOCK, "token_refiner_blocks_#": "token_refiner_refiner_blocks_#"}
 
@@ -60,6 +59,24 @@ COSMOS_ATTENTION["to_out_0"] = "to_out_0"
 CASCADE = [f"{half}_blocks_{level}" for half in ("down", "up") for level in (0, 1)]
 
 VIDEO_BLOCKS = ("blocks_#", "vace_blocks_#")
+
+ACE_ATTENTION = {
+    **{f"{each}_proj": f"to_{each}" for each in "qkv"},
+    "o_proj": "to_out_0",
+    "q_norm": "norm_q",
+    "k_norm": "norm_k",
+}
+ACE_ENDS = {"proj_in_1": "proj_in_conv", "proj_out_1": "proj_out_conv"}
+ACE_SAME = [
+    *(f"layers_#_mlp_{each}_proj" for each in ("gate", "up", "down")),
+    *(f"layers_#_{each}_norm" for each in ("self_attn", "cross_attn", "mlp")),
+    *(f"{above}scale_shift_table" for above in ("layers_#_", "")),
+    *(f"time_embed{each}_{layer}" for each in ("", "_r") for layer in ("linear_1", "linear_2", "time_proj")),
+    "condition_embedder",
+    "norm_out",
+]
+HELD = {"decoder_": "decoder_time_embed_r_linear_1"}
+"""What the authors' files hold a model in, and their trainers leave out → a weight that no other has (ACE-Step 1.5)."""
 
 MODELS = {
     **OF_STREAMS,
@@ -74,7 +91,6 @@ MODELS = {
             "x_embedder": Z_EMBEDDER,
         },
         [parts(f"{root}_#_attention_qkv", f"{root}_#_attention_") for root in REFINED],
-        kept=[f"{root}_#_{each}" for root in REFINED for each in (*FEED_FORWARD, *ATTENTION_NORMS)],
     ),
     "Lumina 2": Model(
         {
@@ -115,7 +131,15 @@ MODELS = {
             "time_projection_1": "condition_embedder_time_proj",
             "head_head": "proj_out",
             "head_modulation": "scale_shift_table",
-        }
+            **below(
+                "face_adapter_fuser_blocks_#",
+                "face_adapter_#",
+                {"linear1_q": "to_q", "linear2": "to_out", "q_norm": "norm_q", "k_norm": "norm_k"},
+            ),
+        },
+        [
+            Joined("face_adapter_fuser_blocks_#_linear1_kv", ("face_adapter_#_to_k", "face_adapter_#_to_v"), (0, 1)),
+        ],
     ),
     "HunyuanDiT": Model(
         {
@@ -155,8 +179,13 @@ MODELS = {
                     "cross_attn_proj": "attn2_to_out_0",
                     "mlp_fc2": "ff_net_2",
                     **{f"mlp_{each}_conv_conv": f"ff_conv_{each}" for each in ("inverted", "depth", "point")},
+                    "mlp_t_conv": "ff_conv_temp",
+                    **{f"attn_{each}_norm": f"attn1_norm_{each}" for each in "qk"},
+                    **{f"cross_attn_{each}_norm": f"attn2_norm_{each}" for each in "qk"},
+                    "scale_shift_table": "scale_shift_table",
                 },
             ),
+            "final_layer_scale_shift_table": "scale_shift_table",
             "y_embedder_y_proj_fc1": "caption_projection_linear_1",
             "y_embedder_y_proj_fc2": "caption_projection_linear_2",
             "attention_y_norm": "caption_norm",
@@ -180,6 +209,21 @@ MODELS = {
             "t_embedder_mlp_0": "time_embed_emb_timestep_embedder_linear_1",
             "t_embedder_mlp_2": "time_embed_emb_timestep_embedder_linear_2",
         }
+    ),
+    "Sana video, inputs": Model({"x_embedder_proj": "patch_embedding"}),
+    "PRX": Model(
+        below(
+            "blocks_#",
+            "blocks_#_attention",
+            {
+                "img_qkv_proj": "img_qkv_proj",
+                "txt_kv_proj": "txt_kv_proj",
+                "attn_out": "to_out_0",
+                "qk_norm_query_norm": "norm_q",
+                "qk_norm_key_norm": "norm_k",
+                "k_norm": "norm_added_k",
+            },
+        )
     ),
     "LTX-Video, LTX-2": Model(
         {
@@ -354,12 +398,16 @@ MODELS = {
     ),
     "ACE-Step 1.5": Model(
         {
-            **{
-                f"layers_#_{each}_{mine}": f"layers_#_{each}_{its}"
-                for each in ("self_attn", "cross_attn")
-                for mine, its in {**{f"{one}_proj": f"to_{one}" for one in "qkv"}, "o_proj": "to_out_0"}.items()
-            },
-            "proj_in_1": "proj_in_conv",
+            **below("layers_#_self_attn", "layers_#_self_attn", ACE_ATTENTION),
+            **below("layers_#_cross_attn", "layers_#_cross_attn", ACE_ATTENTION),
+            **ACE_ENDS,
+        }
+    ),
+    "ACE-Step 1.5, all of it": Model(
+        {
+            **below("decoder_layers_#_self_attn", "layers_#_self_attn", ACE_ATTENTION),
+            **below("decoder_layers_#_cross_attn", "layers_#_cross_attn", ACE_ATTENTION),
+            **{f"decoder_{mine}": its for mine, its in (*ACE_ENDS.items(), *((each, each) for each in ACE_SAME))},
         }
     ),
     "OpenCLIP": Model(
@@ -386,9 +434,6 @@ XLABS = {
     "single_blocks_#_processor_proj_lora": "single_blocks_#_linear2",
 }
 """XLabs' names of Flux' modules → the authors'."""
-
-HELD = {"decoder_": "decoder_time_embed_r_linear_1"}
-"""What the authors' files hold a model in, and their trainers leave out → a weight that no other has (ACE-Step 1.5)."""
 
 FIRST_ROWS = {"single_blocks_#_processor_qkv_lora": "single_blocks_#_linear1"}
 """A module → the weight of which it is the first rows."""

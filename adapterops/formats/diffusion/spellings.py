@@ -11,6 +11,7 @@ from typing import NamedTuple
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG
 from adapterops.formats.models.wrappers import unwrapped
+from adapterops.formats.peft.header import ALPHAS, packed
 from adapterops.formats.peft.keys import BIAS, updates
 from adapterops.formats.peft.types import ARRAYS
 from adapterops.updates.kinds import KINDS
@@ -60,6 +61,9 @@ OWN = re.compile(
     r"|\.(?:diff(?:_[bm])?|[wb]_norm|dora_scale|set_weight)$"
 )
 """What only names of such adapters have."""
+
+SCALE_OF_PART = re.compile(rf"(?:{COMPONENTS}|transformer)\.(?:{'|'.join(ALPHAS)})")
+"""An entry of a header that says the scale of a part of a pipeline."""
 
 IN_PEFT = re.compile(rf"^base_model\.model\.(?:{ROOTS})\.|{PROJECTIONS}")
 """What only those have that begin as PEFT's."""
@@ -246,12 +250,21 @@ def is_of_images(module: str) -> bool:
     return IN_PEFT.search(f"base_model.model.{module}.") is not None
 
 
-def is_own(names: Collection[str], configured: bool) -> bool:
-    """Whether these are the tensors of an adapter of an image or video model: some are, and none of PEFT's own.
+def is_own(names: Collection[str], metadata: Mapping[str, str], configured: bool) -> bool:
+    """Whether these are the tensors of an adapter of an image or video model: some are, and none of PEFT's own; or the header
+    says a scale of a part of a pipeline.
 
     Args:
         configured: whether a config of PEFT is stored with them. Trainers of such models write PEFT's names without one.
+
+    >>> is_own(["transformer.h.0.fc.lora_A.weight"], {}, False)
+    False
+    >>> is_own(["transformer.h.0.fc.lora_A.weight"], {"transformer.lora_alpha": "8"}, False)
+    True
     """
     if any(name.startswith("base_model.model.") for name in names):
         return not configured and any(map(IN_PEFT.search, names))
-    return any(OWN.search(unwrapped(name)) for name in names)
+    if any(OWN.search(unwrapped(name)) for name in names):
+        return True
+    whole = packed(metadata)
+    return any(map(SCALE_OF_PART.fullmatch, (*metadata, *(whole if isinstance(whole, dict) else ()))))

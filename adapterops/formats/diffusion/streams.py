@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from adapterops.formats.diffusion.table import ADDED, BLOCK, QKV, SINGLE_BLOCK, Joined, Model, below, embedder, parts
+from adapterops.formats.diffusion.table import (
+    ADDED,
+    BLOCK,
+    QKV,
+    SINGLE_BLOCK,
+    Joined,
+    Model,
+    below,
+    embedder,
+    embedders,
+    parts,
+)
 
 DOUBLE, SINGLE = "double_blocks_#", "single_blocks_#"
 
@@ -59,6 +70,18 @@ DIFFSYNTH_IN_DIFFUSERS = {
     "norm1_a_linear": "norm1_linear",
     "norm1_b_linear": "norm1_context_linear",
 }
+
+OVIS_STREAMS = {"img": "ff", "txt": "ff_context"}
+HUNYUAN_TIMES = {"time_in": "timestep_embedder", "time_r_in": "timestep_embedder_r"}
+HUNYUAN_PARTS = {
+    **{f"linear1_{each}": f"attn_to_{each}" for each in "qkv"},
+    "linear1_mlp": "proj_mlp",
+}
+GLYPHS = {
+    "byt5_in_layernorm": "context_embedder_2_norm",
+    **{f"byt5_in_fc{each}": f"context_embedder_2_linear_{each}" for each in (1, 2, 3)},
+}
+"""Of HunyuanImage and HunyuanVideo 1.5."""
 
 MFLUX = {0: ("linear1", "net_0_proj"), 2: ("linear2", "net_2")}
 """The layers of a feed-forward, which mflux calls otherwise than diffusers, and nothing else of Flux."""
@@ -234,10 +257,47 @@ OF_STREAMS = {
     ),
     "HunyuanVideo 1.5": Model(
         {
+            **GLYPHS,
+            **embedders("time_embed", HUNYUAN_TIMES),
+            **below(
+                "vision_in_proj",
+                "image_embedder",
+                {"0": "norm_in", "1": "linear_1", "3": "linear_2", "4": "norm_out"},
+            ),
+            "cond_type_embedding": "cond_type_embed",
             **below(f"{DOUBLE}_img_attn", f"{BLOCK}_attn", dict(zip("qkv", QKV, strict=True))),
             **below(f"{DOUBLE}_txt_attn", f"{BLOCK}_attn", dict(zip("qkv", ADDED, strict=True))),
         },
         [parts(f"{DOUBLE}_{stream}_attn_qkv", f"{DOUBLE}_{stream}_attn_", "qkv") for stream in ("img", "txt")],
+    ),
+    "HunyuanImage": Model(
+        {
+            **embedders("time_guidance_embed", {**HUNYUAN_TIMES, "guidance_in": "guidance_embedder"}),
+            **below(SINGLE, SINGLE_BLOCK, HUNYUAN_PARTS),
+            f"{SINGLE}_linear2_fc": f"{SINGLE_BLOCK}_proj_out",
+        }
+    ),
+    "HunyuanImage, by ComfyUI": Model(
+        {f"{SINGLE}_linear2": f"{SINGLE}_linear2_fc"},
+        [Joined(f"{SINGLE}_linear1", tuple(f"{SINGLE}_{each}" for each in HUNYUAN_PARTS), (1, 2), square=(0, 1, 2))],
+    ),
+    "LongCat-Image": Model(
+        {f"time_in_{mine}": f"time_embed_{its}" for mine, its in embedder("timestep_embedder").items()}
+    ),
+    "Ovis-Image": Model(
+        {
+            **{f"time_in_{mine}": its for mine, its in embedder("timestep_embedder").items()},
+            **{f"{DOUBLE}_{mine}_mlp_down_proj": f"{BLOCK}_{its}_net_2" for mine, its in OVIS_STREAMS.items()},
+            "txt_norm": "context_embedder_norm",
+        },
+        [
+            Joined(
+                f"{BLOCK}_{its}_net_0_proj",
+                tuple(f"{DOUBLE}_{mine}_mlp_{each}_proj" for each in ("up", "gate")),
+                (0, 1),
+            )
+            for mine, its in OVIS_STREAMS.items()
+        ],
     ),
     "Stable Diffusion 3": Model(
         {

@@ -28,13 +28,12 @@ class Joined(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The name by the authors → the one in diffusers, what is joined in one of the two, names of blocks that both have
-    and the authors of other models alone, and names that both have, each for what the other calls by another of them.
+    """The name by the authors → the one in diffusers, what is joined in one of the two, and names that both have, each for
+    what the other calls by another of them.
     """
 
     renamed: Mapping[str, str]
     joined: Sequence[Joined] = ()
-    kept: Collection[str] = ()
     exchanged: Collection[str] = ()
 
     @property
@@ -65,6 +64,15 @@ def below(one: str, other: str, names: Mapping[str, str]) -> dict[str, str]:
 def embedder(name: str) -> dict[str, str]:
     """The two layers of an embedding."""
     return {"in_layer": f"{name}_linear_1", "out_layer": f"{name}_linear_2"}
+
+
+def embedders(above: str, names: Mapping[str, str]) -> dict[str, str]:
+    """The two layers of each of several embeddings, that have an activation between them."""
+    return {
+        f"{mine}_mlp_{place}": f"{above}_{its}_linear_{layer}"
+        for mine, its in names.items()
+        for place, layer in ((0, 1), (2, 2))
+    }
 
 
 BLOCK, SINGLE_BLOCK = "transformer_blocks_#", "single_transformer_blocks_#"

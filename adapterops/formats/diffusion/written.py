@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from adapterops.errors import UnsupportedError
-from adapterops.formats.diffusion.families import JOINED, KEPT, RENAMED, forms
-from adapterops.formats.diffusion.flat import DENOISER, flat, said_part
+from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
+from adapterops.formats.diffusion.flat import DENOISER, flat, in_model, said_part
+from adapterops.formats.diffusion.layers import is_layer
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
 from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, MAGNITUDE, Layout
 
@@ -92,7 +93,7 @@ def underscored(module: str, component: str = "") -> str:
         number = "" if (part, key[:7]) == ("1", "layers_") else said_part(module) or part  # of a language model, alone
         return f"lora_te{number}_{'text_model_' * key.startswith('encoder_layers_')}{key}"
     ours = module.startswith("transformer.") or (not part and component == TRANSFORMER)
-    return f"lora_{TRANSFORMER if ours else OF_UNET}_{key}"
+    return f"lora_{TRANSFORMER if ours else OF_UNET}_{in_model(module)}"
 
 
 def dotted(module: str, component: str = "") -> str:
@@ -183,9 +184,9 @@ BASE = (
 
 
 def _check_own(module: str, inner: str) -> None:
-    wholes = {joined.whole for joined in JOINED}
-    blocks = {name for name, number in forms(flat(inner).key) if number}
-    if inner.startswith(HALVES) or not blocks.isdisjoint({*dict(RENAMED), *wholes} - KEPT):
+    wholes, key = {joined.whole for joined in JOINED}, flat(inner).key
+    blocks = {name for name, number in forms(key) if number}
+    if inner.startswith(HALVES) or not (blocks.isdisjoint({*dict(RENAMED), *wholes}) or is_layer(key)):
         raise UnsupportedError(
             "is the name that the authors of the model use, and diffusers calls the module otherwise",
             tensor=module,
@@ -205,39 +206,42 @@ def of_no_layer(layout: Mapping[str, Layout]) -> dict[str, str]:
     return vectors | {module: "a parameter that is no layer's" for module in differences if module.endswith(PARAMETERS)}
 
 
-ENDS = {".bias": "diff_b", ".modulation": "diff_m"}
-"""Ends of the names of differences of tensors that are no weights → what files call them."""
+BIAS, MODULATION = ".bias", ".modulation"
 
 
-def single(module: str, layout: Layout, named: Callable[[str], str]) -> tuple[str, tuple[int, ...]]:
+def single(
+    module: str, layout: Layout, named: Callable[[str], str], *, parameters: bool = True
+) -> tuple[str, tuple[int, ...]]:
     """Name and shape of what is one tensor: a difference of another one, or a magnitude vector of DoRA.
+
+    Args:
+        parameters: whether the names have room for that of any tensor, as ComfyUI's have; kohya's have those of layers, and
+            one for a modulation, which ComfyUI does not read.
 
     >>> single("blocks.0.ffn.0.bias", Layout((1, 8), 1, "F32", True), dotted)
     ('diffusion_model.blocks.0.ffn.0.diff_b', (8,))
+    >>> single("head.modulation", Layout((2, 8), 2, "F32", True), dotted)
+    ('diffusion_model.head.modulation.diff', (1, 2, 8))
 
     Raises:
-        UnsupportedError: it is a difference in three dimensions, of which two are not told from each other, or one that files
-            have no name for.
+        UnsupportedError: it is a difference of a parameter that the names have none for.
     """
     if layout.kind == MAGNITUDE:
         owner, _, role = module.rpartition(".")
         count = layout.shape[1]
         sides = (1, count) if role == BY_INPUTS else (count, 1)
         return f"{named(owner)}.{BY_INPUTS}", (*sides, *layout.kernel)
-    end = next((end for end in ENDS if module.endswith(end)), "")
     rows, columns = layout.shape
-    if module.endswith(TABLE):
+    stack = rows > 1 and not layout.kernel
+    shape = (1, rows, columns) if stack else (rows, *layout.kernel) if layout.kernel else (columns,)
+    if module.endswith(BIAS) and not stack:
+        return f"{named(module.removesuffix(BIAS))}.diff_b", shape
+    if stack and module.endswith(MODULATION) and not parameters:
+        return f"{named(module.removesuffix(MODULATION))}.diff_m", shape
+    if (stack or module.endswith(TABLE)) and not parameters:
         raise UnsupportedError(
-            f"is a difference of {TABLE}, diffusers' name of a modulation, under which files have none",
+            "is a difference of a parameter that is no layer's, for which kohya's names have no place",
             tensor=module,
-            hint="where the model's authors call it modulation (Wan), name the model in their names with --base: diff_m holds it; "
-            "else fuse the adapter into its base",
+            hint="write ComfyUI's format, which has one: --to comfy, with --base where dots are to be known",
         )
-    if not layout.kernel and rows > 1 and end != ".modulation":
-        raise UnsupportedError(
-            "is a difference in three dimensions, which is not written for image models",
-            tensor=module,
-            hint="fuse the adapter into its base",
-        )
-    shape = (1, rows, columns) if end == ".modulation" else (rows, *layout.kernel) if layout.kernel else (columns,)
-    return f"{named(module.removesuffix(end))}.{ENDS.get(end, 'diff')}", shape
+    return f"{named(module)}.diff", shape

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from adapterops.formats.diffusion.families import authors_prefix
-from adapterops.formats.diffusion.flat import Flat, flat
+from adapterops.formats.diffusion.flat import Flat, flat, in_file
 from adapterops.formats.models.architectures import (
     CONV1D_MODULES,
     CONV1D_TYPES,
@@ -177,7 +177,8 @@ class Names:
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
         self._coder = alone(classes(config))
-        self._moved = self._places(shapes, tower)
+        said = {canonical(module) for module in modules or () if self.in_said_part(module)} - self._index.keys()
+        self._moved = self._places({name: shape for name, shape in shapes.items() if name not in said}, tower)
         stored = {canonical(module): self._loaded(module) for module in modules or ()}
         old = {
             name: there for name, there in stored.items() if there != name and not self.has(self._moved.get(name, name))
@@ -249,8 +250,8 @@ class Names:
             if own := self._stacks(f"{found.parent}.{found.projection}"):  # also up of experts that have no gates
                 return [each._replace(expert=found.number) for each in own]
             fused, place, parts = FUSED[found.projection]
-            joint = self._stacks(f"{found.parent}.{fused}")
-            return [each._replace(expert=found.number, place=place, parts=parts) for each in joint]
+            if joint := self._stacks(f"{found.parent}.{fused}"):
+                return [each._replace(expert=found.number, place=place, parts=parts) for each in joint]
         return [Candidate(tensor, tensor) for tensor in self.flattened(flat(module))]
 
     def flattened(self, name: Flat) -> list[str]:
@@ -262,7 +263,14 @@ class Names:
             for tensor, found in there.items():
                 for key in dict.fromkeys((found.key, found.key.removeprefix(held))):
                     self._flat.setdefault(key, []).append((tensor, found._replace(key=key)))
+                if (own := in_file(tensor)) != found.key:  # a module that is called like a part of a pipeline
+                    self._flat.setdefault(own, []).append((tensor, Flat(own)))
         return [tensor for tensor, found in self._flat.get(name.key, ()) if found.meets(name)]
+
+    def in_said_part(self, module: str) -> bool:
+        """Whether a name begins with a part of a pipeline, in which the base has it."""
+        name = flat(module)
+        return bool(name.part and self.flattened(name))
 
     def _known(self, name: str) -> list[Candidate]:
         """The tensors with a canonical name, or what the model shares under it."""

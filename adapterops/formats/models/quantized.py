@@ -7,13 +7,16 @@ refused by its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from adapterops.arrays.dtypes import FLOATS
+from adapterops.arrays.dtypes import EIGHTH, FLOATS
 from adapterops.errors import InputError, UnsupportedError, at
 from adapterops.formats.models.naming import conv1d
 from adapterops.formats.models.unread import check_method, check_unread
 from adapterops.quant.checks import damaged
+from adapterops.quant.comfy import check_formats
+from adapterops.quant.fp8 import is_unscaled
 from adapterops.quant.header import WEIGHT, Claim, Header, key, shown
 from adapterops.quant.registry import Registered, own, schemes
 from adapterops.quant.said import check_inputs
@@ -25,6 +28,7 @@ from adapterops.storage.tensors import Spec
 PLAIN = {*FLOATS, "I64", "BOOL"}
 """Dtypes of ordinary tensors. A model that has no others, and no config of quantization, has no quantized weight."""
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 SMALL = 1 << 16
 """Bytes that a tensor has at most that says how others are to be read."""
 
@@ -38,12 +42,16 @@ class Weight(NamedTuple):
 
 
 def quantized(
-    entries: Mapping[str, Spec], config: Mapping[str, Any] | None, read: Callable[[str], bytes]
+    entries: Mapping[str, Spec],
+    config: Mapping[str, Any] | None,
+    read: Callable[[str], bytes],
+    metadata: Mapping[str, str] = NOTHING,
 ) -> tuple[Mapping[str, Weight], list[str]]:
     """The quantized weights among the tensors of a checkpoint, and the names of the others.
 
     Args:
         read: the bytes of a tensor; none but small ones are asked for.
+        metadata: what the headers of the files say besides tensors.
 
     Raises:
         InputError: a part is missing, or is not what the others say, or two schemes claim a weight.
@@ -59,6 +67,7 @@ def quantized(
     header = Header(parts, config or {}, small, lambda name: parse_json(small(name)))
     asked = schemes() if header.section or any(spec.dtype not in PLAIN for spec in entries.values()) else own()
     check_inputs(header.section)
+    check_formats(header, metadata)
     method = header.section.get("quant_method")
     try:
         weights = {tensor: _weight(tensor, claim, header) for tensor, claim in _claims(header, asked).items()}
@@ -67,7 +76,9 @@ def quantized(
         raise
     taken = {each for weight in weights.values() for each in weight.keys.values()}
     others = [name for name in entries if name not in taken]
-    check_unread({name: entries[name] for name in others}, method, bool(weights), asked)
+    numbers = EIGHTH if is_unscaled(header) else ()
+    left = {name: entries[name] for name in others if entries[name].dtype not in numbers}
+    check_unread(left, method, bool(weights), asked)
     _check_parts(weights, others)
     return weights, others
 

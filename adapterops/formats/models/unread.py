@@ -16,6 +16,7 @@ from adapterops.quant.registry import Registered
 from adapterops.storage.tensors import Spec
 
 FOREIGN = {
+    ".wscales": "Nunchaku's SVDQuant",  # which has a qweight, too
     ".qweight": "GPTQ or AWQ",
     ".qzeros": "GPTQ or AWQ",
     ".weight_packed": "compressed-tensors",
@@ -62,16 +63,16 @@ def check_unread(left: Mapping[str, Spec], method: Any, any_read: bool, schemes:
         InputError: parts of it are missing.
         UnsupportedError: its scheme is not read.
     """
-    for name in _ending(left, FOREIGN):
-        for end, what in FOREIGN.items():
-            if name.endswith(end) and method is None and end in CONFIGURED:
+    found = _ending(left, FOREIGN)
+    for end, what in FOREIGN.items():
+        for name in (name for name in found if name.endswith(end)):
+            if method is None and end in CONFIGURED:
                 raise UnsupportedError(
                     f"is a part of {what}, and no quantization_config in config.json says how its codes are stored",
                     tensor=name,
                     hint=f"add it to config.json, as {CONFIGURED[end]}",
                 )
-            if name.endswith(end):
-                raise foreign(f"{what}{f' ({method})' if method else ''}", name)
+            raise foreign(f"{what}{f' ({method})' if method else ''}", name)
     check_method(method, schemes)
     for name, spec in left.items():
         if _holds_codes(name, spec, any_read or method is not None):

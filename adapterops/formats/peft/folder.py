@@ -43,8 +43,9 @@ class Peft:
         if place.folder:
             return place.has(place.path / WEIGHTS) or any(place.has(inner / WEIGHTS) for inner in place.entries())
         try:
-            names = place.open(place.path).entries
-            return any(map(updates().fullmatch, names)) and not is_own(names, has_config(place, place.path))
+            file = place.open(place.path)
+            own = is_own(file.entries, file.metadata, has_config(place, place.path))
+            return any(map(updates().fullmatch, file.entries)) and not own
         except AdapterOpsError:
             return False  # whoever reads it says what is wrong
 

@@ -124,7 +124,7 @@ IMAGES = {
             "loha": fine(),
             "lokr": fine(),
             "difference": fine("diff and diff_b are keys of its own"),
-            "modulation": wrong('of modulations is left out: "lora key not loaded" in the log', FUSE),
+            "modulation": wrong('of modulations is left out: "lora key not loaded" in the log', TO_COMFY),
             "set": fine("set_weight is a key of its own, and has no strength"),
             "base": ignored('"lora key not loaded" in the log', OWN_BASE),
         },

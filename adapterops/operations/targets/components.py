@@ -7,6 +7,7 @@ that say their part in another way (`lora_te_text_model...`) are found in the wh
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +19,10 @@ from adapterops.formats.diffusion.flat import DENOISER, flat, without_part
 from adapterops.formats.diffusion.spellings import is_underscored
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.naming import Names
+from adapterops.operations.targets.families import elsewhere
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.strict import read_json
-from adapterops.storage.tensors import Spec
+from adapterops.storage.tensors import Spec, kernel
 
 
 def in_components(adapter: Adapter, base: Checkpoint, component: str | None = None) -> Adapter:
@@ -121,8 +123,24 @@ def _tensors(
     return {
         module: tensors[0].removesuffix(WEIGHT)
         for module, tensors in found.items()
-        if len(tensors) == 1 and sorted(layout[tensors[0]].shape) == sorted(modules[module])
+        if len(tensors) == 1 and _fits(layout[tensors[0]].shape, modules[module])
     }
+
+
+def _count(modules: Mapping[str, tuple[int, int]], part: tuple[Mapping[str, Spec], Mapping[str, Any] | None]) -> int:
+    """How many modules a component has, by its own names or by another program's."""
+    names, found = Names(*part, modules), _tensors(modules, part)
+    rows = {flat(module).key: shape[0] for module, shape in modules.items()}
+    others = 0
+    for module in modules.keys() - found.keys():
+        with suppress(IncompatibleError):  # which has it, and in another size
+            others += bool(elsewhere(module, modules[module], rows, names))
+    return len(found) + others
+
+
+def _fits(stored: tuple[int, ...], shape: tuple[int, int]) -> bool:
+    """Whether a weight, which may be a kernel, is of the shape of a module, either way round."""
+    return sorted(kernel(stored) if len(stored) > 2 else stored) == sorted(shape)
 
 
 def _only(
@@ -131,7 +149,7 @@ def _only(
     adapter: Adapter,
 ) -> str:
     """The component that has all of these modules."""
-    counts = {component: len(_tensors(modules, part)) for component, part in parts.items()}
+    counts = {component: _count(modules, part) for component, part in parts.items()}
     whole = [component for component, found in counts.items() if found == len(modules)]
     if len(whole) == 1:
         return whole[0]

@@ -40,6 +40,8 @@ def shapes(*modules: str) -> dict[str, tuple[int, int]]:
         ("double_blocks.0.processor.qkv_lora2", "lora_unet_double_blocks_0_txt_attn_qkv"),
         ("single_blocks.0.processor.qkv_lora", "transformer.single_transformer_blocks.0.attn.to_k"),
         ("single_blocks.0.processor.qkv_lora", "diffusion_model.single_blocks.0.linear1"),
+        ("transformer_blocks.0.ff.linear1", "blocks.0.ff_a.0"),  # mflux and DiffSynth: of Flux, which has neither
+        ("transformer.decoder.layers.0.self_attn.q_proj", "lycoris_layers_0_self_attn_q_proj"),
     ],
 )
 def test_two_spellings_are_refused_with_both_and_what_settles_them(one: str, other: str) -> None:

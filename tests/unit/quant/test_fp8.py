@@ -147,7 +147,7 @@ def test_fp8_is_known_by_the_shape_of_its_scales(
     assert scheme.block == block
 
 
-@pytest.mark.parametrize("role", ["weight_scale_inv", "weight_scale", "scale", "qscale_weight"])
+@pytest.mark.parametrize("role", ["weight_scale_inv", "weight_scale", "scale", "qscale_weight", "scale_weight"])
 def test_scales_of_activations_go_along(role: str) -> None:
     tensors = {**fp8(scales=(), role=role), key(NAME, "input_scale"): torch.ones(())}
     weights, others = recognised(tensors)

@@ -112,21 +112,6 @@ def test_parts_of_a_pipeline(tmp_path: Path, start: str, entry: str) -> None:
     assert [each.scale for each in ao.open_adapter(tmp_path / "a.safetensors").scalings.values()] == [2.0]
 
 
-def test_split_qkv_is_told(tmp_path: Path) -> None:
-    module = "lora_unet_double_blocks_0_img_attn_qkv"
-    save_file(
-        {
-            f"{module}.lora_down.weight": torch.ones(12, 6),
-            f"{module}.lora_up.weight": torch.ones(18, 12),
-            f"{module}.alpha": torch.tensor(4.0),
-        },
-        tmp_path / "a.safetensors",
-        {"ss_network_args": json.dumps({"split_qkv": "True"})},
-    )
-    with pytest.warns(ao.AdapterWarning, match="split_qkv.*1/3 of the one it was trained with"):
-        assert ao.open_adapter(tmp_path / "a.safetensors").scalings[module].scale == pytest.approx(1 / 3)
-
-
 @pytest.mark.parametrize(
     ("entry", "text"),
     [

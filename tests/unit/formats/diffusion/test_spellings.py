@@ -92,11 +92,11 @@ def test_what_is_not_known(name: str) -> None:
     ],
 )
 def test_whose_names_they_are(names: list[str], own: bool) -> None:
-    assert is_own(names, configured=False) == own
+    assert is_own(names, {}, configured=False) == own
 
 
 def test_a_config_says_that_they_are_of_peft() -> None:
-    assert not is_own(["base_model.model.transformer_blocks.0.attn.to_q.lora_A.weight"], configured=True)
+    assert not is_own(["base_model.model.transformer_blocks.0.attn.to_q.lora_A.weight"], {}, configured=True)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -94,8 +95,9 @@ def test_what_diffusers_calls_otherwise_needs_a_base(module: str, said: str) -> 
 
 
 def test_names_of_one_model_s_authors_that_are_those_of_diffusers_in_another() -> None:
-    """Z-Image has them everywhere, and of Lumina 2 only the authors do."""
-    assert in_pipeline("layers.0.feed_forward.w1") == "transformer.layers.0.feed_forward.w1"
+    """Z-Image has them everywhere, and of Lumina 2 only the authors do; so has ACE-Step those of Stable Audio."""
+    for name in ("layers.0.feed_forward.w1", "layers.0.cross_attn.to_q", "transformer_blocks.0.ff.net.0.proj"):
+        assert in_pipeline(name) == f"transformer.{name}"
 
 
 def test_differences_of_what_is_no_layer_s_matrix() -> None:
@@ -116,11 +118,19 @@ def test_differences_of_what_is_no_layer_s_matrix() -> None:
     }
 
 
-def test_a_modulation_has_a_name_of_its_own_and_diffusers_table_has_none() -> None:
-    difference = Layout((6, 8), 6, "F32", True, DIFFERENCE)
-    assert single("blocks.0.modulation", difference, dotted) == ("diffusion_model.blocks.0.diff_m", (1, 6, 8))
-    with pytest.raises(UnsupportedError, match="under which files have none"):
-        single("blocks.0.scale_shift_table", difference, dotted)
+def test_comfyui_has_a_difference_of_any_parameter_and_kohya_one_of_modulations() -> None:
+    """ComfyUI takes `diff` after the whole name of a tensor that is no weight, of its very shape, and knows no `diff_m`."""
+    stack, matrix = (Layout((6, 8), 6, "F32", True, DIFFERENCE, kernel=kernel) for kernel in ((), (8,)))
+    assert single("blocks.0.modulation", stack, dotted) == ("diffusion_model.blocks.0.modulation.diff", (1, 6, 8))
+    assert single("scale_shift_table", matrix, dotted) == ("diffusion_model.scale_shift_table.diff", (6, 8))
+    assert single("modulation", matrix, dotted) == ("diffusion_model.modulation.diff", (6, 8))
+    kohya = partial(single, named=underscored, parameters=False)
+    assert kohya("blocks.0.modulation", stack) == ("lora_unet_blocks_0.diff_m", (1, 6, 8))
+    assert kohya("blocks.0.modulation", matrix) == ("lora_unet_blocks_0_modulation.diff", (6, 8))
+    for module, layout in (("scale_shift_table", matrix), ("pos_embed", stack)):
+        with pytest.raises(UnsupportedError, match="no layer's") as caught:
+            kohya(module, layout)
+        assert "--to comfy" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,10 @@ FOREIGN: dict[str, tuple[dict[str, Tensor], str]] = {
     "hqq": ({"W_q": INTEGERS.byte(), "meta": INTEGERS}, "HQQ"),
     "aqlm": ({"codes": INTEGERS, "codebooks": torch.ones(1, 4), "scales": torch.ones(4)}, "AQLM"),
     "spqr": ({"dense_weights": INTEGERS}, "SpQR"),
+    "svdquant": (
+        {"qweight": INTEGERS.byte(), "wscales": torch.ones(1, 4), "smooth_factor": torch.ones(4)},
+        "Nunchaku's SVDQuant",
+    ),
 }
 
 

@@ -49,6 +49,27 @@ def test_every_module_gets_the_name_that_the_pipeline_has_for_it(
     assert found.updates[expected[0]].shape == (width, width)
 
 
+def test_names_without_a_part_may_be_of_a_convolution_and_of_the_authors(tmp_path: Path) -> None:
+    """Of the only component that has all of them: by its own names, or by those of another program, joined or in parts."""
+    parts = {
+        "text_encoder": {"text_model.encoder.layers.0.mlp.fc1.weight": (6, 6)},
+        "transformer": {
+            "patch_embed.proj.weight": (6, 2, 3, 1),
+            **{f"transformer_blocks.0.attn.to_{each}.weight": (6, 6) for each in "qkv"},
+            "transformer_blocks.0.ff.net.0.proj.weight": (6, 6),
+        },
+    }
+    for part, shapes in parts.items():
+        (tmp_path / part).mkdir()
+        save_file({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / part / "model.safetensors")
+    (tmp_path / "model_index.json").write_text(json.dumps({part: ["d", "D"] for part in parts}))
+    names = ["lycoris_double_blocks_0_img_mlp_0", "patch_embed.proj"]
+    both = adapter(names, 6).updates | adapter(["double_blocks.0.img_attn.qkv"], 6).updates
+    both["double_blocks.0.img_attn.qkv"] = LowRank(np.ones((18, 1)), np.ones((1, 6)))
+    found = in_components(Adapter.of(both), open_checkpoint(tmp_path))
+    assert {name.partition(".")[0] for name in found.layout} == {"transformer"}
+
+
 def test_what_fits_nowhere_is_counted(pipeline: Path) -> None:
     with pytest.raises(IncompatibleError, match="none has all of its 2 modules: text_encoder 0, unet 1"):
         in_components(adapter(["layers.0.q", "layers.5.q"], 6), open_checkpoint(pipeline))
