@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-import pytest
-from turns import some
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import architectures
+import pytest
 import saved_names
+from turns import some
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.loading import loading

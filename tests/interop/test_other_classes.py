@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import architectures
 import peft
 import pytest
 import torch
 import transformers as t
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-import architectures
 
 from adapterops.cli.main import run
 

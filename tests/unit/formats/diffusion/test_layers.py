@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from adapterops.formats.diffusion.layers import TABLE, layers, missing
 
 pytest.importorskip("diffusers")
-sys.path.append(str(Path(__file__).parents[4] / "benchmarks"))
 
 
 def test_the_table_is_written_by_its_program() -> None:
