@@ -12,8 +12,7 @@ import numpy as np
 
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError, in_json
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
-from adapterops.updates.magnitude import Transposed
-from adapterops.updates.protocol import Array, Part, no_factors, unscaled
+from adapterops.updates.protocol import Array, Part, Transposed, no_factors, unscaled
 
 MERGE = "merge it into its base with PEFT: merge_and_unload"
 ROLE, ROTATIONS, LENGTHS = "oft_R", "boft_R", "boft_s"

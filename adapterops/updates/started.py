@@ -11,8 +11,7 @@ import numpy as np
 from adapterops.updates.adaptive import measured_with, with_diagonal
 from adapterops.updates.kinds import KINDS, Kind
 from adapterops.updates.lowrank import LORA, LowRank, measure
-from adapterops.updates.magnitude import Transposed
-from adapterops.updates.protocol import Array, Part, no_factors
+from adapterops.updates.protocol import Array, Part, Transposed, no_factors
 
 DIAGONAL = "lora_diag"
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from adapterops.updates.lowrank import LowRank
-from adapterops.updates.magnitude import Transposed
-from adapterops.updates.protocol import Array, Part, no_factors
+from adapterops.updates.protocol import Array, Part, Transposed, no_factors
 
 
 @dataclass(frozen=True, eq=False)

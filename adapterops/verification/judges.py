@@ -65,8 +65,8 @@ def together(found: StoredTensor) -> int:
 
 
 def judge_of(found: StoredTensor, chance: bool = False, fresh: bool = False) -> Judge | None:
-    """What judges a stored tensor; None for a scheme that is not written, or of another package."""
+    """What judges a stored tensor; None for a scheme that is not written, or whose codes no formula judges: those of other packages."""
     scheme: Any = found.scheme
-    value, numbers = decoder(found), grid(found)
+    numbers = grid(found)
     known = scheme is None or numbers or getattr(scheme, "scheme", scheme).name in JUDGES
-    return Judge(found, value, chance, fresh, numbers) if value and known else None
+    return Judge(found, decoder(found), chance, fresh, numbers) if known else None

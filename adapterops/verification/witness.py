@@ -118,26 +118,25 @@ class Witness:
             yield Doubt(name, f"is {list(found.shape)}, expected {list(shape)}")
             return
         before = self.before(name, each)
-        if name in self.grams and before is not None and self._stays(name, each):
+        if name in self.grams and self._stays(name, each):
             yield from self._by_inputs(name, each, before)
             return
         judge = judge_of(found, self._by_chance(name, each), fresh=not self._stays(name, each))
-        if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
-            return  # a scheme of another package: there is no formula of it here
+        if found.dtype not in FLOATS or start.dtype not in FLOATS or judge is None:
+            return  # in codes of another package, of which no formula is here
         yield from self._compared(name, each, before, judge, np.asarray(elsewhere, np.int64))
 
-    def before(self, name: str, each: Wanted) -> Decoder | None:
-        """Rows of what a tensor is before anything is added; None for a scheme that has no formula here."""
+    def before(self, name: str, each: Wanted) -> Decoder:
+        """Rows of what a tensor is before anything is added."""
         found = decoder(self._start(name, each), rounded=bool(each.places or self.model.stored[name].scheme))
-        if found is not None and each.words:
+        if each.words:
             return with_zeros(found, each.words)
-        return self._with_rows(found, each.rows) if each.rows and found is not None else found
+        return self._with_rows(found, each.rows) if each.rows else found
 
     def _with_rows(self, before: Decoder, name: str) -> Decoder:
         """The same, with some rows of the adapter in their places."""
         stored, indices = self.adapter.full[name], self.adapter.config.tokens[name]
         values = decoder(StoredTensor({"": stored}, stored.spec.shape))
-        assert values is not None  # it is in no scheme
 
         def rows(begin: int, end: int) -> Matrix:
             W = before(begin, end).copy()
@@ -180,8 +179,6 @@ class Witness:
         S, _ = _sum(W, formulas, 0, height)
         gram = self.grams[name]
         G = gram.rows(0, gram.shape[0], Scratch()).astype(np.float64)
-        if value is None:
-            return
         transposed = hasattr(self.model.stored[name].scheme, "scheme")
         error, size = (each.T if transposed else each for each in (value(0, height) - S, S - W))
         own = size.T @ size

@@ -24,7 +24,7 @@ from adapterops.verification.diagnosis.others import CHANGED, name_findings, oth
 from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
 from adapterops.verification.diagnosis.subject import Subject
-from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding, suspect
+from adapterops.verification.diagnosis.suspects import NOT_FINITE, Finding, suspect
 from adapterops.verification.diagnosis.verdicts import (
     ADAPTED,
     BASE,
@@ -157,12 +157,8 @@ def _diagnosed(
     how = how.within(subject.working_memory)
     found = looks(subject, how)
     names = list(name_findings(subject, [doubts for _, doubts in pairs]))
-    read = {(each.unit.tensor, each.unit.module) for each in found}
-    names += [
-        Finding(CODES, each.module, UNREADABLE) for each in subject.units if (each.tensor, each.module) not in read
-    ]
     if not found:
-        return Diagnosis(UNKNOWN, "no weight that the adapters change can be read in both", UNJUDGED, findings=names)
+        return Diagnosis(UNKNOWN, "no weight that the adapters change is in both", UNJUDGED, findings=names)
     under, ground, found = _ground(subject, base, original, found, how)
     return _judged(subject, list(adapters), found, under, ground, names, how)
 
@@ -189,8 +185,7 @@ def _explains_more(subject: Subject, units: Sequence[Unit], ground: Ground, loos
     """Whether what a ground leaves unexplained of some units is less than `most`."""
     left = 0.0
     for unit in units:
-        again = look(subject, unit, ground, loose)
-        left += again.left[0] if again else most
+        left += look(subject, unit, ground, loose).left[0]
         if left >= most:
             return False
     return True
@@ -295,7 +290,7 @@ def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how:
     how = how.within(partial(working_memory, [model.layout[name].shape for name in matrices]))
     how_rounded = list(local.run(lambda name: rounded_alone(model, base, name), matrices, how=how))
     left = [name for name, scheme in zip(matrices, how_rounded, strict=True) if not scheme]
-    found = [each for each in local.run(lambda name: spectrum(model, base, name), left, how=how) if each]
+    found = list(local.run(lambda name: spectrum(model, base, name), left, how=how))
     spectra = [each for each in found if each.square]
     gone = [Finding("name", name, "is missing") for name in sorted(base.layout.keys() - model.layout.keys())]
     new = [Finding("name", name, "is not in the base") for name in sorted(model.layout.keys() - base.layout.keys())]

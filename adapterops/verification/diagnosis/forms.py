@@ -80,7 +80,7 @@ def _forms(
     yield from _separate(own, sample, loose)
     own_base = sample if ground is None else subject.sample(unit)
     for each in tried:
-        if own_base is not None and (says := codes_of_sum(subject, unit, own_base, each)):
+        if says := codes_of_sum(subject, unit, own_base, each):
             yield CODED, f"is its sum quantized to {says} and back"
     if away := moved(subject, unit, sample):
         yield (ORDER if away[0] else MOVED), away[1]
@@ -193,10 +193,8 @@ def _transposed(
 ) -> Iterator[Found]:
     """Where the weight itself is the other way round."""
     size = sample.W.shape[1]
-    before = (ground or subject.below)(unit.tensor)
-    if subject.model.layout[unit.tensor].matrix != (size, size) or len(unit.rows) != size or before is None:
-        return
-    if unit.seen is not None:
+    before = subject.below(unit.tensor, ground)
+    if subject.model.layout[unit.tensor].matrix != (size, size) or len(unit.rows) != size or unit.seen is not None:
         return
     rows, W = sample.rows, np.empty_like(sample.W)
     step = max(1, subject.entries // size)

@@ -17,7 +17,7 @@ from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.runs import ENTRIES, blocks
 from adapterops.verification.diagnosis.samples import Ground
 from adapterops.verification.diagnosis.subject import Subject
-from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding
+from adapterops.verification.diagnosis.suspects import NOT_FINITE, Finding
 from adapterops.verification.names import EMBEDDINGS, HEAD, key
 from adapterops.verification.numbers import Decoder
 from adapterops.verification.place import Wanted
@@ -114,7 +114,7 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, ever
         if not found.same_bytes(StoredTensor({"": full}, full.spec.shape)):
             yield Finding(FULL, tensor, WRONG[FULL])
         return
-    start = (ground or subject.below)(tensor)
+    start = subject.below(tensor, ground)
     if not wanted.places:
         yield from Rest(tensor, found, start, FULL if kind == FULL else TIED, every).findings([(0, height)])
         return
@@ -145,7 +145,7 @@ class Rest:
 
     tensor: str
     found: StoredTensor
-    before: Decoder | None
+    before: Decoder
     kind: str
     every: bool
     codes: str | None = None
@@ -157,9 +157,6 @@ class Rest:
         after, before = (as_seen(each, spec, self.seen) for each in (decoder(self.found), self.before))
         if dtype not in FLOATS:
             yield Finding(self.kind, self.tensor, WRONG[self.kind])
-            return
-        if before is None or after is None:
-            yield Finding(CODES, self.tensor, UNREADABLE)
             return
         wrong, entries, square, whole = 0, 0, 0.0, 0.0
         for begin, end in self._runs(parts):

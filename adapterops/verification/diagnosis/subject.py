@@ -125,25 +125,24 @@ class Subject:
                 most = max(most, *((end - begin) * width for begin, end in runs))
         return most
 
-    def below(self, tensor: str) -> Decoder | None:
-        """Rows of the base."""
-        return next(each.before(tensor, each.wanted[tensor]) for each in self.witnesses if tensor in each.wanted)
+    def below(self, tensor: str, ground: Ground | None = None) -> Decoder:
+        """Rows of what updates were added to: of a ground, where that has the tensor, else of the base."""
+        base = (each.before(tensor, each.wanted[tensor]) for each in self.witnesses if tensor in each.wanted)
+        return (ground and ground(tensor)) or next(base)
 
     def places(self, tensor: str) -> list[Sequence[Place]]:
         """Where each adapter adds to a tensor."""
         return [each.wanted.get(tensor, Wanted(tensor)).places for each in self.witnesses]
 
-    def sample(self, unit: Unit, ground: Ground | None = None) -> Sample | None:
-        """Rows of a unit; None where its codes have no formula here.
+    def sample(self, unit: Unit, ground: Ground | None = None) -> Sample:
+        """Rows of a unit.
 
         Cost: they are read once, of base and model, and ΔW is formed for them alone; all rows where an update needs them.
         """
         before, found = (
             as_seen(each, self.model.layout[unit.tensor], unit.seen)
-            for each in ((ground or self.below)(unit.tensor), decoder(self.model.stored[unit.tensor], rounded=True))
+            for each in (self.below(unit.tensor, ground), decoder(self.model.stored[unit.tensor], rounded=True))
         )
-        if before is None or found is None:
-            return None
         adders = [
             _Adder.of(adapter, [place for place in places if _meet(place.rows, unit.rows)])
             for adapter, places in zip(self.adapters, self.places(unit.tensor), strict=True)
@@ -179,7 +178,7 @@ class Subject:
         """
         found = self.model.stored[unit.tensor]
         judge, before = judge_of(found, chance=True), self.below(unit.tensor)
-        if judge is None or before is None or unit.seen is not None:
+        if judge is None or unit.seen is not None:
             return None
         adders = [_Adder.of(*each) for each in zip(self.adapters, self.places(unit.tensor), strict=True)]
         height, width = self.model.layout[unit.tensor].matrix

@@ -21,7 +21,7 @@ MISSING, SCALED, SWAPPED, PARTLY, OTHER, NOT_FINITE = (
     "not finite",
 )
 
-CODES, UNREADABLE = "codes", "is in codes that cannot be decoded here"
+CODES = "codes"
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def _convention(judge: Judge, unit: Unit) -> str | None:
     left = list(judge.conventions)
     for tile in unit.tiles():
         sample, rounded = judge.subject.sample(tile), judge.rounded(tile)
-        if sample is None or sample.dtype is None:
+        if sample.dtype is None:
             return None
         left = [each for each in left if judge.explains(each, tile, sample, rounded)]
         if not left:
@@ -150,7 +150,7 @@ def _convention(judge: Judge, unit: Unit) -> str | None:
 
 def _why(judge: Judge, alike: Likeness, unit: Unit) -> Finding:
     found, sample = look(judge.subject, unit), judge.subject.sample(unit)
-    if found is None or sample is None or sample.dtype is None:
+    if sample.dtype is None:
         return Finding(CODES, unit.module, "is in codes: how the program rounds to them is not known here")
     if not loosely(sample, judge.guess.weights).any():
         return Finding("rounding", unit.module, "is W + ΔW, rounded otherwise than the program does")

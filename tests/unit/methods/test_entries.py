@@ -105,3 +105,21 @@ def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
     assert cut.value == pytest.approx(
         float(magnitudes.sort(descending=True).values[50])
     )  # ">=" keeps one more than 10% of 500
+
+
+def test_a_number_of_all_modules_is_computed_once_and_may_be_known_elsewhere() -> None:
+    modules = [Entries([Dense(np.full((2, 3), value))]) for value in (1.0, 2.0)]
+    asked: list[tuple[str, object]] = []
+
+    def once(name: str, shape: object, compute: Callable[[], float]) -> float:
+        asked.append((name, shape))
+        return compute()
+
+    model = Model([lambda each=each: each for each in modules], once)  # type: ignore[misc]  # no type is inferred for a default
+
+    def sum_of_all() -> float:
+        return sum(float(tile.values[0].sum()) for each in model.entries() for tile in each.tiles())
+
+    for _ in range(2):
+        assert model.once("sum", float, sum_of_all) == 18
+    assert asked == [("sum", float)]
