@@ -13,7 +13,7 @@ import numpy as np
 from adapterops.errors import InputError
 from adapterops.linalg.geometry import inner
 from adapterops.methods.entries import tile_height
-from adapterops.methods.products import inner_products
+from adapterops.methods.products import inner_products, products_at
 from adapterops.updates.lowrank import LowRank, gram
 from adapterops.updates.protocol import Array, Linear
 
@@ -167,17 +167,7 @@ def _of_merged(result: Linear, updates: Sequence[LowRank]) -> Holding:
 
 def _of_entries(updates: Sequence[Linear]) -> Holding:
     """Of a merge, the first, and what it is of, by their entries: a tile of each at a time."""
-    (height, width), step = updates[0].shape, tile_height(updates[0].shape)
-    products = np.zeros((len(updates),) * 2)
-    memory = np.empty((len(updates), min(step, height), width))
-    for first in range(0, height, step):
-        part = slice(first, min(first + step, height)), slice(0, width)
-        tiles = memory[:, : part[0].stop - first]
-        for update, tile in zip(updates, tiles, strict=True):
-            np.copyto(tile, update.rows(part, tile))
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            flat = tiles.reshape(len(updates), -1)
-            products += flat @ flat.T
+    products, _ = products_at(updates, 0)
     return Holding(float(products[0, 0]), products[0, 1:], np.full(len(updates) - 1, math.nan), products[1:, 1:])
 
 

@@ -108,7 +108,7 @@ def _knots(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Bl
     canonical = [balanced(update) for update in factored(updates)]
     roots = [np.linalg.norm(update.A, axis=1) for update in canonical]
     columns = [update.B * root for update, root in zip(canonical, roots, strict=True)]
-    U, _, inside = principal(np.concatenate(columns, axis=1))
+    U, inside = principal(np.concatenate(columns, axis=1))
     parts = np.split(inside, np.cumsum([len(root) for root in roots])[:-1], axis=1)
     dtype = np.result_type(np.float32, *(update.dtype for update in updates))  # of entries in any space
     aligned = [

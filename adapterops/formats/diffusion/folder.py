@@ -47,7 +47,6 @@ from adapterops.formats.others import TUNED, check_no_other
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config
 from adapterops.formats.peft.parts import Parts, parts_of
-from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
@@ -111,7 +110,7 @@ class Diffusion:
                     if file.entries[name].dtype not in FLOATS:
                         raise no_numbers(file.entries[name].dtype, weights, name)
             known = scaling_of_each(file, modules, alpha)
-            _warn_of_split(file, modules, known)
+            _warn_of_split(file, modules)
             _warn_of_no_scale(file, modules, alpha)
         config = AdapterConfig(format=self.name, metadata=headers.kept(file.metadata), prefixed=True)
         further = further_weights(place, weights)
@@ -301,7 +300,7 @@ def _plain(module: str) -> str:
     return f"{component}.{unwrapped(inner)}" if inner.startswith("base_model.") else unwrapped(module)
 
 
-def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts], known: Mapping[str, Scaling]) -> None:
+def _warn_of_split(file: TensorFile, modules: Mapping[str, Parts]) -> None:
     """Warn where kohya trained the parts of a joined weight by themselves: every loader reads them weaker than that."""
     try:
         options = json.loads(file.metadata.get("ss_network_args", "{}"))
