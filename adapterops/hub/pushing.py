@@ -13,7 +13,7 @@ from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, Outpu
 from adapterops.hub import client
 from adapterops.hub.card import render
 from adapterops.hub.client import api, ask, explained, offline, passing, pause, say, timeout
-from adapterops.hub.package import DELTA, OF_DELTA, STALE, Content, Waiting, files, made
+from adapterops.hub.package import DELTA, OF_DELTA, STALE, Payload, Waiting, files, made
 from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
 from adapterops.storage.outputs import CARD, MARK
@@ -75,13 +75,13 @@ def push(
     found, left_out = files(folder)
     if not dry_run:
         _check_token(target)
-    contents = {name: Content.of(path) for name, path in found.items()}
+    contents = {name: Payload.of(path) for name, path in found.items()}
     about = made(folder, target.repo, contents, licensed=not dry_run)
     there, reason = _planned(target) if dry_run else (ready(target, private), None)
     if there is not None:
         _check_visibility(target, there, private)
     if CARD not in contents and may_write_card(target, there):
-        contents[CARD] = Content.of(render(about).encode())
+        contents[CARD] = Payload.of(render(about).encode())
     return Push(
         target,
         contents,
@@ -134,7 +134,7 @@ class Push:
     """
 
     target: Reference
-    contents: Mapping[str, Content]
+    contents: Mapping[str, Payload]
     before: There | None
     left_out: tuple[str, ...]
     create_pr: bool

@@ -29,7 +29,7 @@ LONGEST = 512
 
 
 @dataclass(frozen=True)
-class Grams:
+class Means:
     """Module → the mean of x xᵀ over the tokens of all texts, in float32, x being what the module takes in."""
 
     modules: Mapping[str, Array]
@@ -61,7 +61,7 @@ def check_runnable(model: Checkpoint, adapter: bool = False) -> None:
 
 def grams(
     model: Checkpoint, texts: Sequence[str], adapter: Adapter | None = None, progress: Progress | None = None
-) -> Grams:
+) -> Means:
     """The Gram matrices of the inputs of the Linear layers and experts of a model, of all but its output head; or, with an
     adapter at work in it, of those that it adapts. What a model takes in after training may be far from what it did before.
 
@@ -123,7 +123,7 @@ def grams(
                 raise _not_run(error, path) from error
             if progress:
                 progress(min(first + AT_ONCE, len(texts)), len(texts))
-    return Grams(dict(seen.means()), seen.tokens, len(texts))
+    return Means(dict(seen.means()), seen.tokens, len(texts))
 
 
 def _with(adapter: Adapter, network: Any, path: Path) -> Any:

@@ -38,7 +38,7 @@ class Entries:
         model: the entries of all modules, for methods that look at the whole model; by default these alone.
     """
 
-    def __init__(self, updates: Sequence[Linear], names: Sequence[str] = (), model: Model | None = None) -> None:
+    def __init__(self, updates: Sequence[Linear], names: Sequence[str] = (), model: ModelEntries | None = None) -> None:
         self.dtype = np.result_type(np.float32, *(update.dtype for update in updates))
         self.shape = updates[0].shape
         self.names = names or [str(index) for index in range(len(updates))]
@@ -53,8 +53,8 @@ class Entries:
         return len(self._updates)
 
     @property
-    def model(self) -> Model:
-        return self._model or Model([lambda: self])
+    def model(self) -> ModelEntries:
+        return self._model or ModelEntries([lambda: self])
 
     @property
     def size(self) -> int:
@@ -174,7 +174,7 @@ def _moved(rows: Array, random: np.random.Generator) -> Array:
     return moved
 
 
-class Model:
+class ModelEntries:
     """The entries of all modules together. What is asked of it is computed once, by whoever asks first.
 
     Args:

@@ -54,7 +54,7 @@ def _apart(holdings: Holdings, each: Each) -> float | None:
         return None
 
 
-def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT) -> Plan:
+def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT) -> MergePlan:
     """What `planned` makes of these adapters, module by module.
 
     Cost: that of the merge, once, and of `opposed` in every module.
@@ -69,11 +69,11 @@ def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT)
     assert step.multipliers
     factors = dict.fromkeys(merged.layout, 1.0) | step.multipliers.all(partial(run, how=how))
     against_some = {module: kept for module, kept in found.items() if any(kept)}
-    return Plan(step.parameters["method"], factors, against_some, step.multipliers.of_sum())
+    return MergePlan(step.parameters["method"], factors, against_some, step.multipliers.of_sum())
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class MergePlan:
     """A merge of adapters, module by module.
 
     Attributes:

@@ -15,7 +15,7 @@ from adapterops.registry import import_modules
 from adapterops.updates import lowrank
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DORA
-from adapterops.updates.protocol import Array, Linear, Part, Transposed, no_factors, unscaled
+from adapterops.updates.protocol import Array, Linear, Part, TransposedUpdate, no_factors, unscaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +43,8 @@ class Magnitude:
         return self.direction.dtype
 
     @property
-    def T(self) -> Transposed:
-        return Transposed(self)
+    def T(self) -> TransposedUpdate:
+        return TransposedUpdate(self)
 
     lowrank = no_factors
 

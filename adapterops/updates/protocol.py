@@ -110,7 +110,7 @@ def unscaled(what: str) -> Callable[[Same, float], Same]:
 
 
 @dataclass(frozen=True, eq=False)
-class Transposed:
+class TransposedUpdate:
     """An update of a weight that is stored as (in, out): its columns are rows of the other, and the other way round."""
 
     T: Any
@@ -132,8 +132,8 @@ class Transposed:
         turned: Array = self.T.change(part[::-1], W.T, out.T)
         return turned.T
 
-    def __mul__(self, factor: float) -> Transposed:
-        return Transposed(factor * self.T)
+    def __mul__(self, factor: float) -> TransposedUpdate:
+        return TransposedUpdate(factor * self.T)
 
     __rmul__ = __mul__
 

@@ -9,7 +9,7 @@ import numpy as np
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.decoding import NESTED, absmax4, blocks, book, codes4
 from adapterops.verification.ggml import TERMS
-from adapterops.verification.grids import Entries
+from adapterops.verification.grids import GridRows
 from adapterops.verification.numbers import floats, raw
 from adapterops.verification.rounding import Matrix
 
@@ -78,7 +78,7 @@ def int8(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool)
     return result
 
 
-def neighbours(entries: Entries, S: Matrix, chance: bool) -> Matrix:
+def neighbours(entries: GridRows, S: Matrix, chance: bool) -> Matrix:
     """The same for codes with a number, a zero point and a scale each, whose grid is kept."""
     number, down, up, scale = entries
     with np.errstate(all="ignore"):

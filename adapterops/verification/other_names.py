@@ -77,7 +77,7 @@ def alike(module: str, layout: Mapping[str, object]) -> list[str]:
     return [name for size, name in found if size == most]
 
 
-class Rows(NamedTuple):
+class PlacedRows(NamedTuple):
     """Rows `first` on of an update, `height` of them, are the rows from `row` on of the tensor that `name` ends."""
 
     name: str
@@ -231,7 +231,7 @@ def in_unet(flat: str) -> Iterator[str]:
                 yield f"{other}_{inner.get(rest, rest)}".strip("_")
 
 
-def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator[list[Rows]]:
+def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator[list[PlacedRows]]:
     """Ways in which a base may have a module by other names: the ends of these. A negative row counts from the end.
 
     Args:
@@ -239,11 +239,11 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
     """
     flat, (out, into) = HEADS.sub("", module).replace(".", "_").strip("_"), shape
     end = "_bias" if flat.endswith("_bias") else ""
-    yield from ([Rows(name + end, 0, out, 0)] for name in in_unet(flat.removesuffix(end)))
+    yield from ([PlacedRows(name + end, 0, out, 0)] for name in in_unet(flat.removesuffix(end)))
     for pattern, name in ONE:
         if match := re.search(pattern + "$", flat):
             authors = name.format(*match.groups())
-            yield [Rows(authors, 0, out, 0)]
+            yield [PlacedRows(authors, 0, out, 0)]
             yield from elsewhere(authors, shape, columns)
     turned_pairs = [(pair, (times, beside)) for *pair, times, beside in TURNED]
     found = [
@@ -256,14 +256,18 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
     for _, name, rule in sorted(found, key=lambda each: each[0]):  # the one of the most letters first
         half = out // 2
         turned = rule is not None and _is_turned(name, shape, *rule, columns)
-        yield [Rows(name, half, half, 0), Rows(name, 0, half, half)] if turned else [Rows(name, 0, out, 0)]
+        yield (
+            [PlacedRows(name, half, half, 0), PlacedRows(name, 0, half, half)]
+            if turned
+            else [PlacedRows(name, 0, out, 0)]
+        )
     for begin, ends, name in FUSED:
         if match := _at_end(f"{begin}(.+)").search(flat):
             part = ends.get(match[2])
             is_mlp = M in ends.values()
             row = {Q: 0, K: into if is_mlp else -2 * out, V: 2 * into if is_mlp else -out, M: -out}
             if part:
-                yield [Rows(name.format(match[1]), 0, out, row[part])]
+                yield [PlacedRows(name.format(match[1]), 0, out, row[part])]
 
 
 def _is_turned(name: str, shape: tuple[int, int], times: int, beside: str, columns: Columns) -> bool:

@@ -19,17 +19,17 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.verification.beside import beside
+from adapterops.verification.addends import Addend, Wanted
 from adapterops.verification.configs import config_doubts, has_other_words
 from adapterops.verification.decoding import decoder
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.ggml import TERMS
 from adapterops.verification.gguf_places import gguf_doubts
-from adapterops.verification.held import SIGMAS, Held
+from adapterops.verification.held import SIGMAS, HeldByChance
 from adapterops.verification.judges import Judge, judge_of
 from adapterops.verification.names import Base
 from adapterops.verification.numbers import Decoder
-from adapterops.verification.place import Place, Wanted
+from adapterops.verification.other_files import other_files
 from adapterops.verification.places import wanted
 from adapterops.verification.rounding import Matrix
 from adapterops.verification.vocabulary import becomes_classifier, left_out
@@ -71,10 +71,10 @@ class Witness:
     grams: Mapping[str, StoredTensor] = field(default_factory=dict)
     stated: Adapter | None = None
 
-    def _formulas(self, each: Wanted) -> list[tuple[Place, Formula]]:
+    def _formulas(self, each: Wanted) -> list[tuple[Addend, Formula]]:
         return [(place, Formula(self._update(place), place.transposed)) for place in each.places]
 
-    def _update(self, place: Place) -> Any:
+    def _update(self, place: Addend) -> Any:
         """What is added at a place: where it depends on the weight, and all of that is there, as the files of the adapter
         state it.
         """
@@ -197,7 +197,7 @@ class Witness:
         rows = height if any(place.seen or formula.entire for place, formula in formulas) else judge.rows
         step = max(1, TILE // max(1, width * rows)) * rows
         wrong, entries = 0, height * width
-        held = Held()
+        held = HeldByChance()
         for begin in range(0, height, step):
             end = min(begin + step, height)
             W = before(begin, end)
@@ -227,7 +227,7 @@ def with_zeros(before: Decoder, words: int) -> Decoder:
     return rows
 
 
-def _sum(W: Matrix, formulas: list[tuple[Place, Formula]], begin: int, end: int) -> tuple[Matrix, Matrix]:
+def _sum(W: Matrix, formulas: list[tuple[Addend, Formula]], begin: int, end: int) -> tuple[Matrix, Matrix]:
     """W + ΔW of some rows, and how far float32 may be from it."""
     S, slack = W.copy(), 2 * UNIT * np.abs(W)
     for place, formula in formulas:
@@ -274,5 +274,5 @@ def witness(
     doubts += [Doubt("config.json", what) for what in fields]
     if own:
         grown = has_other_words(model, base, places)
-        doubts += [Doubt(name, what) for name, what in beside(model, base, adapter, grown=grown)]
+        doubts += [Doubt(name, what) for name, what in other_files(model, base, adapter, grown=grown)]
     return Witness(model, base, adapter, places, chance, grams or {}, stated), doubts

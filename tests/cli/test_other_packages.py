@@ -117,7 +117,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adapterops.updates.kinds import KINDS, Kind, Measure
-from adapterops.updates.protocol import Transposed, no_factors, unscaled
+from adapterops.updates.protocol import TransposedUpdate, no_factors, unscaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class Mixed:
     shape: tuple[int, int]
 
     dtype = property(lambda self: self.mixed.dtype)
-    T = property(Transposed)
+    T = property(TransposedUpdate)
     lowrank = no_factors
     __mul__ = __rmul__ = unscaled("a mixture")
 

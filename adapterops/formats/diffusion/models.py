@@ -9,7 +9,7 @@ Source: the conversions of diffusers and ComfyUI, and of PixArt's authors.
 from __future__ import annotations
 
 from adapterops.formats.diffusion.streams import MFLUX_OUT, OF_STREAMS
-from adapterops.formats.diffusion.table import BLOCK, QKV, Joined, Model, below, parts
+from adapterops.formats.diffusion.table import BLOCK, QKV, Joined, ModelNames, below, parts
 
 KREA_ATTENTION = {"attn_wq": "attn_to_q", "attn_wk": "attn_to_k", "attn_wv": "attn_to_v", "attn_wo": "attn_to_out_0"}
 KREA = {
@@ -63,7 +63,7 @@ VIDEO_BLOCKS = ("blocks_#", "vace_blocks_#")
 
 MODELS = {
     **OF_STREAMS,
-    "Z-Image": Model(
+    "Z-Image": ModelNames(
         {
             **{
                 f"{root}_#_attention_{mine}": f"{root}_#_attention_{its}"
@@ -76,7 +76,7 @@ MODELS = {
         [parts(f"{root}_#_attention_qkv", f"{root}_#_attention_") for root in REFINED],
         kept=[f"{root}_#_{each}" for root in REFINED for each in (*FEED_FORWARD, *ATTENTION_NORMS)],
     ),
-    "Lumina 2": Model(
+    "Lumina 2": ModelNames(
         {
             f"{root}_#_{mine}": f"{root}_#_{its}"
             for root in REFINED
@@ -100,8 +100,8 @@ MODELS = {
         },
         [parts(f"{root}_#_attention_qkv", f"{root}_#_attn_") for root in REFINED],
     ),
-    "Ideogram 4": Model({"layers_#_attention_o": "layers_#_attention_to_out_0"}),
-    "Wan": Model(
+    "Ideogram 4": ModelNames({"layers_#_attention_o": "layers_#_attention_to_out_0"}),
+    "Wan": ModelNames(
         {
             **{name: other for block in VIDEO_BLOCKS for name, other in below(block, block, WAN_BLOCK).items()},
             **below("vace_blocks_#", "vace_blocks_#", {"before_proj": "proj_in", "after_proj": "proj_out"}),
@@ -117,7 +117,7 @@ MODELS = {
             "head_modulation": "scale_shift_table",
         }
     ),
-    "HunyuanDiT": Model(
+    "HunyuanDiT": ModelNames(
         {
             "blocks_#_attn1_out_proj": "blocks_#_attn1_to_out_0",
             "blocks_#_attn2_q_proj": "blocks_#_attn2_to_q",
@@ -144,7 +144,7 @@ MODELS = {
         ],
         exchanged=("blocks_#_norm2", "blocks_#_norm3"),
     ),
-    "PixArt, Sana": Model(
+    "PixArt, Sana": ModelNames(
         {
             **below(
                 "blocks_#",
@@ -173,7 +173,7 @@ MODELS = {
             Joined("blocks_#_cross_attn_kv_linear", (f"{BLOCK}_attn2_to_k", f"{BLOCK}_attn2_to_v"), (0, 1)),
         ],
     ),
-    "Sana, inputs": Model(
+    "Sana, inputs": ModelNames(
         {
             "x_embedder_proj": "patch_embed_proj",
             "t_block_1": "time_embed_linear",
@@ -181,7 +181,7 @@ MODELS = {
             "t_embedder_mlp_2": "time_embed_emb_timestep_embedder_linear_2",
         }
     ),
-    "LTX-Video, LTX-2": Model(
+    "LTX-Video, LTX-2": ModelNames(
         {
             **LTX,
             **{
@@ -213,7 +213,7 @@ MODELS = {
             },
         }
     ),
-    "Krea 2": Model(
+    "Krea 2": ModelNames(
         {
             **below("blocks_#", BLOCK, KREA),
             **{
@@ -236,12 +236,12 @@ MODELS = {
             parts(f"{BLOCK}_attn_to_qkv", "blocks_#_attn_", ("wq", "wk", "wv")),
         ],
     ),
-    "Krea 2, by mflux": Model({"blocks_#_attn_wo": MFLUX_OUT}),
-    "Krea 2, by LyCORIS": Model(
+    "Krea 2, by mflux": ModelNames({"blocks_#_attn_wo": MFLUX_OUT}),
+    "Krea 2, by LyCORIS": ModelNames(
         {f"blocks_#_{mine}": f"blocks_#_{its}" for mine, its in KREA_ATTENTION.items()},
         [parts("blocks_#_attn_to_qkv", "blocks_#_attn_")],
     ),
-    "Qwen-Image 2.1": Model(
+    "Qwen-Image 2.1": ModelNames(
         {},
         [
             Joined(
@@ -252,7 +252,7 @@ MODELS = {
             for stream in ("img", "txt")
         ],
     ),
-    "MiniMax-H3": Model(
+    "MiniMax-H3": ModelNames(
         {
             **{
                 name: mine
@@ -284,7 +284,7 @@ MODELS = {
             Joined("token_refiner_blocks_#_mlp_fc1", ("token_refiner_refiner_blocks_#_ff_net_0_proj",), swapped=True),
         ],
     ),
-    "Anima, Cosmos": Model(
+    "Anima, Cosmos": ModelNames(
         {
             **below("blocks_#_self_attn", f"{BLOCK}_attn1", ANIMA_ATTENTION),
             **below("blocks_#_cross_attn", f"{BLOCK}_attn2", ANIMA_ATTENTION),
@@ -299,7 +299,7 @@ MODELS = {
             "x_embedder_proj_1": "patch_embed_proj",
         }
     ),
-    "Cosmos 1": Model(
+    "Cosmos 1": ModelNames(
         {
             **{
                 f"{COSMOS}_{number - 1}_{mine}": f"{BLOCK}_{its}"
@@ -314,7 +314,7 @@ MODELS = {
             "final_layer_adaLN_modulation_2": "norm_out_linear_2",
         }
     ),
-    "Stable Cascade": Model(
+    "Stable Cascade": ModelNames(
         {
             f"{level}_#_attention_attn_{mine}": f"{level}_#_attention_{its}"
             for level in CASCADE
@@ -326,7 +326,7 @@ MODELS = {
             for inner in ("", "attn_")
         ],
     ),
-    "Stable Audio": Model(
+    "Stable Audio": ModelNames(
         {
             **below(
                 "layers_#",
@@ -352,7 +352,7 @@ MODELS = {
             Joined("layers_#_cross_attn_to_kv", (f"{BLOCK}_attn2_to_k", f"{BLOCK}_attn2_to_v"), (0, 1)),
         ],
     ),
-    "ACE-Step 1.5": Model(
+    "ACE-Step 1.5": ModelNames(
         {
             **{
                 f"layers_#_{each}_{mine}": f"layers_#_{each}_{its}"
@@ -362,7 +362,7 @@ MODELS = {
             "proj_in_1": "proj_in_conv",
         }
     ),
-    "OpenCLIP": Model(
+    "OpenCLIP": ModelNames(
         {
             "resblocks_#_attn_out_proj": "encoder_layers_#_self_attn_out_proj",
             "resblocks_#_mlp_c_fc": "encoder_layers_#_mlp_fc1",

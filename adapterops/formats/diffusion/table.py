@@ -27,7 +27,7 @@ class Joined(NamedTuple):
     against: tuple[str, ...] = ()
 
 
-class Model(NamedTuple):
+class ModelNames(NamedTuple):
     """The name by the authors → the one in diffusers, what is joined in one of the two, names of blocks that both have
     and the authors of other models alone, and names that both have, each for what the other calls by another of them.
     """

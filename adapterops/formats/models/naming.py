@@ -133,7 +133,7 @@ class Candidate(NamedTuple):
     parts: int = 1
 
 
-class Rows(NamedTuple):
+class RowsPart(NamedTuple):
     """Those of a tensor that are part `number` of `parts` equal ones."""
 
     tensor: str
@@ -163,7 +163,7 @@ class Names:
         self._shared = shared or {}
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
-        self._parts: dict[str, Rows] = {}
+        self._parts: dict[str, RowsPart] = {}
         self.loading = known = loading(config)
         for tensor, spec in base.items():
             if tensor.endswith((WEIGHT, BIAS)) or len(spec.shape) == 3:
@@ -173,7 +173,7 @@ class Names:
                     self._single.setdefault(f"{found.parent}.{found.projection}", set()).add(found.number)
             parts = known.parts(tensor) if len(spec.shape) == 2 and known.divided else ()
             for number, part in enumerate(parts):
-                self._parts[canonical(part.removesuffix(WEIGHT))] = Rows(tensor, number, len(parts))
+                self._parts[canonical(part.removesuffix(WEIGHT))] = RowsPart(tensor, number, len(parts))
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
         self._coder = alone(classes(config))
@@ -232,7 +232,7 @@ class Names:
         """The tensors with a canonical name."""
         return self._index.get(name, [])
 
-    def rows(self, name: str) -> Rows | None:
+    def rows(self, name: str) -> RowsPart | None:
         """The rows that the model makes a module of by a canonical name, where the files have these in one tensor with others."""
         return None if name in self._index else self._parts.get(name)
 

@@ -22,7 +22,7 @@ from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.comparing.analysis import ModuleSpectrum, measured
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.operations.comparing.magnitudes import changes, dora, without_magnitudes
-from adapterops.operations.comparing.pairs import Pair, Shared
+from adapterops.operations.comparing.pairs import Pair, SharedModule
 from adapterops.operations.comparing.profile import Profile, profiles_of
 from adapterops.operations.replication import replicated
 from adapterops.operations.targets.added_biases import with_biases
@@ -201,7 +201,7 @@ def plan(
 @dataclass
 class _Module:
     spectra: dict[int, ModuleSpectrum]
-    pairs: dict[tuple[int, int], Shared]
+    pairs: dict[tuple[int, int], SharedModule]
     sum: ModuleSpectrum
     weight: float = 0.0
 
@@ -229,7 +229,7 @@ def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
         i, j = numbers[place[0]], numbers[place[1]]
         P, Q = parts[i], parts[j]
         few = (P.U.shape[1], Q.U.shape[1])
-        pairs[i, j] = Shared(
+        pairs[i, j] = SharedModule(
             inner(updates[i], updates[j]),
             (norms[i], norms[j]),
             shared_energy(P.U, Q.U),

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from adapterops.verification.addends import Addend
 from adapterops.verification.deltas import UNIT, Delta, is_dora, of_factors
 from adapterops.verification.diagnosis.afterwards import codes_of_sum, moved
 from adapterops.verification.diagnosis.conventions import explained, loosely
@@ -29,7 +30,6 @@ from adapterops.verification.diagnosis.fitting import fit
 from adapterops.verification.diagnosis.likeness import RESEMBLING, resembles
 from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
 from adapterops.verification.diagnosis.subject import Subject
-from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix
 
 ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE, MAGNITUDE, CODED, ORDER, MOVED = (
@@ -47,7 +47,7 @@ ONE = np.ones(1)
 
 Found = tuple[str, str]
 
-Update = tuple[int, Place, Any]
+Update = tuple[int, Addend, Any]
 """Of which adapter, where it adds, and what."""
 
 

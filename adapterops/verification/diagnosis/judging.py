@@ -189,7 +189,7 @@ def is_typed(weight: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Trial:
     """A guess, with the ground and the conventions to try."""
 
     subject: Subject
@@ -274,7 +274,7 @@ def judge(
     most of a few: the first is tried first in all.
     """
     out = subject.model.layout[found[0].unit.tensor].dtype
-    trying = Judge(subject, guess, ground, loose, ())
+    trying = Trial(subject, guess, ground, loose, ())
     trying = replace(trying, conventions=distinct(len(subject.adapters) > 1, trying.dtypes(found[0].unit), out))
     telling = [each for each in found if not each.unchanged and not each.coded and agrees(each, guess)]
     scores = trying.scores(telling[:: max(1, len(telling) // FEW)][:FEW])

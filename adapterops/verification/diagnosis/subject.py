@@ -16,6 +16,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Stored
+from adapterops.verification.addends import Addend, Wanted
 from adapterops.verification.decoding import as_seen, decoder
 from adapterops.verification.deltas import UNIT, Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
@@ -23,7 +24,6 @@ from adapterops.verification.diagnosis.runs import ENTRIES, blocks, widened
 from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
 from adapterops.verification.judges import judge_of, together
 from adapterops.verification.numbers import Decoder
-from adapterops.verification.place import Place, Wanted
 from adapterops.verification.rounding import Matrix, rounded_to
 from adapterops.verification.witness import Witness
 
@@ -130,7 +130,7 @@ class Subject:
         base = (each.before(tensor, each.wanted[tensor]) for each in self.witnesses if tensor in each.wanted)
         return (ground and ground(tensor)) or next(base)
 
-    def places(self, tensor: str) -> list[Sequence[Place]]:
+    def places(self, tensor: str) -> list[Sequence[Addend]]:
         """Where each adapter adds to a tensor."""
         return [each.wanted.get(tensor, Wanted(tensor)).places for each in self.witnesses]
 
@@ -193,7 +193,7 @@ class Subject:
             off.append(judge(S, 2 * UNIT * np.abs(S), begin, end)[0].ravel())
         return float(np.concatenate(off).mean())
 
-    def other(self, unit: Unit, sample: Sample, place: Place, update: Any, transposed: bool, shift: int = 0) -> Delta:
+    def other(self, unit: Unit, sample: Sample, place: Addend, update: Any, transposed: bool, shift: int = 0) -> Delta:
         """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; of rows that are
         `shift` further on, where the first follow the last.
         """
@@ -222,11 +222,11 @@ def _rounded_factors(adapter: Adapter, dtype: str) -> Adapter:
 class _Adder:
     """What one adapter adds to a tensor."""
 
-    formulas: Sequence[tuple[Place, Formula]]
+    formulas: Sequence[tuple[Addend, Formula]]
     scaled: Scaled | None
 
     @classmethod
-    def of(cls, adapter: Adapter, places: Sequence[Place]) -> _Adder:
+    def of(cls, adapter: Adapter, places: Sequence[Addend]) -> _Adder:
         updates: dict[str, Any] = {place.source: adapter.updates[place.source] for place in places}
         formulas = [(place, Formula(updates[place.source], place.transposed)) for place in places]
         first = next(iter(updates), None)

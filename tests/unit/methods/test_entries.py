@@ -10,7 +10,7 @@ from strategies import entries as matrix
 from strategies import low_rank
 
 from adapterops.methods import entries, thresholds
-from adapterops.methods.entries import Entries, Model
+from adapterops.methods.entries import Entries, ModelEntries
 from adapterops.methods.registry import find
 from adapterops.methods.tiles import Tile
 from adapterops.methods.vocabulary import trim
@@ -99,7 +99,7 @@ def test_random_numbers_depend_on_name_seed_and_place_alone() -> None:
 
 def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
     small, large = update((20, 10), "random"), 10 * update((30, 10), "random")
-    model = Model([lambda: Entries([small]), lambda: Entries([large])])
+    model = ModelEntries([lambda: Entries([small]), lambda: Entries([large])])
     (cut,) = model.cuts(0.1)
     magnitudes = torch.cat([matrix(small).flatten(), matrix(large).flatten()]).abs()
     assert cut.value == pytest.approx(
@@ -115,7 +115,7 @@ def test_a_number_of_all_modules_is_computed_once_and_may_be_known_elsewhere() -
         asked.append((name, shape))
         return compute()
 
-    model = Model([lambda each=each: each for each in modules], once)  # type: ignore[misc]  # no type is inferred for a default
+    model = ModelEntries([lambda each=each: each for each in modules], once)  # type: ignore[misc]  # no type is inferred for a default
 
     def sum_of_all() -> float:
         return sum(float(tile.values[0].sum()) for each in model.entries() for tile in each.tiles())

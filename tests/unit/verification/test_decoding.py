@@ -20,7 +20,7 @@ from adapterops.arrays import columns
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.quant.awq import AWQ
-from adapterops.quant.compressed import Compressed
+from adapterops.quant.compressed import CompressedTensors
 from adapterops.quant.fourbit import FourBit
 from adapterops.quant.fp8 import FP8
 from adapterops.quant.gptq import GPTQ
@@ -76,7 +76,7 @@ def made(kind: str) -> tuple[Scheme, tuple[int, ...], dict[str, Tensor]]:
         return AWQ(16, symmetric=False), SHAPE, parts
     packed = {"weight_packed": words(3, out, into // 8), "weight_scale": half.T, "weight_shape": torch.tensor(SHAPE)}
     zeros = {} if kind == "symmetric" else {"weight_zero_point": words(4, out // 8, 4)}
-    return Compressed(4, 16, kind == "symmetric"), SHAPE, {**packed, **zeros}
+    return CompressedTensors(4, 16, kind == "symmetric"), SHAPE, {**packed, **zeros}
 
 
 KINDS = ["nf4", "fp4", "nested", "int8", "fp8", "mxfp4", "nvfp4", "awq", "symmetric", "compressed"]
@@ -211,4 +211,8 @@ def large(kind: str) -> tuple[Scheme, tuple[int, ...], dict[str, Tensor]]:
         "weight_scale": scales.T,
         "weight_shape": torch.tensor([out, into]),
     }
-    return Compressed(4, 128, symmetric=False), (out, into), {**packed, "weight_zero_point": words(2, out // 8, 16)}
+    return (
+        CompressedTensors(4, 128, symmetric=False),
+        (out, into),
+        {**packed, "weight_zero_point": words(2, out // 8, 16)},
+    )
