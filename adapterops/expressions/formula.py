@@ -78,7 +78,7 @@ SUMS = ("linear", "cat")
 def untouched(node: Node) -> bool:
     """Whether it is one adapter, or modules of it, whose updates are what they were.
 
-    >>> untouched(Call("linear", (Input("a"),), {"weights": [1.0], "scale": "sum"})), untouched(Scaled(0.5, Input("a")))
+    >>> untouched(Call("linear", (Operand("a"),), {"weights": [1.0], "scale": "sum"})), untouched(Product(0.5, Operand("a")))
     (True, False)
     """
     if isinstance(node, Call) and len(node.adapters) == 1:

@@ -55,7 +55,7 @@ def loading_model(config: Mapping[str, Any] | None) -> LoadingClass | None:
     """The class that a model's config.json names; None where it names none.
 
     >>> loading_model({"architectures": ["BertModel"]})
-    Loading(library='transformers', name='BertModel', component='', labels=0)
+    LoadingClass(library='transformers', name='BertModel', component='', labels=0)
     """
     config = config or {}
     if isinstance(config.get("_class_name"), str):

@@ -97,7 +97,7 @@ class MergePlan:
         >>> from adapterops.expressions.expression import parse
         >>> from adapterops.requests.request import Input
         >>> request = Request({"a": Input("x"), "b": Input("y")}, parse("a + b", "ab"))
-        >>> print(Plan("linear", {"layers.0.q": 0.5}).recipe(request))
+        >>> print(MergePlan("linear", {"layers.0.q": 0.5}).recipe(request))
         # Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT
         adapterops: 1
         inputs:

@@ -137,15 +137,15 @@ def parse(name: str, shape: Sequence[int] = ()) -> SpelledKey:
     """Module and role of a tensor, by its name; its shape tells kinds apart that have the same names.
 
     >>> parse("lora_unet_blocks_0_attn_q.lora_down.weight")
-    Key(module='lora_unet_blocks_0_attn_q', role='lora_A')
+    SpelledKey(module='lora_unet_blocks_0_attn_q', role='lora_A')
     >>> parse("unet.mid_block.attn1.processor.to_out_lora.up.weight")
-    Key(module='unet.mid_block.attn1.to_out.0', role='lora_B')
+    SpelledKey(module='unet.mid_block.attn1.to_out.0', role='lora_B')
     >>> parse("diffusion_model.blocks.0.ffn.0.diff_b")
-    Key(module='diffusion_model.blocks.0.ffn.0.bias', role='diff')
+    SpelledKey(module='diffusion_model.blocks.0.ffn.0.bias', role='diff')
     >>> parse("transformer.proj_out.lora_B.bias")
-    Key(module='transformer.proj_out.bias', role='lora_bias')
+    SpelledKey(module='transformer.proj_out.bias', role='lora_bias')
     >>> parse("unet.mid_block.attn1.processor.to_out.alpha")
-    Key(module='unet.mid_block.attn1.to_out.0', role='alpha')
+    SpelledKey(module='unet.mid_block.attn1.to_out.0', role='alpha')
 
     Raises:
         UnsupportedError: it is of a kind that is known and not handled.
