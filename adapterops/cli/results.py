@@ -94,7 +94,7 @@ def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
             scaled = found if asked or not step.why else of_sum(found)
             if scaled is found and step.multipliers and step.multipliers.summed:
                 scales = {}  # at these no module of it is the sum
-            rules = step.holdings.apart(partial(run, how=how)) if parallel(whole(found)) else None
+            rules = step.holdings.rule_distance(partial(run, how=how)) if parallel(whole(found)) else None
             with ahead():
                 print_table(*held_rows(called(step.inputs[:number]), found, scales, scaled))
                 for sentence in held_sentences(found, step.holdings.count, rules, cut=_is_cut(made.result)):

@@ -202,15 +202,15 @@ class Holdings:
         known = {module: found for module in self.modules if (found := self.found[module]) is not None}
         return known if known and len(known) == len(self.modules) else None
 
-    def apart(self, each: Each = map) -> float | None:
-        """What `apart` says of all modules; None where the rules are not asked.
+    def rule_distance(self, each: Each = map) -> float | None:
+        """What `rule_distance` says of all modules; None where the rules are not asked.
 
         Cost: that of three merges.
         """
         if self.rules is None:
             return None
         grams: Any = each(self.rules, self.modules)
-        return apart(sum(grams, np.zeros((len(RULES),) * 2)))
+        return rule_distance(sum(grams, np.zeros((len(RULES),) * 2)))
 
     def note(self, module: str, compute: Callable[[], Holding | None]) -> None:
         """Find that of a module, if it is not known yet."""
@@ -279,7 +279,7 @@ def parallel(gram: Array) -> bool:
     return len(values) < 2 or bool(values[-2] <= ALIKE * values[-1])
 
 
-def apart(gram: Array) -> float:
+def rule_distance(gram: Array) -> float:
     """How far what two of `RULES` make is apart at most, max ‖Mᵣ - Mₛ‖ / max ‖Mᵣ‖ over all modules, by their inner products: a
     bound on what the choice of one of them may change.
     """

@@ -25,7 +25,7 @@ from adapterops.operations.classes import Model, are_of_words, model_of
 from adapterops.operations.targets.added_biases import with_biases
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
-from adapterops.operations.targets.parts import placed, rows_of, together
+from adapterops.operations.targets.parts import placed, rows_of, update_of_parts
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
@@ -130,7 +130,7 @@ def _named_as(adapter: Adapter, base: Checkpoint, model: Model, stacked: bool) -
     layout = {name: _layout(name, pieces[name], shapes[name], adapter) for name in sorted(pieces)}
 
     def compute(name: str) -> Update:
-        update: Update = together([_placed(piece, layout[name].shape, adapter) for piece in pieces[name]])
+        update: Update = update_of_parts([_placed(piece, layout[name].shape, adapter) for piece in pieces[name]])
         return update
 
     renamed = {each.source: name for name, those in pieces.items() for each in those}

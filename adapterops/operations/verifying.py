@@ -205,8 +205,10 @@ def comparison(
     expected = rounding(expected, how, seed or 0, grams)
     expected = tensor_types(expected, types) if model.gguf and expected.gguf else as_stored(expected, model)
     stated, files = sums(model), dict(files_of(model, base))
-    chance = seed is not None
-    second, doubts = witness(model, base, adapter, chance=chance, grams=expected.grams, own=bool(stated), stated=alone)
+    stochastic = seed is not None
+    second, doubts = witness(
+        model, base, adapter, stochastic=stochastic, grams=expected.grams, own=bool(stated), stated=alone
+    )
     problems = [*_names(model, expected), *(Problem(doubt.place, doubt.what) for doubt in doubts)]
     problems += [Problem(*each) for each in (replica_doubts(plain, base, ranges) if ranges else ())]
     return Audit(

@@ -43,13 +43,13 @@ def by_default(adapters: Sequence[Adapter], how: Execution = DEFAULT) -> dict[st
         return None
     each = partial(run, how=how)
     found = holdings.all(each)
-    return None if found is None else {**as_json(found, holdings.count), "rules_apart": _apart(holdings, each)}
+    return None if found is None else {**as_json(found, holdings.count), "rules_apart": _rule_distance(holdings, each)}
 
 
-def _apart(holdings: Holdings, each: Each) -> float | None:
+def _rule_distance(holdings: Holdings, each: Each) -> float | None:
     """How far the rules are apart; None where one of them can make nothing of these numbers."""
     try:
-        return holdings.apart(each)
+        return holdings.rule_distance(each)
     except InputError:
         return None
 

@@ -156,7 +156,7 @@ ONE = [
     (r"single_blocks_(\d+)_processor_qkv_lora", "single_blocks.{}.linear1"),
 ]
 PAIRS = list(pairs())
-TURNED = [
+TRANSPOSED = [
     (r"final_layer_adaLN_modulation_1()", r"norm_out_linear()", 0, ""),
     (r"final_layer_image_adaLN_modulation_1()", r"norm_out_linear()", 0, ""),
     (r"final_layer_mod()", r"norm_out_linear()", 0, ""),
@@ -245,20 +245,20 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
             authors = name.format(*match.groups())
             yield [PlacedRows(authors, 0, out, 0)]
             yield from elsewhere(authors, shape, columns)
-    turned_pairs = [(pair, (times, beside)) for *pair, times, beside in TURNED]
+    transposed_pairs = [(pair, (times, beside)) for *pair, times, beside in TRANSPOSED]
     found = [
         (match.start(), before + re.sub(r"\(.*?\)", match[1] if match.re.groups else "", other) + end, rule)
-        for pair, rule in [*((pair, None) for pair in PAIRS), *turned_pairs]
+        for pair, rule in [*((pair, None) for pair in PAIRS), *transposed_pairs]
         for one, other in (pair, pair[::-1])
         if (match := _at_end(one + end).search(flat))
         for before in dict.fromkeys([flat[: match.start() + 1] if match.start() else "", ""])
     ]
     for _, name, rule in sorted(found, key=lambda each: each[0]):  # the one of the most letters first
         half = out // 2
-        turned = rule is not None and _is_turned(name, shape, *rule, columns)
+        transposed = rule is not None and _is_transposed(name, shape, *rule, columns)
         yield (
             [PlacedRows(name, half, half, 0), PlacedRows(name, 0, half, half)]
-            if turned
+            if transposed
             else [PlacedRows(name, 0, out, 0)]
         )
     for begin, ends, name in FUSED:
@@ -270,7 +270,7 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
                 yield [PlacedRows(name.format(match[1]), 0, out, row[part])]
 
 
-def _is_turned(name: str, shape: tuple[int, int], times: int, beside: str, columns: Columns) -> bool:
+def _is_transposed(name: str, shape: tuple[int, int], times: int, beside: str, columns: Columns) -> bool:
     out, into = shape
     others = [re.sub(r"(?:mlp_fc1|ff_net_0_proj)(?:_bias)?$", end, name) for end in beside.split()]
     counted = [count for other in others if (count := columns(other))]

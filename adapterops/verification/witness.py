@@ -25,7 +25,7 @@ from adapterops.verification.decoding import decoder
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.ggml import TERMS
 from adapterops.verification.gguf_places import gguf_doubts
-from adapterops.verification.held import SIGMAS, HeldByChance
+from adapterops.verification.held import SIGMAS, RoundingGain
 from adapterops.verification.judges import Judge, judge_of
 from adapterops.verification.names import Base
 from adapterops.verification.numbers import Decoder
@@ -58,7 +58,7 @@ class Witness:
     """What a model should be: the base, the updates of an adapter in their places, and nothing else.
 
     Attributes:
-        chance: codes that stay on the grid of the base, and numbers of 16 bits, were rounded to a neighbour at random.
+        stochastic: codes that stay on the grid of the base, and numbers of 16 bits, were rounded to a neighbour at random.
         grams: tensor → the Gram matrix of its inputs, by which codes that stay on the grid of the base were chosen.
         stated: the adapter before anything of the base was made a part of it; None where that is not known.
     """
@@ -67,7 +67,7 @@ class Witness:
     base: Checkpoint
     adapter: Adapter
     wanted: dict[str, Wanted]
-    chance: bool = False
+    stochastic: bool = False
     grams: Mapping[str, StoredTensor] = field(default_factory=dict)
     stated: Adapter | None = None
 
@@ -121,7 +121,7 @@ class Witness:
         if name in self.grams and self._stays(name, each):
             yield from self._by_inputs(name, each, before)
             return
-        judge = judge_of(found, self._by_chance(name, each), fresh=not self._stays(name, each))
+        judge = judge_of(found, self._is_stochastic(name, each), fresh=not self._stays(name, each))
         if found.dtype not in FLOATS or start.dtype not in FLOATS or judge is None:
             return  # in codes of another package, of which no formula is here
         yield from self._compared(name, each, before, judge, np.asarray(elsewhere, np.int64))
@@ -156,11 +156,11 @@ class Witness:
             return self.base.views.get(base, self.base.stored[base])
         return self.base.stored[base]
 
-    def _by_chance(self, name: str, each: Wanted) -> bool:
+    def _is_stochastic(self, name: str, each: Wanted) -> bool:
         found = self.model.stored[name]
         if found.scheme is None:
-            return self.chance and bool(each.places) and found.dtype in ("F16", "BF16")
-        return self.chance and (self._stays(name, each) or (found.scheme.name in TERMS and bool(each.places)))
+            return self.stochastic and bool(each.places) and found.dtype in ("F16", "BF16")
+        return self.stochastic and (self._stays(name, each) or (found.scheme.name in TERMS and bool(each.places)))
 
     def _stays(self, name: str, each: Wanted) -> bool:
         """Whether codes are on the grid of the base."""
@@ -197,7 +197,7 @@ class Witness:
         rows = height if any(place.seen or formula.entire for place, formula in formulas) else judge.rows
         step = max(1, TILE // max(1, width * rows)) * rows
         wrong, entries = 0, height * width
-        held = HeldByChance()
+        held = RoundingGain()
         for begin in range(0, height, step):
             end = min(begin + step, height)
             W = before(begin, end)
@@ -205,12 +205,12 @@ class Witness:
             off, value = judge(S, slack, begin, end)
             explained = elsewhere[(begin * width <= elsewhere) & (elsewhere < end * width)] - begin * width
             wrong += int(np.count_nonzero(off)) - int(np.count_nonzero(off.reshape(-1)[explained]))
-            held = held.over(W, S, value) if judge.chance else held
+            held = held.over(W, S, value) if judge.stochastic else held
         if wrong:
             yield Doubt(
                 name, f"{wrong} of {entries} entries are not what float64 makes of base and adapter", wrong / entries
             )
-        if judge.chance and held.far():
+        if judge.stochastic and held.far():
             yield Doubt(name, f"holds {held.gain:.3g} of the update, chance explains 1 ± {SIGMAS * held.spread:.2g}")
 
 
@@ -247,7 +247,7 @@ def witness(
     base: Checkpoint,
     adapter: Adapter,
     *,
-    chance: bool = False,
+    stochastic: bool = False,
     grams: Mapping[str, StoredTensor] | None = None,
     own: bool = False,
     stated: Adapter | None = None,
@@ -275,4 +275,4 @@ def witness(
     if own:
         grown = has_other_words(model, base, places)
         doubts += [Doubt(name, what) for name, what in other_files(model, base, adapter, grown=grown)]
-    return Witness(model, base, adapter, places, chance, grams or {}, stated), doubts
+    return Witness(model, base, adapter, places, stochastic, grams or {}, stated), doubts

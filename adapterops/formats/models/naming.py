@@ -32,7 +32,7 @@ from adapterops.formats.models.architectures import (
 )
 from adapterops.formats.models.divisions import joined, whole_of
 from adapterops.formats.models.loading import loading
-from adapterops.formats.models.suffixes import Move, alone, moved, moves, roots
+from adapterops.formats.models.suffixes import Move, moved, moves, roots, single_coder
 from adapterops.formats.models.wrappers import unwrapped
 from adapterops.storage.tensors import Spec
 
@@ -176,7 +176,7 @@ class Names:
                 self._parts[canonical(part.removesuffix(WEIGHT))] = RowsPart(tensor, number, len(parts))
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
-        self._coder = alone(classes(config))
+        self._coder = single_coder(classes(config))
         self._moved = self._places(shapes, tower)
         stored = {canonical(module): self._loaded(module) for module in modules or ()}
         old = {

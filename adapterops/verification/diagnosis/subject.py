@@ -22,7 +22,7 @@ from adapterops.verification.deltas import UNIT, Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.diagnosis.runs import ENTRIES, blocks, widened
 from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
-from adapterops.verification.judges import judge_of, together
+from adapterops.verification.judges import judge_of, judged_rows
 from adapterops.verification.numbers import Decoder
 from adapterops.verification.rounding import Matrix, rounded_to
 from adapterops.verification.witness import Witness
@@ -121,7 +121,7 @@ class Subject:
             if found.scheme is not None:
                 height, width = self.model.layout[tensor].matrix
                 looked = [(0, height)] if reading else blocks(range(height), width, self.entries)
-                runs = widened(looked, together(found), height)
+                runs = widened(looked, judged_rows(found), height)
                 most = max(most, *((end - begin) * width for begin, end in runs))
         return most
 
@@ -177,7 +177,7 @@ class Subject:
         hold codes of several rows; all rows where an update needs them.
         """
         found = self.model.stored[unit.tensor]
-        judge, before = judge_of(found, chance=True), self.below(unit.tensor)
+        judge, before = judge_of(found, stochastic=True), self.below(unit.tensor)
         if judge is None or unit.seen is not None:
             return None
         adders = [_Adder.of(*each) for each in zip(self.adapters, self.places(unit.tensor), strict=True)]

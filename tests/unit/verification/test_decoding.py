@@ -32,7 +32,7 @@ from adapterops.quant.transposed import Transposed
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.tensors import Stored
 from adapterops.verification.decoding import decoder
-from adapterops.verification.judges import judge_of, together
+from adapterops.verification.judges import judge_of, judged_rows
 
 SHAPE = (48, 64)
 
@@ -178,9 +178,9 @@ def test_any_rows_are_those_of_the_whole(kind: str, tmp_path: Path, monkeypatch:
 def test_a_large_weight_is_judged_in_the_memory_of_a_tile(kind: str, tmp_path: Path) -> None:
     scheme, shape, parts = large(kind)
     weight, height = stored(tmp_path, scheme, shape, parts), int(np.prod(shape[:-1]))
-    judge = judge_of(weight, chance=True)
+    judge = judge_of(weight, stochastic=True)
     assert judge
-    assert together(weight) == 1
+    assert judged_rows(weight) == 1
     tracemalloc.start()
     for begin in range(0, height, 64):
         S = judge.value(begin, begin + 64)
