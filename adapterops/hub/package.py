@@ -19,12 +19,11 @@ from adapterops.formats.models.weight_files import INDEX, SINGLE, index_name
 from adapterops.formats.peft.files import read_files
 from adapterops.formats.peft.loaded import left_out, left_out_of
 from adapterops.formats.registry import DEFAULT, format_of, read_adapter
-from adapterops.hub.card import CardFacts, render
+from adapterops.hub.card import CardFacts
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
-from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.outputs import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.place import Place, check_inside
 from adapterops.storage.strict import check_path, read_all, read_json
@@ -159,30 +158,6 @@ def small_files(folder: Path) -> dict[str, Payload]:
 def _ours(card: Path) -> bool:
     """Whether a card is one that adapterops wrote, and will write anew."""
     return card.is_file() and not card.is_symlink() and MARK.encode() in read_all(card)
-
-
-def card(
-    folder: str | os.PathLike[str],
-    *,
-    repo: str | None = None,
-    base: str | os.PathLike[str] | None = None,
-    out: str | os.PathLike[str] | None = None,
-    force: bool = False,
-) -> str:
-    """What `requests.sending.card` does, after the check of the request in the manifest."""
-    folder = Path(folder)
-    if out is not None:
-        check_documents({Path(out): MARK.encode()}, [], force)
-    found, _ = files(folder)
-    if CARD in found:
-        text = f"{folder / CARD} was not written by adapterops: push sends it as it is, and not this one"
-        warnings.warn(text, AdapterWarning, stacklevel=2)
-    contents = {name: Payload.of(path) for name, path in found.items()}
-    place = str(folder if folder.is_dir() else folder.parent)
-    text = render(made(folder, repo or place, contents, None if base is None else Place.of(base)))
-    if out is not None:
-        write_documents({Path(out): text.encode()}, force)
-    return text
 
 
 def made(

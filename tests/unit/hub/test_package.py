@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 import adapterops as ao
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
 from adapterops.hub.card import MARK, render
-from adapterops.hub.package import CARD, Payload, card, files, made
+from adapterops.hub.package import CARD, Payload, files, made
 from adapterops.hub.snapshot import Known, blob_hash
+from adapterops.requests.sending import card
 from adapterops.storage.place import Place
 
 
