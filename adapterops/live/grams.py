@@ -19,7 +19,7 @@ from adapterops.engine.execution import Progress
 from adapterops.errors import IncompatibleError, NotFoundError, OptionError, ResourceError, count
 from adapterops.formats.stacks import GATE_UP, WRAPPED
 from adapterops.live.experts import experts_of, taken_in, widths
-from adapterops.live.logits import check_loadable, model_class, reason, without_bars
+from adapterops.live.logits import check_loadable, model_class, path_of, reason, without_bars
 
 AT_ONCE = 8
 """Texts that are run together."""
@@ -54,7 +54,7 @@ def check_runnable(model: Checkpoint, adapter: bool = False) -> None:
     if model_class(model) is None:
         raise OptionError(
             "config.json names no class of transformers that runs it",
-            path=_path(model),
+            path=path_of(model),
             hint="give the folder of a model with its config.json and tokenizer",
         )
 
@@ -81,7 +81,7 @@ def grams(
     import torch
     from transformers import AutoTokenizer
 
-    path = _path(model)
+    path = path_of(model)
     check_loadable(path, "name the folder of a model in 16 or 32 bits, as transformers saves it")
     try:
         with without_bars():
@@ -220,10 +220,6 @@ def _wanted(sizes: Mapping[str, int], modules: Collection[str], path: Path) -> s
             hint="name an adapter of few modules with --adapter, or use a larger machine",
         )
     return wanted
-
-
-def _path(model: Checkpoint) -> Path:
-    return model.files.path if model.files else Path()
 
 
 def _not_run(error: Exception, path: Path, what: str = "transformers cannot run it") -> OptionError:
