@@ -83,9 +83,7 @@ def print_held(made: Made, *, planned: bool, how: Execution = AS_IS) -> None:
         found = _holdings(step, planned, how)
         if step.holdings and not step.holdings.modules and _number(step) > 1:
             with ahead():
-                line(
-                    "  what it keeps of each is not known before all is merged: its thresholds are those of all modules"
-                )
+                line("  what it keeps of each is not known before all is merged: the method looks at all modules first")
         if found and step.holdings:
             scale, number = step.parameters["scale"], _number(step)
             plain = set(step.parameters["weights"]) == {1.0}

@@ -281,7 +281,7 @@ class Merging:
         return Entries(block.updates, names, self._model)
 
     def _whole(self, shared: Once) -> ModelEntries:
-        """The entries of all modules, for thresholds over the whole model."""
+        """The entries of all modules, for what the method needs of the whole model."""
         from adapterops.methods.entries import ModelEntries
 
         modules = sorted({module for adapter in self._adapters for module in adapter.layout})
