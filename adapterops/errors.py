@@ -195,14 +195,18 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
-def in_json(value: Any, most: int = 200) -> str:
+SHOWN = 200
+"""Characters of a value of a config in a message."""
+
+
+def in_json(value: Any) -> str:
     """A value of a config, as its file has it, and a word by itself in single quotes.
 
     >>> in_json(None), in_json([True]), in_json("all")
     ('null', '[true]', "'all'")
     """
     text = repr(value) if isinstance(value, str) else printable(json.dumps(value, ensure_ascii=False))
-    return text if len(text) <= most else f"{text[:most]}..."
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from rounding import TASKS, TESTED, Subject, encoder, texts
 from torch import Tensor
 
 from adapterops.quant import grid
-from adapterops.quant.compressed import Compressed
+from adapterops.quant.compressed import CompressedTensors
 from adapterops.quant.nvfp4 import NVFP4
 from adapterops.quant.words import packed
 
@@ -47,7 +47,7 @@ def integers(W: Tensor) -> Coded:
     codes = (groups / scale.float()[..., None] + zero[..., None]).round().clamp(0, 15).byte().view(W.shape)
     zeros = packed(zero.byte().T.contiguous(), 4).T.contiguous()
     parts = {"weight_scale": scale, "weight_shape": torch.tensor(W.shape), "weight_zero_point": zeros}
-    return Compressed(4, 32, symmetric=False), {"weight_packed": packed(codes, 4), **parts}
+    return CompressedTensors(4, 32, symmetric=False), {"weight_packed": packed(codes, 4), **parts}
 
 
 def read(parts: dict[str, Tensor]) -> Any:

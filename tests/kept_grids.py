@@ -11,7 +11,7 @@ from codes import reader
 from torch import Tensor
 
 from adapterops.quant.awq import AWQ
-from adapterops.quant.compressed import Compressed
+from adapterops.quant.compressed import CompressedTensors
 from adapterops.quant.fp8 import FP8
 from adapterops.quant.gptq import GPTQ
 from adapterops.quant.mxfp4 import MXFP4
@@ -34,9 +34,9 @@ KINDS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "gptq of 3 bits": (GPTQ(3, 32, ordered=False, offset=0), (OUT, INTO)),
     "awq": (AWQ(32, symmetric=False), (OUT, INTO)),
     "awq without zeros": (AWQ(32, symmetric=True), (OUT, INTO)),
-    "packed in 4 bits": (Compressed(4, 32, symmetric=True), (OUT, INTO)),
-    "packed in 8 bits with zeros": (Compressed(8, 32, symmetric=False), (OUT, INTO)),
-    "packed in 6 bits, one scale": (Compressed(6, INTO, symmetric=True, one=True), (OUT, INTO)),
+    "packed in 4 bits": (CompressedTensors(4, 32, symmetric=True), (OUT, INTO)),
+    "packed in 8 bits with zeros": (CompressedTensors(8, 32, symmetric=False), (OUT, INTO)),
+    "packed in 6 bits, one scale": (CompressedTensors(6, INTO, symmetric=True, one=True), (OUT, INTO)),
     "mxfp4 by row": (MXFP4Rows(), (OUT, INTO)),
     "gptq, last group cut off": (GPTQ(4, 64, ordered=False), (OUT, INTO)),
 }

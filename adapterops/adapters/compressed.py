@@ -66,7 +66,7 @@ TABLES = ("numbers", "norms", "errors", "bits", "own")
 """What is stored of a module besides codes."""
 
 
-class Found:
+class CompressedModules:
     """The modules so far.
 
     Args:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.adapters.compressed import Compressed, Found
+from adapterops.adapters.compressed import Compressed, CompressedModules
 from adapterops.adapters.compressible import check_compressible
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
@@ -70,7 +70,7 @@ def compress(
         raise OptionError(f"the rank must be at least 1, got {rank}")
     check_compressible(adapters)
     how = how.within(partial(_memory, adapters))
-    found = Found(adapters, error, rank is not None)
+    found = CompressedModules(adapters, error, rank is not None)
     if out is None:
         with closing(_codes(adapters, error, rank, how)) as codes:
             for each in codes:

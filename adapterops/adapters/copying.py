@@ -12,7 +12,7 @@ from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.registry import DEFAULT, FORMATS, Arrangement, format_of
 from adapterops.provenance.history import Source
 from adapterops.storage.place import PICKLES, Place
-from adapterops.storage.tensors import Header
+from adapterops.storage.tensors import TensorHeader
 from adapterops.updates.layout import Layout
 
 ALPHA = ".alpha"
@@ -41,7 +41,7 @@ def verbatim(adapter: Adapter, format: str, dtype: str | None) -> Verbatim | Non
         return None
     assert isinstance(adapter.history, Source)
     others = {path.name: path for path in adapter.history.others}
-    stored: Header = getattr(own.file, "raw", own.file)
+    stored: TensorHeader = getattr(own.file, "raw", own.file)
     entries = stored.entries
     if format == DEFAULT and CONFIG not in others:
         return None
@@ -93,7 +93,7 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
         return {}
     documents = arranged.documents(dict.fromkeys(arranged.groups, 1))
     there = {path.name: path for path in source.others}
-    stored: Header = getattr(file, "raw", file)  # of what is decoded when it is read
+    stored: TensorHeader = getattr(file, "raw", file)  # of what is decoded when it is read
     tensors, other = {*arranged.tensors, *arranged.full}, {entry.dtype for entry in stored.entries.values()} - {dtype}
     scaled = [
         name

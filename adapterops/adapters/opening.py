@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from adapterops.storage.tensors import Stored
 from adapterops.updates.kinds import KINDS
 
 if TYPE_CHECKING:
+    from adapterops.formats.adapter_files import AdapterFiles
     from adapterops.updates.lowrank import AsStored
     from adapterops.updates.protocol import Array, Update
 
@@ -52,42 +54,8 @@ def open_adapter(
     files = read_adapter(place, alpha)
     check_none_left_out(place, files.paths[0], files.further)
     layout = {module: files.layout(module) for module in files.modules}
-
-    dtypes = {name: entry.dtype for name, entry in files.file.entries.items()}
-    holder = {name: file for file in files.tensors for name in file.entries}
-
-    def stored(name: str, rows: tuple[int, int] | None = None, kernel: bool = False) -> AsStored:
-        from adapterops.updates.lowrank import AsStored
-
-        found = _finite(Stored(holder[name], name), allow_nonfinite, rows)
-        return AsStored(_matrix(found) if kernel else found, dtypes[name])
-
-    def read(*which: Any) -> Array:
-        from adapterops.arrays.floats import widened
-
-        return widened(*stored(*which), Scratch())
-
-    read_once = lru_cache(HELD)(read)
-
-    def compute(module: str) -> Update:
-        parts, scale = files.modules[module], files.scalings[module].scale
-        if parts.experts == 1 or parts.rows:
-            place = {role: (name, parts.rows.get(role), bool(parts.kernel)) for role, name in parts.tensors.items()}
-            get: Any = (
-                stored if parts.kind is KINDS["LoRA"] else read
-            )  # its numbers are widened when they are asked for
-            arrays = {role: get(*each) for role, each in place.items()}
-        else:
-            rank = files.scalings[module].rank
-            rows = parts.expert * rank, (parts.expert + 1) * rank
-            mine = read_once(parts.B)[:, parts.expert :: parts.experts].copy()
-            arrays = {"lora_A": read(parts.A, rows), "lora_B": mine}
-        if parts.transposed:
-            arrays |= {"lora_A": arrays["lora_B"].T, "lora_B": arrays["lora_A"].T}
-        return parts.kind.build(arrays, scale)
-
     adapter = Adapter(
-        Lazy(layout, compute),
+        Lazy(layout, _updates(files, allow_nonfinite)),
         layout,
         files.config,
         Source(
@@ -101,10 +69,45 @@ def open_adapter(
             place.seen,
         ),
         files.scalings,
-        {tensor: Stored(holder[name], name) for tensor, name in files.full.items()},
+        {tensor: files.stored(name) for tensor, name in files.full.items()},
         files.interleaved,
     )
     return without_doubles(adapter) if files.config.format in OF_IMAGES else adapter
+
+
+def _updates(files: AdapterFiles, allow_nonfinite: bool) -> Callable[[str], Update]:
+    """What reads the update of a module."""
+
+    def stored(name: str, rows: tuple[int, int] | None = None, kernel: bool = False) -> AsStored:
+        from adapterops.updates.lowrank import AsStored
+
+        found = _finite(files.stored(name), allow_nonfinite, rows)
+        return AsStored(_matrix(found) if kernel else found, files.file.entries[name].dtype)
+
+    def read(*which: Any) -> Array:
+        from adapterops.arrays.floats import widened
+
+        return widened(*stored(*which), Scratch())
+
+    read_once = lru_cache(HELD)(read)
+
+    def compute(module: str) -> Update:
+        parts, scale = files.modules[module], files.scalings[module].scale
+        if parts.experts == 1 or parts.rows:
+            place = {role: (name, parts.rows.get(role), bool(parts.kernel)) for role, name in parts.tensors.items()}
+            as_stored = parts.kind is KINDS["LoRA"]  # whose numbers are widened when they are asked for
+            get: Any = stored if as_stored else read
+            arrays = {role: get(*each) for role, each in place.items()}
+        else:
+            rank = files.scalings[module].rank
+            rows = parts.expert * rank, (parts.expert + 1) * rank
+            mine = read_once(parts.B)[:, parts.expert :: parts.experts].copy()
+            arrays = {"lora_A": read(parts.A, rows), "lora_B": mine}
+        if parts.transposed:
+            arrays |= {"lora_A": arrays["lora_B"].T, "lora_B": arrays["lora_A"].T}
+        return parts.kind.build(arrays, scale)
+
+    return compute
 
 
 def _matrix(array: Array) -> Array:

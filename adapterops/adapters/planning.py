@@ -16,7 +16,7 @@ from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
 from adapterops.errors import IncompatibleError, InputError, OptionError, UnsupportedError
 from adapterops.formats.gguf_written import CODE as UNAPPLIED
 from adapterops.formats.registry import DEFAULT as PEFT
-from adapterops.formats.registry import Arrangement, Writable, dtypes_of, written
+from adapterops.formats.registry import Arrangement, WritableFormat, dtypes_of, written
 from adapterops.formats.spelling import CODE as SPELLING
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
@@ -58,7 +58,7 @@ def arrangement(adapter: Adapter, dtype: str | None, format: str | None) -> Arra
         return found
 
 
-def _of_factors(adapter: Adapter, format: Writable, dtype: str | None) -> Arrangement:
+def _of_factors(adapter: Adapter, format: WritableFormat, dtype: str | None) -> Arrangement:
     """How one is written that is LoRA, or can be made LoRA without its base."""
     if not adapter.layout:
         only = " but full tensors, which are neither merged nor cut" if adapter.full else " to save"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedModule:
     """What was saved of one module: its rank, ‖ΔW‖_F, the fraction of ‖ΔW‖_F² that was kept, and ‖ΔW - B A‖_F / ‖ΔW‖_F
     of that, B and A being the numbers that are stored. `norm` is None where nothing of any module was lost, and nobody
     asked for it.
@@ -40,7 +40,7 @@ class Saved:
     """What `save_adapter` did. `dropped`: modules of which nothing was worth keeping."""
 
     path: Path
-    modules: Mapping[str, Kept]
+    modules: Mapping[str, SavedModule]
     dropped: tuple[str, ...]
     bytes: int
     energy: float
@@ -64,13 +64,13 @@ class Saved:
         return sqrt(sum((rounding * norm) ** 2 for norm, rounding in finite) / size) if size else 0.0
 
 
-class Found:
+class SavedModules:
     """What has become of each module so far, and of the groups that are stored in one."""
 
     def __init__(self, arranged: Arrangement) -> None:
         self._arranged = arranged
         self._group = {module: name for name, group in arranged.groups.items() for module in group}
-        self._modules: dict[str, Kept] = {}
+        self._modules: dict[str, SavedModule] = {}
         self._errors: dict[str, float] = {}
         self.ranks: dict[str, int] = {}
         self.images: dict[str, Image | Exact] = {}
@@ -83,7 +83,9 @@ class Found:
         empty: list[Factors] = []
         for each in results:
             self._errors[each.module] = each.error
-            self._modules[each.module] = Kept(each.A.shape[0], each.norm, _energy(each.norm, each.error), each.rounding)
+            self._modules[each.module] = SavedModule(
+                each.A.shape[0], each.norm, _energy(each.norm, each.error), each.rounding
+            )
             waiting[each.module] = each.A, each.B
             if each.A.shape[0]:
                 self.images[each.module] = each.image
@@ -135,7 +137,7 @@ def copied_whole(saved: Saved, adapter: Adapter, again: Adapter) -> Saved:
     if len(set(hashes)) > 1:
         raise AdapterOpsError("is not what was read, though nothing was done to it", path=saved.path)
     kinds = sorted({each.kind for each in adapter.layout.values()})
-    modules = {module: Kept(each.rank, None, 1.0) for module, each in without_biases(adapter.layout).items()}
+    modules = {module: SavedModule(each.rank, None, 1.0) for module, each in without_biases(adapter.layout).items()}
     return replace(
         saved, modules=modules, kinds=(*kinds, *([count(len(adapter.full), "full tensor")] * bool(adapter.full)))
     )

@@ -20,7 +20,7 @@ from adapterops.adapters.factors import Factors, as_stored, factored
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.planning import arrangement, in_file, stored_sizes, working_memory
-from adapterops.adapters.saved import Found, Saved, copied_whole, kept
+from adapterops.adapters.saved import Saved, SavedModules, copied_whole, kept
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.errors import check_opened
@@ -148,7 +148,7 @@ def complete_adapter(
         results: the modules of the arrangement's groups, in their order.
         copies: the file that each file of the output is a copy of, where nothing is written anew.
     """
-    found = Found(arranged)
+    found = SavedModules(arranged)
     copied = ((name, stored.array()) for name, stored in arranged.full.items())
     tensors = chain(found.tensors(results), copied)
     inputs = sources(adapter.history)

@@ -276,7 +276,7 @@ def sent(array: Either, way: Transfer | None) -> Any:
     return DeviceArray(way.there(np.ascontiguousarray(array)), way)
 
 
-def beside(array: Either, other: Either) -> Any:
+def placed_like(array: Either, other: Either) -> Any:
     """An array where another one is, if that is on a device."""
     return sent(array, way_of(other))
 
@@ -384,7 +384,7 @@ def _sorted_places(array: DeviceArray, axis: int = -1, kind: str | None = None) 
 
 def _copied(into: Any, array: Any) -> None:
     if isinstance(into, DeviceArray):
-        into.tensor.copy_(beside(array, into).tensor if isinstance(array, np.ndarray) else array.tensor)
+        into.tensor.copy_(placed_like(array, into).tensor if isinstance(array, np.ndarray) else array.tensor)
     else:
         array.way.fetch(array.tensor.contiguous(), into)
 

@@ -191,7 +191,7 @@ class Checkpoint:
             return None
         if self.types and name not in self.edits:
             return None  # it only gets another type
-        from adapterops.arrays.chance import uniform
+        from adapterops.arrays.random import uniform
 
         return uniform(f"{self.seed}:{name}", begin, (end - begin, self.layout[name].matrix[1]))
 

@@ -197,7 +197,7 @@ class _Put:
 
 def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter | GgufCopy, device: str) -> Found:
     """Write a tensor; what survived of the updates in it, and how far its codes are from it where there are none."""
-    from adapterops.updates.apart import apart
+    from adapterops.updates.distance import distances
     from adapterops.updates.survival import Survival, by_inputs, quantized, rounded, survival
 
     stored, dtype, encoder = checkpoint.stored[tensor], checkpoint.layout[tensor].dtype, checkpoint.encoder(tensor)
@@ -207,7 +207,7 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter | Gg
     for begin, end in checkpoint.blocks(tensor):
         block = rows(begin, end)
         if begin == 0 and tensor in checkpoint.views:  # a sample of the rows, for the codes are not read otherwise
-            seen = apart(block, stored.rows(begin, end, Scratch()))
+            seen = distances(block, stored.rows(begin, end, Scratch()))
             survived |= {module: Survival(apart=one.inside, sampled=one.delta) for module, one in seen.items()}
         if encoder is None:
             stored_rows = rounded(block, dtype, memory, checkpoint.draws(tensor, begin, end))

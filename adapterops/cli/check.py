@@ -14,7 +14,7 @@ from adapterops.errors import OptionError, UnjudgedError, VerificationError, cou
 from adapterops.formats.runtimes.rules import BAD, FACTS, FINE, UNKNOWN
 from adapterops.formats.runtimes.table import RUNTIMES
 from adapterops.operations.output_files import Problem
-from adapterops.operations.serving import Finding, Verdict, check
+from adapterops.operations.serving import Judgement, Verdict, check
 from adapterops.storage.place import Place
 
 
@@ -129,7 +129,7 @@ def _print_all(source: Place, found: dict[str, Verdict]) -> None:
     output.line("adapterops check --for NAME says why, and how to fix it")
 
 
-def _named(finding: Finding) -> str:
+def _named(finding: Judgement) -> str:
     found = finding.fact.found
     return f"{FACTS[finding.fact.name]} ({found})" if found else FACTS[finding.fact.name]
 

@@ -150,9 +150,9 @@ def _print(model: Place, found: Diagnosis) -> None:
     if found.kept is not None:
         output.line(f"  {output.percent(found.kept)} of the update is left after rounding")
     if found.left:
-        from adapterops.verification.unloaded import said
+        from adapterops.verification.unloaded import unloaded_text
 
-        output.line(f"  {said(found.left)}")
+        output.line(f"  {unloaded_text(found.left)}")
     if found.spectra:
         _print_spectra(found)
     shown = list(found.findings) if verbose() else list(found.findings[:SHOWN])

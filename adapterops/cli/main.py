@@ -13,6 +13,7 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
+from functools import partial
 from threading import Event
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -108,7 +109,7 @@ def run(arguments: list[str]) -> int:
         warnings.simplefilter("error", AdapterWarning)
     else:
         warnings.simplefilter("always", AdapterWarning)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = partial(_show_warning, {})
     try:
         _hush(bool({"-q", "--quiet"} & set(arguments)))
         for each in arguments:
@@ -260,6 +261,7 @@ def _not_imported(error: ImportError, as_json: bool) -> int:
 
 
 def _show_warning(
+    shown: dict[str, Warning | str],
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -267,7 +269,8 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    if issubclass(category, AdapterWarning):
+    """Once each: an engine may do its jobs in threads of this process, of which each warns again."""
+    if issubclass(category, AdapterWarning) and shown.setdefault(str(message), message) is message:
         _say(str(message), "warning")
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from adapterops.cli.options import group
-from adapterops.cli.values import Number, Registered, Weight, Weights
+from adapterops.cli.values import Number, RegisteredName, Weight, Weights
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression
-from adapterops.expressions.formula import Call, Input, Node
+from adapterops.expressions.formula import Call, Node, Operand
 from adapterops.methods import METHODS
 from adapterops.methods.registry import Method, Parameter, parameters
 from adapterops.methods.scaling import AUTO, MEAN, SUM
@@ -22,7 +22,7 @@ from adapterops.methods.spaces import SPACES
 from adapterops.quant.scheme import STOCHASTIC
 
 DEFAULT = "linear"
-METHOD = Registered("method", lambda: METHODS)
+METHOD = RegisteredName("method", lambda: METHODS)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Merge:
 
 def _weighted(name: str, weight: Weight) -> Node:
     """An adapter, and what its blocks are multiplied by; a number is a parameter of the method."""
-    return Call("scale", (Input(name),), {"by": weight}) if isinstance(weight, dict) else Input(name)
+    return Call("scale", (Operand(name),), {"by": weight}) if isinstance(weight, dict) else Operand(name)
 
 
 def _merge(

@@ -16,7 +16,7 @@ from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.conventions import CONVENTIONS
 from adapterops.verification.diagnosis.suspects import CODES
 from adapterops.verification.diagnosis.tools import TOOLS, recognised
-from adapterops.verification.unloaded import said
+from adapterops.verification.unloaded import unloaded_text
 
 
 def recognise(
@@ -62,5 +62,5 @@ def recognise(
     for name, number in result.roundings.items():
         output.line(f"  rounded {says[name]}: {count(number, 'module')}")
     if result.left:
-        output.line(f"  {said(result.left)}")
+        output.line(f"  {unloaded_text(result.left)}")
     output.line("  verified")

@@ -85,9 +85,7 @@ def print_held(made: Made, *, how: Execution = AS_IS, room: int = 0) -> None:
         found = _holdings(step, how, room)
         if step.holdings and not step.holdings.modules and _number(step) > 1:
             with ahead():
-                line(
-                    "  what it keeps of each is not known before all is merged: its thresholds are those of all modules"
-                )
+                line("  what it keeps of each is not known before all is merged: the method looks at all modules first")
         if found and step.holdings:
             scale, number = step.parameters["scale"], _number(step)
             plain = set(step.parameters["weights"]) == {1.0}
@@ -96,7 +94,7 @@ def print_held(made: Made, *, how: Execution = AS_IS, room: int = 0) -> None:
             scaled = found if asked or not step.why else of_sum(found)
             if scaled is found and step.multipliers and step.multipliers.summed:
                 scales = {}  # at these no module of it is the sum
-            rules = step.holdings.apart(partial(run, how=how)) if parallel(whole(found)) else None
+            rules = step.holdings.rule_distance(partial(run, how=how)) if parallel(whole(found)) else None
             with ahead():
                 print_table(*held_rows(called(step.inputs[:number]), found, scales, scaled))
                 for sentence in held_sentences(found, step.holdings.count, rules, cut=_is_cut(made.result)):

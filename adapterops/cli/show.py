@@ -28,7 +28,7 @@ from adapterops.updates.layout import DORA
 
 if TYPE_CHECKING:
     from adapterops.checkpoints.checkpoint import Checkpoint
-    from adapterops.operations.comparing.analysis import Group, Inspection, Spectra
+    from adapterops.operations.comparing.analysis import Inspection, ModuleGroup, Spectra
     from adapterops.operations.comparing.bases import Bases
     from adapterops.operations.models import ModelInspection
 
@@ -166,7 +166,7 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
             output.remark("note", "this is DoRA: norms and ranks are those of BA, without the magnitudes")
 
 
-def _scale(group: Group) -> str:
+def _scale(group: ModuleGroup) -> str:
     return "?" if group.scale is None else f"{group.scale:.4g}"
 
 

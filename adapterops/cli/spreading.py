@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import click
 
 from adapterops.cli.options import group
-from adapterops.cli.values import REPO, Registered
+from adapterops.cli.values import REPO, RegisteredName
 from adapterops.engine.execution import DEFAULT, Share
 from adapterops.engine.registry import ENGINES
 from adapterops.errors import OptionError
@@ -37,7 +37,7 @@ SPREADING = (
     ),
     click.option(
         "--engine",
-        type=Registered("engine", lambda: ENGINES),
+        type=RegisteredName("engine", lambda: ENGINES),
         help="Make the files in processes of this machine (processes), or on many machines (ray: a cluster of Ray), and finalize.",
     ),
     click.option("--address", metavar="ADDRESS", help="Of the cluster, or auto.  [default: one on this machine]"),

@@ -120,7 +120,7 @@ class Weights(click.ParamType):  # type: ignore[type-arg]  # generic only in the
         return (found,)
 
 
-class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+class RegisteredName(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """A name in a registry; which ones there are is not asked before someone wants to know. Those that are `read` are
     known, and cannot be chosen.
     """
@@ -151,10 +151,10 @@ class Registered(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
-SCHEME, FORMAT = Registered("scheme", written, lambda: SCHEMES), Registered("format", writable, lambda: FORMATS)
+SCHEME, FORMAT = RegisteredName("scheme", written, lambda: SCHEMES), RegisteredName("format", writable, lambda: FORMATS)
 
 
-class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
+class SourceType(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click
     """An adapter or a model: a path, or a reference to the Hub, which is asked what it stands for."""
 
     name = "source"
@@ -173,7 +173,7 @@ class Source(click.ParamType):  # type: ignore[type-arg]  # generic only in the 
         return [CompletionItem(incomplete, type="file")]
 
 
-class Text(Source):
+class Text(SourceType):
     """The same, as a request has it: a path, or a reference with its scheme, which nobody is asked about yet."""
 
     def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -202,7 +202,7 @@ class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         )
 
 
-SOURCE, TEXT, REPO = Source(), Text(), Repository()
+SOURCE, TEXT, REPO = SourceType(), Text(), Repository()
 VERIFY = f"{__name__}.verify"
 """Under this key a context knows of `--verify-inputs`."""
 

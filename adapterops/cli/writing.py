@@ -32,7 +32,7 @@ from adapterops.requests.running import Files, Made, make, plan, save
 from adapterops.storage.measured import Measured
 
 if TYPE_CHECKING:
-    from adapterops.requests.parts import Part
+    from adapterops.requests.parts import FinishedPart
     from adapterops.requests.running import Written
 
 Then: TypeAlias = Callable[[], Mapping[str, Any]]
@@ -145,7 +145,7 @@ def _saved(made: Made, out: Path, running: Running, command: Sequence[str], stor
     return saved
 
 
-def print_part(part: Part, share: Share, as_json: bool) -> None:
+def print_part(part: FinishedPart, share: Share, as_json: bool) -> None:
     """What one of several processes did, and what is left."""
     if as_json:
         print_json("part", {**vars(part), "path": str(part.path), "part": str(share)})

@@ -22,8 +22,8 @@ from adapterops.storage.shapes import Shape
 if TYPE_CHECKING:
     from adapterops.storage.tensors import TensorFile
 
-THRESHOLDS = "thresholds over the whole model"
-"""TIES as in its paper keeps the largest entries of all modules together: where they begin is counted first."""
+OF_METHOD = "what the method needs of the whole model"
+"""See `Method.whole_model`: TIES as in its paper keeps the largest entries of all modules together, and counts first where they begin."""
 
 DIFFERENCES = "which tensors of the two models differ"
 
@@ -123,7 +123,7 @@ def steps(history: Step | Source) -> Iterator[Step]:
 
 def _needs(step: Step) -> Iterator[str]:
     if step.operation == "merge" and METHODS[step.parameters["method"]].whole_model(step.parameters):
-        yield THRESHOLDS
+        yield OF_METHOD
     if step.operation == "extract":
         yield DIFFERENCES
     if "budget" in step.parameters:

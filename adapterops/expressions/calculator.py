@@ -8,7 +8,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import Expression, parse, pointing
-from adapterops.expressions.formula import Call, Input, Node, Scaled, Sum
+from adapterops.expressions.formula import Call, Node, Operand, Product, Total
 from adapterops.operations import algebra, selection, truncation
 
 
@@ -46,11 +46,11 @@ def compute(
             )
 
     def value(node: Node) -> Adapter:
-        if isinstance(node, Input):
+        if isinstance(node, Operand):
             return adapters[node.name]
-        if isinstance(node, Scaled):
+        if isinstance(node, Product):
             return node.factor * value(node.of)
-        if isinstance(node, Sum):
+        if isinstance(node, Total):
             return algebra.total([value(term) for term in node.terms], allow_base_mismatch=allow_base_mismatch)
         of = [value(inner) for inner in node.adapters]
         try:

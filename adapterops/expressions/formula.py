@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 
 @dataclass(frozen=True)
-class Input:
+class Operand:
     """An adapter by its name. `index` is where in the text a node came from."""
 
     name: str
@@ -21,7 +21,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Product:
     """factor · of"""
 
     factor: float
@@ -30,18 +30,18 @@ class Scaled:
 
     def __str__(self) -> str:
         factor = "-" if self.factor == -1 else f"{self.factor!r}*"
-        return factor + (f"({self.of})" if isinstance(self.of, Sum) else str(self.of))
+        return factor + (f"({self.of})" if isinstance(self.of, Total) else str(self.of))
 
 
 @dataclass(frozen=True)
-class Sum:
+class Total:
     """Σ terms, two at least"""
 
     terms: tuple[Node, ...]
     index: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
-        first, *rest = (f"({term})" if isinstance(term, Sum) else str(term) for term in self.terms)
+        first, *rest = (f"({term})" if isinstance(term, Total) else str(term) for term in self.terms)
         return first + "".join(f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in rest)
 
 
@@ -69,7 +69,7 @@ class Call:
         return f"{self.function}({', '.join([*map(str, self.adapters), *given])})"
 
 
-Node: TypeAlias = Input | Scaled | Sum | Call
+Node: TypeAlias = Operand | Product | Total | Call
 
 SUMS = ("linear", "cat")
 """Methods whose answer for one adapter is that adapter."""
@@ -78,13 +78,13 @@ SUMS = ("linear", "cat")
 def untouched(node: Node) -> bool:
     """Whether it is one adapter, or modules of it, whose updates are what they were.
 
-    >>> untouched(Call("linear", (Input("a"),), {"weights": [1.0], "scale": "sum"})), untouched(Scaled(0.5, Input("a")))
+    >>> untouched(Call("linear", (Operand("a"),), {"weights": [1.0], "scale": "sum"})), untouched(Product(0.5, Operand("a")))
     (True, False)
     """
     if isinstance(node, Call) and len(node.adapters) == 1:
         same = node.parameters.get("weights") == [1.0] and isinstance(node.parameters.get("scale"), str)
         return (node.function in ("select", "drop") or (node.function in SUMS and same)) and untouched(node.adapters[0])
-    return isinstance(node, Input)
+    return isinstance(node, Operand)
 
 
 def literal(value: Any) -> str:

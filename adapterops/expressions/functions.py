@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from adapterops.errors import OptionError, count
-from adapterops.expressions.formula import Call, Node, Scaled
+from adapterops.expressions.formula import Call, Node, Product
 from adapterops.methods import METHODS
 from adapterops.methods.scaling import MEAN, check_scale
 from adapterops.methods.settings import settings
@@ -222,11 +222,11 @@ def _scale(call: _Call) -> Node:
 Number: TypeAlias = int | float
 
 
-def times(factor: Number, node: Node, index: int) -> Scaled:
+def times(factor: Number, node: Node, index: int) -> Product:
     """factor · node, with one factor where there were several."""
-    if isinstance(node, Scaled):
-        return Scaled(finite(factor * node.factor, index), node.of, index)
-    return Scaled(finite(factor, index), node, index)
+    if isinstance(node, Product):
+        return Product(finite(factor * node.factor, index), node.of, index)
+    return Product(finite(factor, index), node, index)
 
 
 def finite(value: Number, index: int) -> float:

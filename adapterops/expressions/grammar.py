@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn
 
-from adapterops.expressions.formula import Input, Node, Sum
+from adapterops.expressions.formula import Node, Operand, Total
 from adapterops.expressions.functions import (
     Argument,
     ExpressionError,
@@ -135,7 +135,7 @@ class Parser:
                 finite(total, operator.start)
         if isinstance(total, Number) or len(terms) == 1:
             return total
-        return Sum(tuple(term for term in terms if not isinstance(term, Number)), begin)
+        return Total(tuple(term for term in terms if not isinstance(term, Number)), begin)
 
     def _product(self) -> Node | Number:
         value = self._signed()
@@ -175,10 +175,10 @@ class Parser:
             self._unexpected("an operator or ')'")
         return value
 
-    def _input(self, token: Token) -> Input:
+    def _input(self, token: Token) -> Operand:
         if token.text in self._names:
             self._used.add(token.text)
-            return Input(token.text, token.start)
+            return Operand(token.text, token.start)
         if token.text in known():
             raise ExpressionError(token.start, f"{token.text} is a function", f"such as {example(token.text)}")
         near = [*self._names, *self._others, *(known() if get_close_matches(token.text, known()) else ())]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.storage.several import SeveralFiles
-from adapterops.storage.tensors import TensorFile
+from adapterops.storage.tensors import Stored, TensorFile
 from adapterops.updates.layout import Layout, widest
 
 WEIGHTS = "adapter_model.safetensors"
@@ -45,6 +46,14 @@ class AdapterFiles:
     def tensors(self) -> tuple[TensorFile, ...]:
         """The files of its tensors."""
         return self.file.files if isinstance(self.file, SeveralFiles) else (self.file,)
+
+    @cached_property
+    def _holders(self) -> Mapping[str, TensorFile]:
+        return {name: file for file in self.tensors for name in file.entries}
+
+    def stored(self, name: str) -> Stored:
+        """A tensor, in the file that has it."""
+        return Stored(self._holders[name], name)
 
     @property
     def others(self) -> tuple[Path, ...]:

@@ -54,7 +54,7 @@ class Name(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group:
+class TensorPair:
     """What is stored in one pair of tensors: a module, or all experts of one projection of a layer.
 
     Attributes:
@@ -121,7 +121,7 @@ class Group:
 
 def groups(
     layout: Mapping[str, Layout], architecture: str, model: Mapping[str, Any], dtype: str | None
-) -> dict[str, Group]:
+) -> dict[str, TensorPair]:
     """What is stored together, of one rank: by the name of the module, or of the tensor of all experts."""
     rank = max(each.rank for each in layout.values())
     names = {module: named(module, architecture, model) for module in layout}
@@ -141,7 +141,7 @@ def _group(
     rank: int,
     model: Mapping[str, Any],
     dtype: str | None,
-) -> Group:
+) -> TensorPair:
     name, shape = names[modules[0]], layouts[modules[0]].shape
     experts = {module: each.expert for module, each in names.items() if each.expert is not None}
     count = _experts(model, modules, experts) if experts else 0
@@ -156,7 +156,7 @@ def _group(
         dtypes = ("F16", "F16") if wanted == WIDE else (wanted, wanted)
     else:
         dtypes = _in_rows(wanted, shape[1]), _in_rows(wanted, rank)
-    return Group(name, shape, rank, dtypes, experts, count)
+    return TensorPair(name, shape, rank, dtypes, experts, count)
 
 
 def _experts(model: Mapping[str, Any], modules: Sequence[str], experts: Mapping[str, int]) -> int:
@@ -257,7 +257,7 @@ def _in_rows(dtype: str, width: int) -> str:
     return "F16" if dtype == WIDE and width % Q8.entries else dtype
 
 
-def note(found: Mapping[str, Group]) -> str | None:
+def note(found: Mapping[str, TensorPair]) -> str | None:
     """How many tensors are not in Q8_0, where that is asked for."""
     dtypes = [dtype for group in found.values() for dtype in group.dtypes]
     narrow = sum(each != WIDE for each in dtypes)

@@ -73,7 +73,7 @@ class Arrangement:
 
 
 class Format(Protocol):
-    """One way in which adapters are stored. One that is written is a `Writable`, too.
+    """One way in which adapters are stored. One that is written is a `WritableFormat`, too.
 
     It may have `file`, the name of its file of tensors in a folder, where one that is read by itself is called otherwise;
     and `over`, the names of formats that may claim what is its own, because they know less of that.
@@ -91,7 +91,7 @@ class Format(Protocol):
 
 
 @runtime_checkable
-class Writable(Format, Protocol):
+class WritableFormat(Format, Protocol):
     """One that an adapter can be saved in."""
 
     def arranged(
@@ -112,9 +112,9 @@ def dtypes_of(name: str) -> tuple[str, ...]:
     return tuple(getattr(FORMATS[name], "dtypes", FLOATS))
 
 
-def written() -> dict[str, Writable]:
+def written() -> dict[str, WritableFormat]:
     """The formats that an adapter can be saved in."""
-    return {name: each for name, each in FORMATS.items() if isinstance(each, Writable)}
+    return {name: each for name, each in FORMATS.items() if isinstance(each, WritableFormat)}
 
 
 def format_of(place: Place) -> str:

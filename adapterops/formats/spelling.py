@@ -28,7 +28,7 @@ TWICE = "keep one of the two, the one that was trained"
 HINT = "name the model that they are for with --base, whose names are taken then; in Python with named_as"
 
 
-class Difference(NamedTuple):
+class SpelledTwice(NamedTuple):
     """One thing in two spellings: what tells them apart, how many modules that concerns, and the first of them in two
     adapters, by their numbers.
     """
@@ -52,7 +52,7 @@ def check_once(modules: Iterable[str], label: str) -> None:
     _refuse(_synonyms([{module: canonical(module) for module in modules}]), [label])
 
 
-def _refuse(found: Difference | None, labels: Sequence[str]) -> None:
+def _refuse(found: SpelledTwice | None, labels: Sequence[str]) -> None:
     if found is None:
         return
     (one, first), (other, second) = found.first, found.second
@@ -66,7 +66,7 @@ def _refuse(found: Difference | None, labels: Sequence[str]) -> None:
     )
 
 
-def difference(adapters: Sequence[Modules]) -> Difference | None:
+def difference(adapters: Sequence[Modules]) -> SpelledTwice | None:
     """The first kind of difference that is found between the names of adapters, or within those of one.
 
     Those with the same modules are looked at once: the cost grows with the square of how many differ.
@@ -82,7 +82,7 @@ def difference(adapters: Sequence[Modules]) -> Difference | None:
     return found._replace(first=first, second=second)
 
 
-def _difference(adapters: Sequence[Modules]) -> Difference | None:
+def _difference(adapters: Sequence[Modules]) -> SpelledTwice | None:
     names = [{module: canonical(module) for module in modules} for modules in adapters]
     return (
         _synonyms(names)
@@ -95,7 +95,7 @@ def _difference(adapters: Sequence[Modules]) -> Difference | None:
     )
 
 
-def _synonyms(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
+def _synonyms(adapters: Sequence[Mapping[str, str]]) -> SpelledTwice | None:
     """One canonical name under two names."""
     first: dict[str, tuple[str, int]] = {}
     found = []
@@ -104,10 +104,10 @@ def _synonyms(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
             other = first.setdefault(name, (module, number))
             if other[0] != module:
                 found.append((other, (module, number)))
-    return Difference("their prefixes, or by a name that has changed", len(found), *found[0]) if found else None
+    return SpelledTwice("their prefixes, or by a name that has changed", len(found), *found[0]) if found else None
 
 
-def _flattened(adapters: Sequence[Modules]) -> Difference | None:
+def _flattened(adapters: Sequence[Modules]) -> SpelledTwice | None:
     """One name with dots, and with underscores, or under the prefixes of two programs."""
     first: dict[str, list[tuple[Flat, str, int]]] = {}
     found = []
@@ -118,10 +118,10 @@ def _flattened(adapters: Sequence[Modules]) -> Difference | None:
                 if other.meets(name) and spelled != module:
                     found.append(((spelled, where), (module, number)))
             first[name.key].append((name, module, number))
-    return Difference("dots and underscores, or their prefixes", len(found), *found[0]) if found else None
+    return SpelledTwice("dots and underscores, or their prefixes", len(found), *found[0]) if found else None
 
 
-def _families(adapters: Sequence[Modules]) -> Difference | None:
+def _families(adapters: Sequence[Modules]) -> SpelledTwice | None:
     """A module of an image model under the names of two programs, or as one matrix and in parts, in one part of a pipeline."""
     first: dict[str, list[tuple[str, int]]] = {}
     for number, modules in enumerate(adapters):
@@ -145,10 +145,10 @@ def _families(adapters: Sequence[Modules]) -> Difference | None:
         for each in alike
         if flat(other[0]).key != flat(each[0]).key and not in_other_parts(other[0], each[0])
     ]
-    return Difference("the programs that name them", len(found), *found[0]) if found else None
+    return SpelledTwice("the programs that name them", len(found), *found[0]) if found else None
 
 
-def _prefixes(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
+def _prefixes(adapters: Sequence[Mapping[str, str]]) -> SpelledTwice | None:
     """One root under different prefixes in two adapters that have no module in common there."""
     seen: list[dict[str, dict[str, list[str]]]] = []
     for number, names in enumerate(adapters):
@@ -162,12 +162,12 @@ def _prefixes(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
                 if mine[root].keys().isdisjoint(theirs[root]):
                     modules = [module for each in mine[root].values() for module in each]
                     first = next(iter(theirs[root].values()))[0]
-                    return Difference("their prefixes", len(modules), (first, other), (modules[0], number))
+                    return SpelledTwice("their prefixes", len(modules), (first, other), (modules[0], number))
         seen.append(mine)
     return None
 
 
-def _suffixes(adapters: Sequence[Modules], names: Sequence[Mapping[str, str]]) -> Difference | None:
+def _suffixes(adapters: Sequence[Modules], names: Sequence[Mapping[str, str]]) -> SpelledTwice | None:
     """The names of one adapter are ends of those of another."""
     indexes = [{name: module for module, name in each.items()} for each in names]
     for number, mine in enumerate(indexes):
@@ -181,7 +181,7 @@ def _suffixes(adapters: Sequence[Modules], names: Sequence[Mapping[str, str]]) -
                     alike = [pair for pair in alike if not in_other_parts(*pair)]
                     if alike and move.prefix:
                         (first, second), count = alike[0], len(alike)
-                        return Difference(f"the prefix {move.prefix}", count, (first, other), (second, number))
+                        return SpelledTwice(f"the prefix {move.prefix}", count, (first, other), (second, number))
     return None
 
 
@@ -194,7 +194,7 @@ def in_other_parts(one: str, other: str) -> bool:
     return len({flat(one).part, flat(other).part} - {""}) == 2
 
 
-def _versions(adapters: Sequence[Modules]) -> Difference | None:
+def _versions(adapters: Sequence[Modules]) -> SpelledTwice | None:
     """What one adapter has under the name of files, and another under that of the model in memory."""
     layers: list[dict[str, list[str]]] = []
     for modules in adapters:
@@ -210,7 +210,7 @@ def _versions(adapters: Sequence[Modules]) -> Difference | None:
                 found += [(alike[0], module) for module in mine[name] if alike]
             if found:
                 (first, second), by = found[0], "a name that transformers has changed"
-                return Difference(by, len(found), (first, other), (second, number))
+                return SpelledTwice(by, len(found), (first, other), (second, number))
     return None
 
 
@@ -220,7 +220,7 @@ def _in_memory(name: str) -> frozenset[str]:
     return frozenset(canonical(each.removesuffix(WEIGHT)) for each in memories(name + WEIGHT))
 
 
-def _divisions(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
+def _divisions(adapters: Sequence[Mapping[str, str]]) -> SpelledTwice | None:
     """A projection as one matrix, and in parts."""
     first = {name: (module, number) for number, names in enumerate(adapters) for module, name in names.items()}
     found = [
@@ -230,4 +230,4 @@ def _divisions(adapters: Sequence[Mapping[str, str]]) -> Difference | None:
         for whole in wholes_of(name)
         if whole in first
     ]
-    return Difference("being divided: one matrix, and in parts", len(found), *found[0]) if found else None
+    return SpelledTwice("being divided: one matrix, and in parts", len(found), *found[0]) if found else None

@@ -84,7 +84,7 @@ def shapes(
     return (rank, into), (out, rank)
 
 
-def together(
+def stacked_factors(
     stack: str, factors: Mapping[str, tuple[Array, Array]], experts: Mapping[str, int]
 ) -> tuple[Array, Array, int]:
     """A and B of a stack, and the rank of each expert in it: the largest of all, the others filled up with zeros.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.errors import OptionError, printable
-from adapterops.hub.loading import Loading, loading_base, loading_model
+from adapterops.hub.loading import LoadingClass, loading_base, loading_model
 from adapterops.hub.references import Reference, parse
 from adapterops.methods.scaling import times
 from adapterops.storage.outputs import MARK
@@ -29,7 +29,7 @@ MODELS = {"fuse": 1, "unfuse": 1}
 
 
 @dataclass(frozen=True)
-class Made:
+class CardFacts:
     """What a card is written about.
 
     Attributes:
@@ -51,10 +51,10 @@ class Made:
     file: str = ""
 
     @property
-    def loading(self) -> Loading | None:
+    def loading(self) -> LoadingClass | None:
         """What it is loaded with: of an adapter, its base."""
         if self.file:
-            return Loading("diffusers", "DiffusionPipeline")
+            return LoadingClass("diffusers", "DiffusionPipeline")
         if self.adapter is None:
             return loading_model(self.config)
         return loading_base(self.adapter, self.config, self.labels)
@@ -99,7 +99,7 @@ class Made:
         return self.licenses[0] if self.licenses and len(set(self.licenses)) == 1 else None
 
 
-def render(made: Made) -> str:
+def render(made: CardFacts) -> str:
     """The text of README.md. What comes from files is escaped: it can add neither markup nor lines."""
     loading = made.loading
     served = loading is not None and loading.generates
@@ -140,7 +140,7 @@ def render_delta(repo: str, bases: Sequence[str]) -> str:
     )
 
 
-def _metadata(made: Made) -> str:
+def _metadata(made: CardFacts) -> str:
     from huggingface_hub import ModelCardData
 
     methods = sorted({str(node["method"]) for node in made.operations if "method" in node})
@@ -160,30 +160,30 @@ def _metadata(made: Made) -> str:
     return str(data.to_yaml()).strip()
 
 
-def _library(made: Made) -> str:
+def _library(made: CardFacts) -> str:
     if made.adapter is not None and not made.file:
         return "peft"
     return made.loading.library if made.loading else "transformers"
 
 
-def _adapters(made: Made) -> list[int]:
+def _adapters(made: CardFacts) -> list[int]:
     models = set(_models(made.operation))
     return [index for index in range(len(made.inputs)) if made.adapter is not None or index not in models]
 
 
-def _base_model(made: Made) -> str:
+def _base_model(made: CardFacts) -> str:
     """What the card calls the base of an adapter; empty where its config names none."""
     base = str((made.adapter or {}).get("base_model_name_or_path") or "")
     return _link(base) if _on_hub(base) else f"the model {Path(base).name}" if base else ""
 
 
-def _command(made: Made) -> str:
+def _command(made: CardFacts) -> str:
     """The command line with commits for the names of revisions, on one line; empty where the manifest has none."""
     arguments = made.manifest.get("command") or []
     return printable(shlex.join(_pinned(made, str(each)) for each in arguments)) if len(arguments) > 1 else ""
 
 
-def _described(made: Made, node: Mapping[str, Any]) -> str:
+def _described(made: CardFacts, node: Mapping[str, Any]) -> str:
     """A line about one operation or input of the manifest."""
     if "operation" not in node:
         return _input(made.inputs[node["input"]])
@@ -208,7 +208,7 @@ def _input(given: Mapping[str, Any]) -> str:
     return f"`{Path(given.get('path', '')).name}`" + (f", BLAKE3 `{hashes[0]}`" if hashes else "")
 
 
-def _pinned(made: Made, argument: str) -> str:
+def _pinned(made: CardFacts, argument: str) -> str:
     """An argument of the command, with the commit for the name of a revision."""
     try:
         reference = parse(argument)
@@ -220,7 +220,7 @@ def _pinned(made: Made, argument: str) -> str:
     return argument
 
 
-def _figures(made: Made) -> list[tuple[str, str]]:
+def _figures(made: CardFacts) -> list[tuple[str, str]]:
     """What was kept, in total and where the least was."""
     modules: Mapping[str, Any] = made.manifest.get("modules", {})
     if "energy_kept" in made.manifest:

@@ -30,7 +30,7 @@ LIBRARIES = {"transformers", "diffusers"}
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoadingClass:
     """A class of a library. `component` is where a pipeline of diffusers has it; `labels` is the number of labels that
     it is loaded with, 0 for its own.
     """
@@ -51,11 +51,11 @@ class Loading:
         return GENERATING.fullmatch(self.name) is not None
 
 
-def loading_model(config: Mapping[str, Any] | None) -> Loading | None:
+def loading_model(config: Mapping[str, Any] | None) -> LoadingClass | None:
     """The class that a model's config.json names; None where it names none.
 
     >>> loading_model({"architectures": ["BertModel"]})
-    Loading(library='transformers', name='BertModel', component='', labels=0)
+    LoadingClass(library='transformers', name='BertModel', component='', labels=0)
     """
     config = config or {}
     if isinstance(config.get("_class_name"), str):
@@ -63,12 +63,12 @@ def loading_model(config: Mapping[str, Any] | None) -> Loading | None:
     named = config.get("architectures")
     if not isinstance(named, list) or not named or not str(named[0]).isidentifier():
         return None
-    return Loading("transformers", str(named[0]))
+    return LoadingClass("transformers", str(named[0]))
 
 
 def loading_base(
     adapter: Mapping[str, Any], config: Mapping[str, Any] | None = None, labels: int = 0
-) -> Loading | None:
+) -> LoadingClass | None:
     """What an adapter's base is loaded with: by adapter_config.json, and by the base's config.json where it is known;
     None where neither says. A task that adds a head to any base counts more than the class that the base was saved as.
 
@@ -80,14 +80,14 @@ def loading_base(
     if mapping and (library not in LIBRARIES or not name.isidentifier()):
         return None
     if mapping:
-        return _diffusers(name) if library == "diffusers" else Loading(library, name)
+        return _diffusers(name) if library == "diffusers" else LoadingClass(library, name)
     auto = TASKS.get(str(adapter.get("task_type")))
     found = loading_model(config)
     if auto is None or (auto == TASKS["CAUSAL_LM"] and found is not None and not found.generates):
         return found
-    return Loading("transformers", auto, labels=labels if auto in LABELLED else 0)
+    return LoadingClass("transformers", auto, labels=labels if auto in LABELLED else 0)
 
 
-def _diffusers(name: str) -> Loading | None:
+def _diffusers(name: str) -> LoadingClass | None:
     component = next((where for part, where in COMPONENTS.items() if part in name), "")
-    return Loading("diffusers", name, component) if re.fullmatch(r"\w+", name) else None
+    return LoadingClass("diffusers", name, component) if re.fullmatch(r"\w+", name) else None

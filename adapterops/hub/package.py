@@ -19,12 +19,11 @@ from adapterops.formats.models.weight_files import INDEX, SINGLE, index_name
 from adapterops.formats.peft.files import read_files
 from adapterops.formats.peft.loaded import left_out, left_out_of
 from adapterops.formats.registry import DEFAULT, format_of, read_adapter
-from adapterops.hub.card import Made, render
+from adapterops.hub.card import CardFacts
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
-from adapterops.storage.documents import check_documents, write_documents
 from adapterops.storage.outputs import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.place import Place, check_inside
 from adapterops.storage.strict import check_path, read_all, read_json
@@ -58,7 +57,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Content:
+class Payload:
     """A file that is to go: a path, or bytes, or what is there and waits."""
 
     source: Path | bytes | Waiting
@@ -68,7 +67,7 @@ class Content:
     blob: str | None = None
 
     @classmethod
-    def of(cls, source: Path | bytes) -> Content:
+    def of(cls, source: Path | bytes) -> Payload:
         if isinstance(source, Path):
             check_inside(source)  # a link must not publish what is elsewhere on this machine
         if isinstance(source, Path) and source.suffix == ".safetensors":
@@ -150,10 +149,10 @@ def _adapter(source: Path) -> AdapterFiles:
     return read_adapter(Place.of(source))
 
 
-def small_files(folder: Path) -> dict[str, Content]:
+def small_files(folder: Path) -> dict[str, Payload]:
     """What goes along with the weights of a folder, by its name there."""
     there = sorted(path for path in folder.iterdir() if path.name in SMALL or path.suffixes[-2:] == [".index", ".json"])
-    return {path.name: Content.of(path) for path in there}
+    return {path.name: Payload.of(path) for path in there}
 
 
 def _ours(card: Path) -> bool:
@@ -161,33 +160,9 @@ def _ours(card: Path) -> bool:
     return card.is_file() and not card.is_symlink() and MARK.encode() in read_all(card)
 
 
-def card(
-    folder: str | os.PathLike[str],
-    *,
-    repo: str | None = None,
-    base: str | os.PathLike[str] | None = None,
-    out: str | os.PathLike[str] | None = None,
-    force: bool = False,
-) -> str:
-    """What `requests.sending.card` does, after the check of the request in the manifest."""
-    folder = Path(folder)
-    if out is not None:
-        check_documents({Path(out): MARK.encode()}, [], force)
-    found, _ = files(folder)
-    if CARD in found:
-        text = f"{folder / CARD} was not written by adapterops: push sends it as it is, and not this one"
-        warnings.warn(text, AdapterWarning, stacklevel=2)
-    contents = {name: Content.of(path) for name, path in found.items()}
-    place = str(folder if folder.is_dir() else folder.parent)
-    text = render(made(folder, repo or place, contents, None if base is None else Place.of(base)))
-    if out is not None:
-        write_documents({Path(out): text.encode()}, force)
-    return text
-
-
 def made(
-    folder: Path, repo: str, contents: Mapping[str, Content], base: Place | None = None, *, licensed: bool = True
-) -> Made:
+    folder: Path, repo: str, contents: Mapping[str, Payload], base: Place | None = None, *, licensed: bool = True
+) -> CardFacts:
     """What the card is about, after a check that the manifest describes these files.
 
     Args:
@@ -207,14 +182,14 @@ def made(
     licenses = [_license(given) for given in manifest.get("inputs", ())] if licensed else []
     if weights := _lone(contents, folder):
         reference = str(base.remote.reference) if base and base.remote else ""
-        found = Made(repo, manifest, {"base_model_name_or_path": reference}, licenses, file=weights)
+        found = CardFacts(repo, manifest, {"base_model_name_or_path": reference}, licenses, file=weights)
         if not found.bases:
             warnings.warn(f"{weights} names no base: {SAY}", AdapterWarning, stacklevel=3)
         return found
     adapter = read_json(folder / CONFIG) if CONFIG in contents else None
     model = (base or _named(adapter)) if adapter is not None else Place(folder)
     config = read_config(model, model.path if model.folder else model.path.parent) if model else None
-    found = Made(repo, manifest, adapter, licenses, config, _labels(folder) if adapter is not None else 0)
+    found = CardFacts(repo, manifest, adapter, licenses, config, _labels(folder) if adapter is not None else 0)
     if adapter is not None and not found.bases:
         named = adapter.get("base_model_name_or_path")
         fact = f"the base in {CONFIG}, {named!r}, is not a Hub repository" if named else f"{CONFIG} names no base"
@@ -225,7 +200,7 @@ def made(
 SAY = "say in README.md which model this is for"
 
 
-def _lone(contents: Mapping[str, Content], folder: Path) -> str:
+def _lone(contents: Mapping[str, Payload], folder: Path) -> str:
     """The file of an adapter of an image or video model, which has no config; "" for anything else."""
     if holds_model(folder) or format_of(Place.of(folder)) == DEFAULT:
         return ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from adapterops.errors import NotFoundError, OptionError
 from adapterops.hub.card import render
 from adapterops.hub.client import api, ask, say
-from adapterops.hub.package import Content, Waiting, made, small_files
+from adapterops.hub.package import Payload, Waiting, made, small_files
 from adapterops.hub.pushing import Push, Pushed, There, may_write_card, ready, there_now
 from adapterops.hub.references import Reference, referred
 from adapterops.hub.snapshot import Known
@@ -106,13 +106,13 @@ class Publication:
             NotFoundError: the Hub refuses, or somebody changed the repository meanwhile.
         """
         weights = {
-            name: Content(Waiting(self.branch), int(each["size"]), str(each["sha256"]), str(each["blake3"]))
+            name: Payload(Waiting(self.branch), int(each["size"]), str(each["sha256"]), str(each["blake3"]))
             for name, each in sent.items()
         }
         contents = weights | small_files(folder)
         about = made(folder, self.target.repo, contents)
         if may_write_card(self.target, self.before):
-            contents[CARD] = Content.of(render(about).encode())
+            contents[CARD] = Payload.of(render(about).encode())
         left_out = tuple(sorted(path.name for path in folder.iterdir() if path.name not in contents))
         message = f"Upload {self.target.repo.partition('/')[2]} with adapterops"
         pushed = Push(self.target, contents, self.before, left_out, False, message).run(dry_run=False)

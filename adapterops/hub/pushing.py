@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops import __version__
-from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, printable
+from adapterops.errors import AdapterOpsError, NotFoundError, OutputExistsError
 from adapterops.hub import client
-from adapterops.hub.card import render
 from adapterops.hub.client import api, ask, explained, offline, passing, pause, say, timeout
-from adapterops.hub.package import DELTA, OF_DELTA, STALE, Content, Waiting, files, made
-from adapterops.hub.references import Reference, referred
+from adapterops.hub.package import DELTA, OF_DELTA, STALE, Payload, Waiting
+from adapterops.hub.references import Reference
 from adapterops.hub.snapshot import Known
 from adapterops.storage.outputs import CARD, MARK
 
@@ -57,40 +55,18 @@ class There:
     files: Mapping[str, Known]
 
 
-def push(
-    folder: str | os.PathLike[str],
-    repo: Reference | str,
-    *,
-    private: bool | None = None,
-    create_pr: bool = False,
-    message: str | None = None,
-    dry_run: bool = False,
-) -> Pushed:
-    """What `requests.sending.push` does, after the check of the request in the manifest."""
-    folder, target = Path(folder), referred(repo)
-    if target.inner or (create_pr and target.revision):
-        raise OptionError(
-            "names a folder inside, or a branch with --create-pr", path=target, hint="name the repository: owner/name"
-        )
-    found, left_out = files(folder)
+def looked_at(target: Reference, private: bool | None, dry_run: bool) -> tuple[There | None, str | None]:
+    """What a repository holds that something is to be pushed to, and why a plan does without.
+
+    Raises:
+        NotFoundError, OutputExistsError: as `push` does.
+    """
     if not dry_run:
-        _check_token(target)
-    contents = {name: Content.of(path) for name, path in found.items()}
-    about = made(folder, target.repo, contents, licensed=not dry_run)
-    there, reason = _planned(target) if dry_run else (ready(target, private), None)
+        return ready(target, private), None
+    there, reason = _planned(target)
     if there is not None:
         _check_visibility(target, there, private)
-    if CARD not in contents and may_write_card(target, there):
-        contents[CARD] = Content.of(render(about).encode())
-    return Push(
-        target,
-        contents,
-        there,
-        left_out,
-        create_pr,
-        message or f"Upload {printable(folder.resolve().name)} with adapterops",
-        reason,
-    ).run(dry_run)
+    return there, reason
 
 
 def ready(target: Reference, private: bool | None) -> There:
@@ -99,7 +75,7 @@ def ready(target: Reference, private: bool | None) -> There:
     Raises:
         NotFoundError, OutputExistsError: as `push` does.
     """
-    _check_token(target)
+    check_token(target)
     there = there_now(target)
     if there is None:
         ask(target.repo, lambda: api().create_repo(target.repo, private=private, exist_ok=True))
@@ -134,7 +110,7 @@ class Push:
     """
 
     target: Reference
-    contents: Mapping[str, Content]
+    contents: Mapping[str, Payload]
     before: There | None
     left_out: tuple[str, ...]
     create_pr: bool
@@ -259,7 +235,7 @@ def _operation(name: str, source: Path | bytes | Waiting) -> CommitOperationAdd 
     return CommitOperationAdd(name, str(source) if isinstance(source, Path) else source)
 
 
-def _check_token(target: Reference) -> None:
+def check_token(target: Reference) -> None:
     from huggingface_hub import get_token
 
     if offline():

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from adapterops.linalg.factor import balanced
-from adapterops.linalg.qr import check_core, halves, orthonormal
+from adapterops.linalg.qr import check_core, halves
 from adapterops.linalg.singular import svd
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array
@@ -34,8 +34,6 @@ class JointCore:
     left: Array
     right: Array
     matrices: Sequence[Array]
-    values: tuple[Array, Array]
-    """The singular values of [B₁ …], and of [A₁; …]."""
 
     @classmethod
     def of(cls, updates: Sequence[LowRank]) -> JointCore:
@@ -44,24 +42,12 @@ class JointCore:
         Cost: O((out + in) R² + R³) time, O((out + in) R) memory, in float64.
         """
         canonical = [balanced(update) for update in updates]
-        left, outputs, Rb = principal(np.concatenate([update.B for update in canonical], axis=1))
-        right, inputs, Ra = principal(np.concatenate([update.A for update in canonical]).T)
+        left, Rb = principal(np.concatenate([update.B for update in canonical], axis=1))
+        right, Ra = principal(np.concatenate([update.A for update in canonical]).T)
         ends = np.cumsum([0, *(update.rank for update in canonical)])
         blocks = [slice(begin, end) for begin, end in pairwise(ends)]
         matrices = [without_noise(check_core(Rb[:, block] @ Ra[:, block].T)) for block in blocks]
-        return cls(left, right, matrices, (outputs, inputs))
-
-    def with_another(self, update: LowRank) -> JointCore:
-        """The core of these updates and one more at the end, without the factors of these.
-
-        Cost: O((out + in) (R + r)² + (n + R + r) (R + r)²) time for the n updates here and one of rank r, of which nothing
-            grows with the sum of all ranks where R is smaller: copies, and updates with one A.
-        """
-        new = balanced(update)
-        left, outputs, turned, B = _extended(self.left, self.values[0], new.B)
-        right, inputs, across, A = _extended(self.right, self.values[1], new.A.T)
-        old = [without_noise(turned @ matrix @ across.T) for matrix in self.matrices]
-        return JointCore(left, right, [*old, without_noise(check_core(B @ A.T))], (outputs, inputs))
+        return cls(left, right, matrices)
 
     def back(self, matrix: Array) -> LowRank:
         """left @ matrix @ rightᵀ, at the rank of the narrower side: of adapters with one A that of A."""
@@ -70,32 +56,13 @@ class JointCore:
         return LowRank(self.left @ matrix, self.right.T)
 
 
-def principal(matrix: Array) -> tuple[Array, Array, Array]:
-    """The left singular vectors of a matrix that are no rounding, their singular values, and the matrix in them."""
+def principal(matrix: Array) -> tuple[Array, Array]:
+    """The left singular vectors of a matrix that are no rounding, and the matrix in them."""
     near, last, R = halves(matrix)
     u, s, vt = svd(check_core(R))
     kept = _real(s, max(matrix.shape))
     small = u[:, :kept] if last is None else last @ u[:, :kept]
-    return near @ small, s[:kept], s[:kept, None] * vt[:kept]
-
-
-def _extended(basis: Array, values: Array, columns: Array) -> tuple[Array, Array, Array, Array]:
-    """As `principal` of a matrix with more columns, of which the others have this basis and these singular values: the new
-    basis and its singular values, the old basis in it, and the new columns in it.
-    """
-    inside = basis.T @ columns
-    rest = columns - basis @ inside
-    again = basis.T @ rest  # of columns that are nearly in the basis the rest is mostly rounding
-    Q, R = orthonormal(rest - basis @ again)
-    inside += again
-    Q, more = orthonormal(Q - basis @ (basis.T @ Q))
-    R = more @ R
-    corner = np.zeros((len(R), len(values)))
-    added = np.concatenate([inside, R])
-    u, s, _ = svd(check_core(np.concatenate([np.concatenate([np.diag(values), corner]), added], axis=1)))
-    kept = _real(s, max(len(basis), len(added)))
-    u = u[:, :kept]
-    return np.concatenate([basis, Q], axis=1) @ u, s[:kept], u[: len(values)].T, u.T @ added
+    return near @ small, s[:kept, None] * vt[:kept]
 
 
 def _real(values: Array, size: int) -> int:

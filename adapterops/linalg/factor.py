@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from adapterops.arrays.device import DeviceArray, beside, device, home, sent, way_of
+from adapterops.arrays.device import DeviceArray, device, home, placed_like, sent, way_of
 from adapterops.arrays.scratch import lent
 from adapterops.errors import InputError, OptionError
 from adapterops.linalg.qr import check_core, orthonormal, triangle
@@ -211,7 +211,7 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
     total = norm(W) ** 2
     if not math.isfinite(total):
         raise InputError("has numbers that are NaN or infinite, or too large for singular values", code="E-NONFINITE")
-    left, projected = _krylov(W, beside(_start(W, update.near, block), W), rank, total)
+    left, projected = _krylov(W, placed_like(_start(W, update.near, block), W), rank, total)
     right, R = orthonormal(projected.T.astype(np.float64))  # ΔW ≈ leftᵀ Rᵀ rightᵀ
     u, s, vt = svd(R.T)
     root = np.sqrt(s[:rank])

@@ -19,7 +19,7 @@ from adapterops.engine.execution import Progress
 from adapterops.errors import IncompatibleError, NotFoundError, OptionError, ResourceError, count
 from adapterops.formats.stacks import GATE_UP, WRAPPED
 from adapterops.live.experts import experts_of, taken_in, widths
-from adapterops.live.logits import check_loadable, model_class, reason, without_bars
+from adapterops.live.logits import check_loadable, model_class, path_of, reason, without_bars
 
 AT_ONCE = 8
 """Texts that are run together."""
@@ -29,7 +29,7 @@ LONGEST = 512
 
 
 @dataclass(frozen=True)
-class Grams:
+class Means:
     """Module → the mean of x xᵀ over the tokens of all texts, in float32, x being what the module takes in."""
 
     modules: Mapping[str, Array]
@@ -54,14 +54,14 @@ def check_runnable(model: Checkpoint, adapter: bool = False) -> None:
     if model_class(model) is None:
         raise OptionError(
             "config.json names no class of transformers that runs it",
-            path=_path(model),
+            path=path_of(model),
             hint="give the folder of a model with its config.json and tokenizer",
         )
 
 
 def grams(
     model: Checkpoint, texts: Sequence[str], adapter: Adapter | None = None, progress: Progress | None = None
-) -> Grams:
+) -> Means:
     """The Gram matrices of the inputs of the Linear layers and experts of a model, of all but its output head; or, with an
     adapter at work in it, of those that it adapts. What a model takes in after training may be far from what it did before.
 
@@ -81,7 +81,7 @@ def grams(
     import torch
     from transformers import AutoTokenizer
 
-    path = _path(model)
+    path = path_of(model)
     check_loadable(path, "name the folder of a model in 16 or 32 bits, as transformers saves it")
     try:
         with without_bars():
@@ -123,7 +123,7 @@ def grams(
                 raise _not_run(error, path) from error
             if progress:
                 progress(min(first + AT_ONCE, len(texts)), len(texts))
-    return Grams(dict(seen.means()), seen.tokens, len(texts))
+    return Means(dict(seen.means()), seen.tokens, len(texts))
 
 
 def _with(adapter: Adapter, network: Any, path: Path) -> Any:
@@ -220,10 +220,6 @@ def _wanted(sizes: Mapping[str, int], modules: Collection[str], path: Path) -> s
             hint="name an adapter of few modules with --adapter, or use a larger machine",
         )
     return wanted
-
-
-def _path(model: Checkpoint) -> Path:
-    return model.files.path if model.files else Path()
 
 
 def _not_run(error: Exception, path: Path, what: str = "transformers cannot run it") -> OptionError:

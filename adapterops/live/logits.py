@@ -68,13 +68,13 @@ def check_comparable(model: Checkpoint, adapter: Adapter) -> None:
                 code="E-NOT-INSTALLED",
             )
     hint = "leave --logits out"
-    check_loadable(_path(model), hint)
+    check_loadable(path_of(model), hint)
     if model.schemes:
         raise OptionError("--logits compares within the rounding of 16 bits, and this model is quantized", hint=hint)
     if model_class(model) is None:
         raise OptionError(
             "--logits runs the model, and config.json names no class of transformers for it",
-            path=_path(model),
+            path=path_of(model),
             hint=hint,
         )
     if any(layout.dense for layout in adapter.layout.values()):
@@ -106,7 +106,7 @@ def compare(model: Checkpoint, base: Path, adapter: Adapter, stored: str) -> dic
     from peft import PeftModel
 
     check_loadable(base, "leave --logits out")
-    path, kind = _path(model), model_class(model)
+    path, kind = path_of(model), model_class(model)
 
     def loaded(path: Path, **labels: Any) -> Any:
         try:
@@ -155,7 +155,8 @@ def _far(found: Any, wanted: Any) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-def _path(model: Checkpoint) -> Path:
+def path_of(model: Checkpoint) -> Path:
+    """Where it is; nothing where it is in memory."""
     return model.files.path if model.files else Path()
 
 

@@ -41,7 +41,7 @@ class Entries:
         model: the entries of all modules, for methods that look at the whole model; by default these alone.
     """
 
-    def __init__(self, updates: Sequence[Linear], names: Sequence[str] = (), model: Model | None = None) -> None:
+    def __init__(self, updates: Sequence[Linear], names: Sequence[str] = (), model: ModelEntries | None = None) -> None:
         self.dtype = np.result_type(np.float32, *(update.dtype for update in updates))
         self.shape = updates[0].shape
         self.names = names or [str(index) for index in range(len(updates))]
@@ -60,8 +60,8 @@ class Entries:
         return len(self._updates)
 
     @property
-    def model(self) -> Model:
-        return self._model or Model([lambda: self])
+    def model(self) -> ModelEntries:
+        return self._model or ModelEntries([lambda: self])
 
     @property
     def size(self) -> int:
@@ -189,7 +189,7 @@ def _moved(rows: Array, random: np.random.Generator) -> Array:
     return moved
 
 
-class Model:
+class ModelEntries:
     """The entries of all modules together. What is asked of it is computed once, by whoever asks first.
 
     Args:
@@ -202,48 +202,54 @@ class Model:
         once: Callable[[str, Any, Callable[[], Any]], Any] = lambda name, shape, compute: compute(),
     ) -> None:
         self._modules, self._once = modules, once
-        self._known: dict[tuple[object, ...], object] = {}
-        self._lock = threading.Lock()
+        self._known: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def entries(self) -> Iterator[Entries]:
+        """Those of each module."""
+        return (module() for module in self._modules)
+
+    def once(self, name: str, shape: Any, compute: Callable[[], Any]) -> Any:
+        """A value of JSON that depends on all entries, and besides on nothing that its name does not say.
+
+        Args:
+            shape: its type, or what tells whether a value is one; a file that another process wrote may be damaged.
+        """
+        with self._lock:
+            if name not in self._known:
+                self._known[name] = self._once(name, shape, compute)
+            return self._known[name]
 
     def cuts(self, density: float) -> list[Cut]:
         """For each update one threshold over all modules: that of the (n - int(density · n))-th smallest magnitude."""
-        with self._lock:
-            return self._cuts(density)
+        count = len(next(self.entries()))
+        values = self.once(
+            f"cuts {density!r}",
+            lambda found: isinstance(found, list) and list(map(type, found)) == count * [float],
+            lambda: self._values(density, count),
+        )
+        return list(map(Cut, values))
+
+    def _values(self, density: float, count: int) -> list[float]:
+        size = sum(each.size for each in self.entries())
+        keep = min(int(density * size) + 1, size)  # the paper's ">=" keeps one more than it counts
+        return [self._cut(index, size, keep) for index in range(count)]
+
+    def _cut(self, index: int, size: int, keep: int) -> float:
+        sample = np.concatenate([each.sample(index, size) for each in self.entries()])
+        value, _ = threshold(lambda: (each.magnitudes(index) for each in self.entries()), sample, size, keep)
+        return value
 
     def majority(self, density: float, majority: str) -> float:
         """+1 or -1: the sign that most entries of the model elect, after trimming to `density`."""
-        with self._lock:
-            key = ("majority", density, majority)
-            if key not in self._known:
-                cuts = self._cuts(density)
-                self._known[key] = self._once(
-                    f"majority {density!r} {majority}", (1.0, -1.0).__contains__, lambda: self._balance(cuts, majority)
-                )
-            return self._known[key]  # type: ignore[return-value]  # one dictionary for two kinds of answer
+        sign: float = self.once(
+            f"majority {density!r} {majority}", (1.0, -1.0).__contains__, lambda: self._balance(density, majority)
+        )
+        return sign
 
-    def _balance(self, cuts: Sequence[Cut], majority: str) -> float:
+    def _balance(self, density: float, majority: str) -> float:
+        cuts = self.cuts(density)
         balance = sum(
-            float(np.sign(total(trim(tile, cuts), majority)).sum())
-            for module in self._modules
-            for tile in module().tiles()
+            float(np.sign(total(trim(tile, cuts), majority)).sum()) for each in self.entries() for tile in each.tiles()
         )
         return -1.0 if balance < 0 else 1.0
-
-    def _cuts(self, density: float) -> list[Cut]:
-        key = ("cuts", density)
-        if key not in self._known:
-            size = sum(module().size for module in self._modules)
-            keep = min(int(density * size) + 1, size)  # the paper's ">=" keeps one more than it counts
-            count = len(self._modules[0]())
-            values = self._once(
-                f"cuts {density!r}",
-                lambda found: isinstance(found, list) and list(map(type, found)) == count * [float],
-                lambda: [self._cut(index, size, keep) for index in range(count)],
-            )
-            self._known[key] = list(map(Cut, values))
-        return self._known[key]  # type: ignore[return-value]  # as above
-
-    def _cut(self, index: int, size: int, keep: int) -> float:
-        sample = np.concatenate([module().sample(index, size) for module in self._modules])
-        value, _ = threshold(lambda: (module().magnitudes(index) for module in self._modules), sample, size, keep)
-        return value

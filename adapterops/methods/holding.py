@@ -14,7 +14,7 @@ from adapterops.arrays.scratch import scratch
 from adapterops.errors import InputError
 from adapterops.linalg.geometry import inner
 from adapterops.methods.entries import tile_height
-from adapterops.methods.products import inner_products
+from adapterops.methods.products import inner_products, products_at
 from adapterops.updates.lowrank import LowRank, gram
 from adapterops.updates.merged import Merged
 from adapterops.updates.protocol import Array, Linear
@@ -173,17 +173,7 @@ def _of_merged(result: Linear, updates: Sequence[LowRank]) -> Holding:
 
 def _of_entries(updates: Sequence[Linear]) -> Holding:
     """Of a merge, the first, and what it is of, by their entries: a tile of each at a time."""
-    (height, width), step = updates[0].shape, tile_height(updates[0].shape)
-    products = np.zeros((len(updates),) * 2)
-    memory = np.empty((len(updates), min(step, height), width))
-    for first in range(0, height, step):
-        part = slice(first, min(first + step, height)), slice(0, width)
-        tiles = memory[:, : part[0].stop - first]
-        for update, tile in zip(updates, tiles, strict=True):
-            np.copyto(tile, update.rows(part, tile))
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            flat = tiles.reshape(len(updates), -1)
-            products += flat @ flat.T
+    products, _ = products_at(updates, 0)
     return Holding(float(products[0, 0]), products[0, 1:], np.full(len(updates) - 1, math.nan), products[1:, 1:])
 
 
@@ -218,15 +208,15 @@ class Holdings:
         known = {module: found for module in self.modules if (found := self.found[module]) is not None}
         return known if known and len(known) == len(self.modules) else None
 
-    def apart(self, each: Each = map) -> float | None:
-        """What `apart` says of all modules; None where the rules are not asked.
+    def rule_distance(self, each: Each = map) -> float | None:
+        """What `rule_distance` says of all modules; None where the rules are not asked.
 
         Cost: that of three merges.
         """
         if self.rules is None:
             return None
         grams: Any = each(self.rules, self.modules)
-        return apart(sum(grams, np.zeros((len(RULES),) * 2)))
+        return rule_distance(sum(grams, np.zeros((len(RULES),) * 2)))
 
     def note(self, module: str, compute: Callable[[], Holding | None]) -> None:
         """Find that of a module, if it is not known yet."""
@@ -295,7 +285,7 @@ def parallel(gram: Array) -> bool:
     return len(values) < 2 or bool(values[-2] <= ALIKE * values[-1])
 
 
-def apart(gram: Array) -> float:
+def rule_distance(gram: Array) -> float:
     """How far what two of `RULES` make is apart at most, max ‖Mᵣ - Mₛ‖ / max ‖Mᵣ‖ over all modules, by their inner products: a
     bound on what the choice of one of them may change.
     """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Back = Callable[[Sequence[Linear]], Linear]
 
 
-class Block(NamedTuple):
+class Coordinates(NamedTuple):
     """One update for each adapter, its weight, and what its name says of it: "" for the entries of ΔW."""
 
     updates: Sequence[Linear]
@@ -47,7 +47,7 @@ class Space:
 
     name: str
     help: str
-    open: Callable[[Sequence[Linear], Sequence[float]], tuple[list[Block], Back]]
+    open: Callable[[Sequence[Linear], Sequence[float]], tuple[list[Coordinates], Back]]
     layout: Callable[[Method, Sequence[Layout], Layout], Layout]
     fixed: Mapping[str, Any] = field(default_factory=dict)
     weights: Callable[[Sequence[float]], list[float]] = list
@@ -58,8 +58,8 @@ def _capped(total: Layout) -> Layout:
     return replace(total, rank=min(total.rank, *total.shape))
 
 
-def _delta(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
-    return [Block(updates, weights)], lambda results: results[0]
+def _delta(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Coordinates], Back]:
+    return [Coordinates(updates, weights)], lambda results: results[0]
 
 
 def _delta_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> Layout:
@@ -67,7 +67,7 @@ def _delta_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> L
     return replace(total, dense=True) if method.acts in ("matrices", "entries") else total
 
 
-def _weights(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
+def _weights(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Coordinates], Back]:
     """W and all W + ΔWᵢ, W with what the weights of the others leave of 1."""
     from adapterops.updates.difference import Difference
 
@@ -78,7 +78,7 @@ def _weights(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[
             hint="use --space delta; or name models, with fuse BASE --tuned MODEL",
         )
     models: list[Linear] = [base, *(base + update for update in updates)]
-    return [Block(models, _with_base(weights))], lambda results: results[0] + -1.0 * base
+    return [Coordinates(models, _with_base(weights))], lambda results: results[0] + -1.0 * base
 
 
 def _with_base(weights: Sequence[float]) -> list[float]:
@@ -86,16 +86,16 @@ def _with_base(weights: Sequence[float]) -> list[float]:
     return [1 - sum(weights), *weights]
 
 
-def _core(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
+def _core(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Coordinates], Back]:
     from adapterops.updates.dense import Dense
 
     joint = _joint(updates)
-    return [Block([Dense(matrix) for matrix in joint.matrices], weights)], lambda results: joint.back(
+    return [Coordinates([Dense(matrix) for matrix in joint.matrices], weights)], lambda results: joint.back(
         results[0].dense()
     )
 
 
-def _knots(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
+def _knots(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Coordinates], Back]:
     """With U S [V₁ …]ᵀ the SVD of [ΔW₁ …]: S Vᵢᵀ = Uᵀ ΔWᵢ for each update, and U back.
 
     In canonical form Bᵢ = Pᵢ √Σᵢ and Aᵢ = √Σᵢ Qᵢᵀ, so that U and S are those of [P₁ Σ₁ …], and S Vᵢᵀ = (Uᵀ Pᵢ Σᵢ) Qᵢᵀ has the
@@ -108,14 +108,14 @@ def _knots(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Bl
     canonical = [balanced(update) for update in factored(updates)]
     roots = [np.linalg.norm(update.A, axis=1) for update in canonical]
     columns = [update.B * root for update, root in zip(canonical, roots, strict=True)]
-    U, _, inside = principal(np.concatenate(columns, axis=1))
+    U, inside = principal(np.concatenate(columns, axis=1))
     parts = np.split(inside, np.cumsum([len(root) for root in roots])[:-1], axis=1)
     dtype = np.result_type(np.float32, *(update.dtype for update in updates))  # of entries in any space
     aligned = [
         LowRank(without_noise(part).astype(dtype), (update.A / np.where(root > 0, root, 1.0)[:, None]).astype(dtype))
         for part, update, root in zip(parts, canonical, roots, strict=True)
     ]
-    return [Block(aligned, weights)], lambda results: LowRank(U, results[0].dense())
+    return [Coordinates(aligned, weights)], lambda results: LowRank(U, results[0].dense())
 
 
 def _joint(updates: Sequence[Linear]) -> JointCore:
@@ -143,7 +143,7 @@ def _core_layout(method: Method, layouts: Sequence[Layout], total: Layout) -> La
     return replace(_capped(total), dense=False)
 
 
-def _factors(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Block], Back]:
+def _factors(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[Coordinates], Back]:
     """The A's and the B's, with the square roots of the weights that PEFT gives them."""
     from adapterops.updates.dense import Dense
     from adapterops.updates.lowrank import LowRank
@@ -153,8 +153,8 @@ def _factors(updates: Sequence[Linear], weights: Sequence[float]) -> tuple[list[
     roots = [abs(scale) ** 0.5 for scale in scales]
     signed = [math.copysign(root, scale) for root, scale in zip(roots, scales, strict=True)]
     blocks = [
-        Block([Dense(pair.B) for pair in pairs], roots, "/B"),
-        Block([Dense(pair.A) for pair in pairs], signed, "/A"),
+        Coordinates([Dense(pair.B) for pair in pairs], roots, "/B"),
+        Coordinates([Dense(pair.A) for pair in pairs], signed, "/A"),
     ]
     return blocks, lambda results: LowRank(results[0].dense(), results[1].dense())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapterops.arrays.device import beside, own
+from adapterops.arrays.device import own, placed_like
 from adapterops.updates.protocol import Array
 
 
@@ -55,4 +55,4 @@ class Tile:
             key = hashlib.sha256(f"{seed}/{start}/{self.names[index]}".encode()).digest()
             generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
             generator.random(dtype=np.float32, out=drawn[first : first + height])
-        return beside(drawn, values)  # type: ignore[no-any-return]  # an array on a device is one
+        return placed_like(drawn, values)  # type: ignore[no-any-return]  # an array on a device is one

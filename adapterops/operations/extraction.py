@@ -25,7 +25,7 @@ from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.operations.pairing import SHOWN, full_tensors, pair, unannounced
 from adapterops.operations.targets.output_bias import output_biases, with_words
-from adapterops.operations.targets.weights import Weight, check_oriented, names_of, owners, weights
+from adapterops.operations.targets.weights import ModelWeight, check_oriented, names_of, owners, weights
 from adapterops.operations.task_vectors import subtracted
 from adapterops.operations.truncation import check_cut, truncate
 from adapterops.provenance.history import Source, Step
@@ -176,7 +176,7 @@ def _check_sizes(
 
 def _difference_of(
     others: list[str],
-    found: Mapping[str, Weight],
+    found: Mapping[str, ModelWeight],
     pairs: Mapping[str, str],
     tuned: Checkpoint,
     base: Checkpoint,
@@ -212,7 +212,7 @@ def _difference_of(
     )
 
 
-def _delta(weight: Weight, pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint) -> Linear:
+def _delta(weight: ModelWeight, pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint) -> Linear:
     """What training made of one weight, of the rows of its tensors."""
     import numpy as np
 
@@ -228,7 +228,7 @@ def _delta(weight: Weight, pairs: Mapping[str, str], tuned: Checkpoint, base: Ch
     return Dense(delta.T if weight.transposed else delta)
 
 
-def _check_adaptable(module: str, weight: Weight, known: Loading) -> None:
+def _check_adaptable(module: str, weight: ModelWeight, known: Loading) -> None:
     """Raise for a weight whose difference no adapter can hold, or whose orientation is not known."""
     if not SHARED_LAYERS.isdisjoint(module.split(".")):
         raise UnsupportedError(
@@ -303,7 +303,7 @@ def _plain(checkpoint: Checkpoint, name: str) -> Stored:
     return stored.parts[""]
 
 
-def _layout(tuned: Checkpoint, weight: Weight) -> Layout:
+def _layout(tuned: Checkpoint, weight: ModelWeight) -> Layout:
     out, into = reversed(weight.shape) if weight.transposed else weight.shape
     wide = any(tuned.layout[piece.tensor].dtype == "F64" for piece in weight.pieces)
     return Layout((out, into), min(out, into), "F64" if wide else "F32", dense=True, kernel=weight.kernel)
@@ -333,7 +333,7 @@ def _rest(
 
 
 def _config(
-    tuned: Checkpoint, base: Checkpoint, found: Mapping[str, Weight], unannounced: tuple[str, ...]
+    tuned: Checkpoint, base: Checkpoint, found: Mapping[str, ModelWeight], unannounced: tuple[str, ...]
 ) -> AdapterConfig:
     config = {**(base.config or {}), **(tuned.config or {})}
     causal = any(name.endswith("ForCausalLM") for name in classes(config))

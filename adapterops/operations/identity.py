@@ -82,7 +82,7 @@ class Elsewhere:
     def _rows(self, part: Part, seed: int) -> Array | None:
         """Whole rows of ΔW in one try."""
         update = self._update
-        if not (isinstance(update, Dense) and update.turned is not None):
+        if not (isinstance(update, Dense) and update.transpose_of is not None):
             return elsewhere(update, part, seed)
         if seed not in self._decided:
             whole = elsewhere(update, (slice(0, update.shape[0]), part[1]), seed)

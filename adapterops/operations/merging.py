@@ -16,12 +16,12 @@ from adapterops.engine.execution import Once
 from adapterops.methods.holding import ROOM, Holding, Holdings, hold, hold_sum
 from adapterops.methods.registry import Method, find
 from adapterops.methods.scaling import FEW, Multipliers, Scale, automatic, fixed, matching, undisturbed, usable
-from adapterops.methods.spaces import SPACES, Block, Space, factored
+from adapterops.methods.spaces import SPACES, Coordinates, Space, factored
 from adapterops.provenance.history import key
 from adapterops.updates.layout import TILE, Layout
 
 if TYPE_CHECKING:
-    from adapterops.methods.entries import Entries, Model
+    from adapterops.methods.entries import Entries, ModelEntries
     from adapterops.updates.protocol import Array, Linear
 
 SHORT, SHORTER, SHARE = 1.2e11, 4e9, 0.02
@@ -238,7 +238,7 @@ class Merging:
     def _present(self, module: str) -> list[int]:
         return [i for i, adapter in enumerate(self._adapters) if module in adapter.layout]
 
-    def _block(self, method: Method, module: str, present: Sequence[int], block: Block) -> Linear:
+    def _block(self, method: Method, module: str, present: Sequence[int], block: Coordinates) -> Linear:
         from adapterops.methods.products import inner_products, near, ordinary
         from adapterops.updates.dense import Dense
         from adapterops.updates.merged import Merged, Tiling
@@ -264,7 +264,7 @@ class Merging:
         tiling = Tiling(entries.height, open_kernel, entries.moving)
         return Merged(entries.shape, entries.dtype, tiling, near(block.updates, block.weights))
 
-    def _completed(self, present: Sequence[int], block: Block) -> Block:
+    def _completed(self, present: Sequence[int], block: Coordinates) -> Coordinates:
         """A block with zeros for the adapters that lack the module."""
         from adapterops.updates.lowrank import zero
 
@@ -272,17 +272,17 @@ class Merging:
         weights = list(self._weights)
         for place, update, weight in zip(present, block.updates, block.weights, strict=True):
             updates[place], weights[place] = update, weight
-        return Block(updates, weights, block.role)
+        return Coordinates(updates, weights, block.role)
 
-    def _entries(self, module: str, block: Block) -> Entries:
+    def _entries(self, module: str, block: Coordinates) -> Entries:
         from adapterops.methods.entries import Entries
 
         names = [f"{each}{module}{block.role}" for each in self._names()] if self._masked else ()
         return Entries(block.updates, names, self._model)
 
-    def _whole(self, shared: Once) -> Model:
-        """The entries of all modules, for thresholds over the whole model."""
-        from adapterops.methods.entries import Model
+    def _whole(self, shared: Once) -> ModelEntries:
+        """The entries of all modules, for what the method needs of the whole model."""
+        from adapterops.methods.entries import ModelEntries
 
         modules = sorted({module for adapter in self._adapters for module in adapter.layout})
 
@@ -294,7 +294,7 @@ class Merging:
             )
             return self._entries(module, self._completed(present, blocks[0]))
 
-        return Model([lambda module=module: entries(module) for module in modules], shared)  # type: ignore[misc]  # no type is inferred for a default
+        return ModelEntries([lambda module=module: entries(module) for module in modules], shared)  # type: ignore[misc]  # no type is inferred for a default
 
 
 def _spread(modules: Iterable[str]) -> list[str]:

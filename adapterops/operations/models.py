@@ -16,7 +16,7 @@ from adapterops.storage.grams import holds_grams
 
 
 @dataclass(frozen=True)
-class Kind:
+class TensorKind:
     """The tensors of one kind, such as all `q_proj`, that have one shape and are stored in one way."""
 
     kind: str
@@ -45,7 +45,7 @@ class ModelInspection:
     parameters: int
     bytes: int
     quantized: int
-    kinds: tuple[Kind, ...]
+    kinds: tuple[TensorKind, ...]
     components: Mapping[str, str] = field(default_factory=dict)
     what: str | None = None
 
@@ -65,7 +65,7 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
         component = f"{name.partition('.')[0]}: " if components else ""
         groups.setdefault((component + named[modules[name]], spec.shape, stored(checkpoint, name)), []).append(name)
     found = tuple(
-        Kind(kind, len(names), shape, stored, len(names) * math.prod(shape), sum(map(checkpoint.bytes, names)))
+        TensorKind(kind, len(names), shape, stored, len(names) * math.prod(shape), sum(map(checkpoint.bytes, names)))
         for (kind, shape, stored), names in groups.items()
     )
     return ModelInspection(

@@ -16,7 +16,7 @@ from adapterops.formats.models.naming import canonical, namesakes
 from adapterops.formats.models.ties import of_unknown, ties_of
 from adapterops.formats.models.vocabulary import is_end, made_one
 from adapterops.operations.targets.weights import SINGLE, names_of
-from adapterops.verification.unloaded import COMPUTED, absent, said
+from adapterops.verification.unloaded import COMPUTED, absent, unloaded_text
 
 NUMBER = re.compile(r"(?=\.\d+\.)")
 """What follows the name of a module whose modules have numbers."""
@@ -68,7 +68,9 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
             code="E-NAMES",
         )
     if left:
-        warnings.warn(f"the tuned model is {said(left)}; they count as unchanged", AdapterWarning, stacklevel=3)
+        warnings.warn(
+            f"the tuned model is {unloaded_text(left)}; they count as unchanged", AdapterWarning, stacklevel=3
+        )
     return found
 
 

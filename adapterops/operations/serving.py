@@ -37,7 +37,7 @@ SCALES = (*LOST, "rslora", "rslora_experts", "alpha_pattern", "rank_pattern")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Judgement:
     """What a program does with a fact. `factor`: the least and the largest, over the modules, of the scale that is applied
     over the one that was trained; None where no scale is concerned.
     """
@@ -66,7 +66,7 @@ class Verdict:
     """
 
     runtime: Runtime
-    findings: tuple[Finding, ...]
+    findings: tuple[Judgement, ...]
     strength: Mapping[str, float]
 
     @property
@@ -137,11 +137,11 @@ def _verdict(
         known = files.scalings[module]
         return _applied(known, {name for name, those in lost.items() if module in those}, config) / known.scale
 
-    def finding(fact: Fact, rule: Rule) -> Finding:
+    def finding(fact: Fact, rule: Rule) -> Judgement:
         factors = [strength(module, {fact.name: fact.modules}) for module in fact.modules if fact.name in unread]
         way = FUSE if STOPS.get(rule.remedy, set()) & names else rule.remedy
         remedy = way.format(source=place, names=named, limit=limit)
-        return Finding(fact, rule, remedy, (min(factors), max(factors)) if factors else None)
+        return Judgement(fact, rule, remedy, (min(factors), max(factors)) if factors else None)
 
     findings = sorted((finding(*each) for each in found), key=lambda each: SEVERITIES.index(each.rule.severity))
     every = {module: strength(module, unread) for module in files.scalings}

@@ -25,7 +25,7 @@ from adapterops.operations.classes import Model, are_of_words, model_of
 from adapterops.operations.targets.added_biases import with_biases
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.full_tensors import counterparts, one_weight
-from adapterops.operations.targets.parts import placed, rows_of, together
+from adapterops.operations.targets.parts import placed, rows_of, update_of_parts
 from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Target
 from adapterops.operations.targets.token_rows import token_rows
@@ -51,7 +51,7 @@ RANKED = "add --rank 32, which writes the best LoRA of that rank of what it chan
 
 
 @dataclass(frozen=True)
-class Piece:
+class ModulePiece:
     """What one module of an adapter is in a module of the base: its rows from `first` on, `height` of them, at `row`; of a
     bias its columns.
     """
@@ -117,7 +117,7 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
 def _named_as(adapter: Adapter, base: Checkpoint, model: Model, stacked: bool) -> Adapter:
     base = with_biases(adapter, _with_words(adapter, base))
     names = _Names(base, adapter, model, stacked)
-    pieces: dict[str, list[Piece]] = {}
+    pieces: dict[str, list[ModulePiece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
     stacks: dict[str, int] = {}  # parameters of PEFT, of which the adapter has single experts
     for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items():
@@ -130,7 +130,7 @@ def _named_as(adapter: Adapter, base: Checkpoint, model: Model, stacked: bool) -
     layout = {name: _layout(name, pieces[name], shapes[name], adapter) for name in sorted(pieces)}
 
     def compute(name: str) -> Update:
-        update: Update = together([_placed(piece, layout[name].shape, adapter) for piece in pieces[name]])
+        update: Update = update_of_parts([_placed(piece, layout[name].shape, adapter) for piece in pieces[name]])
         return update
 
     renamed = {each.source: name for name, those in pieces.items() for each in those}
@@ -187,7 +187,7 @@ class _Place(NamedTuple):
     """
 
     module: str
-    piece: Piece
+    piece: ModulePiece
     shape: tuple[int, int]
     experts: Mapping[str, int] = {}
 
@@ -284,16 +284,16 @@ def _place(tensor: str, target: Target, names: _Names, start: str, adapter: Adap
     source, stored = target.source, names.base.layout[start].shape
     name = names.of(tensor, target.row).removesuffix(WEIGHT)
     if (height := names.height(tensor)) is not None:
-        piece = Piece(source, target.first, target.row % height, target.shape[0])
+        piece = ModulePiece(source, target.first, target.row % height, target.shape[0])
         return _Place(name, piece, (height, stored[1]), names.parameters(name, source))
     single = expert(source)
     if single and not _is_single(source, adapter):  # all of it is one module, however it is stored
         own = adapter.layout[source].shape
         number, leaf = source.split(".")[-2:]
-        return _Place(f"{name.partition(EXPERTS)[0]}{EXPERTS}{number}.{leaf}", Piece(source, 0, 0, own[0]), own)
+        return _Place(f"{name.partition(EXPERTS)[0]}{EXPERTS}{number}.{leaf}", ModulePiece(source, 0, 0, own[0]), own)
     if stack := names.stacked.get(tensor):
         module, weight, row = stack
-        piece = Piece(source, target.first, row + target.row, target.shape[0])
+        piece = ModulePiece(source, target.first, row + target.row, target.shape[0])
         return _Place(module, piece, weight.shape, {str(weight.parameter): weight.experts})
     if single and names.joins and len(stored) == 2:
         raise UnsupportedError(
@@ -307,17 +307,17 @@ def _place(tensor: str, target: Target, names: _Names, start: str, adapter: Adap
         count, height, width = stored
         shape = (width, height) if target.transposed else (height, width)
         first = target.column if target.transposed else target.row % height
-        piece = Piece(source, target.first, first, target.shape[int(target.transposed)])
+        piece = ModulePiece(source, target.first, first, target.shape[int(target.transposed)])
         return _Place(f"{path}.{single.number}.{leaf}", piece, shape, {name: count})
     rows, columns = target.seen or names.base.layout[start].matrix
     shape = (columns, rows) if target.transposed else (rows, columns)
     bias = target.transposed and target.seen is not None
     height = shape[0] if target.shape == (rows, columns) and not bias else target.shape[0]
     parameters = {} if bias or single or not tensor.endswith(WEIGHT) else names.parameters(name, source)
-    return _Place(name, Piece(source, target.first, target.row, height, bias), shape, parameters)
+    return _Place(name, ModulePiece(source, target.first, target.row, height, bias), shape, parameters)
 
 
-def _placed(piece: Piece, shape: tuple[int, int], adapter: Adapter) -> Any:
+def _placed(piece: ModulePiece, shape: tuple[int, int], adapter: Adapter) -> Any:
     update, height = adapter.updates[piece.source], shape[int(piece.bias)]
     update = update.T if piece.bias else update
     if not piece.height == height == update.shape[0]:
@@ -325,7 +325,7 @@ def _placed(piece: Piece, shape: tuple[int, int], adapter: Adapter) -> Any:
     return update.T if piece.bias else update
 
 
-def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Adapter) -> Layout:
+def _layout(name: str, pieces: list[ModulePiece], shape: tuple[int, int], adapter: Adapter) -> Layout:
     layouts = [adapter.layout[piece.source] for piece in pieces]
     if len(pieces) == 1 and layouts[0].shape == shape:
         return layouts[0]
@@ -352,7 +352,7 @@ def _layout(name: str, pieces: list[Piece], shape: tuple[int, int], adapter: Ada
     return joined
 
 
-def _are_all(pieces: Sequence[Piece], layouts: Sequence[Layout], shape: tuple[int, int]) -> bool:
+def _are_all(pieces: Sequence[ModulePiece], layouts: Sequence[Layout], shape: tuple[int, int]) -> bool:
     """Whether whole modules are all rows of a weight, each once."""
     ends = [0]
     for piece, each in sorted(zip(pieces, layouts, strict=True), key=lambda pair: pair[0].row):

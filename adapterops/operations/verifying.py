@@ -64,7 +64,7 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ItemCheck:
     """What was found of one tensor, or of one file."""
 
     modules: Mapping[str, ModuleCheck]
@@ -72,7 +72,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Audit:
     """A model and what it should be, to be compared tensor by tensor and file by file.
 
     Attributes:
@@ -107,21 +107,21 @@ class Comparison:
         each = max(arrays * 4 * max(BLOCK, together) + self.expected.by_columns, self.second.memory(together))
         return workers * (each + kept) + CHUNK
 
-    def run(self, items: Sequence[str | Path], how: Execution) -> Generator[Finding, None, None]:
+    def run(self, items: Sequence[str | Path], how: Execution) -> Generator[ItemCheck, None, None]:
         """What is found of some items, in their order."""
         how = how.within(self.working_memory)
         torch = self.expected.needs_torch
         return local.run(self._check, items, needs_torch=lambda item: torch, to_the_bit=True, how=how)
 
-    def _check(self, item: str | Path) -> Finding:
+    def _check(self, item: str | Path) -> ItemCheck:
         if isinstance(item, Path):
-            return Finding({}, list(differs(item, self.stated[item])))
+            return ItemCheck({}, list(differs(item, self.stated[item])))
         with at(tensor=item):
             modules, wrong, elsewhere = check_tensor(item, self.model, self.expected)
             doubts = () if wrong else self.second.tensor(item, elsewhere)
-            return Finding(modules, [*wrong, *(Problem(doubt.place, doubt.what, doubt.size) for doubt in doubts)])
+            return ItemCheck(modules, [*wrong, *(Problem(doubt.place, doubt.what, doubt.size) for doubt in doubts)])
 
-    def verification(self, findings: Iterable[Finding]) -> Verification:
+    def verification(self, findings: Iterable[ItemCheck]) -> Verification:
         """The whole, of what was found of all items."""
         modules: dict[str, ModuleCheck] = {}
         problems, adapted = list(self.problems), 0
@@ -189,7 +189,7 @@ def comparison(
     seed: int | None = None,
     grams: Checkpoint | None = None,
     types: Sequence[str] = (),
-) -> Comparison:
+) -> Audit:
     """What `verify` compares, of which only headers are read: with what `fuse` makes, in the dtypes and the schemes that
     the model is found in.
 
@@ -205,11 +205,13 @@ def comparison(
     expected = rounding(expected, how, seed or 0, grams)
     expected = tensor_types(expected, types) if model.gguf and expected.gguf else as_stored(expected, model)
     stated, files = sums(model), dict(files_of(model, base))
-    chance = seed is not None
-    second, doubts = witness(model, base, adapter, chance=chance, grams=expected.grams, own=bool(stated), stated=alone)
+    stochastic = seed is not None
+    second, doubts = witness(
+        model, base, adapter, stochastic=stochastic, grams=expected.grams, own=bool(stated), stated=alone
+    )
     problems = [*_names(model, expected), *(Problem(doubt.place, doubt.what) for doubt in doubts)]
     problems += [Problem(*each) for each in (replica_doubts(plain, base, ranges) if ranges else ())]
-    return Comparison(
+    return Audit(
         model,
         expected,
         second,

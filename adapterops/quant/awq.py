@@ -10,8 +10,8 @@ from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.grid import all_parts, changed_columns, columns_to_grid, decoded, integers
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import scheme
-from adapterops.quant.said import AUTO_ROUND, auto_round_section
 from adapterops.quant.scheme import LONG_NAMES, Part, Read
+from adapterops.quant.sections import AUTO_ROUND, auto_round_section
 from adapterops.quant.words import WORD, columns, group_size, packed, unpacked, words
 
 if TYPE_CHECKING:

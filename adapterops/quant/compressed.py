@@ -14,8 +14,8 @@ from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.grid import changed, column_groups, decoded, integers, one_row, to_grid
 from adapterops.quant.header import Claim, Header, key, shown
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.said import compressed_weights
 from adapterops.quant.scheme import LONG_NAMES, Part, Read
+from adapterops.quant.sections import compressed_weights
 from adapterops.quant.words import WORD, group_size, packed, rows, unpacked, whole, words
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ PLAIN, PACKED = "I8", "I32"
     ),
 )
 @dataclass(frozen=True)
-class Compressed:
+class CompressedTensors:
     """W[i, j] = (code[i, j] - zero[i, g]) · scale[i, g], where g = j // group, or the one that is stored for column j.
 
     Attributes:

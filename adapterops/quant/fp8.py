@@ -17,8 +17,8 @@ from adapterops.quant.checks import foreign
 from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import CONFIG, Claim, Header
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.said import block_size, compressed_weights
 from adapterops.quant.scheme import Part, Read, powers_of_two
+from adapterops.quant.sections import block_size, compressed_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -200,14 +200,14 @@ def is_unscaled(header: Header) -> bool:
     return not header.section and "model_type" not in header.config and not scaled
 
 
-class Integers(NamedTuple):
+class IntegerBits(NamedTuple):
     """Bits of the integers of a weight, and whether it has no zero points."""
 
     width: int
     symmetric: bool
 
 
-def _integers(header: Header, tensor: str) -> Integers | None:
+def _integers(header: Header, tensor: str) -> IntegerBits | None:
     """The integers of a weight in bytes, by compressed-tensors' config; None for another one.
 
     Raises:
@@ -221,7 +221,7 @@ def _integers(header: Header, tensor: str) -> Integers | None:
         raise foreign(
             f"compressed-tensors in bytes, for which the config has {bits!r} bits of {weights.get('type')!r}", tensor
         )
-    return Integers(bits, weights.get("symmetric") is not False)
+    return IntegerBits(bits, weights.get("symmetric") is not False)
 
 
 def _block(shape: tuple[int, ...], scales: tuple[int, ...], size: Any) -> tuple[int, int] | None:

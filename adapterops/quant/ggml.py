@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from adapterops.arrays.ggml import BLOCKS
 from adapterops.errors import NotFoundError, UnsupportedError
 from adapterops.quant.checks import check_finite
-from adapterops.quant.ggml_blocks import KINDS, Kind, join, split
+from adapterops.quant.ggml_blocks import KINDS, BlockType, join, split
 from adapterops.quant.ggml_grid import stochastic
 from adapterops.quant.ggml_new import NEW, new
 from adapterops.quant.header import Claim, Header
@@ -74,7 +74,7 @@ class Ggml:
         return 1
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> BlockType:
         """What a block is made of.
 
         Raises:
@@ -189,7 +189,7 @@ class OnBlocks:
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
 
-        from adapterops.quant.random import generator
+        from adapterops.arrays.random import generator
 
         values = values.cpu()  # where the random numbers are the same on every machine
         check_finite(values)
@@ -217,7 +217,7 @@ class InNewBlocks:
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
 
-        from adapterops.quant.random import generator
+        from adapterops.arrays.random import generator
 
         values = values.cpu()
         check_finite(values)

@@ -38,7 +38,7 @@ class Scales(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kind:
+class BlockType:
     """A type.
 
     Attributes:
@@ -101,7 +101,7 @@ class Fields(NamedTuple):
         return step * self.codes.astype(np.float32) - below
 
 
-def split(kind: Kind, data: Array) -> Fields:
+def split(kind: BlockType, data: Array) -> Fields:
     """The blocks in an array of bytes."""
     import numpy as np
 
@@ -128,7 +128,7 @@ def split(kind: Kind, data: Array) -> Fields:
     return Fields(blocks["d"], scale, None if minimum is None else blocks["dmin"], minimum, codes)
 
 
-def join(kind: Kind, fields: Fields) -> Array:
+def join(kind: BlockType, fields: Fields) -> Array:
     """The bytes of blocks: (blocks, bytes)."""
     import numpy as np
 
@@ -151,7 +151,7 @@ def join(kind: Kind, fields: Fields) -> Array:
     return blocks.view(np.uint8).reshape(len(blocks), -1)
 
 
-def _dtype(kind: Kind) -> np.dtype[np.void]:
+def _dtype(kind: BlockType) -> np.dtype[np.void]:
     import numpy as np
 
     return np.dtype([(name, dtype, length) if length else (name, dtype) for name, dtype, length in kind.fields])
@@ -257,34 +257,38 @@ UPPER_FIRST = Scales(31, _upper_first, _joined_upper_first)
 TABLE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
 D, DMIN = ("d", "<f2", 0), ("dmin", "<f2", 0)
-KINDS: Mapping[str, Kind] = {
-    "Q4_0": Kind((D, ("qs", "u1", 16)), (Plane("qs", 4, 16),), zero=8),
-    "Q4_1": Kind((D, ("m", "<f2", 0), ("qs", "u1", 16)), (Plane("qs", 4, 16),), minimum="m"),
-    "Q5_0": Kind((D, ("qh", "u1", 4), ("qs", "u1", 16)), (Plane("qs", 4, 16), Plane("qh", 1, 1)), zero=16),
-    "Q5_1": Kind(
+KINDS: Mapping[str, BlockType] = {
+    "Q4_0": BlockType((D, ("qs", "u1", 16)), (Plane("qs", 4, 16),), zero=8),
+    "Q4_1": BlockType((D, ("m", "<f2", 0), ("qs", "u1", 16)), (Plane("qs", 4, 16),), minimum="m"),
+    "Q5_0": BlockType((D, ("qh", "u1", 4), ("qs", "u1", 16)), (Plane("qs", 4, 16), Plane("qh", 1, 1)), zero=16),
+    "Q5_1": BlockType(
         (D, ("m", "<f2", 0), ("qh", "u1", 4), ("qs", "u1", 16)), (Plane("qs", 4, 16), Plane("qh", 1, 1)), minimum="m"
     ),
-    "Q8_0": Kind((D, ("qs", "u1", 32)), (Plane("qs", 8, 1),), zero=128),
-    "Q2_K": Kind((("scales", "u1", 16), ("qs", "u1", 64), D, DMIN), (Plane("qs", 2, 32),), groups=16, scales=HALVES),
-    "Q3_K": Kind(
+    "Q8_0": BlockType((D, ("qs", "u1", 32)), (Plane("qs", 8, 1),), zero=128),
+    "Q2_K": BlockType(
+        (("scales", "u1", 16), ("qs", "u1", 64), D, DMIN), (Plane("qs", 2, 32),), groups=16, scales=HALVES
+    ),
+    "Q3_K": BlockType(
         (("hmask", "u1", 32), ("qs", "u1", 64), ("scales", "u1", 12), D),
         (Plane("qs", 2, 32), Plane("hmask", 1, 32)),
         zero=4,
         groups=16,
         scales=OFFSET_SIXES,
     ),
-    "Q4_K": Kind((D, DMIN, ("scales", "u1", 12), ("qs", "u1", 128)), (Plane("qs", 4, 32),), groups=8, scales=SIXES),
-    "Q5_K": Kind(
+    "Q4_K": BlockType(
+        (D, DMIN, ("scales", "u1", 12), ("qs", "u1", 128)), (Plane("qs", 4, 32),), groups=8, scales=SIXES
+    ),
+    "Q5_K": BlockType(
         (D, DMIN, ("scales", "u1", 12), ("qh", "u1", 32), ("qs", "u1", 128)),
         (Plane("qs", 4, 32), Plane("qh", 1, 32)),
         groups=8,
         scales=SIXES,
     ),
-    "IQ4_NL": Kind((D, ("qs", "u1", 16)), (Plane("qs", 4, 16),), table=TABLE),
-    "IQ4_XS": Kind(
+    "IQ4_NL": BlockType((D, ("qs", "u1", 16)), (Plane("qs", 4, 16),), table=TABLE),
+    "IQ4_XS": BlockType(
         (D, ("scales", "u1", 6), ("qs", "u1", 128)), (Plane("qs", 4, 16),), groups=8, scales=UPPER_FIRST, table=TABLE
     ),
-    "Q6_K": Kind(
+    "Q6_K": BlockType(
         (("ql", "u1", 128), ("qh", "u1", 64), ("scales", "i1", 16), D),
         (Plane("ql", 4, 64), Plane("qh", 2, 32)),
         zero=32,

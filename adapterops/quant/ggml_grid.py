@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapterops.quant.ggml_blocks import Fields, Kind
+from adapterops.quant.ggml_blocks import BlockType, Fields
 from adapterops.quant.grid import share
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ SLACK = 1e-5
 """By how much a number may be past the last code: that is float32."""
 
 
-def reached(kind: Kind, fields: Fields, values: Array) -> Fields:
+def reached(kind: BlockType, fields: Fields, values: Array) -> Fields:
     """The blocks with grids that reach the values (blocks, groups, entries), and the codes that are there."""
     import numpy as np
 
@@ -45,7 +45,7 @@ def reached(kind: Kind, fields: Fields, values: Array) -> Fields:
     return fields._replace(d=d, scale=scale)
 
 
-def _deeper(kind: Kind, fields: Fields, needed: Array) -> tuple[Array | None, Array | None]:
+def _deeper(kind: BlockType, fields: Fields, needed: Array) -> tuple[Array | None, Array | None]:
     """dmin and the minima, so that the lowest code is as low as is needed: at -needed (blocks, groups)."""
     import numpy as np
 
@@ -58,7 +58,7 @@ def _deeper(kind: Kind, fields: Fields, needed: Array) -> tuple[Array | None, Ar
     return _grown(kind.scales.largest, fields.dmin, fields.minimum, np.maximum(needed, 0))
 
 
-def _wider(kind: Kind, fields: Fields, needed: Array) -> tuple[Array, Array]:
+def _wider(kind: BlockType, fields: Fields, needed: Array) -> tuple[Array, Array]:
     """d and the scales, so that steps (blocks, groups) are as large as is needed."""
     import numpy as np
 
@@ -103,7 +103,9 @@ def up(values: Array) -> Array:
     return np.where(found.astype(np.float32) < values, higher, found)
 
 
-def stochastic(kind: Kind, fields: Fields, values: Array, chance: Array, rows: int, beyond: float = BEYOND) -> Fields:
+def stochastic(
+    kind: BlockType, fields: Fields, values: Array, chance: Array, rows: int, beyond: float = BEYOND
+) -> Fields:
     """The blocks of so many rows that stand for `values` (blocks, groups, entries), at random by `chance`, uniform in [0, 1).
 
     A block whose numbers did not change stays what it is, bit for bit. The grid is widened for a number that is more than
@@ -126,7 +128,7 @@ def stochastic(kind: Kind, fields: Fields, values: Array, chance: Array, rows: i
     return _merged(same, fields, wide._replace(codes=found))
 
 
-def _in_reach(kind: Kind, fields: Fields, values: Array, beyond: float) -> Array:
+def _in_reach(kind: BlockType, fields: Fields, values: Array, beyond: float) -> Array:
     """The values, but at the ends of its grid where a group has none that is further past them than `beyond`."""
     import numpy as np
 
@@ -140,7 +142,7 @@ def _in_reach(kind: Kind, fields: Fields, values: Array, beyond: float) -> Array
     return np.where(far.any(axis=2, keepdims=True), values, np.clip(values, np.minimum(*ends), np.maximum(*ends)))
 
 
-def _around(kind: Kind, exact: Array) -> tuple[Array, Array]:
+def _around(kind: BlockType, exact: Array) -> tuple[Array, Array]:
     """The next lower number that a code stands for and the next higher one; the last two where it is past an end."""
     import numpy as np
 
@@ -176,7 +178,7 @@ def _merged(first: Array, one: Fields, other: Fields) -> Fields:
     return Fields(chosen(one.d, other.d), chosen(one.scale, other.scale), dmin, minimum, chosen(one.codes, other.codes))
 
 
-def nearest(kind: Kind, exact: Array) -> Array:
+def nearest(kind: BlockType, exact: Array) -> Array:
     """The number that a code stands for and that is nearest; of two the lower one of a table, else the even one."""
     import numpy as np
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from adapterops.errors import IncompatibleError
-from adapterops.quant.ggml_blocks import KINDS, Fields, Kind
+from adapterops.quant.ggml_blocks import KINDS, BlockType, Fields
 from adapterops.quant.ggml_grid import nearest, up
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _in_groups(name: str, values: Array, reaching: bool) -> Fields:
     )
 
 
-def _signed(kind: Kind, low: Array, high: Array, reaching: bool) -> Array:
+def _signed(kind: BlockType, low: Array, high: Array, reaching: bool) -> Array:
     """The step of groups without minima, with the sign that gives the number of the largest size the code at that end."""
     import numpy as np
 

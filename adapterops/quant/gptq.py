@@ -10,8 +10,8 @@ from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.grid import all_parts, changed_columns, column_groups, columns_to_grid, decoded, integers, one_row
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.registry import Remainder, scheme
-from adapterops.quant.said import AUTO_ROUND, gptq_section
 from adapterops.quant.scheme import LONG_NAMES, Part, Read
+from adapterops.quant.sections import AUTO_ROUND, gptq_section
 from adapterops.quant.words import WORD, columns, group_size, packed, streamed, unpacked, whole, words
 
 if TYPE_CHECKING:

@@ -141,7 +141,7 @@ class OnGrid:
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
         import torch
 
-        from adapterops.quant.random import generator
+        from adapterops.arrays.random import generator
 
         values = values.cpu()  # where the random numbers are the same on every machine
         check_finite(values)

@@ -15,8 +15,8 @@ from adapterops.quant.grid import changed, to_grid
 from adapterops.quant.header import Claim, Header, shown
 from adapterops.quant.mxfp4 import BLOCK
 from adapterops.quant.registry import scheme
-from adapterops.quant.said import compressed_weights
 from adapterops.quant.scheme import Part, Read, powers_of_two
+from adapterops.quant.sections import compressed_weights
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -111,7 +111,7 @@ class Codebook:
     Attributes:
         values: code → number.
         order: place → code: `values[order]` ascends. Of FP4's two zeros the first has code 0.
-        grid, grid_codes: the numbers that differ, ascending, and the first code of each.
+        grid: the numbers that differ, ascending.
         nearest, floor: which place is the nearest, ties to the lower; how many numbers of the grid after the first are
             not above.
         pairs: byte → the two numbers that it holds, in 8 bytes.
@@ -120,7 +120,6 @@ class Codebook:
     values: Tensor
     order: Tensor
     grid: Tensor
-    grid_codes: Tensor
     nearest: Lookup
     floor: Lookup
     pairs: Tensor
@@ -137,7 +136,7 @@ class Codebook:
         byte = torch.arange(256)
         pairs = torch.stack([table[byte >> 4], table[byte & 15]], dim=1).view(torch.float64)[:, 0]
         middles = (ascending[:-1] + ascending[1:]) / 2
-        return cls(table, order, grid, order[distinct], Lookup.of(middles), Lookup.of(grid[1:], ties=True), pairs)
+        return cls(table, order, grid, Lookup.of(middles), Lookup.of(grid[1:], ties=True), pairs)
 
 
 @cache

@@ -27,7 +27,7 @@ from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.hub.references import parse as reference
-from adapterops.recipes.mergekit_methods import METHODS, Group, Recipe
+from adapterops.recipes.mergekit_methods import METHODS, MergekitMethod, TensorGroup
 from adapterops.requests.fields import Input, Layers, Model, Output
 from adapterops.requests.places import found
 from adapterops.requests.reading import DTYPES, Reader
@@ -40,7 +40,7 @@ LAYER = re.compile(r"\.(\d+)\.")
 
 
 @dataclass(frozen=True)
-class Source:
+class MergekitModel:
     """A model and its parameters, as they are written."""
 
     path: str
@@ -115,8 +115,8 @@ def _stacked(reader: Reader, top: Mapping[str, Any], folder: Path) -> Request:
 
 
 def _sources(
-    reader: Reader, top: Mapping[str, Any], method: Recipe, folder: Path
-) -> tuple[list[Source], dict[str, Any]]:
+    reader: Reader, top: Mapping[str, Any], method: MergekitMethod, folder: Path
+) -> tuple[list[MergekitModel], dict[str, Any]]:
     """The models, and the parameters that they share in a slice: all layers of every model have to be in one."""
     if ("models" in top) == ("slices" in top):
         reader.fail((), "has models and slices, or neither", "give models, each with its parameters")
@@ -141,7 +141,7 @@ def _sources(
         fields = reader.table(at, each, known, ("model",))
         path = _path(reader, (*at, "model"), fields["model"], folder)
         _check_range(reader, (*at, "layer_range"), fields.get("layer_range"), folder, path)
-        found.append(Source(path, _parameters(reader, (*at, "parameters"), fields.get("parameters"), method)))
+        found.append(MergekitModel(path, _parameters(reader, (*at, "parameters"), fields.get("parameters"), method)))
     if len({each.path for each in found}) < len(found):
         reader.fail(place, "names a model twice", "add its weights up")
     return found, shared
@@ -170,7 +170,9 @@ def _check_range(reader: Reader, place: Place, value: Any, folder: Path, path: s
         )
 
 
-def _base(reader: Reader, top: Mapping[str, Any], sources: Sequence[Source], method: Recipe, folder: Path) -> str:
+def _base(
+    reader: Reader, top: Mapping[str, Any], sources: Sequence[MergekitModel], method: MergekitMethod, folder: Path
+) -> str:
     stated = None if top.get("base_model") is None else _path(reader, ("base_model",), top["base_model"], folder)
     if method.base:
         if stated is None:
@@ -181,7 +183,7 @@ def _base(reader: Reader, top: Mapping[str, Any], sources: Sequence[Source], met
     return stated or sources[0].path
 
 
-def _parameters(reader: Reader, place: Place, value: Any, method: Recipe) -> dict[str, Any]:
+def _parameters(reader: Reader, place: Place, value: Any, method: MergekitMethod) -> dict[str, Any]:
     """Parameters as they are written: a value, a gradient, or values with filters."""
     fields = {} if value is None else reader.table(place, value, (*method.own, *method.models))
     for name, setting in fields.items():
@@ -269,10 +271,13 @@ def _patterns(chosen: Collection[str], tensors: Sequence[str], start: str = "") 
 
 
 def _terms(
-    method: Recipe, models: Mapping[str, Source], shared: Sequence[Mapping[str, Any]], tensors: Sequence[str]
+    method: MergekitMethod,
+    models: Mapping[str, MergekitModel],
+    shared: Sequence[Mapping[str, Any]],
+    tensors: Sequence[str],
 ) -> list[str]:
     """The formula of every group of tensors."""
-    groups: dict[str, tuple[Group, list[str]]] = {}
+    groups: dict[str, tuple[TensorGroup, list[str]]] = {}
     stacks = _stacks(tensors)
     for tensor in tensors:
         depth = _depth(tensor, stacks)
@@ -281,7 +286,7 @@ def _terms(
             model: _settled(method.models, [source.parameters, *shared], tensor, depth)
             for model, source in models.items()
         }
-        group = Group(own, each, {name: source.path for name, source in models.items()})
+        group = TensorGroup(own, each, {name: source.path for name, source in models.items()})
         groups.setdefault(repr(group), (group, []))[1].append(tensor)
     found = []
     for group, members in groups.values():

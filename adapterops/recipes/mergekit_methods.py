@@ -17,7 +17,7 @@ TURNS, NEAR = 10, 1e-5
 
 
 @dataclass(frozen=True)
-class Group:
+class TensorGroup:
     """Tensors that share all parameters.
 
     Attributes:
@@ -48,7 +48,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MergekitMethod:
     """A method of mergekit.
 
     Attributes:
@@ -57,7 +57,7 @@ class Recipe:
         base: whether the models are compared with a base_model; otherwise the first of them is taken for it.
     """
 
-    term: Callable[[Group, Sequence[str]], str | None]
+    term: Callable[[TensorGroup, Sequence[str]], str | None]
     own: Mapping[str, Any]
     models: Mapping[str, Any]
     base: bool = True
@@ -83,7 +83,7 @@ def _text(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def linear(group: Group, models: Sequence[str]) -> str | None:
+def linear(group: TensorGroup, models: Sequence[str]) -> str | None:
     """The (weighted) mean of models: with the first as base that of the differences from it."""
     weights = group.numbers("weight")
     total = sum(weights)
@@ -99,7 +99,7 @@ def linear(group: Group, models: Sequence[str]) -> str | None:
     return _call("linear", models[1:], weights=[weight / total for weight in weights[1:]], scale="sum")
 
 
-def slerp(group: Group, models: Sequence[str]) -> str | None:
+def slerp(group: TensorGroup, models: Sequence[str]) -> str | None:
     """Between the base and the one other model."""
     if len(models) != 1:
         raise OptionError(f"slerp is between base_model and one other model, and there are {len(models)} others")
@@ -109,7 +109,7 @@ def slerp(group: Group, models: Sequence[str]) -> str | None:
     return _call("slerp", models, weights=[t], space="weights", convention="mergekit") if t else None
 
 
-def karcher(group: Group, models: Sequence[str]) -> str | None:
+def karcher(group: TensorGroup, models: Sequence[str]) -> str | None:
     """The mean on the sphere of all models, of which the first is the base."""
     if group.number("max_iter") < TURNS or group.number("tol") > NEAR:
         raise OptionError(
@@ -119,7 +119,7 @@ def karcher(group: Group, models: Sequence[str]) -> str | None:
     return _call("karcher", models[1:], weights=[1 / len(models)] * (len(models) - 1), space="weights")
 
 
-def model_stock(group: Group, models: Sequence[str]) -> str | None:
+def model_stock(group: TensorGroup, models: Sequence[str]) -> str | None:
     """The mean of the differences, as much of it as their cosines are for."""
     if len(models) < 2:
         raise OptionError("model_stock needs two models besides base_model at least, and there is one")
@@ -128,14 +128,14 @@ def model_stock(group: Group, models: Sequence[str]) -> str | None:
     return _call("model_stock", models, convention="mergekit")
 
 
-def sce(group: Group, models: Sequence[str]) -> str | None:
+def sce(group: TensorGroup, models: Sequence[str]) -> str | None:
     return _call("sce", models, density=min(1.0, group.number("select_topk")), convention="mergekit", scale="sum")
 
 
-def arithmetic(prune: str | None, elect: bool) -> Callable[[Group, Sequence[str]], str | None]:
+def arithmetic(prune: str | None, elect: bool) -> Callable[[TensorGroup, Sequence[str]], str | None]:
     """Every difference pruned, then the signs elected, and what is left added."""
 
-    def term(group: Group, models: Sequence[str]) -> str | None:
+    def term(group: TensorGroup, models: Sequence[str]) -> str | None:
         weights, factor = group.numbers("weight"), group.number("lambda")
         if not factor or not any(weights):
             return None
@@ -173,17 +173,17 @@ def _pruned(prune: str | None, model: str, density: float, rest: Mapping[str, An
 
 def _arithmetic(
     prune: str | None, elect: bool, normalize: bool = False, rescale: bool = False, **models: Any
-) -> Recipe:
+) -> MergekitMethod:
     own = {"normalize": normalize, "rescale": rescale, "lambda": 1.0, "int8_mask": False}
-    return Recipe(arithmetic(prune, elect), own, {"weight": None, "density": 1.0, **models})
+    return MergekitMethod(arithmetic(prune, elect), own, {"weight": None, "density": 1.0, **models})
 
 
 METHODS = {
-    "linear": Recipe(linear, {"normalize": True}, {"weight": None}, base=False),
-    "slerp": Recipe(slerp, {"t": None}, {}),
-    "karcher": Recipe(karcher, {"max_iter": TURNS, "tol": NEAR}, {}, base=False),
-    "model_stock": Recipe(model_stock, {"filter_wise": False}, {}),
-    "sce": Recipe(sce, {"select_topk": 1.0, "int8_mask": False}, {}),
+    "linear": MergekitMethod(linear, {"normalize": True}, {"weight": None}, base=False),
+    "slerp": MergekitMethod(slerp, {"t": None}, {}),
+    "karcher": MergekitMethod(karcher, {"max_iter": TURNS, "tol": NEAR}, {}, base=False),
+    "model_stock": MergekitMethod(model_stock, {"filter_wise": False}, {}),
+    "sce": MergekitMethod(sce, {"select_topk": 1.0, "int8_mask": False}, {}),
     "task_arithmetic": _arithmetic(None, False),
     "ties": _arithmetic("ties", True, True),
     "dare_linear": _arithmetic("dare_linear", False, rescale=True),

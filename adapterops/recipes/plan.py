@@ -43,18 +43,18 @@ def by_default(adapters: Sequence[Adapter], how: Execution = DEFAULT) -> dict[st
         return None
     each = partial(run, how=how)
     found = holdings.all(each)
-    return None if found is None else {**as_json(found, holdings.count), "rules_apart": _apart(holdings, each)}
+    return None if found is None else {**as_json(found, holdings.count), "rules_apart": _rule_distance(holdings, each)}
 
 
-def _apart(holdings: Holdings, each: Each) -> float | None:
+def _rule_distance(holdings: Holdings, each: Each) -> float | None:
     """How far the rules are apart; None where one of them can make nothing of these numbers."""
     try:
-        return holdings.apart(each)
+        return holdings.rule_distance(each)
     except InputError:
         return None
 
 
-def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT) -> Plan:
+def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT) -> MergePlan:
     """What `planned` makes of these adapters, module by module.
 
     Cost: that of the merge, once, and of `opposed` in every module.
@@ -69,11 +69,11 @@ def plan(adapters: Sequence[Adapter], merged: Adapter, how: Execution = DEFAULT)
     assert step.multipliers
     factors = dict.fromkeys(merged.layout, 1.0) | step.multipliers.all(partial(run, how=how))
     against_some = {module: kept for module, kept in found.items() if any(kept)}
-    return Plan(step.parameters["method"], factors, against_some, step.multipliers.of_sum())
+    return MergePlan(step.parameters["method"], factors, against_some, step.multipliers.of_sum())
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class MergePlan:
     """A merge of adapters, module by module.
 
     Attributes:
@@ -97,7 +97,7 @@ class Plan:
         >>> from adapterops.expressions.expression import parse
         >>> from adapterops.requests.request import Input
         >>> request = Request({"a": Input("x"), "b": Input("y")}, parse("a + b", "ab"))
-        >>> print(Plan("linear", {"layers.0.q": 0.5}).recipe(request))
+        >>> print(MergePlan("linear", {"layers.0.q": 0.5}).recipe(request))
         # Edit the weights and the factor of each module (1 is full size, 0 leaves it out), then: adapterops run THIS -o OUT
         adapterops: 1
         inputs:

@@ -40,7 +40,7 @@ PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[A-Za-z_][\w.-]*"
 
 
 @dataclass(frozen=True)
-class Push:
+class PushTo:
     """Where the output goes when it is written."""
 
     repo: str
@@ -54,7 +54,7 @@ class Recipe:
     request: Request
     folder: Path = field(default_factory=Path)
     output: str | None = None
-    push: Push | None = None
+    push: PushTo | None = None
 
 
 def as_yaml(request: Request) -> str:
@@ -138,10 +138,10 @@ def _recipe(reader: Reader, fields: Any, folder: Path) -> Recipe:
     return Recipe(reader.request(top), folder, path, push)
 
 
-def _push(reader: Reader, place: Place, value: Any) -> Push:
+def _push(reader: Reader, place: Place, value: Any) -> PushTo:
     fields = reader.table(place, value, ("repo", "private"), ("repo",))
     repo = reader.text((*place, "repo"), fields["repo"])
     if not REPO.fullmatch(repo):
         reader.fail((*place, "repo"), f"is {repo!r}, expected owner/name")
     private = fields.get("private")
-    return Push(repo, None if private is None else reader.truth((*place, "private"), private))
+    return PushTo(repo, None if private is None else reader.truth((*place, "private"), private))

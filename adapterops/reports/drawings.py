@@ -10,7 +10,7 @@ from adapterops.operations.comparing.analysis import ENERGY, LITTLE, kept_energy
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.kinds import located
 from adapterops.operations.comparing.profile import Profile
-from adapterops.operations.comparing.sizes import Cut, cut, sizes
+from adapterops.operations.comparing.sizes import SizeAtRank, cut, sizes
 from adapterops.reports.figures import Bars, Figure, Lines, Series, brief, percent, size, three, whole_ticks
 from adapterops.reports.findings import shares
 from adapterops.reports.grids import grid, places
@@ -47,7 +47,7 @@ def carried(comparison: Comparison) -> list[Figure]:
 
 def errors(comparison: Comparison) -> list[Figure]:
     """What is lost at a lower rank, and at fewer bytes."""
-    found: list[tuple[str, int, list[Cut]]] = [
+    found: list[tuple[str, int, list[SizeAtRank]]] = [
         (profile.name, style, _cuts(profile.rank, lambda rank, p=profile: cut(p.layout, p.spectra, rank)))  # type: ignore[misc]  # no type is inferred for a default
         for style, profile in enumerate(comparison.profiles)
         if profile.norm
@@ -226,7 +226,7 @@ def _weights(comparison: Comparison) -> Iterator[Figure]:
         yield grid("weights", "Norms of the base", text, norms, (0.0, max(norms.values(), default=1.0) or 1.0), three)
 
 
-def _cuts(most: int, at: Callable[[int], Cut]) -> list[Cut]:
+def _cuts(most: int, at: Callable[[int], SizeAtRank]) -> list[SizeAtRank]:
     """What is left at ranks from 1 to the full one: at all of them, or at some in equal ratios."""
     few = most <= POINTS
     ranks = range(1, most + 1) if few else (round(most ** (k / (POINTS - 1))) for k in range(POINTS))

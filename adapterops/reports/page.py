@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
 
-from adapterops import __version__
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.reports import drawings, rows
 from adapterops.reports.findings import Finding, some
@@ -21,6 +20,7 @@ from adapterops.reports.relations import relations
 from adapterops.reports.summary import Summary
 from adapterops.reports.svg import svg
 from adapterops.templates import template
+from adapterops.version import __version__
 
 MARK = f'<meta name="generator" content="adapterops {__version__}">'
 """What a page must hold to be replaced by another one."""

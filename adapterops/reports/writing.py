@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapterops import __version__
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine.execution import DEFAULT, Execution
@@ -29,6 +28,7 @@ from adapterops.storage.outputs import check_output
 from adapterops.storage.staging import staged
 from adapterops.storage.strict import json_text, parse_json
 from adapterops.storage.writer import read_back
+from adapterops.version import __version__
 
 GENERATOR = '"generator": "adapterops '
 

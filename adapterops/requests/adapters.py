@@ -13,7 +13,7 @@ from adapterops.adapters.planning import working_memory
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import OptionError
 from adapterops.expressions.calculator import compute
-from adapterops.expressions.formula import Input
+from adapterops.expressions.formula import Operand
 from adapterops.formats.diffusion.spellings import OF_IMAGES
 from adapterops.formats.spelling import check_once
 from adapterops.operations import truncation
@@ -44,7 +44,7 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         base, inputs = opened.models["base"], request.inputs
         adapters = [in_components(each, base, inputs[name].component) for name, each in opened.adapters.items()]
         form = request.output.format or adapters[0].config.format
-        alone = isinstance(request.result.tree, Input) and not request.output.cut and not request.output.normalize
+        alone = isinstance(request.result.tree, Operand) and not request.output.cut and not request.output.normalize
         copied = alone and form == adapters[0].config.format
         alike = named_alike(without_copies(adapters, base), base, differences=not copied, kept=HELD if alone else ())
         images = form in OF_IMAGES

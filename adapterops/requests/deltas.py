@@ -25,7 +25,7 @@ from adapterops.engine.plan import rounding_device
 from adapterops.errors import InputError, UnsupportedError, VerificationError, at
 from adapterops.hub import pulling
 from adapterops.hub.card import render_delta
-from adapterops.hub.package import ADAPTERS, DELTA, FILES, Content
+from adapterops.hub.package import ADAPTERS, DELTA, FILES, Payload
 from adapterops.hub.pulling import Pulled
 from adapterops.hub.pushing import Push, Pushed, There, may_write_card, ready
 from adapterops.hub.references import COMMIT, SCHEME, Reference, referred
@@ -51,7 +51,7 @@ INSIDE = re.compile(rf"{ADAPTERS}/[^/\\]+(/[^/\\]+)?")
 
 
 @dataclass(frozen=True)
-class Delta:
+class DeltaUpload:
     """A delta on its way to a repository, which held `before` when this began. Weights are made for their hashes, and not
     sent; see `Publication`.
     """
@@ -61,7 +61,9 @@ class Delta:
     made: Made
 
     @classmethod
-    def begin(cls, made: Made, repo: Reference | str, private: bool | None = None, how: Execution = DEFAULT) -> Delta:
+    def begin(
+        cls, made: Made, repo: Reference | str, private: bool | None = None, how: Execution = DEFAULT
+    ) -> DeltaUpload:
         """
         Args:
             how: the model is to be made for its hashes.
@@ -105,16 +107,16 @@ class Delta:
 
     def finish(self, folder: Path, sent: Mapping[str, Mapping[str, str | int]]) -> Pushed:
         """One commit of the delta: `folder` holds every file but the weights that were `sent`."""
-        checkpoint, files = self.made.result, {CARD: Content.of(render_delta(self.target.repo, self._bases()).encode())}
+        checkpoint, files = self.made.result, {CARD: Payload.of(render_delta(self.target.repo, self._bases()).encode())}
         assert isinstance(checkpoint, Checkpoint)
         request, adapters = _sent(self.made)
         torch = checkpoint.needs_torch
         about = {"versions": versions(torch=torch), "kernels": local.kernels(torch=torch)}
-        files[DELTA] = Content.of(json_text({"schema": SCHEMA, **about, "request": request.as_json()}, indent=2))
-        files |= {name: Content.of(path) for name, path in adapters.items()}
+        files[DELTA] = Payload.of(json_text({"schema": SCHEMA, **about, "request": request.as_json()}, indent=2))
+        files |= {name: Payload.of(path) for name, path in adapters.items()}
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                files[f"{FILES}/{path.relative_to(folder).as_posix()}"] = Content.of(path)
+                files[f"{FILES}/{path.relative_to(folder).as_posix()}"] = Payload.of(path)
         if not may_write_card(self.target, self.before):
             del files[CARD]
         message = f"Upload {self.target.repo.partition('/')[2]} as a delta with adapterops"

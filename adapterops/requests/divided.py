@@ -30,7 +30,7 @@ from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
 from adapterops.requests.fields import Output
 from adapterops.requests.running import Made, check_no_file
-from adapterops.storage.parts import Parts
+from adapterops.storage.parts import PartsFolder
 from adapterops.storage.staging import publish, staged, sync_folder, sync_folders
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Divided(Protocol):
     def write(self, jobs: Sequence[Job], folder: Path, records: Records, how: Execution) -> None:
         """The files of some jobs."""
 
-    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Outcome:
+    def publish(self, place: PartsFolder, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Outcome:
         """The output, of all files, which are there; or what all that was found comes to."""
 
 
@@ -125,7 +125,7 @@ class DividedModel:
         write_shards(self.checkpoint, jobs, folder, records, how.within(self.checkpoint.working_memory))
 
     def publish(
-        self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution
+        self, place: PartsFolder, origin: Origin, *, force: bool, accept_loss: bool, how: Execution
     ) -> SavedCheckpoint:
         files = self.noted(place.entries(), self.plan.jobs)
         for path in place.files.rglob("*"):  # of a run that was killed
@@ -182,7 +182,7 @@ class DividedAdapter:
         how, exact = how.within(self._memory), self.output.exact
         write_portions(self.adapter, self._arranged, jobs, folder, records, exact=exact, how=how)
 
-    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Saved:
+    def publish(self, place: PartsFolder, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Saved:
         jobs, exact = self.plan.jobs, self.output.exact
         files = noted(place.entries(), jobs, read_portion)
         note_hashes(sources(self.adapter.history), jobs, files)

@@ -28,7 +28,7 @@ from adapterops.requests.reading import stated_request
 from adapterops.requests.running import RECIPE_COMMAND, Files, Made, make
 from adapterops.storage import parts
 from adapterops.storage.measured import Measured
-from adapterops.storage.parts import AGAIN, LEFT, Parts
+from adapterops.storage.parts import AGAIN, LEFT, PartsFolder
 from adapterops.storage.staging import writing
 from adapterops.storage.strict import json_text, parse_json
 
@@ -36,7 +36,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Part:
+class FinishedPart:
     """What became of a share of the files. `missing`: the files of the output that nobody has finished yet."""
 
     path: Path
@@ -45,7 +45,9 @@ class Part:
     missing: tuple[str, ...]
 
 
-def write_part(asked: Asked, out: Path, share: Share, *, command: Sequence[str] = (), how: Execution = DEFAULT) -> Part:
+def write_part(
+    asked: Asked, out: Path, share: Share, *, command: Sequence[str] = (), how: Execution = DEFAULT
+) -> FinishedPart:
     """Do a share of what is asked for: of the files of a model, made or compared, or of the modules of an adapter. What is
     finished already is kept, after its bytes are compared with what was noted of them.
 
@@ -58,11 +60,11 @@ def write_part(asked: Asked, out: Path, share: Share, *, command: Sequence[str] 
     place = parts.begin(out, document(asked, work, out, command, how), sync=how.sync)
     written, kept = _write(asked, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
     there = work.noted(place.entries(), work.plan.jobs)
-    return Part(out, written, kept, tuple(job.file for job in work.plan.jobs if job.file not in there))
+    return FinishedPart(out, written, kept, tuple(job.file for job in work.plan.jobs if job.file not in there))
 
 
 def _write(
-    asked: Asked, work: Divided, place: Parts, jobs: Sequence[Job], how: Execution
+    asked: Asked, work: Divided, place: PartsFolder, jobs: Sequence[Job], how: Execution
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The one way in which files of a part are made, whoever asks for them: those that were, and those that were there."""
     kept = _whole(place, _noted(place, work, jobs), how)
@@ -78,7 +80,7 @@ def _write(
     return tuple(job.file for job in left), tuple(kept)
 
 
-def _noted(place: Parts, work: Divided, jobs: Sequence[Job]) -> Mapping[str, Noted]:
+def _noted(place: PartsFolder, work: Divided, jobs: Sequence[Job]) -> Mapping[str, Noted]:
     """What was noted of the files of these jobs."""
     return work.noted(place.entries(job.file for job in jobs), jobs)
 
@@ -147,7 +149,7 @@ def _machine() -> str:
 
 
 @lru_cache(1)
-def _joined(text: str, out: Path, plan: str, sync: bool) -> tuple[Asked, Divided, Parts]:
+def _joined(text: str, out: Path, plan: str, sync: bool) -> tuple[Asked, Divided, PartsFolder]:
     """What jobs that follow one another in a process are of, opened once, and measured once where the whole model has to
     be. A file that changed since is noticed when it is read. `plan` is the hash of theirs, whose folder has to be there.
     """
@@ -219,7 +221,7 @@ def finalize(
 def _finished(
     asked: Asked,
     work: Divided,
-    place: Parts,
+    place: PartsFolder,
     known: Collection[str],
     force: bool,
     accept_loss: bool,
@@ -238,7 +240,7 @@ def _finished(
     return work.publish(place, origin, force=force, accept_loss=accept_loss, how=how)
 
 
-def _check_finished(place: Parts, work: Divided, known: Collection[str], how: Execution) -> None:
+def _check_finished(place: PartsFolder, work: Divided, known: Collection[str], how: Execution) -> None:
     """Raise for files of the plan that are missing, or not what was noted of them."""
     jobs = work.plan.jobs
     there = _noted(place, work, jobs)
@@ -261,14 +263,14 @@ def _check_finished(place: Parts, work: Divided, known: Collection[str], how: Ex
         )
 
 
-def _there(place: Parts, name: str, there: Mapping[str, Noted]) -> bool:
+def _there(place: PartsFolder, name: str, there: Mapping[str, Noted]) -> bool:
     """Whether a file has the size that was noted, where one was."""
     with suppress(OSError):
         return (place.files / name).stat().st_size == there[name].size or there[name].size is None
     return False
 
 
-def _whole(place: Parts, there: Mapping[str, Noted], how: Execution) -> list[str]:
+def _whole(place: PartsFolder, there: Mapping[str, Noted], how: Execution) -> list[str]:
     """Those of the files that are what was noted of them."""
 
     def same(name: str) -> bool:

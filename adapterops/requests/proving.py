@@ -17,11 +17,11 @@ from adapterops.engine.records import Noted, Records, noted
 from adapterops.errors import InputError, at
 from adapterops.operations.output_files import Problem
 from adapterops.operations.tensor_checks import ModuleCheck
-from adapterops.operations.verifying import Finding, Verification
+from adapterops.operations.verifying import ItemCheck, Verification
 from adapterops.provenance.manifest import Origin, write_bytes
 from adapterops.requests.verifying import Proof
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
-from adapterops.storage.parts import Parts
+from adapterops.storage.parts import PartsFolder
 from adapterops.storage.shapes import Shape, fits
 from adapterops.storage.strict import json_text, parse_json, read_all
 
@@ -87,9 +87,11 @@ class DividedProof:
                 write_bytes(path, json_text(found), how.sync)
                 records.add({"file": job.file, **file_digests(path, BLAKE3)})
 
-    def publish(self, place: Parts, origin: Origin, *, force: bool, accept_loss: bool, how: Execution) -> Verification:
+    def publish(
+        self, place: PartsFolder, origin: Origin, *, force: bool, accept_loss: bool, how: Execution
+    ) -> Verification:
         """The verification, of all findings; nothing is written."""
-        found: dict[str | Path, Finding] = {}
+        found: dict[str | Path, ItemCheck] = {}
         for file, items in self._items.items():
             with at(path=place.files / file):
                 findings = parse_json(read_all(place.files / file))
@@ -129,7 +131,7 @@ def _shape() -> Shape:
     return {"modules": {str: module}, "problems": [{"place": str, "what": str, "size": _real}]}
 
 
-def _as_json(finding: Finding) -> dict[str, Any]:
+def _as_json(finding: ItemCheck) -> dict[str, Any]:
     """What `_finding` reads: numbers to the last bit, also those that are not finite."""
     modules = {
         module: [_texts(replace(check, survival=None)), _texts(check.survival)]
@@ -138,14 +140,14 @@ def _as_json(finding: Finding) -> dict[str, Any]:
     return {"modules": modules, "problems": [_texts(each) for each in finding.problems]}
 
 
-def _finding(content: Mapping[str, Any]) -> Finding:
+def _finding(content: Mapping[str, Any]) -> ItemCheck:
     from adapterops.updates.survival import Survival
 
     modules = {
         module: replace(ModuleCheck(**_values(check)), survival=Survival(**_values(survival)) if survival else None)
         for module, (check, survival) in content["modules"].items()
     }
-    return Finding(modules, [Problem(**_values(each)) for each in content["problems"]])
+    return ItemCheck(modules, [Problem(**_values(each)) for each in content["problems"]])
 
 
 def _texts(value: Any) -> dict[str, Any]:

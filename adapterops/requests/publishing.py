@@ -21,7 +21,7 @@ from adapterops.hub.references import Reference
 from adapterops.hub.snapshot import Known
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import Origin
-from adapterops.requests.deltas import Delta
+from adapterops.requests.deltas import DeltaUpload
 from adapterops.requests.divided import DividedModel
 from adapterops.requests.parts import document
 from adapterops.requests.places import anonymous
@@ -74,10 +74,10 @@ def publish(
     Args:
         made: of a request with `streamed`, so that nothing of the base stays.
         private: whether the repository has to be private; None: as it is, or as the Hub makes new ones.
-        as_delta: what the repository holds is a `Delta`, of which `deltas.pull` makes the model.
+        as_delta: what the repository holds is a `DeltaUpload`, of which `deltas.pull` makes the model.
 
     Raises:
-        UnsupportedError: what is asked for is an adapter; or as `Delta.begin` does.
+        UnsupportedError: what is asked for is an adapter; or as `DeltaUpload.begin` does.
         NotFoundError, OutputExistsError: as `push` does.
         IncompatibleError: what was sent is of another plan, or computed on another device where numbers depend on that.
         InputError, ResourceError, VerificationError: as `save_checkpoint` does.
@@ -93,7 +93,9 @@ def publish(
     jobs = model.plan.jobs
     inputs = sources(checkpoint.history)
     sink: Sink = (
-        Delta.begin(made, repo, private, how) if as_delta else Publication.begin(repo, model.plan.hash, private, inputs)
+        DeltaUpload.begin(made, repo, private, how)
+        if as_delta
+        else Publication.begin(repo, model.plan.hash, private, inputs)
     )
     out = Path(sink.target.repo.rpartition("/")[2])
     place = parts.begin(out, document(made, model, out, command, how))

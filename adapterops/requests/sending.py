@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
-from adapterops.hub import package, pushing
-from adapterops.hub.pushing import Pushed
-from adapterops.hub.references import Reference
+from adapterops.errors import AdapterWarning, OptionError, printable
+from adapterops.hub.card import render
+from adapterops.hub.package import Payload, files, made
+from adapterops.hub.pushing import Push, Pushed, check_token, looked_at, may_write_card
+from adapterops.hub.references import Reference, referred
 from adapterops.requests.verifying import recorded
+from adapterops.storage.documents import check_documents, write_documents
+from adapterops.storage.outputs import CARD, MARK
+from adapterops.storage.place import Place
 
 
 def push(
@@ -38,8 +44,22 @@ def push(
 
     Cost: the files are read once for their checksums; what the Hub has already is not sent again.
     """
-    recorded(Path(folder))
-    return pushing.push(folder, repo, private=private, create_pr=create_pr, message=message, dry_run=dry_run)
+    folder, target = Path(folder), referred(repo)
+    recorded(folder)
+    if target.inner or (create_pr and target.revision):
+        raise OptionError(
+            "names a folder inside, or a branch with --create-pr", path=target, hint="name the repository: owner/name"
+        )
+    found, left_out = files(folder)
+    if not dry_run:
+        check_token(target)
+    contents = {name: Payload.of(path) for name, path in found.items()}
+    about = made(folder, target.repo, contents, licensed=not dry_run)
+    there, reason = looked_at(target, private, dry_run)
+    if CARD not in contents and may_write_card(target, there):
+        contents[CARD] = Payload.of(render(about).encode())
+    message = message or f"Upload {printable(folder.resolve().name)} with adapterops"
+    return Push(target, contents, there, left_out, create_pr, message, reason).run(dry_run)
 
 
 def card(
@@ -66,5 +86,17 @@ def card(
     Warns:
         AdapterWarning: the folder has a card of its own, which `push` sends instead.
     """
-    recorded(Path(folder))
-    return package.card(folder, repo=repo, base=base, out=out, force=force)
+    folder = Path(folder)
+    recorded(folder)
+    if out is not None:
+        check_documents({Path(out): MARK.encode()}, [], force)
+    found, _ = files(folder)
+    if CARD in found:
+        text = f"{folder / CARD} was not written by adapterops: push sends it as it is, and not this one"
+        warnings.warn(text, AdapterWarning, stacklevel=2)
+    contents = {name: Payload.of(path) for name, path in found.items()}
+    place = str(folder if folder.is_dir() else folder.parent)
+    text = render(made(folder, repo or place, contents, None if base is None else Place.of(base)))
+    if out is not None:
+        write_documents({Path(out): text.encode()}, force)
+    return text

@@ -21,7 +21,7 @@ from adapterops.hub.references import SCHEME
 from adapterops.operations import verifying
 from adapterops.operations.output_files import Problem, read_manifest
 from adapterops.operations.quantization import viewed
-from adapterops.operations.verifying import Comparison, Verification
+from adapterops.operations.verifying import Audit, Verification
 from adapterops.provenance import reader
 from adapterops.provenance.history import Source, sources
 from adapterops.provenance.manifest import described
@@ -49,7 +49,7 @@ class Proof:
     folder: Path
     opened: Opened
     adapter: Adapter
-    comparison: Comparison
+    comparison: Audit
 
     @property
     def inputs(self) -> list[Source]:

@@ -46,8 +46,8 @@ class GgufFile:
         self.path, self.identity, self.metadata = path, self.raw.identity, self.raw.metadata
         self.entries = {name: self._decoded(name, entry) for name, entry in self.raw.entries.items()}
 
-    def _header(self, read: Read, size: int, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
-        header = read_gguf(read, size, limit)
+    def _header(self, read: Read, size: int) -> tuple[dict[str, str], dict[str, Entry], int]:
+        header = read_gguf(read, size)
         self.fields, self.blocks, self.start = header.fields, header.blocks, header.start
         self.described, self.alignment = header.described, header.alignment
         return {name: str(value) for name, value in self.fields.items()}, dict(header.entries), self.start

@@ -57,13 +57,13 @@ class GgufHeader:
     alignment: int
 
 
-def read_gguf(read: Read, size: int, limit: int = HEADER_LIMIT) -> GgufHeader:
-    """The header of a file of `size` bytes, at most `limit` of which it may take.
+def read_gguf(read: Read, size: int) -> GgufHeader:
+    """The header of a file of `size` bytes, at most `HEADER_LIMIT` of which it may take.
 
     Raises:
         InputError, UnsupportedError: as `GgufFile` does.
     """
-    cursor = _Cursor(read, size, limit)
+    cursor = _Cursor(read, size)
     if cursor.take(4) != MAGIC:
         raise InputError("is not a GGUF file: it does not begin with GGUF", code="E-GGUF")
     version = int(cursor.number("<I"))
@@ -160,7 +160,6 @@ class _Cursor:
 
     read: Read
     size: int
-    limit: int
     position: int = 0
     _first: int = 0
     _piece: bytes = b""
@@ -173,8 +172,8 @@ class _Cursor:
                 hint="download it again",
                 code="E-GGUF",
             )
-        if end > self.limit:
-            raise InputError(f"its header takes more than {self.limit} bytes", code="E-GGUF")
+        if end > HEADER_LIMIT:
+            raise InputError(f"its header takes more than {HEADER_LIMIT} bytes", code="E-GGUF")
         if end > self._first + len(self._piece):
             self._first, self._piece = self.position, self.read(self.position, max(count, AHEAD))
         begin = self.position - self._first
@@ -227,6 +226,6 @@ class _Cursor:
         return None
 
     def skip(self, count: int) -> None:
-        if self.position + count > min(self.size, self.limit):
+        if self.position + count > min(self.size, HEADER_LIMIT):
             raise InputError("is cut off in its header, or its header is too large", code="E-GGUF")
         self.position += count

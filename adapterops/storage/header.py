@@ -44,9 +44,7 @@ FOREIGN = [
 ]
 
 
-def read_header(
-    read: Callable[[int, int], bytes], size: int, limit: int = HEADER_LIMIT
-) -> tuple[dict[str, str], dict[str, Entry], int]:
+def read_header(read: Callable[[int, int], bytes], size: int) -> tuple[dict[str, str], dict[str, Entry], int]:
     """Metadata and entries of a file of `size` bytes, and the position of its data.
 
     Args:
@@ -61,8 +59,8 @@ def read_header(
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else -1
     if not 0 < length <= size - 8 or start[8:9] != b"{":
         raise _not_safetensors(read(0, 512), length, size)
-    if length > limit:
-        raise InputError(f"its header takes {length} bytes, above the limit of {limit}", code="E-ST-HEADER")
+    if length > HEADER_LIMIT:
+        raise InputError(f"its header takes {length} bytes, above the limit of {HEADER_LIMIT}", code="E-ST-HEADER")
     text = read(8, length)
     if len(text) != length:
         raise InputError(f"is cut off: its header ends after {len(text)} of {length} bytes", code="E-ST-TRUNCATED")

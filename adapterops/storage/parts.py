@@ -60,7 +60,7 @@ KEPT = f"{LEFT}run the same command again to go on"
 
 
 @dataclass(frozen=True)
-class Parts:
+class PartsFolder:
     """Where the parts of one output are made, and what their plan is. Without `sync` nothing waits for the disk: a record may
     then be there after a power failure, and its file not, which is compared with it before it is used.
     """
@@ -151,7 +151,7 @@ class Parts:
 class Work:
     """Where one process writes, and hands over what is finished."""
 
-    parts: Parts
+    parts: PartsFolder
     folder: Path
 
     def add(self, entry: Mapping[str, Any]) -> None:
@@ -219,7 +219,7 @@ def folder_of(out: Path, plan: str, *, there: bool = False) -> Path:
     return folder
 
 
-def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True, sync: bool = True) -> Parts:
+def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True, sync: bool = True) -> PartsFolder:
     """Where the parts of a plan are made: the folder that is there, or a new one.
 
     Args:
@@ -249,10 +249,10 @@ def begin(out: Path, plan: Mapping[str, Any], *, create: bool = True, sync: bool
                 inner.mkdir(exist_ok=True)
             if not (folder / PLAN).exists():
                 _write(folder / PLAN, line(plan), folder, sync)
-    return Parts(out, folder, plan, sync)
+    return PartsFolder(out, folder, plan, sync)
 
 
-def opened(out: Path, folder: Path, sync: bool = True) -> Parts:
+def opened(out: Path, folder: Path, sync: bool = True) -> PartsFolder:
     """The parts that are made in a folder.
 
     Raises:
@@ -264,7 +264,7 @@ def opened(out: Path, folder: Path, sync: bool = True) -> Parts:
             plan = checked(read_all(folder / PLAN))
             if not fits(plan, OF_PLAN):
                 raise InputError("is not the plan of an output in parts", code="E-PARTS")
-            return Parts(Path(os.path.realpath(out)), folder, plan, sync)
+            return PartsFolder(Path(os.path.realpath(out)), folder, plan, sync)
         except (NotFoundError, InputError) as error:
             error.hint = f"remove {folder}, and run the parts again"
             raise

@@ -70,7 +70,7 @@ class PickleFile:
         self.path, self.identity = path, self._file.identity
         self.metadata, self.entries = self._file.metadata, self._file.entries
 
-    def _header(self, read: Read, size: int, limit: int) -> tuple[dict[str, str], dict[str, Entry], int]:
+    def _header(self, read: Read, size: int) -> tuple[dict[str, str], dict[str, Entry], int]:
         """Where the tensors are."""
         records, entries = _records(read, size), {}
         for name, tensor in _content(read, size).items():

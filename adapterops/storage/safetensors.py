@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError, at
 from adapterops.storage.content import Content, OnDisk
-from adapterops.storage.header import HEADER_LIMIT, read_header
+from adapterops.storage.header import read_header
 from adapterops.storage.identity import Identity
 from adapterops.storage.strict import reading
 from adapterops.storage.tensors import Entry, no_numbers
@@ -23,22 +23,14 @@ CHUNK = 1 << 20
 SMALL = 1 << 16
 """Up to this many bytes of a tensor are read without the rest of a file that is elsewhere."""
 
-ReadHeader: TypeAlias = (
-    "Callable[[Callable[[int, int], bytes], int, int], tuple[dict[str, str], dict[str, Entry], int]]"
-)
-"""As `read_header` does: bytes from a position on, the size of the file, a limit → metadata, entries, where data begin."""
+ReadHeader: TypeAlias = "Callable[[Callable[[int, int], bytes], int], tuple[dict[str, str], dict[str, Entry], int]]"
+"""As `read_header` does: bytes from a position on, the size of the file → metadata, entries, where data begin."""
 
 
 class SafetensorsFile:
     """One open file: a validated header, and tensors read into memory of our own when asked for."""
 
-    def __init__(
-        self,
-        path: Path,
-        header_limit: int = HEADER_LIMIT,
-        header: ReadHeader | None = None,
-        content: Content | None = None,
-    ) -> None:
+    def __init__(self, path: Path, header: ReadHeader | None = None, content: Content | None = None) -> None:
         """
         Args:
             header: reads that of another format, whose tensors are stored in the same way.
@@ -47,7 +39,7 @@ class SafetensorsFile:
         self.path = path
         self._content: Content = OnDisk(path) if content is None else content
         with at(path=path, hint=self._content.remedy):
-            found = (header or read_header)(self._bytes, self._content.size, header_limit)
+            found = (header or read_header)(self._bytes, self._content.size)
         self.metadata, self.entries, self._start = found
         self.identity = Identity(path, self._content, self._start)
 

@@ -77,7 +77,7 @@ class Entry:
         return Spec(self.dtype, self.shape)
 
 
-class Header(Protocol):
+class TensorHeader(Protocol):
     """Tensors that are stored under these names: what is known of all of them, and the bytes of small ones."""
 
     path: Path
@@ -87,7 +87,7 @@ class Header(Protocol):
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray: ...
 
 
-class TensorFile(Header, Protocol):
+class TensorFile(TensorHeader, Protocol):
     """A file of tensors that is open: what is known of all of them, and their bytes when asked for."""
 
     identity: Identity

@@ -17,4 +17,5 @@ from adapterops.testing.methods import check_unbiased as check_unbiased
 from adapterops.testing.schemes import check_decoding as check_decoding
 from adapterops.testing.schemes import check_grid as check_grid
 from adapterops.testing.schemes import check_scheme as check_scheme
+from adapterops.testing.updates import check_change as check_change
 from adapterops.testing.updates import check_update as check_update

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,38 @@ def check_update(update: Linear) -> None:
     factors = update.lowrank()
     if factors is not None:
         close(factors.dense(), W, "lowrank has the same entries")
+
+
+def check_change(update: Any, W: Array, reads: str) -> None:
+    """The laws of one update that depends on its weight, within the rounding of float64.
+
+    What it changes in a part is that part of what it changes in all, T is that of the transposed weight, and 1 times it is
+    the same. A side of its shape that only the weight says is a field of it; `on` all of the weight, or on the number of
+    its inputs, it is LoRA with the same entries.
+
+    Args:
+        W: a weight that it fits, (out, in) in float64.
+        reads: what it has to see of that at a time, as `Kind` has it.
+    """
+    out, into = W.shape
+    close = _within(1e-9 * max(float(np.linalg.norm(W)), 1.0))
+    if reads != "shape" and update.shape != W.shape:
+        stated = {each.name for each in fields(update)}
+        assert "shape" in stated, (
+            f"{type(update).__name__} has the shape {update.shape}, and no field `shape` to replace"
+        )
+        update = replace(update, shape=W.shape)
+    every = slice(0, out), slice(0, into)
+    whole = update.change(every, W, np.empty_like(W)).copy()
+    close(update.T.change(every[::-1], W.T, np.empty_like(W.T)), whole.T, "T is that of the transposed weight")
+    if reads not in ("weight", "shape"):
+        close((1 * update).change(every, W, np.empty_like(W)), whole, "1 x = x")
+    rows, columns = slice(out // 3, out), slice(0, into // 2 + 1)
+    part = {"entries": (rows, columns), "rows": (rows, every[1]), "shape": (rows, every[1])}.get(reads, every)
+    close(update.change(part, W[part], np.empty_like(W[part])), whole[part], "a part agrees with the whole")
+    if reads in ("weight", "shape"):
+        made = update.on(W if reads == "weight" else into)
+        close(made.rows(every, np.empty_like(W)), whole, "on its weight it is LoRA")
 
 
 def _within(tolerance: float) -> Callable[[Array, Array, str], None]:

@@ -24,13 +24,13 @@ class Dense:
 
     `error` is a bound on ‖ΔW - exact‖_F, as for `LowRank`. `near` is an update whose leading directions are probably
     close to those of ΔW, where one is known: a search for them may start there. It decides how long the search takes,
-    not what is true. `turned` is the update that this one is the transpose of, where its entries are computed.
+    not what is true. `transpose_of` is the update that this one is the transpose of, where its entries are computed.
     """
 
     weight: Array
     error: float = 0.0
     near: LowRank | None = None
-    turned: Linear | None = None
+    transpose_of: Linear | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", numbers(self.weight)[0])
@@ -64,9 +64,9 @@ class Dense:
 
     def __mul__(self, factor: float) -> Dense:
         near = None if self.near is None else factor * self.near
-        turned = None if self.turned is None else factor * self.turned
+        transpose_of = None if self.transpose_of is None else factor * self.transpose_of
         weight = np.multiply(self.weight, factor, dtype=self.dtype)
-        return replace(self, weight=weight, error=abs(factor) * self.error, near=near, turned=turned)
+        return replace(self, weight=weight, error=abs(factor) * self.error, near=near, transpose_of=transpose_of)
 
     __rmul__ = __mul__
 

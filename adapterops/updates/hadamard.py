@@ -13,7 +13,7 @@ from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank, measure
 from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows
 from adapterops.updates.sums import added, added_to
-from adapterops.updates.tucker import measure_turned, product
+from adapterops.updates.tucker import measure_transposed, product
 
 KERNELS = ("hada_t1", "hada_t2")
 """Of a convolution in Tucker's form, where each product is Σ_mn B[i, m] t[m, n, k, l] A[n, j], and B is stored transposed."""
@@ -80,7 +80,7 @@ class Hadamard:
 
 def _measure(shapes: Mapping[str, Shape]) -> Measure:
     first, second = (
-        measure_turned(shapes, f"hada_w{n}_a", f"hada_t{n}", f"hada_w{n}_b")
+        measure_transposed(shapes, f"hada_w{n}_a", f"hada_t{n}", f"hada_w{n}_b")
         if KERNELS[0] in shapes
         else measure(shapes, f"hada_w{n}_b", f"hada_w{n}_a")
         for n in (1, 2)

@@ -15,8 +15,9 @@ Shape = tuple[int, ...]
 
 
 class Measure(NamedTuple):
-    """Shape of the weight as a matrix (0 for what only the weight says), the rank that alpha is divided by, and an upper
-    bound on the rank of the update.
+    """Shape of the weight as a matrix, the rank that alpha is divided by, and an upper bound on the rank of the update.
+
+    What only the weight says of the shape is 0, there and in the update, of which `shape` is a field then: it is replaced.
 
     The rank is None where the shapes do not say it, and only the config does. `kernel` are the dimensions of a
     convolution's weight after the first, where the arrays show them.
@@ -39,8 +40,8 @@ class Kind:
         build: the update, from the arrays by their roles, in float32 or float64, and the scale.
         untrained: the role whose array is zero before training, where there is one.
         reads: what of the weight the update depends on. Nothing; the `entries` that it changes, the `rows` that these
-            are in, or their `columns`. All of the `weight`: given that, it is LoRA. Its `shape`, which the arrays do not
-            say: given that, it is LoRA, and until then an `Unfitted`.
+            are in, or their `columns`: all rows are given then. All of the `weight`: `on(W)` is LoRA. The `shape`, of which
+            the arrays say the outputs: it is an `Unfitted`, and on so many inputs LoRA.
         peft_type: the type that PEFT's config says; None where PEFT has no such kind.
         dense: it has no factors.
         alpha: what that calls the numerator of the scale; None where there is no scale.

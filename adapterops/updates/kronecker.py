@@ -15,7 +15,7 @@ from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.lowrank import LowRank, matrix, measure
 from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows
 from adapterops.updates.sums import added, added_to
-from adapterops.updates.tucker import measure_turned, product
+from adapterops.updates.tucker import measure_transposed, product
 
 KERNEL = "lokr_t2"
 """Of a convolution in Tucker's form: W₂ is Σ_mn B[i, m] t[m, n, k, l] A[n, j] then, and B is stored transposed."""
@@ -107,7 +107,7 @@ def _side(number: int, shapes: Mapping[str, Shape]) -> Measure:
     """That of W₁ or W₂; without a rank where it is stored whole."""
     role = f"lokr_w{number}"
     if KERNEL in shapes and number == 2:
-        return measure_turned(shapes, f"{role}_a", KERNEL, f"{role}_b")
+        return measure_transposed(shapes, f"{role}_a", KERNEL, f"{role}_b")
     if role not in shapes:
         return measure(shapes, f"{role}_b", f"{role}_a")
     shape = matrix(shapes, role)

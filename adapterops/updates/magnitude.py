@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from adapterops.errors import InputError
-from adapterops.updates import embedding, hadamard, kronecker, lowrank, tucker  # noqa: F401  whose kinds it is of
+from adapterops.registry import import_modules
+from adapterops.updates import lowrank
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
 from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DORA
-from adapterops.updates.protocol import Array, Linear, Part, no_factors, unscaled
+from adapterops.updates.protocol import Array, Linear, Part, TransposedUpdate, no_factors, unscaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,8 @@ class Magnitude:
         return self.direction.dtype
 
     @property
-    def T(self) -> Transposed:
-        return Transposed(self)
+    def T(self) -> TransposedUpdate:
+        return TransposedUpdate(self)
 
     lowrank = no_factors
 
@@ -61,35 +62,6 @@ class Magnitude:
             return np.subtract(out, W, out=out)
 
     __mul__ = __rmul__ = unscaled("DoRA")
-
-
-@dataclass(frozen=True, eq=False)
-class Transposed:
-    """An update of a weight that is stored as (in, out): its columns are rows of the other, and the other way round."""
-
-    T: Any
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        out, into = self.T.shape
-        return into, out
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        found: np.dtype[Any] = self.T.dtype
-        return found
-
-    lowrank = no_factors
-
-    def change(self, part: Part, W: Array, out: Array) -> Array:
-        """What must be whole is that of the weight itself, and so is the cost."""
-        turned: Array = self.T.change(part[::-1], W.T, out.T)
-        return turned.T
-
-    def __mul__(self, factor: float) -> Transposed:
-        return Transposed(factor * self.T)
-
-    __rmul__ = __mul__
 
 
 def _outputs(found: Measure, stated: Shape, kind: Kind) -> int:
@@ -138,8 +110,12 @@ def _dora(kind: Kind, role: str) -> Kind:
     )
 
 
-for _kind, _role in product(
-    [kind for kind in KINDS.registered() if not (kind.dense or kind.reads)], (BY_OUTPUTS, BY_INPUTS)
-):
+import_modules("adapterops.updates")  # every kind that it is of, whichever is imported first
+_LINEAR = [
+    kind
+    for kind in KINDS.registered()
+    if kind.build.__module__.startswith("adapterops.updates.") and not (kind.dense or kind.reads)
+]
+for _kind, _role in product(_LINEAR, (BY_OUTPUTS, BY_INPUTS)):
     _plain = _role == BY_OUTPUTS and _kind.roles == lowrank.LORA
     KINDS.add(DORA if _plain else f"DoRA of {', '.join((*_kind.roles, _role))}", _dora(_kind, _role))

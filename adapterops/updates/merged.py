@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from adapterops.arrays.device import beside
+from adapterops.arrays.device import placed_like
 from adapterops.arrays.together import together
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
@@ -51,7 +51,7 @@ class Merged:
             if low < high:
                 tile, own = self.tiling.tile(first), slice(wanted[low] - first, height, wanted.step)
                 with np.errstate(all="ignore"):
-                    np.multiply(beside(tile[own, part[1]][: high - low], out), self.factor, out=out[low:high])
+                    np.multiply(placed_like(tile[own, part[1]][: high - low], out), self.factor, out=out[low:high])
         return out
 
     def each(self, function: Callable[[slice], Result]) -> list[Result]:
@@ -65,7 +65,7 @@ class Merged:
     @property
     def T(self) -> Dense:
         """ΔWᵀ, for weights that are stored as (in, out): all of it, since its rows run across all tiles."""
-        return Dense(self.dense().T, near=None if self.near is None else self.near.T, turned=self)
+        return Dense(self.dense().T, near=None if self.near is None else self.near.T, transpose_of=self)
 
     __add__, __radd__ = added, added_to
 
@@ -85,8 +85,8 @@ def elsewhere(update: Any, part: Part, seed: int) -> Array | None:
         with update.tiling.moving(seed):
             tiling = Tiling(update.tiling.height, lambda: opened)
             return replace(update, tiling=tiling).rows(part, np.empty(_size(part, update.shape), update.dtype))
-    if isinstance(update, Dense) and update.turned is not None:
-        found = elsewhere(update.turned, (part[1], part[0]), seed)
+    if isinstance(update, Dense) and update.transpose_of is not None:
+        found = elsewhere(update.transpose_of, (part[1], part[0]), seed)
         return None if found is None else found.T
     if isinstance(update, Sum):
         terms = [elsewhere(term, part, seed) for term in update.terms]

@@ -8,6 +8,7 @@ methods, and `Layout.needs_base` says it before anything is read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -42,8 +43,8 @@ class Update(Protocol):
         """The same for a weight that is stored as (in, out)."""
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
-        """W' - W in a part, in `out` or in memory of its own, computed in the dtype of `out`.
-        W is read only by what needs it.
+        """W' - W in a part, in `out` or in memory of its own, computed in the dtype of `out`. W is the weight in that part,
+        and read only by what needs it.
         """
 
     def lowrank(self) -> LowRank | None:
@@ -106,6 +107,35 @@ def unscaled(what: str) -> Callable[[Same, float], Same]:
         return update
 
     return times
+
+
+@dataclass(frozen=True, eq=False)
+class TransposedUpdate:
+    """An update of a weight that is stored as (in, out): its columns are rows of the other, and the other way round."""
+
+    T: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        out, into = self.T.shape
+        return into, out
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        found: np.dtype[Any] = self.T.dtype
+        return found
+
+    lowrank = no_factors
+
+    def change(self, part: Part, W: Array, out: Array) -> Array:
+        """What must be whole is that of the weight itself, and so is the cost."""
+        turned: Array = self.T.change(part[::-1], W.T, out.T)
+        return turned.T
+
+    def __mul__(self, factor: float) -> TransposedUpdate:
+        return TransposedUpdate(factor * self.T)
+
+    __rmul__ = __mul__
 
 
 def norm(matrix: Array) -> float:

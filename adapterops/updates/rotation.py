@@ -12,8 +12,7 @@ import numpy as np
 
 from adapterops.errors import IncompatibleError, InputError, UnsupportedError, in_json
 from adapterops.updates.kinds import KINDS, Kind, Measure, Shape
-from adapterops.updates.magnitude import Transposed
-from adapterops.updates.protocol import Array, Part, no_factors, unscaled
+from adapterops.updates.protocol import Array, Part, TransposedUpdate, no_factors, unscaled
 
 MERGE = "merge it into its base with PEFT: merge_and_unload"
 ROLE, ROTATIONS, LENGTHS = "oft_R", "boft_R", "boft_s"
@@ -43,8 +42,8 @@ class Rotation:
         return self.skew.dtype
 
     @property
-    def T(self) -> Transposed:
-        return Transposed(self)
+    def T(self) -> TransposedUpdate:
+        return TransposedUpdate(self)
 
     lowrank = no_factors
 

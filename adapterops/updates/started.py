@@ -11,8 +11,7 @@ import numpy as np
 from adapterops.updates.adaptive import measured_with, with_diagonal
 from adapterops.updates.kinds import KINDS, Kind
 from adapterops.updates.lowrank import LORA, LowRank, measure
-from adapterops.updates.magnitude import Transposed
-from adapterops.updates.protocol import Array, Part, no_factors
+from adapterops.updates.protocol import Array, Part, TransposedUpdate, no_factors
 
 DIAGONAL = "lora_diag"
 
@@ -61,8 +60,8 @@ class Started:
         return self.trained.dtype
 
     @property
-    def T(self) -> Transposed:
-        return Transposed(self)
+    def T(self) -> TransposedUpdate:
+        return TransposedUpdate(self)
 
     lowrank = no_factors
 

@@ -45,7 +45,7 @@ def product(B: Array, mid: Array, A: Array, scale: float = 1.0) -> LowRank:
     return LowRank(B, down, scale)
 
 
-def measure_turned(shapes: Mapping[str, Shape], up: str, mid: str, down: str) -> Measure:
+def measure_transposed(shapes: Mapping[str, Shape], up: str, mid: str, down: str) -> Measure:
     """That of LyCORIS' two other kinds, which store B transposed: (r, out), (r, r, height, width) and (r, in)."""
     B, kernels, A = (shapes[role] for role in (up, mid, down))
     rank = A[0]

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from adapterops.updates.lowrank import LowRank
-from adapterops.updates.magnitude import Transposed
-from adapterops.updates.protocol import Array, Part, no_factors
+from adapterops.updates.protocol import Array, Part, TransposedUpdate, no_factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +30,8 @@ class Unfitted:
         return self.outputs, 0
 
     @property
-    def T(self) -> Transposed:
-        return Transposed(self)
+    def T(self) -> TransposedUpdate:
+        return TransposedUpdate(self)
 
     lowrank = no_factors
 

@@ -9,7 +9,7 @@ import numpy as np
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.verification.decoding import NESTED, absmax4, blocks, book, codes4
 from adapterops.verification.ggml import TERMS
-from adapterops.verification.grids import Entries
+from adapterops.verification.grids import GridRows
 from adapterops.verification.numbers import floats, raw
 from adapterops.verification.rounding import Matrix
 
@@ -33,7 +33,7 @@ def aligned(scheme: Any, shape: tuple[int, ...]) -> int:
     return 1
 
 
-def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, stochastic: bool) -> Matrix:
     """Which entries of rows from `begin` on have another code than the sum S calls for, or another scale."""
     width = S.shape[1]
     first, last, size = begin * width, begin * width + S.size, scheme.block_size
@@ -42,7 +42,7 @@ def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: 
     kept = absmax4(stored, scheme, first // size, -(-last // size))
     flat = S.reshape(-1)
     own = np.maximum.reduceat(np.abs(flat), np.arange(0, len(flat), size)) if len(flat) else flat
-    scale = kept if chance else own
+    scale = kept if stochastic else own
     with np.errstate(all="ignore"):
         s = np.where(scale[block] == 0, 0, flat / scale[block])
     numbers = np.sort(book(scheme))
@@ -50,9 +50,9 @@ def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: 
     up = numbers[np.clip(np.searchsorted(numbers, value, "right"), 0, 15)]
     down = numbers[np.clip(np.searchsorted(numbers, value, "left") - 1, 0, 15)]
     gap = np.where(s > value, up - value, value - down)
-    wrong = ~(np.abs(s - value) <= (gap + ROUNDED if chance else gap / 2 + TOLERANCE))  # NaN is never near
-    wrong &= ~(((gap == 0) & (np.abs(s) >= np.abs(value))) if chance else np.zeros_like(wrong))
-    if not chance:
+    wrong = ~(np.abs(s - value) <= (gap + ROUNDED if stochastic else gap / 2 + TOLERANCE))  # NaN is never near
+    wrong &= ~(((gap == 0) & (np.abs(s) >= np.abs(value))) if stochastic else np.zeros_like(wrong))
+    if not stochastic:
         room = TOLERANCE * own
         if scheme.nested:
             scales = floats(raw(stored, "weight.nested_absmax"), "F32")
@@ -62,14 +62,14 @@ def four_bits(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: 
     return result
 
 
-def int8(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+def int8(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, stochastic: bool) -> Matrix:
     """The same for a byte an entry and a scale a row, found after rounding to float16."""
     codes = raw(stored, "weight", begin * S.shape[1], (begin + len(S)) * S.shape[1]).view(np.int8).reshape(S.shape)
     scales = floats(raw(stored, "SCB"), "F32")[begin : begin + len(S), None]
     own = np.abs(S).max(axis=1, keepdims=True, initial=0)
     with np.errstate(all="ignore"):
         s = np.where(scales == 0, 0, S * 127 / scales)
-    if chance:
+    if stochastic:
         far: Matrix = ~(np.abs(np.clip(s, -127, 127) - codes) <= 1 + 127 * TOLERANCE)
         return far
     off = ~(np.abs(s - codes) <= 0.5 + np.abs(s) * 2.0**-10 + 127 * TOLERANCE)
@@ -78,18 +78,18 @@ def int8(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool)
     return result
 
 
-def neighbours(entries: Entries, S: Matrix, chance: bool) -> Matrix:
+def neighbours(entries: GridRows, S: Matrix, stochastic: bool) -> Matrix:
     """The same for codes with a number, a zero point and a scale each, whose grid is kept."""
     number, down, up, scale = entries
     with np.errstate(all="ignore"):
         s = np.where(scale == 0, number, S / scale)
     gap = np.where(s > number, up, down)
-    room = (1 if chance else 0.5) * gap + TOLERANCE * gap + FLOAT32 * np.abs(s)
+    room = (1 if stochastic else 0.5) * gap + TOLERANCE * gap + FLOAT32 * np.abs(s)
     wrong: Matrix = ~(np.abs(s - number) <= room) & (gap > 0)  # what is past the last number has that
     return wrong
 
 
-def in_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+def in_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, stochastic: bool) -> Matrix:
     """The same for the blocks of ggml, whose grid is kept, or widened to hold what is past its ends."""
     found = blocks(stored, scheme, begin, begin + len(S))
     step, above = np.abs(found.step), (S + found.below) * np.where(found.step < 0, -1, 1)
@@ -97,7 +97,7 @@ def in_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: 
     upwards = above > found.code * step
     other = np.where(upwards, np.minimum(place + 1, last), np.maximum(place - 1, 0))
     gap = np.abs(found.numbers[other] - found.code) * step
-    room = (1 if chance else 0.5) * gap * (1 + TOLERANCE) + FLOAT32 * (np.abs(S) + np.abs(found.below))
+    room = (1 if stochastic else 0.5) * gap * (1 + TOLERANCE) + FLOAT32 * (np.abs(S) + np.abs(found.below))
     wrong: Matrix = ~(np.abs(above - found.code * step) <= room) & (gap > 0)  # what is past the last number has that
     return wrong
 
@@ -118,7 +118,7 @@ def as_new_blocks(stored: StoredTensor, scheme: Any, S: Matrix, begin: int) -> M
     return near
 
 
-def off_grid(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: bool) -> Matrix:
+def off_grid(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, stochastic: bool) -> Matrix:
     """Which entries are in groups whose step is larger than their numbers need, or so small that it cuts off more of them
     than a step of the least error may; or whose lowest value is not that of their numbers. With chance all are reached.
 
@@ -137,18 +137,18 @@ def off_grid(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, chance: b
         needed, least = most / min(first, last), most / max(first, last)
     else:
         needed = (high - low) / last
-        least = needed if chance or not whole else (high + np.maximum(-low - deepest, 0)) / last
+        least = needed if stochastic or not whole else (high + np.maximum(-low - deepest, 0)) / last
     largest, room = needed, np.zeros_like(needed)
     if whole:
         room = _of_blocks(needed, together) / whole + deepest / max(last, 1)
         largest = needed * (1 + FINE) + 2 * room
-    part, lost = (1.0, 0.0) if chance else (FINEST.get(scheme.name, 1.0), 0.5 * (1 + FINE))
+    part, lost = (1.0, 0.0) if stochastic else (FINEST.get(scheme.name, 1.0), 0.5 * (1 + FINE))
     wrong = step > largest * (1 + 2 * HALF) + TINY
     wrong |= step < least * part * (1 - 2 * HALF) - lost * room - TINY
     if first == 0:  # with a lowest value
         room = 2 * HALF * np.abs(low) + TINY
         wrong |= below + low > room + deepest * (1 + FINE)
-        wrong |= below + low < -room - (0 if chance else 1) * deepest * (1 + FINE)
+        wrong |= below + low < -room - (0 if stochastic else 1) * deepest * (1 + FINE)
     off: Matrix = np.repeat(wrong, size, axis=1)
     return off
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.verification.addends import Wanted
 from adapterops.verification.names import Base
-from adapterops.verification.place import Wanted
 from adapterops.verification.settings import differences, usual
 from adapterops.verification.vocabulary import is_input, is_label_head, words_stated
 

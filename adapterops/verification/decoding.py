@@ -1,10 +1,12 @@
 """What codes stand for, by formulas of this room's own, in float64: nothing of `quant` but what it reads from headers.
 
-Slow and plain. Every formula is one line of the table in docs/quantized.md.
+Slow and plain. Every formula is one line of the table in docs/quantized.md. `FORMULAS` has one for each scheme of ours; one of
+another package is taken for what it decodes to.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -27,16 +29,13 @@ FP4 = tuple(sign * n / 12 for sign in (1, -1) for n in (0, 0.0625, 8, 12, 4, 6, 
 NESTED = 256
 
 
-def as_seen(rows: Decoder | None, spec: Spec, shape: tuple[int, int] | None) -> Decoder | None:
-    """Rows of a tensor as a matrix of another shape; all of it is read for each."""
-    if rows is None or shape is None:
-        return rows
-    matrix = shape
-    return lambda begin, end: rows(0, spec.matrix[0]).reshape(matrix)[begin:end]
+def as_seen(rows: Decoder, spec: Spec, shape: tuple[int, int] | None) -> Decoder:
+    """Rows of a tensor as a matrix of another shape, where one is given; all of it is read for each."""
+    return rows if shape is None else lambda begin, end: rows(0, spec.matrix[0]).reshape(shape)[begin:end]
 
 
-def decoder(stored: StoredTensor, *, rounded: bool = False) -> Decoder | None:
-    """What decodes a tensor; None for a scheme of another package, which this room has no formula for.
+def decoder(stored: StoredTensor, *, rounded: bool = False) -> Decoder:
+    """What decodes a tensor.
 
     Args:
         rounded: NF4 and FP4 to the dtype of their state, as bitsandbytes does when a model computes with them.
@@ -47,9 +46,7 @@ def decoder(stored: StoredTensor, *, rounded: bool = False) -> Decoder | None:
     transposed = hasattr(scheme, "scheme")
     scheme = scheme.scheme if transposed else scheme
     shape = stored.shape[::-1] if transposed else stored.shape
-    if scheme.name not in FORMULAS:
-        return None
-    rows = FORMULAS[scheme.name](stored, scheme, shape)
+    rows = FORMULAS.get(scheme.name, _by_itself)(stored, scheme, shape)
     if rounded and scheme.name in ("nf4", "fp4"):
         exact = rows
 
@@ -155,6 +152,19 @@ def _by_library(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> De
         row = stored.parts[""].spec.bytes // stored.parts[""].spec.matrix[0]
         data = raw(stored, "", begin * row, end * row).reshape(end - begin, row)
         found: Matrix = gguf.dequantize(data, gguf.GGMLQuantizationType[scheme.name]).astype(np.float64)
+        return found
+
+    return rows
+
+
+def _by_itself(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Decoder:
+    """What a scheme of another package decodes, whole groups of its rows at a time."""
+    height, group = math.prod(shape[:-1]), scheme.granularity(shape)
+
+    def rows(begin: int, end: int) -> Matrix:
+        first, last = begin // group * group, min(-(-end // group) * group, height)
+        decoded = scheme.decode(shape, stored.read, first, last)[begin - first : end - first]
+        found: Matrix = decoded.float().numpy().astype(np.float64)
         return found
 
     return rows

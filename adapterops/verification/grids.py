@@ -29,7 +29,7 @@ E2M1 = tuple(sign * n for sign in (1, -1) for n in (0, 0.5, 1, 1.5, 2, 3, 4, 6))
 AWQ_PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 
 
-class Entries(NamedTuple):
+class GridRows(NamedTuple):
     """Of some rows the number that each code stands for, how far the next lower and the next higher number are, 0 where
     there is none, and the scale: the value is number · scale.
     """
@@ -40,17 +40,17 @@ class Entries(NamedTuple):
     scale: Matrix
 
 
-Grid: TypeAlias = Callable[[int, int], Entries]
+Grid: TypeAlias = Callable[[int, int], GridRows]
 
 
-def _of_table(table: Matrix, codes: Matrix, scale: Matrix) -> Entries:
+def _of_table(table: Matrix, codes: Matrix, scale: Matrix) -> GridRows:
     """Codes of numbers in a table, in which some may stand for none."""
     numbers = np.unique(table[np.isfinite(table)])
     number = table[codes]
     place = np.searchsorted(numbers, np.nan_to_num(number))
     last = len(numbers) - 1
     down, up = (np.abs(number - numbers[np.clip(place + step, 0, last)]) for step in (-1, 1))
-    return Entries(number, down, up, scale)
+    return GridRows(number, down, up, scale)
 
 
 def _fp8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
@@ -64,7 +64,7 @@ def _fp8(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
         found: Matrix = every[np.arange(begin, end) // high - begin // high]
         return found
 
-    def rows(begin: int, end: int) -> Entries:
+    def rows(begin: int, end: int) -> GridRows:
         first, last = begin // high * across, -(-end // high) * across
         codes = raw(stored, "weight", begin * width, end * width).reshape(-1, width)
         scales = np.ones(last - first)
@@ -99,7 +99,7 @@ def _mxfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
         codes = columns_inside(stored, "_blocks", expert * each, out, into // 2)
         return codes, columns_inside(stored, "_scales", expert * each // 16, out, into // 32)
 
-    def rows(begin: int, end: int) -> Entries:
+    def rows(begin: int, end: int) -> GridRows:
         parts = []
         for expert in range(begin // into, -(-end // into)):
             first, last = (min(max(row - expert * into, 0), into) for row in (begin, end))
@@ -121,7 +121,7 @@ def _nvfp4(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Grid:
     whole = floats(raw(stored, scheme.whole), "F32")[0]
     across = -(-width // 16)
 
-    def rows(begin: int, end: int) -> Entries:
+    def rows(begin: int, end: int) -> GridRows:
         scales = floats(raw(stored, "weight_scale", begin * across, end * across), "F8_E4M3").reshape(-1, across)
         scales = scales * (1 / whole if inverse else whole)
         codes = "weight_packed" if inverse else "weight"
@@ -136,7 +136,7 @@ def _mxfp4_rows(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Gr
     width = shape[-1]
     across = -(-width // 32)
 
-    def rows(begin: int, end: int) -> Entries:
+    def rows(begin: int, end: int) -> GridRows:
         scales = floats(raw(stored, "weight_scale", begin * across, end * across), "U8").reshape(-1, across)
         data = raw(stored, "weight_packed", begin * width // 2, end * width // 2)
         found = np.stack([data & 15, data >> 4], axis=1).reshape(-1, width)
@@ -148,11 +148,11 @@ def _mxfp4_rows(stored: StoredTensor, scheme: Any, shape: tuple[int, ...]) -> Gr
 def _integers(width: int, codes: Decoder, zeros: Decoder | int, scales: Decoder, group: Matrix) -> Grid:
     """(code[i, j] - zero[i, group[j]]) · scale[i, group[j]], for codes of so many bits, of some rows."""
 
-    def rows(begin: int, end: int) -> Entries:
+    def rows(begin: int, end: int) -> GridRows:
         zero = zeros if isinstance(zeros, int) else zeros(begin, end)[:, group].astype(np.float64)
         code = codes(begin, end).astype(np.float64)
         down, up = (code > 0).astype(np.float64), (code < (1 << width) - 1).astype(np.float64)
-        return Entries(code - zero, down, up, scales(begin, end)[:, group])
+        return GridRows(code - zero, down, up, scales(begin, end)[:, group])
 
     return rows
 

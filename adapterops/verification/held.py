@@ -13,16 +13,16 @@ SIGMAS = 8.0
 
 
 @dataclass(frozen=True)
-class Held:
+class RoundingGain:
     """⟨W' - W, ΔW⟩ / ‖ΔW‖² and its standard deviation, of rounding at random."""
 
     dot: float = 0.0
     square: float = 0.0
     variance: float = 0.0
 
-    def over(self, W: Matrix, S: Matrix, value: Matrix) -> Held:
+    def over(self, W: Matrix, S: Matrix, value: Matrix) -> RoundingGain:
         delta, error = S - W, value - S
-        return Held(
+        return RoundingGain(
             self.dot + float((delta * (value - W)).sum()),
             self.square + float((delta * delta).sum()),
             self.variance + float(np.square(delta * error).sum()),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from adapterops.adapters.adapter import Adapter
+from adapterops.verification.addends import Addend, Wanted
 from adapterops.verification.names import LISTS, OF_EXPERTS, Base, UnplacedError
-from adapterops.verification.place import Place, Wanted
 
 JOINED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
@@ -19,7 +19,7 @@ IN_TURN = {"gpt_oss"}
 """Types of models whose experts have a row of gate, then one of up."""
 
 
-def split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
+def split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Addend]] | None:
     """An update of a joined projection, in a base that has its parts."""
     above, _, last = module.rpartition(".")
     if last not in JOINED:
@@ -34,7 +34,7 @@ def split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Pl
     transposed = sum(heights) != shape[0]
     result, first = [], 0
     for name, height in zip(found, heights, strict=True):
-        place = Place(module, range(height), slice(0, base.layout[name].shape[1]), first, transposed)
+        place = Addend(module, range(height), slice(0, base.layout[name].shape[1]), first, transposed)
         result.append((name, place))
         first += height
     return result if first == shape[1 if transposed else 0] else None
@@ -42,7 +42,7 @@ def split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Pl
 
 def inside(
     module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any, found: dict[str, Wanted]
-) -> tuple[str, Place] | None:
+) -> tuple[str, Addend] | None:
     """An update of a part of a joined projection, or of one expert among all."""
     above, _, last = module.rpartition(".")
     path, _, number = above.rpartition(".")
@@ -64,7 +64,7 @@ def inside(
             start = stored[0] - shape[0]
         else:  # the one in the middle is as high as the last
             start = stored[0] - 2 * heights[last]
-        return name, Place(module, range(start, start + shape[0]), slice(0, shape[1]))
+        return name, Addend(module, range(start, start + shape[0]), slice(0, shape[1]))
     if not number.isdecimal():
         return None
     joined, turn = last, -1
@@ -108,7 +108,7 @@ def experts_of(full: str, shape: tuple[int, ...], base: Base) -> list[tuple[str,
     return found
 
 
-def _expert(module: str, shape: tuple[int, int], tensor: str, number: int, turn: int, base: Base) -> Place:
+def _expert(module: str, shape: tuple[int, int], tensor: str, number: int, turn: int, base: Base) -> Addend:
     """The expert of a number, of which `turn` is the half: 0 for gate, 1 for up, -1 for all of it."""
     count, height, width = base.layout[tensor].shape
     together = (shape[0] * (1 if turn < 0 else 2), shape[1])
@@ -123,8 +123,8 @@ def _expert(module: str, shape: tuple[int, int], tensor: str, number: int, turn:
         inner = slice(turn * shape[0], (turn + 1) * shape[0], 1)
     start = number * height
     if transposed:
-        return Place(module, range(start, start + height), inner, transposed=True)
-    return Place(module, range(start + inner.start, start + inner.stop, inner.step), slice(0, width))
+        return Addend(module, range(start, start + height), inner, transposed=True)
+    return Addend(module, range(start + inner.start, start + inner.stop, inner.step), slice(0, width))
 
 
 def _experts_transposed(tensor: str, base: Base) -> bool:

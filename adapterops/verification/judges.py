@@ -22,7 +22,7 @@ class Judge:
 
     found: StoredTensor
     value: Decoder
-    chance: bool
+    stochastic: bool
     fresh: bool = False
     grid: Grid | None = None
     """Of a scheme whose entries have a number and a scale each, in the order in which it is stored."""
@@ -35,7 +35,7 @@ class Judge:
     @property
     def rows(self) -> int:
         """That are judged together."""
-        return together(self.found)
+        return judged_rows(self.found)
 
     def __call__(self, S: Matrix, slack: Matrix, begin: int, end: int) -> tuple[Matrix, Matrix]:
         """Which of the rows [begin, end) are not what S is rounded to, and what they stand for."""
@@ -43,20 +43,20 @@ class Judge:
         stored = np.ascontiguousarray(S.T) if transposed else S
         if self.grid is not None:
             entries = self.grid(begin, begin + len(stored))
-            value, off = entries.number * entries.scale, neighbours(entries, stored, self.chance)
+            value, off = entries.number * entries.scale, neighbours(entries, stored, self.stochastic)
             return (off.T, value.T) if transposed else (off, value)
         value = self.value(begin, end)
         if self.found.scheme is None:
-            away = 2 * half_step(S, self.found.dtype) if self.chance else half_step(value, self.found.dtype)
+            away = 2 * half_step(S, self.found.dtype) if self.stochastic else half_step(value, self.found.dtype)
             return ~(np.abs(value - S) <= away + slack), value
-        off = JUDGES[self._plain.name](self.found, self._plain, stored, begin, self.chance)
+        off = JUDGES[self._plain.name](self.found, self._plain, stored, begin, self.stochastic)
         if self.fresh and self._plain.name in TERMS:
             off &= ~as_new_blocks(self.found, self._plain, stored, begin)
-            off |= off_grid(self.found, self._plain, stored, begin, self.chance)
+            off |= off_grid(self.found, self._plain, stored, begin, self.stochastic)
         return (off.T if transposed else off), value
 
 
-def together(found: StoredTensor) -> int:
+def judged_rows(found: StoredTensor) -> int:
     """Rows of a stored tensor that are judged together."""
     scheme: Any = found.scheme
     if scheme is None:
@@ -64,9 +64,9 @@ def together(found: StoredTensor) -> int:
     return found.shape[0] if hasattr(scheme, "scheme") else aligned(scheme, found.shape)
 
 
-def judge_of(found: StoredTensor, chance: bool = False, fresh: bool = False) -> Judge | None:
-    """What judges a stored tensor; None for a scheme that is not written, or of another package."""
+def judge_of(found: StoredTensor, stochastic: bool = False, fresh: bool = False) -> Judge | None:
+    """What judges a stored tensor; None for a scheme that is not written, or whose codes no formula judges: those of other packages."""
     scheme: Any = found.scheme
-    value, numbers = decoder(found), grid(found)
+    numbers = grid(found)
     known = scheme is None or numbers or getattr(scheme, "scheme", scheme).name in JUDGES
-    return Judge(found, value, chance, fresh, numbers) if value and known else None
+    return Judge(found, decoder(found), stochastic, fresh, numbers) if known else None

@@ -77,7 +77,7 @@ def alike(module: str, layout: Mapping[str, object]) -> list[str]:
     return [name for size, name in found if size == most]
 
 
-class Rows(NamedTuple):
+class PlacedRows(NamedTuple):
     """Rows `first` on of an update, `height` of them, are the rows from `row` on of the tensor that `name` ends."""
 
     name: str
@@ -160,7 +160,7 @@ ONE = [
     (r"single_blocks_(\d+)_processor_qkv_lora", "single_blocks.{}.linear1"),
 ]
 PAIRS = list(pairs())
-TURNED = [
+TRANSPOSED = [
     (r"final_layer_adaLN_modulation_1()", r"norm_out_linear()", 0, ""),
     (r"final_layer_image_adaLN_modulation_1()", r"norm_out_linear()", 0, ""),
     (r"final_layer_mod()", r"norm_out_linear()", 0, ""),
@@ -235,7 +235,7 @@ def in_unet(flat: str) -> Iterator[str]:
                 yield f"{other}_{inner.get(rest, rest)}".strip("_")
 
 
-def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator[list[Rows]]:
+def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator[list[PlacedRows]]:
     """Ways in which a base may have a module by other names: the ends of these. A negative row counts from the end.
 
     Args:
@@ -243,34 +243,38 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
     """
     flat, (out, into) = HEADS.sub("", module).replace(".", "_").strip("_"), shape
     end = "_bias" if flat.endswith("_bias") else ""
-    yield from ([Rows(name + end, 0, out, 0)] for name in in_unet(flat.removesuffix(end)))
+    yield from ([PlacedRows(name + end, 0, out, 0)] for name in in_unet(flat.removesuffix(end)))
     for pattern, name in ONE:
         if match := re.search(pattern + "$", flat):
             authors = name.format(*match.groups())
-            yield [Rows(authors, 0, out, 0)]
+            yield [PlacedRows(authors, 0, out, 0)]
             yield from elsewhere(authors, shape, columns)
-    turned_pairs = [(pair, (times, beside)) for *pair, times, beside in TURNED]
+    transposed_pairs = [(pair, (times, beside)) for *pair, times, beside in TRANSPOSED]
     found = [
         (match.start(), before + re.sub(r"\(.*?\)", match[1] if match.re.groups else "", other) + end, rule)
-        for pair, rule in [*((pair, None) for pair in PAIRS), *turned_pairs]
+        for pair, rule in [*((pair, None) for pair in PAIRS), *transposed_pairs]
         for one, other in (pair, pair[::-1])
         if (match := _at_end(one + end).search(flat))
         for before in dict.fromkeys([flat[: match.start() + 1] if match.start() else "", ""])
     ]
     for _, name, rule in sorted(found, key=lambda each: each[0]):  # the one of the most letters first
         half = out // 2
-        turned = rule is not None and _is_turned(name, shape, *rule, columns)
-        yield [Rows(name, half, half, 0), Rows(name, 0, half, half)] if turned else [Rows(name, 0, out, 0)]
+        transposed = rule is not None and _is_transposed(name, shape, *rule, columns)
+        yield (
+            [PlacedRows(name, half, half, 0), PlacedRows(name, 0, half, half)]
+            if transposed
+            else [PlacedRows(name, 0, out, 0)]
+        )
     for begin, ends, name in FUSED:
         if match := _at_end(f"{begin}(.+)").search(flat):
             part = ends.get(match[2])
             is_mlp = M in ends.values()
             row = {Q: 0, K: into if is_mlp else -2 * out, V: 2 * into if is_mlp else -out, M: -out}
             if part:
-                yield [Rows(name.format(match[1]), 0, out, row[part])]
+                yield [PlacedRows(name.format(match[1]), 0, out, row[part])]
 
 
-def _is_turned(name: str, shape: tuple[int, int], times: int, beside: str, columns: Columns) -> bool:
+def _is_transposed(name: str, shape: tuple[int, int], times: int, beside: str, columns: Columns) -> bool:
     out, into = shape
     others = [re.sub(r"(?:mlp_fc1|ff_net_0_proj)(?:_bias)?$", end, name) for end in beside.split()]
     counted = [count for other in others if (count := columns(other))]

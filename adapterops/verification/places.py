@@ -10,10 +10,10 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.verification.addends import Addend, Wanted
 from adapterops.verification.joined import experts_of, inside, split
 from adapterops.verification.names import EMBEDDINGS, HEAD, INSIDE, Base, UnplacedError, key
 from adapterops.verification.other_names import HEADS, alike, elsewhere, in_parts, letters
-from adapterops.verification.place import Place, Wanted
 from adapterops.verification.vocabulary import (
     becomes_classifier,
     head_of,
@@ -117,7 +117,7 @@ def _of_task_vector(vector: Adapter, base: Checkpoint) -> tuple[dict[str, Wanted
             lost[name] = f"is {list(layout.shape)}, and the base has no such tensor"
             continue
         rows, columns = layout.shape
-        found[name] = Wanted(name, places=[Place(name, range(rows), slice(0, columns))])
+        found[name] = Wanted(name, places=[Addend(name, range(rows), slice(0, columns))])
     return found, lost
 
 
@@ -189,14 +189,14 @@ def _place_full(full: str, name: str, each: Wanted) -> None:
 
 def _places(
     module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any, found: dict[str, Wanted]
-) -> Iterator[tuple[str, Place]]:
+) -> Iterator[tuple[str, Addend]]:
     """The tensors that an update goes into, and where.
 
     Raises:
         UnplacedError: there is none.
     """
     if (end := own(module)) is not None:
-        yield end, Place(module, range(shape[0]), slice(0, shape[1]))
+        yield end, Addend(module, range(shape[0]), slice(0, shape[1]))
         return
     if (rows := base.part(module)) and module + ".weight" not in base.layout:
         yield _part(module, shape, *rows, base)
@@ -223,14 +223,14 @@ def _places(
         raise UnplacedError("has no tensor in the base")
 
 
-def _part(module: str, shape: tuple[int, int], name: str, number: int, count: int, base: Base) -> tuple[str, Place]:
+def _part(module: str, shape: tuple[int, int], name: str, number: int, count: int, base: Base) -> tuple[str, Addend]:
     """Some rows of a tensor that has several weights of the model, one below the other."""
     if (shape[0] * count, shape[1]) != base.layout[name].shape:
         raise UnplacedError(f"is {list(shape)}, and a part of {name}, which is {list(base.layout[name].shape)}")
-    return name, Place(module, range(number * shape[0], (number + 1) * shape[0]), slice(0, shape[1]))
+    return name, Addend(module, range(number * shape[0], (number + 1) * shape[0]), slice(0, shape[1]))
 
 
-def _whole(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
+def _whole(module: str, shape: tuple[int, int], name: str, base: Base) -> Addend:
     stored = base.matrix(name)
     if base.kernel(name) == shape != stored:
         return _all(module, shape, name, base)
@@ -239,22 +239,22 @@ def _whole(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
     if sorted(stored) != sorted(shape):
         raise UnplacedError(f"is {list(shape)}, and {name} is {list(stored)}")
     transposed = own if stored[0] == stored[1] else stored != shape
-    return Place(module, range(stored[0]), slice(0, stored[1]), transposed=transposed)
+    return Addend(module, range(stored[0]), slice(0, stored[1]), transposed=transposed)
 
 
-def _all(module: str, shape: tuple[int, int], name: str, base: Base) -> Place:
+def _all(module: str, shape: tuple[int, int], name: str, base: Base) -> Addend:
     """All of a tensor, which may be the kernel of a convolution in one dimension."""
-    return Place(module, range(shape[0]), slice(0, shape[1]), seen=None if base.matrix(name) == shape else shape)
+    return Addend(module, range(shape[0]), slice(0, shape[1]), seen=None if base.matrix(name) == shape else shape)
 
 
-def _bias_elsewhere(module: str, size: int, base: Base) -> list[tuple[str, Place]]:
+def _bias_elsewhere(module: str, size: int, base: Base) -> list[tuple[str, Addend]]:
     """Where the rows of a weight are, of its bias, as a column; nothing where another program has both by one name."""
     weight, every, columns = module.removesuffix(".bias"), slice(0, 1), _columns(module, base)
 
-    def place(name: str, row: int, height: int, first: int) -> tuple[str, Place]:
+    def place(name: str, row: int, height: int, first: int) -> tuple[str, Addend]:
         (total,) = base.layout[name].shape
         start = row % total if row < 0 else row
-        return name, Place(module, range(start, start + height), every, first, transposed=True, seen=(total, 1))
+        return name, Addend(module, range(start, start + height), every, first, transposed=True, seen=(total, 1))
 
     for way, rows in enumerate(elsewhere(weight, (size, 0), columns)):
         bias, above = (
@@ -284,7 +284,7 @@ def _columns(module: str, base: Base) -> Callable[[str], int | None]:
     return columns
 
 
-def _renamed(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
+def _renamed(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Addend]] | None:
     """Where a weight is by the name that a table has for it, or rows of it."""
     for rows in elsewhere(module, shape, _columns(module, base)):
         found = base.ending(rows[0].name, module)
@@ -294,17 +294,18 @@ def _renamed(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str,
         starts = [each.row % height if each.row < 0 else each.row for each in rows]
         pairs = zip(rows, starts, strict=True)
         return [
-            (found, Place(module, range(row, row + each.height), slice(0, shape[1]), each.first)) for each, row in pairs
+            (found, Addend(module, range(row, row + each.height), slice(0, shape[1]), each.first))
+            for each, row in pairs
         ]
     return None
 
 
-def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Place]] | None:
+def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Addend]] | None:
     """Where a weight of an image or video model is, by the name that another program has for it."""
     every = slice(0, shape[1])
     for name in alike(module, base.layout):
         if name.endswith(TRANSPOSED_PARAMETER) and shape[::-1] == base.matrix(name):
-            return [(name, Place(module, range(shape[1]), slice(0, shape[0]), transposed=True))]
+            return [(name, Addend(module, range(shape[1]), slice(0, shape[0]), transposed=True))]
     same = [name for name in alike(module, base.layout) if shape in (base.matrix(name), base.kernel(name))]
     wanted = letters(HEADS.sub("", module))
     if len(same) == 1 and letters(HEADS.sub("", same[0])) == wanted:
@@ -319,7 +320,7 @@ def _elsewhere(module: str, shape: tuple[int, int], base: Base) -> list[tuple[st
         if len(heights) == len(names) and sum(heights) == shape[0]:
             firsts = [sum(heights[:index]) for index in range(len(heights))]
             return [
-                (name, Place(module, range(height), every, first))
+                (name, Addend(module, range(height), every, first))
                 for name, height, first in zip(tensors, heights, firsts, strict=True)
                 if name
             ]

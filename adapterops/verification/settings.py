@@ -35,7 +35,7 @@ THETA = ("rope_theta", "rotary_emb_base", "global_rope_theta")
 PART = ("partial_rotary_factor", "rotary_pct")
 
 
-class Difference(NamedTuple):
+class OtherField(NamedTuple):
     """A field that makes another model: where it is, what is found there, and what was expected."""
 
     field: str
@@ -56,7 +56,7 @@ class _Silent:
 SILENT = _Silent()
 
 
-def differences(found: Config, expected: Config, *, own: bool = False, above: str = "") -> Iterator[Difference]:
+def differences(found: Config, expected: Config, *, own: bool = False, above: str = "") -> Iterator[OtherField]:
     """The fields by which a config makes another model than it should.
 
     Args:
@@ -75,11 +75,11 @@ def differences(found: Config, expected: Config, *, own: bool = False, above: st
             yield from differences(one, other, own=own, above=f"{above}{field}.")
         elif SILENT not in (one, other) or own:
             if _plain(field, one) != _plain(field, other):
-                yield Difference(above + field, one, other)
+                yield OtherField(above + field, one, other)
         elif (default := _default(field, kind)) is not SILENT:
             one, other = (default if each is SILENT else each for each in (one, other))
             if one != other:
-                yield Difference(above + field, one, other)
+                yield OtherField(above + field, one, other)
 
 
 def _is_config(field: str, one: Config, other: Config) -> bool:
@@ -126,14 +126,14 @@ def _with_text(flat: Config, text: Config) -> Config:
     return {**kept, "text_config": {**inner, "model_type": text.get("model_type")}}
 
 
-def _rotary(found: Config, expected: Config, kind: str, above: str) -> Iterator[Difference]:
+def _rotary(found: Config, expected: Config, kind: str, above: str) -> Iterator[OtherField]:
     """Whether positions are turned otherwise: by kind of scaling, its numbers, the base and the part that is turned."""
     usual = _default("rope_parameters", kind)
     usual = usual if isinstance(usual, Mapping) else {}
     ours, theirs = _positions(found, usual), _positions(expected, usual)
     if ours.keys() != theirs.keys():  # of each kind of layer in one, of all in the other
         if _scales(ours) != _scales(theirs):
-            yield Difference(f"{above}rope_parameters", _stated(found), _stated(expected))
+            yield OtherField(f"{above}rope_parameters", _stated(found), _stated(expected))
         return
     for layers, one in ours.items():
         other = theirs[layers]
@@ -142,7 +142,7 @@ def _rotary(found: Config, expected: Config, kind: str, above: str) -> Iterator[
             known = name in one and name in other
             if a != b and (known or name in ("rope_type", "factor")):
                 place = ".".join(filter(None, ("rope_parameters", layers, name)))
-                yield Difference(above + place, a, b)
+                yield OtherField(above + place, a, b)
 
 
 def _stated(config: Config) -> Any:

@@ -67,9 +67,9 @@ def _beyond(name: str, config: Mapping[str, Any]) -> bool:
     return int(match["number"]) >= first
 
 
-def said(left: Sequence[str]) -> str:
+def unloaded_text(left: Sequence[str]) -> str:
     """
-    >>> said(["mtp.fc.weight", "mtp.norm.weight"])
+    >>> unloaded_text(["mtp.fc.weight", "mtp.norm.weight"])
     'without 2 tensors of the base that transformers does not load: mtp.fc.weight, mtp.norm.weight'
     """
     return f"without {count(len(left), 'tensor')} of the base that transformers does not load: {listed(left, SHOWN)}"

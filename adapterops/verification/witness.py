@@ -19,17 +19,17 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.verification.beside import beside
+from adapterops.verification.addends import Addend, Wanted
 from adapterops.verification.configs import config_doubts, has_other_words
 from adapterops.verification.decoding import decoder
 from adapterops.verification.deltas import UNIT, Formula
 from adapterops.verification.ggml import TERMS
 from adapterops.verification.gguf_places import gguf_doubts
-from adapterops.verification.held import SIGMAS, Held
+from adapterops.verification.held import SIGMAS, RoundingGain
 from adapterops.verification.judges import Judge, judge_of
 from adapterops.verification.names import Base
 from adapterops.verification.numbers import Decoder
-from adapterops.verification.place import Place, Wanted
+from adapterops.verification.other_files import other_files
 from adapterops.verification.places import wanted
 from adapterops.verification.rounding import Matrix
 from adapterops.verification.vocabulary import becomes_classifier, left_out
@@ -58,7 +58,7 @@ class Witness:
     """What a model should be: the base, the updates of an adapter in their places, and nothing else.
 
     Attributes:
-        chance: codes that stay on the grid of the base, and numbers of 16 bits, were rounded to a neighbour at random.
+        stochastic: codes that stay on the grid of the base, and numbers of 16 bits, were rounded to a neighbour at random.
         grams: tensor → the Gram matrix of its inputs, by which codes that stay on the grid of the base were chosen.
         stated: the adapter before anything of the base was made a part of it; None where that is not known.
     """
@@ -67,14 +67,14 @@ class Witness:
     base: Checkpoint
     adapter: Adapter
     wanted: dict[str, Wanted]
-    chance: bool = False
+    stochastic: bool = False
     grams: Mapping[str, StoredTensor] = field(default_factory=dict)
     stated: Adapter | None = None
 
-    def _formulas(self, each: Wanted) -> list[tuple[Place, Formula]]:
+    def _formulas(self, each: Wanted) -> list[tuple[Addend, Formula]]:
         return [(place, Formula(self._update(place), place.transposed)) for place in each.places]
 
-    def _update(self, place: Place) -> Any:
+    def _update(self, place: Addend) -> Any:
         """What is added at a place: where it depends on the weight, and all of that is there, as the files of the adapter
         state it.
         """
@@ -118,26 +118,25 @@ class Witness:
             yield Doubt(name, f"is {list(found.shape)}, expected {list(shape)}")
             return
         before = self.before(name, each)
-        if name in self.grams and before is not None and self._stays(name, each):
+        if name in self.grams and self._stays(name, each):
             yield from self._by_inputs(name, each, before)
             return
-        judge = judge_of(found, self._by_chance(name, each), fresh=not self._stays(name, each))
-        if found.dtype not in FLOATS or start.dtype not in FLOATS or before is None or judge is None:
-            return  # a scheme of another package: there is no formula of it here
+        judge = judge_of(found, self._is_stochastic(name, each), fresh=not self._stays(name, each))
+        if found.dtype not in FLOATS or start.dtype not in FLOATS or judge is None:
+            return  # in codes of another package, of which no formula is here
         yield from self._compared(name, each, before, judge, np.asarray(elsewhere, np.int64))
 
-    def before(self, name: str, each: Wanted) -> Decoder | None:
-        """Rows of what a tensor is before anything is added; None for a scheme that has no formula here."""
+    def before(self, name: str, each: Wanted) -> Decoder:
+        """Rows of what a tensor is before anything is added."""
         found = decoder(self._start(name, each), rounded=bool(each.places or self.model.stored[name].scheme))
-        if found is not None and each.words:
+        if each.words:
             return with_zeros(found, each.words)
-        return self._with_rows(found, each.rows) if each.rows and found is not None else found
+        return self._with_rows(found, each.rows) if each.rows else found
 
     def _with_rows(self, before: Decoder, name: str) -> Decoder:
         """The same, with some rows of the adapter in their places."""
         stored, indices = self.adapter.full[name], self.adapter.config.tokens[name]
         values = decoder(StoredTensor({"": stored}, stored.spec.shape))
-        assert values is not None  # it is in no scheme
 
         def rows(begin: int, end: int) -> Matrix:
             W = before(begin, end).copy()
@@ -157,11 +156,11 @@ class Witness:
             return self.base.views.get(base, self.base.stored[base])
         return self.base.stored[base]
 
-    def _by_chance(self, name: str, each: Wanted) -> bool:
+    def _is_stochastic(self, name: str, each: Wanted) -> bool:
         found = self.model.stored[name]
         if found.scheme is None:
-            return self.chance and bool(each.places) and found.dtype in ("F16", "BF16")
-        return self.chance and (self._stays(name, each) or (found.scheme.name in TERMS and bool(each.places)))
+            return self.stochastic and bool(each.places) and found.dtype in ("F16", "BF16")
+        return self.stochastic and (self._stays(name, each) or (found.scheme.name in TERMS and bool(each.places)))
 
     def _stays(self, name: str, each: Wanted) -> bool:
         """Whether codes are on the grid of the base."""
@@ -180,8 +179,6 @@ class Witness:
         S, _ = _sum(W, formulas, 0, height)
         gram = self.grams[name]
         G = gram.rows(0, gram.shape[0], Scratch()).astype(np.float64)
-        if value is None:
-            return
         transposed = hasattr(self.model.stored[name].scheme, "scheme")
         error, size = (each.T if transposed else each for each in (value(0, height) - S, S - W))
         own = size.T @ size
@@ -200,7 +197,7 @@ class Witness:
         rows = height if any(place.seen or formula.entire for place, formula in formulas) else judge.rows
         step = max(1, TILE // max(1, width * rows)) * rows
         wrong, entries = 0, height * width
-        held = Held()
+        held = RoundingGain()
         for begin in range(0, height, step):
             end = min(begin + step, height)
             W = before(begin, end)
@@ -208,12 +205,12 @@ class Witness:
             off, value = judge(S, slack, begin, end)
             explained = elsewhere[(begin * width <= elsewhere) & (elsewhere < end * width)] - begin * width
             wrong += int(np.count_nonzero(off)) - int(np.count_nonzero(off.reshape(-1)[explained]))
-            held = held.over(W, S, value) if judge.chance else held
+            held = held.over(W, S, value) if judge.stochastic else held
         if wrong:
             yield Doubt(
                 name, f"{wrong} of {entries} entries are not what float64 makes of base and adapter", wrong / entries
             )
-        if judge.chance and held.far():
+        if judge.stochastic and held.far():
             yield Doubt(name, f"holds {held.gain:.3g} of the update, chance explains 1 ± {SIGMAS * held.spread:.2g}")
 
 
@@ -230,7 +227,7 @@ def with_zeros(before: Decoder, words: int) -> Decoder:
     return rows
 
 
-def _sum(W: Matrix, formulas: list[tuple[Place, Formula]], begin: int, end: int) -> tuple[Matrix, Matrix]:
+def _sum(W: Matrix, formulas: list[tuple[Addend, Formula]], begin: int, end: int) -> tuple[Matrix, Matrix]:
     """W + ΔW of some rows, and how far float32 may be from it."""
     S, slack = W.copy(), 2 * UNIT * np.abs(W)
     for place, formula in formulas:
@@ -250,7 +247,7 @@ def witness(
     base: Checkpoint,
     adapter: Adapter,
     *,
-    chance: bool = False,
+    stochastic: bool = False,
     grams: Mapping[str, StoredTensor] | None = None,
     own: bool = False,
     stated: Adapter | None = None,
@@ -277,5 +274,5 @@ def witness(
     doubts += [Doubt("config.json", what) for what in fields]
     if own:
         grown = has_other_words(model, base, places)
-        doubts += [Doubt(name, what) for name, what in beside(model, base, adapter, grown=grown)]
-    return Witness(model, base, adapter, places, chance, grams or {}, stated), doubts
+        doubts += [Doubt(name, what) for name, what in other_files(model, base, adapter, grown=grown)]
+    return Witness(model, base, adapter, places, stochastic, grams or {}, stated), doubts

@@ -467,7 +467,7 @@ def test_a_push_goes_to_the_hub(
     recipe = write("recipe.yaml", GOOD + "output: {path: out}\npush: {repo: me/name, private: true}\n")
     pushed: list[Any] = []
     monkeypatch.setattr(
-        "adapterops.hub.pushing.push", lambda folder, repo, **options: pushed.append((folder, repo, options))
+        "adapterops.requests.sending.push", lambda folder, repo, **options: pushed.append((folder, repo, options))
     )
     done(capsys, "run", recipe, "--dry-run")
     assert not pushed

@@ -1,6 +1,5 @@
-"""A method, a format, a kind of update and an engine of another package, which nothing here knows of: entry points are all it takes.
-
-Schemes are in test_schemes.py.
+"""A method, a format, a kind of update, a scheme and an engine of another package, which nothing here knows of: entry points are
+all it takes. A scheme that is only read is in test_schemes.py.
 """
 
 from __future__ import annotations
@@ -112,6 +111,161 @@ KINDS.add(
 )
 """
 
+TURNED = """
+from dataclasses import dataclass
+
+import numpy as np
+
+from adapterops.updates.kinds import KINDS, Kind, Measure
+from adapterops.updates.protocol import TransposedUpdate, no_factors, unscaled
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    mixed: np.ndarray
+    shape: tuple[int, int]
+
+    dtype = property(lambda self: self.mixed.dtype)
+    T = property(TransposedUpdate)
+    lowrank = no_factors
+    __mul__ = __rmul__ = unscaled("a mixture")
+
+    def change(self, part, W, out):
+        return np.matmul(W, self.mixed.astype(out.dtype), out=out)
+
+
+def measure(shapes):
+    return Measure((0, shapes["toy_m"][0]), None, 1)
+
+
+def build(arrays, scale):
+    return Mixed(scale * arrays["toy_m"], (0, len(arrays["toy_m"])))
+
+
+KINDS.add("Mixture", Kind("Mixture", {"toy_m": ""}, measure, build, reads="rows", peft_type="MIXTURE"))
+"""
+
+CHECK_TURNED = """
+import numpy
+from adapterops.testing import check_change
+from toy_package import Mixed
+
+numbers = numpy.random.default_rng(0).standard_normal
+check_change(Mixed(numbers((4, 4)), (0, 4)), numbers((6, 4)), "rows")
+"""
+
+SCHEME = """
+import math
+from dataclasses import dataclass
+
+from adapterops.quant.grid import changed, to_grid
+from adapterops.quant.header import Claim
+from adapterops.quant.registry import scheme
+from adapterops.quant.scheme import Part, at_once
+
+
+@scheme("pairs", marks=("pair_scale",), methods=("pairs",))
+@dataclass(frozen=True)
+class Pairs:
+    'Bytes, times a scale that two rows share.'
+
+    dtype: str = "F32"
+    name = "pairs"
+    bits = 8.0
+
+    @property
+    def parameters(self):
+        return {"dtype": self.dtype}
+
+    @classmethod
+    def make(cls, name, dtype):
+        return cls(dtype)
+
+    @classmethod
+    def detect(cls, header, tensor, role):
+        shape = header.part(tensor, "weight").shape
+        return Claim(cls(header.used_as), shape, cls().parts(shape))
+
+    def parts(self, shape):
+        return {"weight": Part("I8", shape), "pair_scale": Part("F32", (-(-math.prod(shape[:-1]) // 2),))}
+
+    def granularity(self, shape):
+        return 2
+
+    def decode(self, shape, read, begin, end):
+        return self.codes(shape, read, begin, end).view(int8()).float() * self.scales(shape, read, begin, end)[0]
+
+    def describe(self, skip):
+        return {"quant_method": "pairs"}
+
+    def encoder(self, shape):
+        return Nearest()
+
+    def numbers(self):
+        import torch
+
+        return torch.arange(256, dtype=torch.uint8).view(torch.int8).float()
+
+    def codes(self, shape, read, begin, end):
+        return read("weight", begin * shape[-1], end * shape[-1]).view(end - begin, shape[-1])
+
+    def scales(self, shape, read, begin, end):
+        import torch
+
+        scales = read("pair_scale", 4 * (begin // 2), 4 * -(-end // 2)).view(torch.float32)
+        return scales.repeat_interleave(2)[: end - begin, None], 0
+
+    def coded(self, shape, codes, read, begin):
+        return {"weight": codes.view(int8())}
+
+    def changed(self, shape, read, begin, parts):
+        return changed(self, shape, read, (begin, begin + len(parts["weight"])), {"weight": parts["weight"]})
+
+    on_grid = to_grid
+
+
+class Nearest:
+    written = at_once
+
+    def rows(self, values, begin):
+        import torch
+
+        scales = torch.stack([pair.abs().max() / 127 for pair in values.split(2)])
+        each = scales.repeat_interleave(2)[: len(values), None]
+        codes = (values / each).round().to(torch.int8)
+        return {"weight": codes, "pair_scale": scales}, lambda: codes.float() * each
+
+    def rest(self):
+        return {}
+
+
+def int8():
+    import torch
+
+    return torch.int8
+"""
+
+COMMANDS = [
+    "quantize base --to pairs -o base-pairs",
+    "dequantize base-pairs -o back",
+    "fuse base a --quantize pairs -o fused",
+    "verify fused",
+    "diagnose fused --base base --adapter a",
+    "fuse base-pairs a --rounding stochastic --accept-loss -o kept",
+    "verify kept",
+    "diagnose base-pairs --base base",
+]
+
+CHECK_SCHEME = f"""
+from adapterops.cli.main import run
+from adapterops.quant.registry import make
+from adapterops.testing import check_scheme
+
+check_scheme(make("pairs", "F32"), range(1))
+for line in {COMMANDS}:
+    assert run(line.split()) == 0, line
+"""
+
 ENGINE = """
 from adapterops.engine.registry import ENGINES
 
@@ -215,6 +369,36 @@ def test_a_kind_of_update(tmp_path: Path) -> None:
     assert update.shape == (6, 4)
     (tmp_path / "a/adapter_config.json").write_text(json.dumps(config | {"inside": True}))
     assert "inside is set: it is the inner product then" in python.adapterops("show", "a", code=4)
+
+
+def test_a_kind_that_depends_on_its_weight(tmp_path: Path) -> None:
+    """Of which the file says the inputs alone."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "base").mkdir()
+    M, W = torch.randn(4, 4), torch.randn(6, 4)
+    save_file({"base_model.model.layers.0.q_proj.toy_m": M}, tmp_path / "a/adapter_model.safetensors")
+    config = {"peft_type": "MIXTURE", "r": 2, "lora_alpha": 1, "target_modules": ["q_proj"]}
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps(config))
+    save_file({"layers.0.q_proj.weight": W}, tmp_path / "base/model.safetensors")
+    python = Python(tmp_path, "adapterops.updates", TURNED)
+    python.adapterops("fuse", "base", "a", "-o", "fused")
+    fused = load_file(tmp_path / "fused/model.safetensors")["layers.0.q_proj.weight"]
+    torch.testing.assert_close(fused, W + W @ M / 2)
+    python("-c", CHECK_TURNED)
+
+
+def test_a_scheme(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "a", out=11)
+    (tmp_path / "base").mkdir()
+    generator = torch.Generator().manual_seed(1)
+    weights = {f"{module}.weight": torch.randn(11, 8, generator=generator) for module in MODULES}
+    save_file(weights, tmp_path / "base/model.safetensors")
+    shown = Python(tmp_path, "adapterops.schemes", SCHEME)("-c", CHECK_SCHEME)
+    assert "this is the base and a, complete" in shown
+    assert shown.count("  verified\n") == 2
+    back = load_file(tmp_path / "back/model.safetensors")
+    for name, weight in weights.items():
+        torch.testing.assert_close(back[name].float(), weight, atol=0.03, rtol=0)
 
 
 CLASH = """

@@ -181,7 +181,7 @@ def test_a_plan_lists_the_files(place: Path, capsys: Capture) -> None:
     command = ["fuse", "base", "a", "b", "--ties", "--convention", "paper", "--max-shard-size", "30kB", "-o", "out"]
     plan = as_json(capsys, *command, "--dry-run")
     assert (plan["kind"], plan["schema"], plan["dry_run"]) == ("plan", 1, True)
-    assert plan["statistics"] == ["thresholds over the whole model"]
+    assert plan["statistics"] == ["what the method needs of the whole model"]
     assert plan["hash"] == as_json(capsys, *command, "--dry-run", "--workers", "1")["hash"]
     assert plan["hash"] != as_json(capsys, *command[:-2], "--density", "0.3", "-o", "out", "--dry-run")["hash"]
     shown = done(capsys, *command, "--dry-run")

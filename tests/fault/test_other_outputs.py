@@ -28,7 +28,7 @@ GRAMS = """
 import numpy as np
 from adapterops.live import grams as live
 live.check_runnable = lambda *_: None
-live.grams = lambda *_: live.Grams({"model.layers.0.q_proj": np.eye(4, dtype=np.float32)}, 3, 1)
+live.grams = lambda *_: live.Means({"model.layers.0.q_proj": np.eye(4, dtype=np.float32)}, 3, 1)
 """
 
 
@@ -133,7 +133,7 @@ def place(
     monkeypatch.chdir(folder)
     monkeypatch.setattr(live, "check_runnable", lambda *_: None)
     monkeypatch.setattr(
-        live, "grams", lambda *_: live.Grams({"model.layers.0.q_proj": np.eye(4, dtype=np.float32)}, 3, 1)
+        live, "grams", lambda *_: live.Means({"model.layers.0.q_proj": np.eye(4, dtype=np.float32)}, 3, 1)
     )
     found = Place(folder, kind, tree(folder), GRAMS + hub.asking(tmp_path / "cache"))
     if request.param not in wholes:

@@ -29,7 +29,7 @@ from transformers import (
 
 import adapterops as ao
 from adapterops.hub.card import render
-from adapterops.hub.package import Content, files, made
+from adapterops.hub.package import Payload, files, made
 
 BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 32}
 LLAMA = {**BERT, "num_key_value_heads": 2, "pad_token_id": 0}
@@ -105,7 +105,7 @@ def test_an_adapter_is_loaded_as_its_card_says(kind: str, tmp_path: Path) -> Non
     expected = output(model)
     model.save_pretrained(tmp_path / "a")
     folder = tmp_path / "a"
-    about = made(folder, str(folder), {name: Content.of(path) for name, path in files(folder)[0].items()})
+    about = made(folder, str(folder), {name: Payload.of(path) for name, path in files(folder)[0].items()})
     text = render(replace(about, adapter={**(about.adapter or {}), "base_model_name_or_path": "some/base"}))
     assert f"import {name}\n" in text
     assert ("vllm serve" in text) == (name == "AutoModelForCausalLM")

@@ -148,3 +148,13 @@ def test_names_in_commands_are_quoted() -> None:
 
 NO_NAMES = ("expression", "few", "source", "sources", "first", "quoted")
 """What is quoted before, or is no name."""
+
+
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    """In the whole package, so that a name says what it is wherever it is read."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}

@@ -37,7 +37,7 @@ NONE = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class StoredModule:
     """One module: its shared part, where the codes of each update are, and for each adapter which of them it has, ‖ΔW‖_F
     and ‖ΔW - ΔW'‖_F as they were measured.
     """
@@ -78,7 +78,7 @@ class Collection:
             )
         return list(self.members).index(member)
 
-    def stored(self, module: str) -> Stored:
+    def stored(self, module: str) -> StoredModule:
         """What is known of a module.
 
         Raises:
@@ -108,9 +108,9 @@ class Collection:
             known = {*wanted, "numbers", "norms", "errors", "bits", "own", "mean", *_SIDES}
             for name in self.names[module] - known:
                 raise _damaged(f"has {name}, which does not belong to it")
-            return Stored(shared, tables, numbers, norms, errors)
+            return StoredModule(shared, tables, numbers, norms, errors)
 
-    def factors(self, module: str, stored: Stored, number: int) -> tuple[Array, Array]:
+    def factors(self, module: str, stored: StoredModule, number: int) -> tuple[Array, Array]:
         """B (out, r) and A (r, in) of one of the updates of a module, in float32; what was damaged may not be finite."""
         own: Own = sliced(stored.tables, number, partial(self._rows, module))
         with np.errstate(all="ignore"):
@@ -233,7 +233,7 @@ def _damaged(fact: str) -> InputError:
     return InputError(fact, hint="the collection is damaged: compress the adapters again", code="E-COLLECTION")
 
 
-def listed(collection: Collection) -> Iterator[tuple[str, Stored]]:
+def listed(collection: Collection) -> Iterator[tuple[str, StoredModule]]:
     """All modules, with what is known of each."""
     for module in collection.modules:
         yield module, collection.stored(module)

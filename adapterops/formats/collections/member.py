@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from adapterops.arrays.scratch import Scratch
-from adapterops.formats.collections.contents import NONE, Collection, Stored
+from adapterops.formats.collections.contents import NONE, Collection, StoredModule
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Entry, Spec
 
@@ -34,7 +34,7 @@ class MemberFile:
         self.metadata: dict[str, str] = {}
         self.entries: dict[str, Entry] = {}
         self.shapes: dict[str, tuple[int, int]] = {}
-        stored: dict[str, Stored] = {}
+        stored: dict[str, StoredModule] = {}
         for module in collection.modules:
             each = collection.stored(module)
             if each.numbers[number] != NONE:
@@ -48,7 +48,7 @@ class MemberFile:
 
         self._pair = lru_cache(HELD)(pair)
 
-    def _add(self, module: str, stored: Stored, number: int) -> None:
+    def _add(self, module: str, stored: StoredModule, number: int) -> None:
         sides = [len(each) for each in (stored.shared.left, stored.shared.right) if each is not None]
         rank = max(1, min(sides, default=0) + int(stored.tables.own[number].sum()))
         height, width = stored.shared.shape

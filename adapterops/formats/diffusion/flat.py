@@ -108,23 +108,23 @@ def without_part(name: str) -> str:
     return _divided(name)[0]
 
 
-def said_part(name: str) -> str:
+def stated_part(name: str) -> str:
     """The part of a pipeline that a name begins with: T5 may be any of its encoders.
 
-    >>> said_part("text_encoder_2.encoder.block.0.layer.0.SelfAttention.q"), said_part("blocks.0.attn.q")
+    >>> stated_part("text_encoder_2.encoder.block.0.layer.0.SelfAttention.q"), stated_part("blocks.0.attn.q")
     ('2', '')
     """
     return _divided(name)[1]
 
 
-def alone(modules: Collection[str]) -> dict[str, str]:
+def inner_names(modules: Collection[str]) -> dict[str, str]:
     """What each module is called in the model that it is in: that is what PEFT wraps. Modules that would have one name
     keep what tells them apart.
 
     Raises:
         UnsupportedError: they are in several models of a pipeline.
 
-    >>> alone(["diffusion_model.blocks.0.attn.q", "blocks.1.attn.q"])
+    >>> inner_names(["diffusion_model.blocks.0.attn.q", "blocks.1.attn.q"])
     {'diffusion_model.blocks.0.attn.q': 'blocks.0.attn.q', 'blocks.1.attn.q': 'blocks.1.attn.q'}
     """
     parts = {module: flat(module).part for module in modules}

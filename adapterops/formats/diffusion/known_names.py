@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 
-class Names(NamedTuple):
+class KnownNames(NamedTuple):
     """The names that a model has, by its authors or in diffusers.
 
     Attributes:
@@ -113,16 +113,16 @@ FLUX_BLOCKS = {"transformer_blocks": (18,), "single_transformer_blocks": (37,)}
 HUNYUAN_BLOCKS = {"transformer_blocks": (19,), "single_transformer_blocks": (39,)}
 
 NAMES = (
-    Names(
+    KnownNames(
         "Stable Diffusion", f"{UNET}|out_0", comfy=OWN, diffusers={KOHYA: rf"(?!output_blocks_\d+_1_conv)(?:{UNET})"}
     ),
-    Names(
+    KnownNames(
         "Stable Diffusion in diffusers' names",
         f"{UNET_IN_DIFFUSERS}|conv_norm_out",
         comfy=(KOHYA, LYCORIS, "unet.", ""),
         diffusers={KOHYA: rf"(?!add_embedding)(?:{UNET_IN_DIFFUSERS})"},
     ),
-    Names(
+    KnownNames(
         "Flux",
         f"{FLUX}|distilled_guidance_layer_(?:in|out)_proj",
         {"double_blocks": (18,), "single_blocks": (37,)},
@@ -131,7 +131,7 @@ NAMES = (
         diffusers={KOHYA: FLUX},
         stops=True,
     ),
-    Names(
+    KnownNames(
         "FLUX.2",
         rf"{FLUX_2}|(?:double|single)_stream_modulation\w*_lin|guidance_in_(?:in|out)_layer",
         {"double_blocks": (4, 7), "single_blocks": (19, 23, 47)},
@@ -139,8 +139,10 @@ NAMES = (
         OWN,
         diffusers={KOHYA: FLUX_2},
     ),
-    Names("HunyuanVideo", HUNYUAN, {"double_blocks": (19, 53), "single_blocks": (39,)}, "hunyuan", (*OWN, DIFFUSERS)),
-    Names(
+    KnownNames(
+        "HunyuanVideo", HUNYUAN, {"double_blocks": (19, 53), "single_blocks": (39,)}, "hunyuan", (*OWN, DIFFUSERS)
+    ),
+    KnownNames(
         "Flux in diffusers' names",
         FLUX_IN_DIFFUSERS,
         FLUX_BLOCKS,
@@ -150,7 +152,7 @@ NAMES = (
         {ONE_TRAINER: rf"(?:single_)?transformer_blocks_\d+_{ATTENTION}"},
         stops=True,
     ),
-    Names(
+    KnownNames(
         "FLUX.2 in diffusers' names",
         rf"{FLUX_2_IN_DIFFUSERS}|(?:double|single)_stream_modulation\w*_linear|time_guidance_embed_.+",
         {"transformer_blocks": (4, 7), "single_transformer_blocks": (19, 23, 47)},
@@ -158,28 +160,28 @@ NAMES = (
         (DIFFUSERS, ONE_TRAINER, LYCORIS, ""),
         FLUX_2_IN_DIFFUSERS,
     ),
-    Names(
+    KnownNames(
         "HunyuanVideo in diffusers' names",
         rf"{BLOCK.format('')}|{SINGLE}|x_embedder_proj|context_embedder_.+|proj_out|norm_out_linear",
         HUNYUAN_BLOCKS,
         "hunyuan",
     ),
-    Names("HunyuanVideo 1.5 in diffusers' names", BLOCK.format(""), {"transformer_blocks": (53,)}, "hunyuan"),
-    Names(
+    KnownNames("HunyuanVideo 1.5 in diffusers' names", BLOCK.format(""), {"transformer_blocks": (53,)}, "hunyuan"),
+    KnownNames(
         "Stable Diffusion 3",
         r"joint_blocks_\d+_(?:x|context)_block_.+|context_embedder|[xty]_embedder_(?:proj|mlp_\d)|final_layer_.+",
         {"joint_blocks": (23, 37)},
         "stable-diffusion-3|sd3",
         OWN,
     ),
-    Names(
+    KnownNames(
         "Stable Diffusion 3 in diffusers' names",
         f"{BLOCK.format('|attn2_to_(?:[qkv]|out_0)')}|{ENDS}|pos_embed_proj",
         {"transformer_blocks": (23, 37)},
         "stable-diffusion-3|sd3",
         (DIFFUSERS, ONE_TRAINER, LYCORIS, PEFT),
     ),
-    Names(
+    KnownNames(
         "Qwen-Image",
         rf"{QWEN}|transformer_blocks_\d+_img_mlp_(?:gate_layer|proj|out)|modulation_1",
         {"transformer_blocks": (31, 59)},
@@ -187,14 +189,14 @@ NAMES = (
         (KOHYA, COMFY, DIFFUSERS, LYCORIS, ""),
         diffusers={KOHYA: QWEN},
     ),
-    Names(
+    KnownNames(
         "Krea 2 in diffusers' names",
         KREA,
         said="krea[-_.]?2",
         comfy=(COMFY, DIFFUSERS, LYCORIS, ""),
         comfy_has=KREA,
     ),
-    Names(
+    KnownNames(
         "Z-Image",
         rf"{Z_IMAGE}|x_embedder|final_layer_.+",
         {"layers": (29,)},
@@ -202,7 +204,7 @@ NAMES = (
         OWN,
         diffusers={KOHYA: Z_IMAGE},
     ),
-    Names(
+    KnownNames(
         "Z-Image in diffusers' names",
         Z_IMAGE_IN_DIFFUSERS,
         {"layers": (29,)},
@@ -211,27 +213,27 @@ NAMES = (
         Z_IMAGE_IN_DIFFUSERS,
         {KOHYA: Z_IMAGE_IN_DIFFUSERS},
     ),
-    Names(
+    KnownNames(
         "Lumina 2",
         rf"{REFINED}(?:attention_(?:qkv|out)|feed_forward_w[123]|adaLN_modulation_1)|cap_embedder_1|x_embedder|final_layer_.+",
         {"layers": (25,)},
         "lumina",
         OWN,
     ),
-    Names("Lumina 2 in diffusers' names", REFINED_IN_DIFFUSERS, {"layers": (25,)}, "lumina"),
-    Names("OmniGen 2", REFINED_IN_DIFFUSERS, {"layers": (31,)}, "omnigen", (*OWN, "")),
-    Names(
+    KnownNames("Lumina 2 in diffusers' names", REFINED_IN_DIFFUSERS, {"layers": (25,)}, "lumina"),
+    KnownNames("OmniGen 2", REFINED_IN_DIFFUSERS, {"layers": (31,)}, "omnigen", (*OWN, "")),
+    KnownNames(
         "Ideogram 4",
         r"layers_\d+_(?:attention_(?:qkv|o)|feed_forward_w[123]|adaln_modulation)|(?:input|llm_cond|adaln)_proj|t_embedding_mlp_\w+",
         comfy=OWN,
     ),
-    Names(
+    KnownNames(
         "Anima",
         r"blocks_\d+_(?:(?:self|cross)_attn_(?:[qkv]|output)_proj|mlp_layer[12]|adaln_.+)|llm_adapter_.+",
         comfy=OWN,
     ),
-    Names("Ideogram 4 in diffusers' names", r"layers_\d+_(?:attention_to_(?:[qkv]|out_0)|feed_forward_w[123])"),
-    Names(
+    KnownNames("Ideogram 4 in diffusers' names", r"layers_\d+_(?:attention_to_(?:[qkv]|out_0)|feed_forward_w[123])"),
+    KnownNames(
         "Wan",
         rf"blocks_\d+_(?:{'|'.join(WAN)}|cross_attn_[kv]_img|(?:self|cross)_attn_norm_\w+|norm3|modulation)|(?:time|text)_embedding_\d|time_projection_1|img_emb_proj_\d|head_head|patch_embedding",
         {"blocks": (29, 39)},
@@ -241,12 +243,12 @@ NAMES = (
         stops=True,
         every=WAN,
     ),
-    Names(
+    KnownNames(
         "Wan in diffusers' names", r"blocks_\d+_(?:attn[12]_(?:to_|add_).+|ffn_net_.+)|condition_embedder_.+|proj_out"
     ),
-    Names("MiniMax-H3", MINIMAX, comfy=(KOHYA, COMFY, ""), diffusers={KOHYA: MINIMAX}, stops=True),
-    Names("AuraFlow in diffusers' names", AURA, comfy=(DIFFUSERS,)),
-    Names(
+    KnownNames("MiniMax-H3", MINIMAX, comfy=(KOHYA, COMFY, ""), diffusers={KOHYA: MINIMAX}, stops=True),
+    KnownNames("AuraFlow in diffusers' names", AURA, comfy=(DIFFUSERS,)),
+    KnownNames(
         "PixArt in diffusers' names",
         PIXART,
         {"transformer_blocks": (27,)},
@@ -254,29 +256,33 @@ NAMES = (
         (DIFFUSERS, PEFT, f"unet.{PEFT}"),
         PIXART,
     ),
-    Names("LTX-2", f"{LTX_2}|{LTX_TABLES}", {"transformer_blocks": (47,)}, "ltx", (KOHYA, COMFY, "")),
-    Names("LTX", rf"{PIXART}|patchify_proj|{LTX_TABLES}", {"transformer_blocks": (27, 47)}, "ltx", (KOHYA, COMFY, "")),
-    Names("Mochi, Sana or CogVideoX in diffusers' names", rf"{ATTENTIONS}|patch_embed_proj|time_embed_.+"),
-    Names("Mochi", r"blocks_\d+_(?:attn_(?:qkv|proj)_[xy]|mlp_[xy]_w[12]|mod_[xy])", comfy=(*OWN, "")),
-    Names(
+    KnownNames("LTX-2", f"{LTX_2}|{LTX_TABLES}", {"transformer_blocks": (47,)}, "ltx", (KOHYA, COMFY, "")),
+    KnownNames(
+        "LTX", rf"{PIXART}|patchify_proj|{LTX_TABLES}", {"transformer_blocks": (27, 47)}, "ltx", (KOHYA, COMFY, "")
+    ),
+    KnownNames("Mochi, Sana or CogVideoX in diffusers' names", rf"{ATTENTIONS}|patch_embed_proj|time_embed_.+"),
+    KnownNames("Mochi", r"blocks_\d+_(?:attn_(?:qkv|proj)_[xy]|mlp_[xy]_w[12]|mod_[xy])", comfy=(*OWN, "")),
+    KnownNames(
         "HunyuanDiT",
         r"blocks_\d+_(?:attn[12]_(?:Wqkv|\w+_proj)|mlp_fc[12]|default_modulation_1|skip_linear)",
         comfy=(*OWN, PEFT),
     ),
-    Names("ACE-Step", r"transformer_blocks_\d+_(?:cross_)?attn_(?:to|add)_.+|(?:lyric|speaker)_.+", comfy=(*OWN, "")),
-    Names("ACE-Step 1.5", rf"decoder_(?:{ACE})", comfy=OWN),
-    Names("ACE-Step 1.5 without decoder", ACE, comfy=(LYCORIS, PEFT)),
-    Names(
+    KnownNames(
+        "ACE-Step", r"transformer_blocks_\d+_(?:cross_)?attn_(?:to|add)_.+|(?:lyric|speaker)_.+", comfy=(*OWN, "")
+    ),
+    KnownNames("ACE-Step 1.5", rf"decoder_(?:{ACE})", comfy=OWN),
+    KnownNames("ACE-Step 1.5 without decoder", ACE, comfy=(LYCORIS, PEFT)),
+    KnownNames(
         "HiDream",
         r"(?:double|single)_stream_blocks_\d+_.+|caption_projection_\d+_linear",
         comfy=(KOHYA, COMFY, LYCORIS, DIFFUSERS),
     ),
-    Names(
+    KnownNames(
         "Kandinsky 5",
         r"(?:visual|text)_transformer_blocks_\d+_.+|\w+_embeddings_(?:in|out)_layer|out_layer_.+",
         comfy=(KOHYA, COMFY, DIFFUSERS, ""),
     ),
-    Names(
+    KnownNames(
         "Ernie-Image",
         r"layers_\d+_(?:self_attention|mlp)_.+|text_proj|time_embedding_linear_\d|x_embedder_proj|final_\w+",
         comfy=(KOHYA, COMFY, DIFFUSERS),

@@ -9,7 +9,7 @@ Source: the conversions of diffusers and ComfyUI, and of PixArt's authors.
 from __future__ import annotations
 
 from adapterops.formats.diffusion.streams import MFLUX_OUT, OF_STREAMS
-from adapterops.formats.diffusion.table import BLOCK, QKV, Joined, Model, below, parts
+from adapterops.formats.diffusion.table import BLOCK, QKV, Joined, ModelNames, below, parts
 
 KREA_ATTENTION = {"attn_wq": "attn_to_q", "attn_wk": "attn_to_k", "attn_wv": "attn_to_v", "attn_wo": "attn_to_out_0"}
 KREA = {
@@ -80,7 +80,7 @@ HELD = {"decoder_": "decoder_time_embed_r_linear_1"}
 
 MODELS = {
     **OF_STREAMS,
-    "Z-Image": Model(
+    "Z-Image": ModelNames(
         {
             **{
                 f"{root}_#_attention_{mine}": f"{root}_#_attention_{its}"
@@ -92,7 +92,7 @@ MODELS = {
         },
         [parts(f"{root}_#_attention_qkv", f"{root}_#_attention_") for root in REFINED],
     ),
-    "Lumina 2": Model(
+    "Lumina 2": ModelNames(
         {
             f"{root}_#_{mine}": f"{root}_#_{its}"
             for root in REFINED
@@ -116,8 +116,8 @@ MODELS = {
         },
         [parts(f"{root}_#_attention_qkv", f"{root}_#_attn_") for root in REFINED],
     ),
-    "Ideogram 4": Model({"layers_#_attention_o": "layers_#_attention_to_out_0"}),
-    "Wan": Model(
+    "Ideogram 4": ModelNames({"layers_#_attention_o": "layers_#_attention_to_out_0"}),
+    "Wan": ModelNames(
         {
             **{name: other for block in VIDEO_BLOCKS for name, other in below(block, block, WAN_BLOCK).items()},
             **below("vace_blocks_#", "vace_blocks_#", {"before_proj": "proj_in", "after_proj": "proj_out"}),
@@ -141,7 +141,7 @@ MODELS = {
             Joined("face_adapter_fuser_blocks_#_linear1_kv", ("face_adapter_#_to_k", "face_adapter_#_to_v"), (0, 1)),
         ],
     ),
-    "HunyuanDiT": Model(
+    "HunyuanDiT": ModelNames(
         {
             "blocks_#_attn1_out_proj": "blocks_#_attn1_to_out_0",
             "blocks_#_attn2_q_proj": "blocks_#_attn2_to_q",
@@ -168,7 +168,7 @@ MODELS = {
         ],
         exchanged=("blocks_#_norm2", "blocks_#_norm3"),
     ),
-    "PixArt, Sana": Model(
+    "PixArt, Sana": ModelNames(
         {
             **below(
                 "blocks_#",
@@ -202,7 +202,7 @@ MODELS = {
             Joined("blocks_#_cross_attn_kv_linear", (f"{BLOCK}_attn2_to_k", f"{BLOCK}_attn2_to_v"), (0, 1)),
         ],
     ),
-    "Sana, inputs": Model(
+    "Sana, inputs": ModelNames(
         {
             "x_embedder_proj": "patch_embed_proj",
             "t_block_1": "time_embed_linear",
@@ -210,8 +210,8 @@ MODELS = {
             "t_embedder_mlp_2": "time_embed_emb_timestep_embedder_linear_2",
         }
     ),
-    "Sana video, inputs": Model({"x_embedder_proj": "patch_embedding"}),
-    "PRX": Model(
+    "Sana video, inputs": ModelNames({"x_embedder_proj": "patch_embedding"}),
+    "PRX": ModelNames(
         below(
             "blocks_#",
             "blocks_#_attention",
@@ -225,7 +225,7 @@ MODELS = {
             },
         )
     ),
-    "LTX-Video, LTX-2": Model(
+    "LTX-Video, LTX-2": ModelNames(
         {
             **LTX,
             **{
@@ -257,7 +257,7 @@ MODELS = {
             },
         }
     ),
-    "Krea 2": Model(
+    "Krea 2": ModelNames(
         {
             **below("blocks_#", BLOCK, KREA),
             **{
@@ -280,12 +280,12 @@ MODELS = {
             parts(f"{BLOCK}_attn_to_qkv", "blocks_#_attn_", ("wq", "wk", "wv")),
         ],
     ),
-    "Krea 2, by mflux": Model({"blocks_#_attn_wo": MFLUX_OUT}),
-    "Krea 2, by LyCORIS": Model(
+    "Krea 2, by mflux": ModelNames({"blocks_#_attn_wo": MFLUX_OUT}),
+    "Krea 2, by LyCORIS": ModelNames(
         {f"blocks_#_{mine}": f"blocks_#_{its}" for mine, its in KREA_ATTENTION.items()},
         [parts("blocks_#_attn_to_qkv", "blocks_#_attn_")],
     ),
-    "Qwen-Image 2.1": Model(
+    "Qwen-Image 2.1": ModelNames(
         {},
         [
             Joined(
@@ -296,7 +296,7 @@ MODELS = {
             for stream in ("img", "txt")
         ],
     ),
-    "MiniMax-H3": Model(
+    "MiniMax-H3": ModelNames(
         {
             **{
                 name: mine
@@ -328,7 +328,7 @@ MODELS = {
             Joined("token_refiner_blocks_#_mlp_fc1", ("token_refiner_refiner_blocks_#_ff_net_0_proj",), swapped=True),
         ],
     ),
-    "Anima, Cosmos": Model(
+    "Anima, Cosmos": ModelNames(
         {
             **below("blocks_#_self_attn", f"{BLOCK}_attn1", ANIMA_ATTENTION),
             **below("blocks_#_cross_attn", f"{BLOCK}_attn2", ANIMA_ATTENTION),
@@ -343,7 +343,7 @@ MODELS = {
             "x_embedder_proj_1": "patch_embed_proj",
         }
     ),
-    "Cosmos 1": Model(
+    "Cosmos 1": ModelNames(
         {
             **{
                 f"{COSMOS}_{number - 1}_{mine}": f"{BLOCK}_{its}"
@@ -358,7 +358,7 @@ MODELS = {
             "final_layer_adaLN_modulation_2": "norm_out_linear_2",
         }
     ),
-    "Stable Cascade": Model(
+    "Stable Cascade": ModelNames(
         {
             f"{level}_#_attention_attn_{mine}": f"{level}_#_attention_{its}"
             for level in CASCADE
@@ -370,7 +370,7 @@ MODELS = {
             for inner in ("", "attn_")
         ],
     ),
-    "Stable Audio": Model(
+    "Stable Audio": ModelNames(
         {
             **below(
                 "layers_#",
@@ -396,21 +396,21 @@ MODELS = {
             Joined("layers_#_cross_attn_to_kv", (f"{BLOCK}_attn2_to_k", f"{BLOCK}_attn2_to_v"), (0, 1)),
         ],
     ),
-    "ACE-Step 1.5": Model(
+    "ACE-Step 1.5": ModelNames(
         {
             **below("layers_#_self_attn", "layers_#_self_attn", ACE_ATTENTION),
             **below("layers_#_cross_attn", "layers_#_cross_attn", ACE_ATTENTION),
             **ACE_ENDS,
         }
     ),
-    "ACE-Step 1.5, all of it": Model(
+    "ACE-Step 1.5, all of it": ModelNames(
         {
             **below("decoder_layers_#_self_attn", "layers_#_self_attn", ACE_ATTENTION),
             **below("decoder_layers_#_cross_attn", "layers_#_cross_attn", ACE_ATTENTION),
             **{f"decoder_{mine}": its for mine, its in (*ACE_ENDS.items(), *((each, each) for each in ACE_SAME))},
         }
     ),
-    "OpenCLIP": Model(
+    "OpenCLIP": ModelNames(
         {
             "resblocks_#_attn_out_proj": "encoder_layers_#_self_attn_out_proj",
             "resblocks_#_mlp_c_fc": "encoder_layers_#_mlp_fc1",

@@ -130,26 +130,26 @@ PLACE = re.compile(r"(?<=[._])\d+(?=[._])")
 """The number of a block in a name."""
 
 
-class Key(NamedTuple):
+class SpelledKey(NamedTuple):
     """What a name says. The module is as the file has it."""
 
     module: str
     role: str
 
 
-def parse(name: str, shape: Sequence[int] = ()) -> Key:
+def parse(name: str, shape: Sequence[int] = ()) -> SpelledKey:
     """Module and role of a tensor, by its name; its shape tells kinds apart that have the same names.
 
     >>> parse("lora_unet_blocks_0_attn_q.lora_down.weight")
-    Key(module='lora_unet_blocks_0_attn_q', role='lora_A')
+    SpelledKey(module='lora_unet_blocks_0_attn_q', role='lora_A')
     >>> parse("unet.mid_block.attn1.processor.to_out_lora.up.weight")
-    Key(module='unet.mid_block.attn1.to_out.0', role='lora_B')
+    SpelledKey(module='unet.mid_block.attn1.to_out.0', role='lora_B')
     >>> parse("diffusion_model.blocks.0.ffn.0.diff_b")
-    Key(module='diffusion_model.blocks.0.ffn.0.bias', role='diff')
+    SpelledKey(module='diffusion_model.blocks.0.ffn.0.bias', role='diff')
     >>> parse("transformer.proj_out.lora_B.bias")
-    Key(module='transformer.proj_out.bias', role='lora_bias')
+    SpelledKey(module='transformer.proj_out.bias', role='lora_bias')
     >>> parse("unet.mid_block.attn1.processor.to_out.alpha")
-    Key(module='unet.mid_block.attn1.to_out.0', role='alpha')
+    SpelledKey(module='unet.mid_block.attn1.to_out.0', role='alpha')
 
     Raises:
         UnsupportedError: it is of a kind that is known and not handled.
@@ -160,21 +160,21 @@ def parse(name: str, shape: Sequence[int] = ()) -> Key:
     return key._replace(module=module)
 
 
-def _parsed(name: str, shape: Sequence[int]) -> Key:
+def _parsed(name: str, shape: Sequence[int]) -> SpelledKey:
     check_handled({name: len(shape)})
     if found := XLABS.fullmatch(name) or FLAT.fullmatch(name):
-        return Key(found["module"], ROLE[found["half"]])
+        return SpelledKey(found["module"], ROLE[found["half"]])
     if found := LORA_BIAS.fullmatch(name):
-        return Key(f"{found['module']}.bias", BIAS)
+        return SpelledKey(f"{found['module']}.bias", BIAS)
     if found := LORA.fullmatch(name):
-        return Key(found["module"], ROLE[found["half"]] or ROLE[found["ab"]] or ROLE[found["old"]])
+        return SpelledKey(found["module"], ROLE[found["half"]] or ROLE[found["ab"]] or ROLE[found["old"]])
     if found := PROCESSOR.fullmatch(name):
         encoder = found["above"].endswith("self_attn")
         projection = (ENCODERS if encoder else OUT).get(found["projection"], found["projection"])
-        return Key(f"{found['above']}.{projection}", ROLE[found["half"]])
+        return SpelledKey(f"{found['above']}.{projection}", ROLE[found["half"]])
     if found := OTHERS.fullmatch(name):
         by_inputs = found["vector"] == BY_INPUTS and len(shape) > 1 and shape[0] == 1 != math.prod(shape)
-        return Key(found["module"], found["role"] or found["alpha"] or (BY_INPUTS if by_inputs else BY_OUTPUTS))
+        return SpelledKey(found["module"], found["role"] or found["alpha"] or (BY_INPUTS if by_inputs else BY_OUTPUTS))
     module, _, end = name.rpartition(".")
     if found := updates().fullmatch(f"{module or 'all'}.{end}"):
         kind = next(kind.name for kind in KINDS.values() if found["role"] in kind.roles)
@@ -184,9 +184,9 @@ def _parsed(name: str, shape: Sequence[int]) -> Key:
             hint=f"give it the names that PEFT saves, and its {CONFIG}; or {MERGE}",
         )
     if module and end in DIFFERENCES:
-        return Key(module + DIFFERENCES[end], "diff")
+        return SpelledKey(module + DIFFERENCES[end], "diff")
     if module and end == SET:
-        return Key(module, SET)
+        return SpelledKey(module, SET)
     raise InputError(
         "is not the name of a tensor of an adapter of an image or video model",
         tensor=name,

@@ -8,7 +8,7 @@ from adapterops.formats.diffusion.table import (
     QKV,
     SINGLE_BLOCK,
     Joined,
-    Model,
+    ModelNames,
     below,
     embedder,
     embedders,
@@ -90,7 +90,7 @@ MFLUX_OUT = f"{BLOCK}_attn_to_out"
 """What mflux calls otherwise of FLUX.2; of Krea 2 it reads the name, too."""
 
 OF_STREAMS = {
-    "Flux, Chroma": Model(
+    "Flux, Chroma": ModelNames(
         {
             **STREAMS,
             **below(f"{DOUBLE}_img_mlp", f"{BLOCK}_ff", {"0": "net_0_proj", "2": "net_2"}),
@@ -112,7 +112,7 @@ OF_STREAMS = {
             ),
         ],
     ),
-    "Flux, by DiffSynth": Model(
+    "Flux, by DiffSynth": ModelNames(
         {
             **{f"{DOUBLE}_{its}": f"{DIFFSYNTH}_{mine}" for mine, its in DIFFSYNTH_PAIRS.items()},
             **below(SINGLE, SINGLE, {"linear2": "proj_out", "modulation_lin": "norm_linear"}),
@@ -123,7 +123,7 @@ OF_STREAMS = {
             Joined(f"{SINGLE}_linear1", (f"{SINGLE}_to_qkv_mlp",)),
         ],
     ),
-    "Flux, by DiffSynth and diffusers": Model(
+    "Flux, by DiffSynth and diffusers": ModelNames(
         {
             **below(DIFFSYNTH, BLOCK, DIFFSYNTH_IN_DIFFUSERS),
             **below(SINGLE, SINGLE_BLOCK, {each: each for each in ("proj_out", "norm_linear")}),
@@ -139,19 +139,19 @@ OF_STREAMS = {
             ),
         ],
     ),
-    "Flux, by mflux": Model(
+    "Flux, by mflux": ModelNames(
         {
             f"{DOUBLE}_{stream}_mlp_{layer}": f"{BLOCK}_{ff}_{MFLUX[layer][0]}"
             for stream, ff in (("img", "ff"), ("txt", "ff_context"))
             for layer in (0, 2)
         }
     ),
-    "Flux, by mflux and diffusers": Model(
+    "Flux, by mflux and diffusers": ModelNames(
         {f"{BLOCK}_{ff}_{mine}": f"{BLOCK}_{ff}_{its}" for ff in ("ff", "ff_context") for mine, its in MFLUX.values()}
     ),
-    "FLUX.2, by mflux": Model({f"{DOUBLE}_img_attn_proj": MFLUX_OUT}),
-    "FLUX.2, Krea 2, by mflux and diffusers": Model({MFLUX_OUT: f"{BLOCK}_attn_to_out_0"}),
-    "Qwen-Image, by mflux": Model(
+    "FLUX.2, by mflux": ModelNames({f"{DOUBLE}_img_attn_proj": MFLUX_OUT}),
+    "FLUX.2, Krea 2, by mflux and diffusers": ModelNames({MFLUX_OUT: f"{BLOCK}_attn_to_out_0"}),
+    "Qwen-Image, by mflux": ModelNames(
         {
             f"{BLOCK}_attn_attn_to_out_0": f"{BLOCK}_attn_to_out_0",
             **{
@@ -165,7 +165,7 @@ OF_STREAMS = {
             },
         }
     ),
-    "FLUX.2": Model(
+    "FLUX.2": ModelNames(
         {
             **below(f"{DOUBLE}_img_mlp", f"{BLOCK}_ff", {"0": "linear_in", "2": "linear_out"}),
             **below(f"{DOUBLE}_txt_mlp", f"{BLOCK}_ff_context", {"0": "linear_in", "2": "linear_out"}),
@@ -182,7 +182,7 @@ OF_STREAMS = {
             parts(f"{BLOCK}_attn_to_added_qkv", f"{BLOCK}_attn_", ADDED),
         ],
     ),
-    "FLUX.3": Model(
+    "FLUX.3": ModelNames(
         {
             **{
                 f"{one}_{mine}": f"{other}_{its}"
@@ -210,7 +210,7 @@ OF_STREAMS = {
         },
         [Joined("final_layer_image_adaLN_modulation_1", ("norm_out_linear",), swapped=True)],
     ),
-    "HunyuanVideo": Model(
+    "HunyuanVideo": ModelNames(
         {
             **below(f"{DOUBLE}_img_mlp", f"{BLOCK}_ff", {"fc1": "net_0_proj", "fc2": "net_2"}),
             **below(f"{DOUBLE}_txt_mlp", f"{BLOCK}_ff_context", {"fc1": "net_0_proj", "fc2": "net_2"}),
@@ -247,7 +247,7 @@ OF_STREAMS = {
         },
         [parts(f"{TOKENS}_self_attn_qkv", f"{TOKENS_BLOCK}_attn_")],
     ),
-    "HunyuanVideo, by ComfyUI": Model(
+    "HunyuanVideo, by ComfyUI": ModelNames(
         {
             f"{DOUBLE}_{stream}_{mine}": f"{DOUBLE}_{stream}_{its}"
             for stream in ("img", "txt")
@@ -255,7 +255,7 @@ OF_STREAMS = {
         }
         | {f"{SINGLE}_modulation_lin": f"{SINGLE}_modulation_linear"}
     ),
-    "HunyuanVideo 1.5": Model(
+    "HunyuanVideo 1.5": ModelNames(
         {
             **GLYPHS,
             **embedders("time_embed", HUNYUAN_TIMES),
@@ -270,21 +270,21 @@ OF_STREAMS = {
         },
         [parts(f"{DOUBLE}_{stream}_attn_qkv", f"{DOUBLE}_{stream}_attn_", "qkv") for stream in ("img", "txt")],
     ),
-    "HunyuanImage": Model(
+    "HunyuanImage": ModelNames(
         {
             **embedders("time_guidance_embed", {**HUNYUAN_TIMES, "guidance_in": "guidance_embedder"}),
             **below(SINGLE, SINGLE_BLOCK, HUNYUAN_PARTS),
             f"{SINGLE}_linear2_fc": f"{SINGLE_BLOCK}_proj_out",
         }
     ),
-    "HunyuanImage, by ComfyUI": Model(
+    "HunyuanImage, by ComfyUI": ModelNames(
         {f"{SINGLE}_linear2": f"{SINGLE}_linear2_fc"},
         [Joined(f"{SINGLE}_linear1", tuple(f"{SINGLE}_{each}" for each in HUNYUAN_PARTS), (1, 2), square=(0, 1, 2))],
     ),
-    "LongCat-Image": Model(
+    "LongCat-Image": ModelNames(
         {f"time_in_{mine}": f"time_embed_{its}" for mine, its in embedder("timestep_embedder").items()}
     ),
-    "Ovis-Image": Model(
+    "Ovis-Image": ModelNames(
         {
             **{f"time_in_{mine}": its for mine, its in embedder("timestep_embedder").items()},
             **{f"{DOUBLE}_{mine}_mlp_down_proj": f"{BLOCK}_{its}_net_2" for mine, its in OVIS_STREAMS.items()},
@@ -299,7 +299,7 @@ OF_STREAMS = {
             for mine, its in OVIS_STREAMS.items()
         ],
     ),
-    "Stable Diffusion 3": Model(
+    "Stable Diffusion 3": ModelNames(
         {
             **below(
                 "joint_blocks_#_x_block",
@@ -340,7 +340,7 @@ OF_STREAMS = {
             ),
         ],
     ),
-    "AuraFlow": Model(
+    "AuraFlow": ModelNames(
         {
             **{
                 f"double_layers_#_{mine}_{one}": f"{JOINT}_{its}_{other}"
@@ -360,7 +360,7 @@ OF_STREAMS = {
         },
         [Joined("modF_1", ("norm_out_linear",), swapped=True)],
     ),
-    "Mochi": Model(
+    "Mochi": ModelNames(
         {
             **below(
                 "blocks_#",

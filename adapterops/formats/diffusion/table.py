@@ -27,7 +27,7 @@ class Joined(NamedTuple):
     against: tuple[str, ...] = ()
 
 
-class Model(NamedTuple):
+class ModelNames(NamedTuple):
     """The name by the authors → the one in diffusers, what is joined in one of the two, and names that both have, each for
     what the other calls by another of them.
     """

@@ -19,7 +19,7 @@ from adapterops.formats.diffusion.known_names import (
     OWN,
     UNET,
     UNET_IN_DIFFUSERS,
-    Names,
+    KnownNames,
 )
 from adapterops.formats.diffusion.layers import NUMBER, missing
 from adapterops.formats.peft.scaling import Scaling
@@ -86,7 +86,7 @@ def encoders_left(spelled: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def models(keys: Iterable[str], said: str = "") -> tuple[Names, ...]:
+def models(keys: Iterable[str], said: str = "") -> tuple[KnownNames, ...]:
     """The models that have most of these names, and half of them: by those of blocks, where there are any. Of several those of
     which the last block is there, or which a header names.
 
@@ -115,19 +115,19 @@ def models(keys: Iterable[str], said: str = "") -> tuple[Names, ...]:
     return tuple(named or ended or found)
 
 
-def _most(names: Sequence[Names], keys: Collection[str]) -> list[Names]:
+def _most(names: Sequence[KnownNames], keys: Collection[str]) -> list[KnownNames]:
     """Those that have most of some names, and half of them."""
     counts = [sum(re.fullmatch(each.has, key) is not None for key in keys) for each in names]
     most = max(counts, default=0)
     return [each for each, count in zip(names, counts, strict=True) if count == most and 2 * most >= len(keys) > 0]
 
 
-def by_comfyui(modules: Mapping[str, Module], known: Collection[Names], there: Collection[str] = ()) -> Found:
+def by_comfyui(modules: Mapping[str, Module], known: Collection[KnownNames], there: Collection[str] = ()) -> Found:
     """What ComfyUI finds, of models that may be meant, and of a base with the names `there`. What none of these has, of a
     model or among names that are not all known here, is not sure.
     """
 
-    def left(names: Names | None, module: Module) -> bool | None:
+    def left(names: KnownNames | None, module: Module) -> bool | None:
         if "_." in module.spelled or module.prefix not in (names.comfy if names else OWN):
             return True
         if names and (_unprocessed(module) or not re.fullmatch(names.comfy_has or ".*", module.key)):
@@ -138,13 +138,13 @@ def by_comfyui(modules: Mapping[str, Module], known: Collection[Names], there: C
     return _agreed(modules, known, left)
 
 
-def by_diffusers(modules: Mapping[str, Module], known: Collection[Names], there: Collection[str] = ()) -> Found:
+def by_diffusers(modules: Mapping[str, Module], known: Collection[KnownNames], there: Collection[str] = ()) -> Found:
     """What diffusers converts of kohya's names, of models that may be meant, of a model that is not known nothing; and which of
     its own names are those of layers.
     """
     own = {name: module for name, module in modules.items() if module.prefix in OF_KOHYA}
 
-    def left(names: Names | None, module: Module) -> bool | None:
+    def left(names: KnownNames | None, module: Module) -> bool | None:
         taken = names.diffusers.get(module.prefix) if names else None
         return taken is None or not re.fullmatch(taken, module.key)
 
@@ -186,10 +186,12 @@ def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
 
 
 def _agreed(
-    modules: Mapping[str, Module], known: Collection[Names], left: Callable[[Names | None, Module], bool | None]
+    modules: Mapping[str, Module],
+    known: Collection[KnownNames],
+    left: Callable[[KnownNames | None, Module], bool | None],
 ) -> Found:
     """What all models that may be meant have in common, and what not; of None that is not known."""
-    some: Sequence[Names | None] = [*known] or [None]
+    some: Sequence[KnownNames | None] = [*known] or [None]
     each = {name: {left(names, module) for names in some} for name, module in modules.items()}
     unsure = tuple(name for name, found in each.items() if found not in ({True}, {False}))
     shown = tuple(names.model for names in known) if unsure else ()
@@ -204,7 +206,7 @@ def _unprocessed(module: Module) -> bool:
     return spelled and ATTENTION.match(module.key) is not None
 
 
-def _complete(modules: Mapping[str, Module], names: Names) -> bool:
+def _complete(modules: Mapping[str, Module], names: KnownNames) -> bool:
     """Whether every block, from the first to the last, has all that has to be there."""
     keys = {module.key for module in modules.values()}
     numbers = {int(block["number"]) for block in filter(None, map(BLOCK.match, keys))}

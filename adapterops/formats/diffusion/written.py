@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
-from adapterops.formats.diffusion.flat import DENOISER, flat, in_model, said_part
+from adapterops.formats.diffusion.flat import DENOISER, flat, in_model, stated_part
 from adapterops.formats.diffusion.layers import is_layer
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
 from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, MAGNITUDE, Layout
@@ -90,7 +90,8 @@ def underscored(module: str, component: str = "") -> str:
             "is in a part of a pipeline that kohya's names have no word for", tensor=module, hint="write comfy's format"
         )
     if part.isdecimal():
-        number = "" if (part, key[:7]) == ("1", "layers_") else said_part(module) or part  # of a language model, alone
+        language_model = (part, key[:7]) == ("1", "layers_")
+        number = "" if language_model else stated_part(module) or part
         return f"lora_te{number}_{'text_model_' * key.startswith('encoder_layers_')}{key}"
     ours = module.startswith("transformer.") or (not part and component == TRANSFORMER)
     return f"lora_{TRANSFORMER if ours else OF_UNET}_{in_model(module)}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Joined(NamedTuple):
+class Projection(NamedTuple):
     """A projection that is `parts`, from the first row to the last.
 
     `equal` are two of them that have as many rows; `types` the models whose rows are known to be in this order, None
@@ -21,14 +21,14 @@ class Joined(NamedTuple):
     types: frozenset[str] | None = None
 
 
-_GATE_UP = Joined(("gate_proj", "up_proj"), ("gate_proj", "up_proj"))
+_GATE_UP = Projection(("gate_proj", "up_proj"), ("gate_proj", "up_proj"))
 JOINED = {
-    "self_attn.qkv_proj": Joined(
+    "self_attn.qkv_proj": Projection(
         ("q_proj", "k_proj", "v_proj"),
         ("k_proj", "v_proj"),
         frozenset({"phi3", "phi3_v", "phi4mm", "phi4_multimodal"}),
     ),
-    "linear_attn.in_proj_qkv": Joined(("in_proj_q", "in_proj_k", "in_proj_v"), ("in_proj_q", "in_proj_k")),
+    "linear_attn.in_proj_qkv": Projection(("in_proj_q", "in_proj_k", "in_proj_v"), ("in_proj_q", "in_proj_k")),
     "mlp.gate_up_proj": _GATE_UP,
     "shared_expert.gate_up_proj": _GATE_UP,
     "shared_experts.gate_up_proj": _GATE_UP,
@@ -40,7 +40,7 @@ ATTENTION = ("qkv_proj", "query_key_value", "Wqkv", "wqkv", "c_attn", "qkv", "to
 """What models call q, k and v, and all three in one matrix."""
 
 
-def joined(name: str) -> Joined | None:
+def joined(name: str) -> Projection | None:
     """What a projection consists of, by its canonical name.
 
     >>> joined("layers.0.self_attn.qkv_proj").parts, joined("layers.0.self_attn.q_proj")
@@ -76,7 +76,7 @@ def wholes_of(name: str) -> list[str]:
     return list(dict.fromkeys([*([whole] if whole else []), *others]))
 
 
-def divided(above: str, parts: Mapping[str, int], whole: Joined, height: int) -> dict[str, int] | None:
+def divided(above: str, parts: Mapping[str, int], whole: Projection, height: int) -> dict[str, int] | None:
     """The first row of every part in a joined projection; None where the rows of those that are known do not fill it.
 
     Args:

@@ -32,7 +32,7 @@ from adapterops.formats.models.architectures import (
 )
 from adapterops.formats.models.divisions import joined, whole_of
 from adapterops.formats.models.loading import loading
-from adapterops.formats.models.suffixes import Move, alone, moved, moves, roots
+from adapterops.formats.models.suffixes import Move, moved, moves, roots, single_coder
 from adapterops.formats.models.wrappers import unwrapped
 from adapterops.storage.tensors import Spec
 
@@ -133,7 +133,7 @@ class Candidate(NamedTuple):
     parts: int = 1
 
 
-class Rows(NamedTuple):
+class RowsPart(NamedTuple):
     """Those of a tensor that are part `number` of `parts` equal ones."""
 
     tensor: str
@@ -163,7 +163,7 @@ class Names:
         self._shared = shared or {}
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}
-        self._parts: dict[str, Rows] = {}
+        self._parts: dict[str, RowsPart] = {}
         self.loading = known = loading(config)
         for tensor, spec in base.items():
             if tensor.endswith((WEIGHT, BIAS)) or len(spec.shape) == 3:
@@ -173,11 +173,11 @@ class Names:
                     self._single.setdefault(f"{found.parent}.{found.projection}", set()).add(found.number)
             parts = known.parts(tensor) if len(spec.shape) == 2 and known.divided else ()
             for number, part in enumerate(parts):
-                self._parts[canonical(part.removesuffix(WEIGHT))] = Rows(tensor, number, len(parts))
+                self._parts[canonical(part.removesuffix(WEIGHT))] = RowsPart(tensor, number, len(parts))
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
-        self._coder = alone(classes(config))
-        said = {canonical(module) for module in modules or () if self.in_said_part(module)} - self._index.keys()
+        self._coder = single_coder(classes(config))
+        said = {canonical(module) for module in modules or () if self.in_stated_part(module)} - self._index.keys()
         self._moved = self._places({name: shape for name, shape in shapes.items() if name not in said}, tower)
         stored = {canonical(module): self._loaded(module) for module in modules or ()}
         old = {
@@ -233,7 +233,7 @@ class Names:
         """The tensors with a canonical name."""
         return self._index.get(name, [])
 
-    def rows(self, name: str) -> Rows | None:
+    def rows(self, name: str) -> RowsPart | None:
         """The rows that the model makes a module of by a canonical name, where the files have these in one tensor with others."""
         return None if name in self._index else self._parts.get(name)
 
@@ -267,7 +267,7 @@ class Names:
                     self._flat.setdefault(own, []).append((tensor, Flat(own)))
         return [tensor for tensor, found in self._flat.get(name.key, ()) if found.meets(name)]
 
-    def in_said_part(self, module: str) -> bool:
+    def in_stated_part(self, module: str) -> bool:
         """Whether a name begins with a part of a pipeline, in which the base has it."""
         name = flat(module)
         return bool(name.part and self.flattened(name))

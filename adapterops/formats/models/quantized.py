@@ -19,8 +19,8 @@ from adapterops.quant.comfy import check_formats
 from adapterops.quant.fp8 import is_unscaled
 from adapterops.quant.header import WEIGHT, Claim, Header, key, shown
 from adapterops.quant.registry import Registered, own, schemes
-from adapterops.quant.said import check_inputs
 from adapterops.quant.scheme import Part, Scheme
+from adapterops.quant.sections import check_inputs
 from adapterops.quant.transposed import Transposed
 from adapterops.storage.strict import parse_json
 from adapterops.storage.tensors import Spec

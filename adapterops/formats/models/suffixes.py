@@ -79,8 +79,8 @@ def moved(
     if len(chosen) == 1:  # what may be in several places, or has no other part, as `final_layer_norm`, follows the rest
         (move,) = chosen
         result |= {name: move.of(name) for group, full in found if move in full for name in group}
-        alone = [name for name in names if name not in result and "." not in name and not known(name)]
-        result |= {name: move.of(name) for name in alone if not move.drop and known(move.of(name))}
+        single = [name for name in names if name not in result and "." not in name and not known(name)]
+        result |= {name: move.of(name) for name in single if not move.drop and known(move.of(name))}
     return result
 
 
@@ -136,10 +136,10 @@ def _coder(name: str) -> str:
     return parts[first - 2] if first > 1 and parts[first - 2] in CODERS else ""
 
 
-def alone(classes: Collection[str]) -> str:
+def single_coder(classes: Collection[str]) -> str:
     """The one of `CODERS` that a class of a model is by itself; empty where it is none.
 
-    >>> alone(["WhisperEncoder"]), alone(["T5EncoderModel"]), alone(["VisionEncoderDecoderModel"])
+    >>> single_coder(["WhisperEncoder"]), single_coder(["T5EncoderModel"]), single_coder(["VisionEncoderDecoderModel"])
     ('encoder', 'encoder', '')
     """
     names = [name.removesuffix("Model") for name in classes if "EncoderDecoder" not in name]

@@ -88,15 +88,10 @@ def says_tied(config: Mapping[str, Any]) -> bool | None:
     return any(stated) if stated else None
 
 
-def untied(config: Mapping[str, Any], fields: Collection[str] | None = None) -> dict[str, Any]:
-    """A config whose model shares nothing.
-
-    Args:
-        fields: those whose configs say what the models in it share; by default as the tables have them.
-    """
-    own = _class(config)
-    if fields is None:
-        fields = [rule.partition(": ")[2] for rule in table("TIED").get(own or "", ()) if rule.startswith("in ")]
+def untied(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose model shares nothing, and no model in it whose config says what that shares."""
+    rules = table("TIED").get(_class(config) or "", ())
+    fields = [rule.partition(": ")[2] for rule in rules if rule.startswith("in ")]
     result = {**config, "tie_word_embeddings": False}
     for field in {"text_config", *fields}:
         inner = config.get(field)

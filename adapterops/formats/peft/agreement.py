@@ -13,7 +13,7 @@ from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.keys import BIAS
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling
-from adapterops.storage.tensors import Header, no_numbers
+from adapterops.storage.tensors import TensorHeader, no_numbers
 from adapterops.updates.kinds import KINDS
 
 CLASSIFIERS = {"classifier", "score"}
@@ -30,7 +30,7 @@ def not_saved(config: AdapterConfig, full: Mapping[str, str]) -> tuple[str, ...]
     return tuple(name for name in names if not any(map(each[name].replaces, full)))
 
 
-def check_rows(file: Header, names: Mapping[str, str], tokens: Mapping[str, Collection[int]]) -> None:
+def check_rows(file: TensorHeader, names: Mapping[str, str], tokens: Mapping[str, Collection[int]]) -> None:
     for tensor, name in names.items():
         shape = file.entries[name].shape
         if len(shape) != 2 or shape[0] != len(tokens[tensor]):
@@ -64,7 +64,7 @@ def check_kinds(found: Mapping[str, Parts], fields: Any) -> None:
                 )
 
 
-def check_kernels(file: Header, found: Mapping[str, Parts]) -> None:
+def check_kernels(file: TensorHeader, found: Mapping[str, Parts]) -> None:
     """Raise UnsupportedError for LoKr of a convolution in one dimension whose W₂ is stored whole, which PEFT multiplies in an
     order of its own: as (1, out, in) with (out, in, width), and the numbers of that are taken for (out, in, width).
     """
@@ -99,7 +99,7 @@ def are_tied(found: Mapping[str, Parts], fields: Any) -> bool:
     return len(ends) > 1
 
 
-def check_biases(biases: Mapping[str, Parts], found: Mapping[str, Parts], file: Header) -> None:
+def check_biases(biases: Mapping[str, Parts], found: Mapping[str, Parts], file: TensorHeader) -> None:
     """Each bias of LoRA must be that of a module with LoRA, as long as its output."""
     for name, bias in biases.items():
         module = found.get(name.removesuffix(".bias"))
@@ -121,7 +121,7 @@ def check_lora_bias(there: bool, fields: Any) -> None:
         raise InputError(f"{fact} lora_bias", hint=OTHERS, code="E-CONFIG")
 
 
-def check_float(file: Header, parts: Parts) -> None:
+def check_float(file: TensorHeader, parts: Parts) -> None:
     for name in parts.tensors.values():
         if file.entries[name].dtype not in FLOATS:
             raise no_numbers(file.entries[name].dtype, file.path, name)

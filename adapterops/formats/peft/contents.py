@@ -34,7 +34,7 @@ from adapterops.formats.peft.selection import unnamed
 from adapterops.formats.peft.tokens import of_rows, token_indices
 from adapterops.formats.peft.variants import variant
 from adapterops.formats.stacks import is_plain
-from adapterops.storage.tensors import Header
+from adapterops.storage.tensors import TensorHeader
 
 
 class Contents(NamedTuple):
@@ -47,7 +47,7 @@ class Contents(NamedTuple):
     alpha: float | None
 
 
-def contents(file: Header, fields: Any, config_path: Path, alpha: float | None = None) -> Contents:
+def contents(file: TensorHeader, fields: Any, config_path: Path, alpha: float | None = None) -> Contents:
     """What tensors under PEFT's names are, by a config.
 
     Args:
@@ -106,7 +106,7 @@ def contents(file: Header, fields: Any, config_path: Path, alpha: float | None =
 
 
 def _known(
-    file: Header,
+    file: TensorHeader,
     found: Mapping[str, Parts],
     raw: Mapping[str, Parts],
     biases: Collection[str],
@@ -172,7 +172,7 @@ def _tokens(fields: Any, names: Collection[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _scalings(
-    file: Header,
+    file: TensorHeader,
     found: Mapping[str, Parts],
     fields: Any,
     alpha: float | None,
@@ -221,6 +221,6 @@ def _rank(module: str, rank: int | None) -> int:
     return rank
 
 
-def _alpha(file: Header, name: str) -> float:
+def _alpha(file: TensorHeader, name: str) -> float:
     with at(tensor=name):
         return check_alpha("alpha", number(file, name))

@@ -20,7 +20,7 @@ from adapterops.formats.peft.header import EMBEDDED, packed
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
 from adapterops.storage.strict import similar
-from adapterops.storage.tensors import Header
+from adapterops.storage.tensors import TensorHeader
 
 OF_MODELS = re.compile(
     r"(model|pytorch_model|diffusion_pytorch_model)(\.\w+)?(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
@@ -125,7 +125,7 @@ def _further_in(place: Place, there: Collection[str]) -> str:
     return f"name one, such as {deeper.parent}" if deeper else "name the folder or the file of an adapter"
 
 
-def _fields(place: Place, file: Header, config_path: Path) -> Any:
+def _fields(place: Place, file: TensorHeader, config_path: Path) -> Any:
     """The config next to the file, or the one in its header; None if it has neither."""
     if config_path.exists() or config_path.is_symlink():
         fields = place.json(config_path)

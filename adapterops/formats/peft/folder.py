@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
-from adapterops.formats.diffusion.flat import alone
+from adapterops.formats.diffusion.flat import inner_names
 from adapterops.formats.diffusion.spellings import LANGUAGE, check_dotted, is_own
 from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
@@ -24,7 +24,7 @@ from adapterops.formats.peft.loaded import misnamed
 from adapterops.formats.peft.written import write_config
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.spelling import CODE
-from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacks, together
+from adapterops.formats.stacks import is_single_expert, keys, padded, shapes, stacked_factors, stacks
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Spec, Stored
 from adapterops.updates.layout import BY_OUTPUTS, Layout, widest
@@ -137,7 +137,7 @@ class _Stacked:
         """The tensors of a stack, which are stored in `dtype`, and its rank."""
         if stack in self.transposed:
             factors = {module: (B.T, A.T) for module, (A, B) in factors.items()}
-        A, B, own = together(stack, factors, self.experts)
+        A, B, own = stacked_factors(stack, factors, self.experts)
         if stack in self.biases:
             return {_bias(stack.removesuffix(".bias")): entries(A, B, dtype)[0]}, 1
         if stack in self.vectors:
@@ -203,7 +203,7 @@ def _alone(layout: Collection[str], config: AdapterConfig) -> dict[str, str]:
         start = f"{config.components[0]}."
         if len(config.components) == 1 and all(module.startswith(start) for module in layout):
             return {module: module.removeprefix(start) for module in layout}
-    return alone(layout) if config.components or config.prefixed else {}
+    return inner_names(layout) if config.components or config.prefixed else {}
 
 
 def _under(names: Mapping[str, str], arranged: Arrangement) -> Arrangement:
@@ -225,8 +225,8 @@ def _biases(layout: Mapping[str, Layout]) -> set[str]:
     """
     found = {module for module, each in layout.items() if module.endswith(".bias") and each.shape[0] == 1}
     others = of_no_layer(layout)
-    alone = {module for module in found if module.removesuffix(".bias") not in layout.keys() - others.keys()}
-    for module in sorted((others.keys() - found) | alone):
+    lone = {module for module in found if module.removesuffix(".bias") not in layout.keys() - others.keys()}
+    for module in sorted((others.keys() - found) | lone):
         what = f"a difference of {'a bias without LoRA on its layer' if module in found else others[module]}"
         raise UnsupportedError(
             f"is {what}, which PEFT cannot hold", tensor=module, hint="fuse the adapter into its base"

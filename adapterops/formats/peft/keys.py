@@ -19,7 +19,7 @@ from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.models.wrappers import inner_name
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.types import ARRAYS, BEGINNING, IN_TRAINING
-from adapterops.storage.tensors import Header
+from adapterops.storage.tensors import TensorHeader
 from adapterops.updates.kinds import KINDS
 
 PREFIX = "base_model.model."
@@ -181,7 +181,7 @@ def render(key: Key) -> str:
     return ".".join(part for part in (key.prefix + key.module, role, key.adapter) if part) + key.end
 
 
-def full_tensors(file: Header, config: AdapterConfig) -> tuple[dict[str, str], set[str]]:
+def full_tensors(file: TensorHeader, config: AdapterConfig) -> tuple[dict[str, str], set[str]]:
     """Whole tensors of the model, which the config announces (modules_to_save, biases) or PEFT saves unannounced (the
     ends of the vocabulary, and what was trained on top of them): name in the model → name in the file; and names of the
     file that repeat one of them, or hold what it was before.
@@ -256,7 +256,7 @@ def in_training(names: Collection[str]) -> set[str]:
     return found
 
 
-def token_rows(file: Header) -> dict[str, str]:
+def token_rows(file: TensorHeader) -> dict[str, str]:
     """Rows that replace those of an embedding: their name in the model → their name in the file."""
     return {ROWS.sub(TOKEN_ROWS, inner_name(name)): name for name in sorted(file.entries) if ROWS.search(name)}
 

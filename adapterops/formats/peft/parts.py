@@ -10,7 +10,7 @@ from adapterops.formats.models.architectures import EXPERT_SYNONYMS, EXPERTS, FU
 from adapterops.formats.models.wrappers import inner_name
 from adapterops.formats.peft.keys import BIAS, parse
 from adapterops.formats.peft.variants import Variant, plain
-from adapterops.storage.tensors import Entry, Header
+from adapterops.storage.tensors import Entry, TensorHeader
 from adapterops.updates.kinds import KINDS, Kind, kind_of
 
 SHARED = ("vera_A", "vera_B")
@@ -63,7 +63,7 @@ class Parts:
         return self.tensors["lora_B"]
 
 
-def parts(file: Header, full: Iterable[str] = (), variant: Variant = plain) -> dict[str, Parts]:
+def parts(file: TensorHeader, full: Iterable[str] = (), variant: Variant = plain) -> dict[str, Parts]:
     """The arrays of every module, their shapes checked; modules in the order of their names. Tensors in `full` are left
     out; `variant` is that of LoRA, which the config says.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from adapterops.errors import AdapterWarning, InputError, in_json
 from adapterops.formats.peft.patterns import matches
-from adapterops.storage.tensors import Header
+from adapterops.storage.tensors import TensorHeader
 from adapterops.updates.kinds import KINDS
 
 CODES = {
@@ -177,7 +177,7 @@ def check_alpha(what: str, value: Any) -> float:
     return float(value)
 
 
-def number(file: Header, name: str) -> float:
+def number(file: TensorHeader, name: str) -> float:
     """The one number in a tensor, read without torch; it may be whole, negative, or 0.
 
     Raises:

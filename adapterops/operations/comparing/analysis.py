@@ -38,7 +38,7 @@ rank 2 of 8, with 82% of the energy, lost no point of accuracy, and rank 1 four 
 
 
 @dataclass(frozen=True)
-class Group:
+class ModuleGroup:
     """The modules of one kind, such as all `q_proj`, that have one shape, rank, alpha and dtype. `alpha` and `scale` are None
     where nothing states them.
     """
@@ -67,7 +67,7 @@ class Inspection:
     base_model: str | None
     revision: str | None
     size: int
-    groups: tuple[Group, ...]
+    groups: tuple[ModuleGroup, ...]
     modules: int
     parameters: int
     dense: int
@@ -141,7 +141,7 @@ def _read(place: Place, alpha: float | None) -> tuple[AdapterFiles, bool]:
             raise error from None
 
 
-def _groups(files: AdapterFiles, layouts: Mapping[str, Layout], scaled: bool) -> tuple[Group, ...]:
+def _groups(files: AdapterFiles, layouts: Mapping[str, Layout], scaled: bool) -> tuple[ModuleGroup, ...]:
     found: dict[tuple[Any, ...], list[str]] = {}
     named = kinds(layouts)
     for module, layout in layouts.items():
@@ -159,7 +159,7 @@ def _groups(files: AdapterFiles, layouts: Mapping[str, Layout], scaled: bool) ->
         )
         found.setdefault(key, []).append(module)
     return tuple(
-        Group(kind, tuple(modules), shape, rank, alpha, rslora, scale, dtype, len(modules) * size)
+        ModuleGroup(kind, tuple(modules), shape, rank, alpha, rslora, scale, dtype, len(modules) * size)
         for (kind, shape, rank, alpha, rslora, scale, dtype, size), modules in found.items()
     )
 

@@ -15,18 +15,18 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import IncompatibleError, at
 from adapterops.operations.fusion import fuse
 from adapterops.operations.quantization import viewed
-from adapterops.updates.apart import Apart, apart
+from adapterops.updates.distance import Distance, distances
 
 
 @dataclass(frozen=True)
 class Bases:
     """By module: a quantized weight and the one that it was made of."""
 
-    modules: Mapping[str, Apart]
+    modules: Mapping[str, Distance]
 
     @property
-    def total(self) -> Apart:
-        return sum(self.modules.values(), Apart())
+    def total(self) -> Distance:
+        return sum(self.modules.values(), Distance())
 
     def as_json(self) -> dict[str, Any]:
         return {**self.total.as_json(), "modules": {name: each.as_json() for name, each in self.modules.items()}}
@@ -52,16 +52,16 @@ def bases(adapter: Adapter, quantized: Checkpoint, original: Checkpoint, *, how:
         )
     check_views(fused)
 
-    def measure(tensor: str) -> dict[str, Apart]:
+    def measure(tensor: str) -> dict[str, Distance]:
         rows, stored, memory = fused.rows(tensor), fused.stored[tensor], Scratch()
-        found: dict[str, Apart] = {}
+        found: dict[str, Distance] = {}
         with at(tensor=tensor):
             for begin, end in fused.blocks(tensor):
-                for module, each in apart(rows(begin, end), stored.rows(begin, end, memory)).items():
-                    found[module] = found.get(module, Apart()) + each
+                for module, each in distances(rows(begin, end), stored.rows(begin, end, memory)).items():
+                    found[module] = found.get(module, Distance()) + each
         return found
 
-    modules: dict[str, Apart] = {}
+    modules: dict[str, Distance] = {}
     for found in local.run(measure, tensors, needs_torch=lambda tensor: True, how=how.within(fused.working_memory)):
         modules |= found
     return Bases(dict(sorted(modules.items())))

@@ -22,12 +22,12 @@ from adapterops.errors import InputError, OptionError, at
 from adapterops.operations.comparing.analysis import ModuleSpectrum, measured
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.operations.comparing.magnitudes import changes, dora, without_magnitudes
-from adapterops.operations.comparing.pairs import Pair, Shared
+from adapterops.operations.comparing.pairs import Pair, SharedModule
 from adapterops.operations.comparing.profile import Profile, profiles_of
 from adapterops.operations.replication import replicated
 from adapterops.operations.targets.added_biases import with_biases
 from adapterops.operations.targets.parts import by_part
-from adapterops.operations.targets.table import resolve, together
+from adapterops.operations.targets.table import resolve, targets_by_module
 from adapterops.operations.targets.target import Target
 from adapterops.operations.uniting import united
 from adapterops.operations.views import rows_of_view
@@ -148,8 +148,8 @@ def _working_memory(adapters: Sequence[Adapter], layout: Collection[str], base: 
     """About how many bytes so many workers hold: of each the factors of one module in all adapters, in float64, with their
     bases and the joint core, what they are computed from, and a few tiles of the base.
     """
-    together = max((sum(_held(a.layout[m]) for a in adapters if m in a.layout) for m in layout), default=0)
-    return workers * (together + (base.working_memory(1) if base else 0))
+    held = max((sum(_held(a.layout[m]) for a in adapters if m in a.layout) for m in layout), default=0)
+    return workers * (held + (base.working_memory(1) if base else 0))
 
 
 def _held(layout: Layout) -> int:
@@ -195,13 +195,13 @@ def plan(
     tables = [resolve(each, with_biases(each, base), updates_alone=True) for each in adapters] if base else []
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
-    return found, base, layout, together(tables)
+    return found, base, layout, targets_by_module(tables)
 
 
 @dataclass
 class _Module:
     spectra: dict[int, ModuleSpectrum]
-    pairs: dict[tuple[int, int], Shared]
+    pairs: dict[tuple[int, int], SharedModule]
     sum: ModuleSpectrum
     weight: float = 0.0
 
@@ -229,7 +229,7 @@ def _module(module: str, adapters: Mapping[int, Adapter]) -> _Module:
         i, j = numbers[place[0]], numbers[place[1]]
         P, Q = parts[i], parts[j]
         few = (P.U.shape[1], Q.U.shape[1])
-        pairs[i, j] = Shared(
+        pairs[i, j] = SharedModule(
             inner(updates[i], updates[j]),
             (norms[i], norms[j]),
             shared_energy(P.U, Q.U),

@@ -19,7 +19,7 @@ SAME_END = 0.9
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedModule:
     """A module that two adapters have. `dot` is ⟨ΔW₁, ΔW₂⟩ and `norms` are ‖ΔW‖_F.
 
     Of the spaces of columns and of rows: Σ cos² of the principal angles, and what chance makes of it; `smaller` is the
@@ -56,7 +56,7 @@ class Pair:
     first: int
     second: int
     norms: tuple[float, float]
-    modules: Mapping[str, Shared]
+    modules: Mapping[str, SharedModule]
 
     @cached_property
     def cosine(self) -> float:

@@ -65,7 +65,7 @@ def sizes(comparison: Comparison) -> Sizes:
 
 
 @dataclass(frozen=True)
-class Cut:
+class SizeAtRank:
     """What is left of an adapter at a rank: the energy kept, ‖ΔW - cut‖ / ‖ΔW‖, and its size."""
 
     rank: int
@@ -75,16 +75,16 @@ class Cut:
     bytes: int
 
 
-def cut(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum], rank: int) -> Cut:
+def cut(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum], rank: int) -> SizeAtRank:
     """What is left at one rank for all modules; those that have less stay as they are."""
     energy = kept_energy(spectra.values(), rank)
     smaller = [replace(each, rank=min(rank, each.rank)) for each in layout.values()]
-    return Cut(
+    return SizeAtRank(
         rank, energy, math.sqrt(max(0.0, 1 - energy)), sum(s.parameters for s in smaller), sum(s.bytes for s in smaller)
     )
 
 
-def cuts(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum]) -> list[Cut]:
+def cuts(layout: Mapping[str, Layout], spectra: Mapping[str, ModuleSpectrum]) -> list[SizeAtRank]:
     """What is left at ranks 1, 2, 4, ... and the full one."""
     full = max((len(each.values) for each in spectra.values()), default=0)
     return [

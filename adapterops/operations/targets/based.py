@@ -82,7 +82,8 @@ def _on(layout: Layout) -> Layout:
     if layout.reads == "weight":
         return replace(layout, reads="", kind="LoRA", rank=min(2 * layout.rank, *layout.shape), working=working)
     rank = min(layout.rank, *layout.shape) if layout.kind == DORA else min(layout.shape)
-    return replace(layout, reads="", kind=DIFFERENCE, dense=True, rank=rank, working=working)
+    kernel = layout.kernel or (layout.shape[1:] if layout.shape[0] > 1 else ())  # as that of a whole tensor
+    return replace(layout, reads="", kind=DIFFERENCE, dense=True, rank=rank, kernel=kernel, working=working)
 
 
 def _difference(update: Any, W: Array) -> Dense:

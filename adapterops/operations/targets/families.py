@@ -22,13 +22,13 @@ from adapterops.formats.diffusion.flat import Flat, flat
 from adapterops.formats.diffusion.table import Joined
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.naming import Names
-from adapterops.operations.targets.target import Share
+from adapterops.operations.targets.target import RowShare
 from adapterops.storage.tensors import kernel
 
 Shape = tuple[int, int]
 
 
-def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) -> list[Share]:
+def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) -> list[RowShare]:
     """The places of a module that the base has by another program's name; none where it has no such. A bias is where the
     rows of its weight are.
 
@@ -47,7 +47,7 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
         for tensor in names.flattened(Flat(first, name.part))[:1]:
             height, width = names.base[tensor].matrix
             _check(module, shape, tensor, shape[0] < height and shape[1] == width, names)
-            return [Share(module, module, shape, within=(tensor,))]
+            return [RowShare(module, module, shape, within=(tensor,))]
         for joined, number in divided(first):
             each = [names.flattened(Flat(part.replace("#", number), name.part)) for part in joined.parts]
             leading = _leading([those[0] for those in each if those], shape[0], names)
@@ -110,10 +110,10 @@ def _leading(tensors: Sequence[str], height: int, names: Names) -> Sequence[str]
     return tensors[: heights.index(height) + 1] if height in heights else ()
 
 
-def _under_another_name(module: str, shape: Shape, tensor: str, names: Names) -> list[Share]:
+def _under_another_name(module: str, shape: Shape, tensor: str, names: Names) -> list[RowShare]:
     """All of a tensor."""
     _check(module, shape, tensor, _fits_all(shape, tensor, names), names)
-    return [Share(module, module, shape, within=(tensor,))]
+    return [RowShare(module, module, shape, within=(tensor,))]
 
 
 def _fits_all(shape: Shape, tensor: str, names: Names) -> bool:
@@ -137,7 +137,7 @@ def _inside(
     tensor: str,
     rows: Mapping[str, int],
     names: Names,
-) -> list[Share]:
+) -> list[RowShare]:
     """The rows of a joined weight that a module is, or of its bias."""
     height, width = _stored(tensor, names)
     if _is_swapped(joined, number, tensor, names):
@@ -148,10 +148,12 @@ def _inside(
     fits = firsts is not None and shape == (firsts[index + 1] - firsts[index], width)
     _check(module, shape, tensor, fits, names)
     assert firsts
-    return [Share(module, module, shape, transposed=_is_column(tensor, names), within=(tensor,), row=firsts[index])]
+    return [RowShare(module, module, shape, transposed=_is_column(tensor, names), within=(tensor,), row=firsts[index])]
 
 
-def _apart(module: str, shape: Shape, joined: Joined, number: str, tensors: Sequence[str], names: Names) -> list[Share]:
+def _apart(
+    module: str, shape: Shape, joined: Joined, number: str, tensors: Sequence[str], names: Names
+) -> list[RowShare]:
     """The tensors that a joined weight, or its bias, is in the base."""
     if _is_swapped(joined, number, tensors[0], names):
         return _swapped(module, shape, tensors[0], names)
@@ -161,7 +163,7 @@ def _apart(module: str, shape: Shape, joined: Joined, number: str, tensors: Sequ
     found, first = [], 0
     for tensor, each in zip(tensors, stored, strict=True):
         part = tensor.removesuffix(WEIGHT)
-        found.append(Share(module, part, each, first, _is_column(tensor, names), within=(tensor,)))
+        found.append(RowShare(module, part, each, first, _is_column(tensor, names), within=(tensor,)))
         first += each[0]
     return found
 
@@ -193,12 +195,12 @@ def _columns(tensor: str, names: Names) -> int:
     return _stored(above if above in names.base else tensor, names)[1]
 
 
-def _swapped(module: str, shape: Shape, tensor: str, names: Names) -> list[Share]:
+def _swapped(module: str, shape: Shape, tensor: str, names: Names) -> list[RowShare]:
     """Both halves of a weight, or of its bias, each in the place of the other."""
     _check(module, shape, tensor, _stored(tensor, names) == shape and shape[0] % 2 == 0, names)
     half = shape[0] // 2, shape[1]
     return [
-        Share(
+        RowShare(
             module,
             f"{module}[{first // half[0]}]",
             half,

@@ -17,18 +17,18 @@ from adapterops.formats.models.architectures import (
 from adapterops.formats.models.loading import IN_OUT, OUT_IN, loading
 from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d, namesakes
 from adapterops.formats.stacks import UP
-from adapterops.operations.targets.target import Share, Target
+from adapterops.operations.targets.target import RowShare, Target
 from adapterops.storage.tensors import Spec, kernel
 
 
-def candidates_of(part: Share, names: Names) -> list[Candidate]:
+def candidates_of(part: RowShare, names: Names) -> list[Candidate]:
     """The tensors that may hold it: those it says itself, or those that its name may mean."""
     if part.within:
         return [Candidate(tensor, tensor) for tensor in part.within]
     return names.candidates(part.module)
 
 
-def fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
+def fit(candidate: Candidate, part: RowShare, names: Names) -> Target | None:
     """The target in a tensor, if a weight of this shape can be there."""
     spec = names.base[candidate.start]
     if len(spec.shape) == 3 and candidate.expert is not None:
@@ -60,14 +60,14 @@ def fit(candidate: Candidate, part: Share, names: Names) -> Target | None:
     )
 
 
-def _seen(spec: Spec, part: Share) -> tuple[int, int] | None:
+def _seen(spec: Spec, part: RowShare) -> tuple[int, int] | None:
     """As what matrix an update sees a tensor, where that is not the tensor's own."""
     if len(spec.shape) == 1 and part.transposed:
         return spec.shape[0], 1
     return kernel(spec.shape) if len(spec.shape) == 3 and part.shape == kernel(spec.shape) != spec.matrix else None
 
 
-def _fit_expert(candidate: Candidate, part: Share, names: Names) -> Target | None:
+def _fit_expert(candidate: Candidate, part: RowShare, names: Names) -> Target | None:
     """The target in a tensor (experts, out, in) or (experts, in, out) of all experts of a layer."""
     found, (count, height, width) = expert(part.module), names.base[candidate.start].shape
     if found is None or candidate.expert is None or candidate.expert >= count:

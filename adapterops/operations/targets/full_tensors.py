@@ -26,7 +26,7 @@ from adapterops.formats.models.vocabulary import (
     made_one,
 )
 from adapterops.operations.targets.classifiers import same_head
-from adapterops.operations.targets.token_rows import apart
+from adapterops.operations.targets.token_rows import makes_two_weights
 from adapterops.operations.targets.whole_experts import rows_of_experts
 from adapterops.storage.tensors import Spec
 
@@ -83,7 +83,7 @@ def one_weight(adapter: Adapter, layout: Layout, config: Config) -> bool:
     ends = {canonical(each) for end in ties_of(layout, config).ends for each in (end, known(end))}
     own = [full for full in adapter.full if full not in {*adapter.config.unannounced, *adapter.config.tokens}]
     own = [full for full in own if full.endswith(WEIGHT)] + [f"{module}{WEIGHT}" for module in adapter.layout]
-    return not any(_end(name) or canonical(name) in ends for name in own) and not apart(adapter)
+    return not any(_end(name) or canonical(name) in ends for name in own) and not makes_two_weights(adapter)
 
 
 def replacements(adapter: Adapter, layout: Layout, config: Config) -> Replaced:

@@ -34,7 +34,7 @@ def without_holder(adapter: Adapter, base: Checkpoint) -> Adapter:
 def _held(names: Collection[str], above: list[str], there: Names) -> str:
     """The least of what all names begin with that has to be taken away for a base to have one of them."""
     modules = [name.removesuffix(TOKEN_ROWS).removesuffix(WEIGHT) for name in names]
-    if any(there.knows(module) or there.in_said_part(module) for module in modules):
+    if any(there.knows(module) or there.in_stated_part(module) for module in modules):
         return ""
     for drop, part in enumerate(above, 1):
         prefix = ".".join(above[:drop]) + "."

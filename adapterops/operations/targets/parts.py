@@ -58,7 +58,7 @@ def rows_of(update: Any, rows: slice) -> Any:
 
 def placed(update: Any, first: int, height: int) -> Any:
     """An update as some rows of a higher one, from `first` on, whose other rows are zero. Of DoRA by outputs these rows have
-    no length yet; see `together`.
+    no length yet; see `update_of_parts`.
     """
     import numpy as np
 
@@ -80,7 +80,7 @@ def placed(update: Any, first: int, height: int) -> Any:
     return replace(factors, B=np.pad(factors.B, around))
 
 
-def together(updates: Sequence[Any]) -> Any:
+def update_of_parts(updates: Sequence[Any]) -> Any:
     """The update of a weight that has these as its parts: their sum. Those of DoRA by outputs have all rows together, each
     once, and so their lengths; and so have replacements.
     """

@@ -13,13 +13,13 @@ from adapterops.formats.models.naming import Names, expert
 from adapterops.formats.stacks import parameter_of
 from adapterops.operations.targets.families import check_exchanged, elsewhere
 from adapterops.operations.targets.misfits import MERGE
-from adapterops.operations.targets.target import Share
+from adapterops.operations.targets.target import RowShare
 
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
 """Module → the (out, in) of its update."""
 
 
-def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterator[Share]:
+def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterator[RowShare]:
     """Every module as the base stores it.
 
     The one place where a joined projection of an adapter becomes its parts (`divisions.JOINED`, for experts
@@ -40,7 +40,7 @@ def shares(modules: Modules, experts: Mapping[str, int], names: Names) -> Iterat
         )
 
 
-def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
+def _divided(module: str, shape: tuple[int, int], names: Names) -> list[RowShare]:
     """The parts of a joined projection, whose tensors the base has; none if it does not have these."""
     name, above = names.name(module), module.rpartition(".")[0]
     whole = joined(name)
@@ -60,12 +60,12 @@ def _divided(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
         )
     found, first = [], 0
     for part, each in zip(whole.parts, stored, strict=True):
-        found.append(Share(module, f"{above}.{part}", (each[0], each[1]), first))
+        found.append(RowShare(module, f"{above}.{part}", (each[0], each[1]), first))
         first += each[0]
     return found
 
 
-def _within(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
+def _within(module: str, shape: tuple[int, int], names: Names) -> list[RowShare]:
     """The rows that transformers makes a module of when it loads the files, where these have them in a tensor with others."""
     rows = names.rows(names.name(module))
     if rows is None or module + WEIGHT in names.base:
@@ -78,20 +78,20 @@ def _within(module: str, shape: tuple[int, int], names: Names) -> list[Share]:
             hint="give the base that the adapter was trained on",
             code="E-NAMES",
         )
-    return [Share(module, module, shape, within=(rows.tensor,), row=rows.number * shape[0])]
+    return [RowShare(module, module, shape, within=(rows.tensor,), row=rows.number * shape[0])]
 
 
 def _part(
     module: str, shape: tuple[int, int], names: Names, rows: Mapping[str, int], experts: Collection[str]
-) -> Share:
+) -> RowShare:
     """A module, with the rows that it has in the joined projection of the base, where it has it in one."""
     name = names.name(module)
     either = parameter_of(module, experts) != module and expert(name) is not None
     if either and any(names.base[each].shape == shape[::-1] for each in names.of(name)):
-        return Share(module, module, (shape[1], shape[0]), transposed=shape[0] != shape[1])
+        return RowShare(module, module, (shape[1], shape[0]), transposed=shape[0] != shape[1])
     whole = whole_of(name)
     if whole is None or names.of(name) or not names.of(whole):
-        return Share(module, module, shape, either=either)
+        return RowShare(module, module, shape, either=either)
     known, stored = joined(whole), names.base[names.of(whole)[0]].shape
     assert known
     if known.types is not None and not known.types & names.types:
@@ -109,10 +109,10 @@ def _part(
             hint="give the base that the adapter was trained on",
             code="E-NAMES",
         )
-    return Share(module, module, shape, within=names.of(whole), row=firsts[name])
+    return RowShare(module, module, shape, within=names.of(whole), row=firsts[name])
 
 
-def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[Share]:
+def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[RowShare]:
     """The parts of a fused projection of an expert, whose tensors the base has; none if it does not have these."""
     found = expert(names.name(module))
     if found is None or found.projection not in SPLIT or names.of(f"{found.parent}.{found.projection}"):
@@ -137,7 +137,9 @@ def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[Share]
             code="E-NAMES",
         )
     for index, part in enumerate(parts):
-        yield Share(module, f"{module.rpartition('.')[0]}.{part}", (height, width), index * height, shape != together)
+        yield RowShare(
+            module, f"{module.rpartition('.')[0]}.{part}", (height, width), index * height, shape != together
+        )
 
 
 def check_experts(experts: Mapping[str, int], names: Names) -> None:

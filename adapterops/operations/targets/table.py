@@ -113,7 +113,7 @@ AS_ONE = "give each the names of the base first: adapterops convert ADAPTER --to
 ONCE = "keep one of the two, the one that was trained"
 
 
-def together(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
+def targets_by_module(tables: Sequence[Targets]) -> dict[str, tuple[str, Target]]:
     """The targets of several adapters by module, each with the tensor of the base that its own starts as.
 
     Raises:

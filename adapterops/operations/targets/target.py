@@ -10,7 +10,7 @@ from adapterops.operations.targets.classifiers import Classifier
 from adapterops.updates.protocol import Part
 
 
-class Share(NamedTuple):
+class RowShare(NamedTuple):
     """An update, or those of its rows, from `first` on, that a base stores as several tensors.
 
     `module` and `shape` are what the base has; where `transposed`, the rows are those of the update's transpose.

@@ -62,7 +62,7 @@ def token_rows(adapter: Adapter, layout: Mapping[str, Spec], config: Config, joi
     return found
 
 
-def apart(adapter: Adapter) -> bool:
+def makes_two_weights(adapter: Adapter) -> bool:
     """Whether the rows that are replaced make two weights of tied embeddings: of the output alone, or other ones of each.
 
     PEFT keeps both ends tied where their rows are the same, or only those of the input are named.

@@ -38,7 +38,7 @@ SINGLE = re.compile(rf"(?P<path>.*\b{EXPERTS})\.(?P<number>\d+)\.(?P<projection>
 
 
 @dataclass(frozen=True)
-class Piece:
+class RowRun:
     """Rows of a tensor, from `begin` to before `end`, all dimensions but the last taken for one."""
 
     tensor: str
@@ -47,7 +47,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Weight:
+class ModelWeight:
     """A matrix of the model in memory.
 
     Attributes:
@@ -60,7 +60,7 @@ class Weight:
     """
 
     shape: tuple[int, int]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[RowRun, ...]
     transposed: bool | None = False
     parameter: str | None = None
     experts: int = 1
@@ -75,14 +75,14 @@ class _Stack:
     found: dict[int, dict[int, str]] = field(default_factory=dict)
 
 
-def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, Weight]:
+def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dict[str, ModelWeight]:
     """Module of an adapter → its weight. What is in none of them an adapter can hold as a full tensor, or not at all.
 
     Args:
         layout: the tensors of a checkpoint, by the names in its files.
     """
     known = loading(config, layout)
-    found: dict[str, Weight] = {}
+    found: dict[str, ModelWeight] = {}
     stacks: dict[str, _Stack] = {}
     gated = _gated(layout, known) if known.stacked else set()
     for tensor, names in names_of(layout, config).items():
@@ -108,8 +108,8 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
             for each in modules:
                 found |= _linear(tensor, each, spec, known, config)
         elif len(spec.shape) == 4 and (DIFFUSERS in (config or {}) or tensor.startswith(AUTHORS)):
-            piece = Piece(tensor, 0, spec.shape[0])
-            found |= {each: Weight(spec.matrix, (piece,), kernel=spec.shape[1:]) for each in modules}
+            piece = RowRun(tensor, 0, spec.shape[0])
+            found |= {each: ModelWeight(spec.matrix, (piece,), kernel=spec.shape[1:]) for each in modules}
     for parameter, stack in stacks.items():
         found |= _stacked(parameter, stack, layout)
     return found
@@ -157,33 +157,36 @@ def of_attention(tensor: str, layout: Collection[str]) -> bool:
 
 def _linear(
     tensor: str, module: str, spec: Spec, known: Loading, config: Mapping[str, Any] | None
-) -> Iterator[tuple[str, Weight]]:
+) -> Iterator[tuple[str, ModelWeight]]:
     """The weight of a module, which PEFT takes for a parameter where it would take the module for experts."""
     height, width = spec.shape
     last = module.rpartition(".")[2]
     unknown = last in CONV1D_MODULES and not (config or {}).get("model_type")
     parameter = f"{module}{WEIGHT}" if last in known.taken else None
     transposed = None if unknown else conv1d(module, config)
-    yield module, Weight((height, width), (Piece(tensor, 0, height),), transposed, parameter)
+    yield module, ModelWeight((height, width), (RowRun(tensor, 0, height),), transposed, parameter)
 
 
-def _parts(tensor: str, names: Sequence[str], spec: Spec, known: Loading) -> Iterator[tuple[str, Weight]]:
+def _parts(tensor: str, names: Sequence[str], spec: Spec, known: Loading) -> Iterator[tuple[str, ModelWeight]]:
     """The weights that are equal numbers of the rows of one tensor."""
     height, left = divmod(spec.shape[0], len(names))
     for number, module in enumerate(name.removesuffix(WEIGHT) for name in names):
         if not left and known.takes(module):
-            yield module, Weight((height, spec.shape[1]), (Piece(tensor, number * height, (number + 1) * height),))
+            yield (
+                module,
+                ModelWeight((height, spec.shape[1]), (RowRun(tensor, number * height, (number + 1) * height),)),
+            )
 
 
-def _fused(tensor: str, parameter: str, spec: Spec, transposed: bool | None) -> Iterator[tuple[str, Weight]]:
+def _fused(tensor: str, parameter: str, spec: Spec, transposed: bool | None) -> Iterator[tuple[str, ModelWeight]]:
     """The experts in one tensor."""
     path, _, projection = parameter.rpartition(".")
     if path.rpartition(".")[2] != EXPERTS or projection not in STACKED:
         return
     count, height, width = spec.shape
     for expert in range(count):
-        piece = Piece(tensor, expert * height, (expert + 1) * height)
-        yield f"{path}.{expert}.{projection}", Weight((height, width), (piece,), transposed, parameter, count)
+        piece = RowRun(tensor, expert * height, (expert + 1) * height)
+        yield f"{path}.{expert}.{projection}", ModelWeight((height, width), (piece,), transposed, parameter, count)
 
 
 def _orientation(tensor: str, layout: Mapping[str, Spec], known: Loading) -> bool | None:
@@ -201,7 +204,7 @@ def _orientation(tensor: str, layout: Mapping[str, Spec], known: Loading) -> boo
     return None
 
 
-def _stacked(parameter: str, stack: _Stack, layout: Mapping[str, Spec]) -> Iterator[tuple[str, Weight]]:
+def _stacked(parameter: str, stack: _Stack, layout: Mapping[str, Spec]) -> Iterator[tuple[str, ModelWeight]]:
     """Experts that are stored each by itself, if all parts of all are there and handled."""
     path, _, projection = parameter.rpartition(".")
     numbers = sorted(stack.found)
@@ -211,12 +214,12 @@ def _stacked(parameter: str, stack: _Stack, layout: Mapping[str, Spec]) -> Itera
     for number, parts in sorted(stack.found.items()):
         tensors = [parts[index] for index in range(stack.parts)]
         shapes = [layout[tensor].shape for tensor in tensors]
-        pieces = tuple(Piece(tensor, 0, shape[0]) for tensor, shape in zip(tensors, shapes, strict=True))
+        pieces = tuple(RowRun(tensor, 0, shape[0]) for tensor, shape in zip(tensors, shapes, strict=True))
         shape = sum(each[0] for each in shapes), shapes[0][1]
-        yield f"{path}.{number}.{projection}", Weight(shape, pieces, False, parameter, len(numbers))
+        yield f"{path}.{number}.{projection}", ModelWeight(shape, pieces, False, parameter, len(numbers))
 
 
-def owners(found: Mapping[str, Weight]) -> dict[str, list[str]]:
+def owners(found: Mapping[str, ModelWeight]) -> dict[str, list[str]]:
     """Tensor → the modules whose weights have rows of it."""
     result: dict[str, list[str]] = {}
     for module, weight in found.items():
@@ -225,7 +228,7 @@ def owners(found: Mapping[str, Weight]) -> dict[str, list[str]]:
     return result
 
 
-def check_oriented(module: str, weight: Weight) -> None:
+def check_oriented(module: str, weight: ModelWeight) -> None:
     """Raise IncompatibleError for a weight of which it is not known how it is stored."""
     if weight.transposed is None:
         raise IncompatibleError(

@@ -21,21 +21,21 @@ from adapterops.storage.tensors import Spec
 Layout = Mapping[str, Spec]
 
 
-class Rows(NamedTuple):
+class FullRow(NamedTuple):
     """A full tensor, and the row of it that a tensor of the base begins with, all dimensions but the last taken for one."""
 
     full: str
     first: int
 
 
-def rows_of_experts(adapter: Adapter, layout: Layout, config: Mapping[str, Any] | None) -> dict[str, Rows]:
+def rows_of_experts(adapter: Adapter, layout: Layout, config: Mapping[str, Any] | None) -> dict[str, FullRow]:
     """Tensor of the base → where an adapter that has all experts of a layer whole has its rows. Headers only.
 
     Raises:
         IncompatibleError: the base has other experts, or of another shape.
         UnsupportedError: it is not known that a model of this type has its experts in one parameter.
     """
-    found: dict[str, Rows] = {}
+    found: dict[str, FullRow] = {}
     stacks = {
         full: _modules(full, stored.spec.shape) for full, stored in adapter.full.items() if _is_stack(full, stored.spec)
     }
@@ -88,14 +88,14 @@ def _moved(full: str, names: Names, modules: Mapping[str, object]) -> str:
     return f"{parent}.{canonical(full).rpartition('.')[2]}"
 
 
-def _placed(full: str, shape: tuple[int, ...], modules: list[str], names: Names) -> Iterator[tuple[str, Rows]]:
+def _placed(full: str, shape: tuple[int, ...], modules: list[str], names: Names) -> Iterator[tuple[str, FullRow]]:
     """The tensors of the base of some parts of experts, one below the other, as far as each is there once."""
     parts = len(modules) // shape[0]
     row = 0
     for place, module in enumerate(modules):
         tensors = names.of(names.name(module))
         if len(tensors) == 1 and len(names.base[tensors[0]].shape) == 2:
-            yield tensors[0], Rows(full, row)
+            yield tensors[0], FullRow(full, row)
             row += names.base[tensors[0]].shape[0]
         if place % parts == parts - 1:
             row = (place // parts + 1) * shape[1]

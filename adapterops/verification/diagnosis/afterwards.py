@@ -69,7 +69,7 @@ def moved(subject: Subject, unit: Unit, sample: Sample) -> tuple[bool, str] | No
     before = subject.below(unit.tensor)
     height, width = subject.model.layout[unit.tensor].matrix
     whole = len(unit.rows) == height and sample.M.shape[1] == width
-    if before is None or unit.seen is not None or not whole or _cosine(sample.M, sample.W) > OWN:
+    if unit.seen is not None or not whole or _cosine(sample.M, sample.W) > OWN:
         return None
     chosen = spread(len(sample.M), ROWS)
     rows, M = sample.rows[chosen], _unit(sample.M[chosen])
@@ -84,7 +84,7 @@ def moved(subject: Subject, unit: Unit, sample: Sample) -> tuple[bool, str] | No
         return True, f"has its rows in another order: its row {rows[one]} is near the base's row {where[one]}"
     for name in _others(subject, unit):
         found = decoder(subject.witnesses[0].base.stored[name], rounded=True)
-        if found and _cosine(M, np.concatenate([_unit(found(row, row + 1)) for row in rows.tolist()])) > OTHER:
+        if _cosine(M, np.concatenate([_unit(found(row, row + 1)) for row in rows.tolist()])) > OTHER:
             return False, f"is near the base's {name.removesuffix('.weight')}, and not to what it was"
     return None
 

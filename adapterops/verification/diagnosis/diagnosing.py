@@ -24,7 +24,7 @@ from adapterops.verification.diagnosis.others import CHANGED, name_findings, oth
 from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
 from adapterops.verification.diagnosis.spectrum import RANK, Spectrum, spectrum, working_memory
 from adapterops.verification.diagnosis.subject import Subject
-from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding, suspect
+from adapterops.verification.diagnosis.suspects import NOT_FINITE, Symptom, suspect
 from adapterops.verification.diagnosis.verdicts import (
     ADAPTED,
     BASE,
@@ -83,7 +83,7 @@ class Diagnosis:
     seen: int = 0
     kept: float | None = None
     coded: bool = False
-    findings: Sequence[Finding] = ()
+    findings: Sequence[Symptom] = ()
     spectra: Sequence[Spectrum] = ()
     left: Sequence[str] = ()
 
@@ -157,12 +157,8 @@ def _diagnosed(
     how = how.within(subject.working_memory)
     found = looks(subject, how)
     names = list(name_findings(subject, [doubts for _, doubts in pairs]))
-    read = {(each.unit.tensor, each.unit.module) for each in found}
-    names += [
-        Finding(CODES, each.module, UNREADABLE) for each in subject.units if (each.tensor, each.module) not in read
-    ]
     if not found:
-        return Diagnosis(UNKNOWN, "no weight that the adapters change can be read in both", UNJUDGED, findings=names)
+        return Diagnosis(UNKNOWN, "no weight that the adapters change is in both", UNJUDGED, findings=names)
     under, ground, found = _ground(subject, base, original, found, how)
     return _judged(subject, list(adapters), found, under, ground, names, how)
 
@@ -189,8 +185,7 @@ def _explains_more(subject: Subject, units: Sequence[Unit], ground: Ground, loos
     """Whether what a ground leaves unexplained of some units is less than `most`."""
     left = 0.0
     for unit in units:
-        again = look(subject, unit, ground, loose)
-        left += again.left[0] if again else most
+        left += look(subject, unit, ground, loose).left[0]
         if left >= most:
             return False
     return True
@@ -202,13 +197,13 @@ def _judged(
     found: Sequence[Look],
     under: str,
     ground: Ground | None,
-    findings: list[Finding],
+    findings: list[Symptom],
     how: Execution,
 ) -> Diagnosis:
     guess, loose = best(found), THROUGH[under].loose if under in THROUGH else 0.0
     alike = Likeness(subject)
 
-    def reason(judged: Judged, sample: Sample) -> Finding | None:
+    def reason(judged: Judged, sample: Sample) -> Symptom | None:
         return None if judged.right else suspect(alike, judged, guess, ground, loose, sample)
 
     pairs, roundings = judge(subject, found, guess, ground, loose, reason, how)
@@ -220,7 +215,7 @@ def _judged(
         each.unit.tensor for each in judged if subject.place(each.unit) in told
     }
     broken = local.run(lambda name: (name, not_finite(subject.model.stored[name])), sorted(rest), how=how)
-    endless = [Finding(NOT_FINITE, name, what) for name, what in broken if what]
+    endless = [Symptom(NOT_FINITE, name, what) for name, what in broken if what]
     findings = list(dict.fromkeys([*findings, *why, *(each for some in others for each in some), *endless]))
     telling = [each for each in found if not each.unchanged] or found
     fitted = joint([each.fit for each in telling])
@@ -268,7 +263,7 @@ def _in_codes(subject: Subject, found: Sequence[Look], weights: Sequence[float])
     return ELSE if (beyond(weights[0]) or 0.0) > FAR else None
 
 
-def _others(subject: Subject, tensor: str, under: str, ground: Ground | None) -> list[Finding]:
+def _others(subject: Subject, tensor: str, under: str, ground: Ground | None) -> list[Symptom]:
     """What is wrong with a tensor where no update is added. Where updates were added to the original, or to the base
     through codes, so may the weights be that have none.
     """
@@ -295,11 +290,11 @@ def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how:
     how = how.within(partial(working_memory, [model.layout[name].shape for name in matrices]))
     how_rounded = list(local.run(lambda name: rounded_alone(model, base, name), matrices, how=how))
     left = [name for name, scheme in zip(matrices, how_rounded, strict=True) if not scheme]
-    found = [each for each in local.run(lambda name: spectrum(model, base, name), left, how=how) if each]
+    found = list(local.run(lambda name: spectrum(model, base, name), left, how=how))
     spectra = [each for each in found if each.square]
-    gone = [Finding("name", name, "is missing") for name in sorted(base.layout.keys() - model.layout.keys())]
-    new = [Finding("name", name, "is not in the base") for name in sorted(model.layout.keys() - base.layout.keys())]
-    shapes = [Finding("changed", name, "has another shape than in the base") for name in changed if name not in same]
+    gone = [Symptom("name", name, "is missing") for name in sorted(base.layout.keys() - model.layout.keys())]
+    new = [Symptom("name", name, "is not in the base") for name in sorted(model.layout.keys() - base.layout.keys())]
+    shapes = [Symptom("changed", name, "has another shape than in the base") for name in changed if name not in same]
     findings = [*gone, *new, *shapes]
     unlike = [name for name in same if name not in {each.tensor for each in found} and name not in matrices]
     rounded = {name: scheme for name, scheme in zip(matrices, how_rounded, strict=True) if scheme}

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from adapterops.verification.addends import Addend
 from adapterops.verification.deltas import UNIT, Delta, is_dora, of_factors
 from adapterops.verification.diagnosis.afterwards import codes_of_sum, moved
 from adapterops.verification.diagnosis.conventions import explained, loosely
@@ -29,7 +30,6 @@ from adapterops.verification.diagnosis.fitting import fit
 from adapterops.verification.diagnosis.likeness import RESEMBLING, resembles
 from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
 from adapterops.verification.diagnosis.subject import Subject
-from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix
 
 ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE, MAGNITUDE, CODED, ORDER, MOVED = (
@@ -47,7 +47,7 @@ ONE = np.ones(1)
 
 Found = tuple[str, str]
 
-Update = tuple[int, Place, Any]
+Update = tuple[int, Addend, Any]
 """Of which adapter, where it adds, and what."""
 
 
@@ -80,7 +80,7 @@ def _forms(
     yield from _separate(own, sample, loose)
     own_base = sample if ground is None else subject.sample(unit)
     for each in tried:
-        if own_base is not None and (says := codes_of_sum(subject, unit, own_base, each)):
+        if says := codes_of_sum(subject, unit, own_base, each):
             yield CODED, f"is its sum quantized to {says} and back"
     if away := moved(subject, unit, sample):
         yield (ORDER if away[0] else MOVED), away[1]
@@ -193,10 +193,8 @@ def _transposed(
 ) -> Iterator[Found]:
     """Where the weight itself is the other way round."""
     size = sample.W.shape[1]
-    before = (ground or subject.below)(unit.tensor)
-    if subject.model.layout[unit.tensor].matrix != (size, size) or len(unit.rows) != size or before is None:
-        return
-    if unit.seen is not None:
+    before = subject.below(unit.tensor, ground)
+    if subject.model.layout[unit.tensor].matrix != (size, size) or len(unit.rows) != size or unit.seen is not None:
         return
     rows, W = sample.rows, np.empty_like(sample.W)
     step = max(1, subject.entries // size)

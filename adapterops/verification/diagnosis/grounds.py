@@ -68,7 +68,7 @@ def rounded_alone(model: Checkpoint, base: Checkpoint, tensor: str) -> str | Non
     if found.scheme == base.stored[tensor].scheme and found.scheme is not None:
         return None
     judge = judge_of(found)
-    if before is None or judge is None:
+    if judge is None:
         return None
     if found.scheme is not None:
         return found.scheme.name if _alone(judge, before, None, 0.0) else None

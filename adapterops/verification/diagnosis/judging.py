@@ -105,11 +105,9 @@ class Judged:
         return not self.off
 
 
-def look(subject: Subject, unit: Unit, ground: Ground | None = None, loose: float = 0.0) -> Look | None:
-    """None where the codes of a tensor have no formula here."""
+def look(subject: Subject, unit: Unit, ground: Ground | None = None, loose: float = 0.0) -> Look:
+    """The weights of a unit alone, and what they explain of it."""
     sample = subject.sample(unit, ground)
-    if sample is None:
-        return None
     if not np.isfinite(sample.D).all():  # which tells nothing of the weights
         count = len(sample.deltas)
         nothing = Fit(np.zeros(count), np.zeros((count, count)))
@@ -121,9 +119,8 @@ def look(subject: Subject, unit: Unit, ground: Ground | None = None, loose: floa
 
 
 def looks(subject: Subject, how: Execution, ground: Ground | None = None, loose: float = 0.0) -> list[Look]:
-    """A look at every unit that can be read."""
-    found = local.run(lambda unit: look(subject, unit, ground, loose), subject.units, how=how)
-    return [each for each in found if each]
+    """A look at every unit."""
+    return list(local.run(lambda unit: look(subject, unit, ground, loose), subject.units, how=how))
 
 
 def guesses(found: Sequence[Look]) -> list[Guess]:
@@ -192,7 +189,7 @@ def is_typed(weight: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Trial:
     """A guess, with the ground and the conventions to try."""
 
     subject: Subject
@@ -202,9 +199,7 @@ class Judge:
     conventions: Sequence[Convention]
 
     def sample(self, unit: Unit) -> Sample:
-        found = self.subject.sample(unit, self.ground)
-        assert found is not None  # it was looked at
-        return found
+        return self.subject.sample(unit, self.ground)
 
     def __call__(self, look: Look, sample: Sample) -> Judged:
         if sample.dtype is not None and not np.isfinite(sample.M).all():
@@ -235,9 +230,7 @@ class Judge:
 
         @cache
         def sample() -> Sample:
-            found = self.subject.with_factors_in(self.dtypes(unit).base).sample(unit, self.ground)
-            assert found is not None  # as the sample was
-            return found
+            return self.subject.with_factors_in(self.dtypes(unit).base).sample(unit, self.ground)
 
         return sample
 
@@ -281,7 +274,7 @@ def judge(
     most of a few: the first is tried first in all.
     """
     out = subject.model.layout[found[0].unit.tensor].dtype
-    trying = Judge(subject, guess, ground, loose, ())
+    trying = Trial(subject, guess, ground, loose, ())
     trying = replace(trying, conventions=distinct(len(subject.adapters) > 1, trying.dtypes(found[0].unit), out))
     telling = [each for each in found if not each.unchanged and not each.coded and agrees(each, guess)]
     scores = trying.scores(telling[:: max(1, len(telling) // FEW)][:FEW])

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adapterops.verification.addends import Addend
 from adapterops.verification.deltas import Formula, of_factors
 from adapterops.verification.diagnosis.samples import Unit
 from adapterops.verification.diagnosis.subject import KEPT, Subject
-from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix
 
 ROWS, COLUMNS, ENTRIES = 64, 512, 4096
@@ -57,12 +57,12 @@ class Sketch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Alternative:
     """What may be in a unit instead of its update: what one place has of B and another of A, or all of one."""
 
     what: str
-    B: Place
-    A: Place
+    B: Addend
+    A: Addend
     transposed: bool
 
     @property
@@ -70,7 +70,7 @@ class Candidate:
         """Whether it is the update of one place, the other way round than it is there."""
         return self.A == self.B and self.transposed != self.B.transposed
 
-    def begins(self, update: Any) -> Place:
+    def begins(self, update: Any) -> Addend:
         """Where its rows begin in what `update` gives: factors are cut to their places there."""
         return replace(self.B, first=0) if of_factors(update) else self.B
 
@@ -88,7 +88,7 @@ class Likeness:
 
     subject: Subject
 
-    def candidates(self, unit: Unit, number: int, rows: Matrix, difference: Matrix) -> Iterator[Candidate]:
+    def candidates(self, unit: Unit, number: int, rows: Matrix, difference: Matrix) -> Iterator[Alternative]:
         """What a difference resembles of an adapter, in some rows of a unit, nearest by name first; its own update
         transposed before all others.
 
@@ -103,21 +103,21 @@ class Likeness:
             if found is not None and resembles(few, found):
                 yield each
 
-    def _candidates(self, unit: Unit, number: int) -> Iterator[Candidate]:
+    def _candidates(self, unit: Unit, number: int) -> Iterator[Alternative]:
         own = self._own(unit, number)
         if own and len(unit.rows) == unit.columns.stop - unit.columns.start:
-            yield Candidate("holds its update transposed", own, own, not own.transposed)
+            yield Alternative("holds its update transposed", own, own, not own.transposed)
         for place in self.nearest(unit, number):
             name, inside = place.source, own is not None and place.source == own.source
             part = (
                 f"{'columns' if place.transposed else 'rows'} {place.first} to {place.first + len(place.rows) - 1} of "
             )
-            yield Candidate(f"holds {part if inside else ''}the update of {name}", place, place, place.transposed)
+            yield Alternative(f"holds {part if inside else ''}the update of {name}", place, place, place.transposed)
             if own and not inside:
-                yield Candidate(f"holds its B and the A of {name}", own, place, own.transposed)
-                yield Candidate(f"holds its A and the B of {name}", place, own, place.transposed)
+                yield Alternative(f"holds its B and the A of {name}", own, place, own.transposed)
+                yield Alternative(f"holds its A and the B of {name}", place, own, place.transposed)
 
-    def _own(self, unit: Unit, number: int) -> Place | None:
+    def _own(self, unit: Unit, number: int) -> Addend | None:
         """Where an adapter adds to a unit; None where it does not, or where what it adds depends on the weight."""
         layout = self.subject.adapters[number].layout
         places = self.subject.places(unit.tensor)[number]
@@ -130,7 +130,7 @@ class Likeness:
             None,
         )
 
-    def _entries(self, number: int, each: Candidate, at: Looked) -> Matrix | None:
+    def _entries(self, number: int, each: Alternative, at: Looked) -> Matrix | None:
         """Of a candidate, but for a factor; None where its parts are no factors of one rank, or have not this shape."""
         B, A = (self._sketch(number, place, each.transposed, at) for place in (each.B, each.A))
         if each.A == each.B and B.entries is not None:
@@ -157,7 +157,7 @@ class Likeness:
             at: Looked,
         ) -> Sketch:
             update: Any = self.subject.adapters[number].updates[source]
-            place = Place(source, range(length), slice(None), first, turned)
+            place = Addend(source, range(length), slice(None), first, turned)
             down, across, shape = at.rows, at.columns, at.shape
             if of_factors(update):
                 B, A = outputs(update, place), inputs(update, place)
@@ -173,7 +173,7 @@ class Likeness:
             found = [formula.rows(slice(row, row + 1), W).values[:, across] for row in first + down]
             return Sketch(None, None, np.concatenate(found))
 
-        def of(number: int, place: Place, transposed: bool, at: Looked) -> Sketch:
+        def of(number: int, place: Addend, transposed: bool, at: Looked) -> Sketch:
             return sketch(number, place.source, place.first, len(place.rows), place.transposed, transposed, at)
 
         return of
@@ -186,7 +186,7 @@ class Likeness:
 
         return looked
 
-    def nearest(self, unit: Unit, number: int) -> list[Place]:
+    def nearest(self, unit: Unit, number: int) -> list[Addend]:
         """At most `MOST` other places of an adapter that have the shape of a unit: those in the same part of the model first,
         then those of the same name in the parts next to it, then others.
         """
@@ -202,7 +202,7 @@ class Likeness:
         return list(found.values())[:MOST]
 
     @cached_property
-    def _places(self) -> Sequence[Sequence[Place]]:
+    def _places(self) -> Sequence[Sequence[Addend]]:
         """Of every adapter, where it adds what does not depend on the weight, by their names."""
         found = []
         for each in self.subject.witnesses:
@@ -216,11 +216,11 @@ class Likeness:
         return found
 
     @cached_property
-    def _groups(self) -> Sequence[Mapping[tuple[tuple[int, int], str | None, str | None], Sequence[Place]]]:
+    def _groups(self) -> Sequence[Mapping[tuple[tuple[int, int], str | None, str | None], Sequence[Addend]]]:
         """The same by their shape, and by their part of the model or their last name."""
         groups = []
         for places in self._places:
-            found = defaultdict[tuple[tuple[int, int], str | None, str | None], list[Place]](list)
+            found = defaultdict[tuple[tuple[int, int], str | None, str | None], list[Addend]](list)
             for place in places:
                 shape, (above, _, last) = _shape(place), place.source.rpartition(".")
                 for key in ((shape, above, None), (shape, None, last), (shape, None, None)):
@@ -229,16 +229,16 @@ class Likeness:
         return groups
 
 
-def _shape(place: Place) -> tuple[int, int]:
+def _shape(place: Addend) -> tuple[int, int]:
     return len(place.rows), place.columns.stop - place.columns.start
 
 
-def outputs(update: Any, place: Place) -> Any:
+def outputs(update: Any, place: Addend) -> Any:
     """B of an update, in the rows of it that go to a place."""
     return update.B if place.transposed else update.B[place.first : place.first + len(place.rows)]
 
 
-def inputs(update: Any, place: Place) -> Any:
+def inputs(update: Any, place: Addend) -> Any:
     """A of an update, in the columns of it that go to a place where it is transposed."""
     return update.A[:, place.first : place.first + len(place.rows)] if place.transposed else update.A
 
@@ -252,7 +252,7 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(each), "") if each.isdigit() else (-1, each) for each in re.split(r"(\d+)", name)]
 
 
-def around(places: Sequence[Place], name: str, most: int) -> list[Place]:
+def around(places: Sequence[Addend], name: str, most: int) -> list[Addend]:
     """Of places by their names those nearest to a name in their order, at most so many."""
     at = bisect_left(places, natural(name), key=lambda place: natural(place.source))
     begin = max(0, at - most // 2 - 1)

@@ -11,16 +11,16 @@ from adapterops.arrays.dtypes import FLOATS
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.stored import StoredTensor
 from adapterops.storage.tensors import Spec
+from adapterops.verification.addends import Wanted
 from adapterops.verification.decoding import as_seen, decoder
 from adapterops.verification.deltas import UNIT
 from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.runs import ENTRIES, blocks
 from adapterops.verification.diagnosis.samples import Ground
 from adapterops.verification.diagnosis.subject import Subject
-from adapterops.verification.diagnosis.suspects import CODES, NOT_FINITE, UNREADABLE, Finding
+from adapterops.verification.diagnosis.suspects import NOT_FINITE, Symptom
 from adapterops.verification.names import EMBEDDINGS, HEAD, key
 from adapterops.verification.numbers import Decoder
-from adapterops.verification.place import Wanted
 from adapterops.verification.rounding import half_step
 from adapterops.verification.witness import Doubt
 
@@ -55,7 +55,7 @@ def renamed(model: Checkpoint, base: Checkpoint) -> Checkpoint:
     )
 
 
-def name_findings(subject: Subject, doubts: Sequence[Sequence[Doubt]]) -> Iterator[Finding]:
+def name_findings(subject: Subject, doubts: Sequence[Sequence[Doubt]]) -> Iterator[Symptom]:
     """What the names show: of several adapters a tensor may be there for any of them."""
     extra = [{each.place for each in some if each.what == "should not be there"} for some in doubts]
     seen, base = set[tuple[str, str]](), subject.witnesses[0].base
@@ -69,7 +69,7 @@ def name_findings(subject: Subject, doubts: Sequence[Sequence[Doubt]]) -> Iterat
             continue
         kind = TIED if doubt.place == "config.json" or key(doubt.place)[-1] in {HEAD, *EMBEDDINGS} else NAME
         tied = doubt.place in base.layout and key(doubt.place)[-1] == HEAD and _says_tied(subject.model)
-        yield Finding(
+        yield Symptom(
             kind, doubt.place, f"{doubt.what}, and config.json ties it to the input embedding" * tied or doubt.what
         )
 
@@ -86,7 +86,7 @@ def _copy(subject: Subject, name: str) -> bool:
     )
 
 
-def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, every: bool = False) -> Iterator[Finding]:
+def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, every: bool = False) -> Iterator[Symptom]:
     """What is wrong with a tensor where no update is added. Bytes are compared whole, other dtypes in rows spread over it,
     or in `every` row.
     """
@@ -96,14 +96,14 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, ever
     if shape is None:
         return  # which the names show
     if shape != found.shape:
-        yield Finding(kind, tensor, f"is {list(found.shape)}, expected {list(shape)}")
+        yield Symptom(kind, tensor, f"is {list(found.shape)}, expected {list(shape)}")
         return
     height = subject.model.layout[tensor].matrix[0]
     if wanted == Wanted(tensor):
         before = base.stored[tensor]
         if before.dtype != found.dtype or before.scheme != found.scheme or not before.same_bytes(found):
             if key(tensor)[-1] == HEAD and _copy(subject, tensor):
-                yield Finding(TIED, tensor, "is the input embedding, to which it was not tied")
+                yield Symptom(TIED, tensor, "is the input embedding, to which it was not tied")
                 return
             codes = before.scheme.name if before.scheme else None
             rest = Rest(tensor, found, decoder(before, rounded=True), CHANGED, every, codes)
@@ -112,9 +112,9 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, ever
     full = subject.full(wanted)
     if full and not wanted.places and full.spec.dtype == found.dtype not in FLOATS:
         if not found.same_bytes(StoredTensor({"": full}, full.spec.shape)):
-            yield Finding(FULL, tensor, WRONG[FULL])
+            yield Symptom(FULL, tensor, WRONG[FULL])
         return
-    start = (ground or subject.below)(tensor)
+    start = subject.below(tensor, ground)
     if not wanted.places:
         yield from Rest(tensor, found, start, FULL if kind == FULL else TIED, every).findings([(0, height)])
         return
@@ -128,7 +128,7 @@ def other_findings(subject: Subject, tensor: str, ground: Ground | None, *, ever
     yield from Rest(tensor, found, start, CHANGED, every, seen=seen).findings([(a, b) for a, b in free if b > a])
 
 
-def unlike(subject: Subject, tensor: str, start: Decoder) -> Iterator[Finding]:
+def unlike(subject: Subject, tensor: str, start: Decoder) -> Iterator[Symptom]:
     """What is wrong with a tensor without an update that should be what is decoded by `start`."""
     height = subject.model.layout[tensor].matrix[0]
     yield from Rest(tensor, subject.model.stored[tensor], start, CHANGED, False).findings([(0, height)])
@@ -145,28 +145,25 @@ class Rest:
 
     tensor: str
     found: StoredTensor
-    before: Decoder | None
+    before: Decoder
     kind: str
     every: bool
     codes: str | None = None
     seen: tuple[int, int] | None = None
 
-    def findings(self, parts: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+    def findings(self, parts: Sequence[tuple[int, int]]) -> Iterator[Symptom]:
         """What is wrong in some runs of rows."""
         spec, dtype = Spec(self.found.dtype, self.found.shape), self.found.dtype
         after, before = (as_seen(each, spec, self.seen) for each in (decoder(self.found), self.before))
         if dtype not in FLOATS:
-            yield Finding(self.kind, self.tensor, WRONG[self.kind])
-            return
-        if before is None or after is None:
-            yield Finding(CODES, self.tensor, UNREADABLE)
+            yield Symptom(self.kind, self.tensor, WRONG[self.kind])
             return
         wrong, entries, square, whole = 0, 0, 0.0, 0.0
         for begin, end in self._runs(parts):
             W, M = before(begin, end), after(begin, end)
             if not np.isfinite(M).all() and np.isfinite(W).all():
                 what = not_finite(self.found) or "stands for NaN or infinity in some entries"
-                yield Finding(NOT_FINITE, self.tensor, what)
+                yield Symptom(NOT_FINITE, self.tensor, what)
                 return
             slack = half_step(M, dtype)
             if self.codes:  # which may have been rounded to the dtype that they stand in, or not, and in float32
@@ -177,12 +174,12 @@ class Rest:
         relative = (square / whole) ** 0.5 if whole else square**0.5
         if self.found.scheme is not None:
             if relative > (SAME_CODES if self.found.scheme.name == self.codes else OTHER_CODES):
-                yield Finding(
+                yield Symptom(
                     self.kind, self.tensor, f"is {relative:.2%} from what it was, more than quantization explains"
                 )
         elif wrong:
             what = f"{WRONG[self.kind]}: {wrong} of {entries} entries looked at, {relative:.2%} of its norm"
-            yield Finding(self.kind, self.tensor, what)
+            yield Symptom(self.kind, self.tensor, what)
 
     def _runs(self, parts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         width = self.found.shape[-1] if self.found.shape else 1

@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
+from adapterops.verification.addends import Addend
 from adapterops.verification.deltas import UNIT, Delta
 from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.numbers import Decoder
-from adapterops.verification.place import Place
 from adapterops.verification.rounding import Matrix, half_step, rounded_to
 
 TILE = 1 << 19
@@ -32,8 +32,8 @@ class Unit:
     """As what matrix these are rows of the tensor, where that is not its own."""
 
     @property
-    def whole(self) -> Place:
-        return Place(self.module, self.rows, self.columns)
+    def whole(self) -> Addend:
+        return Addend(self.module, self.rows, self.columns)
 
     @property
     def entries(self) -> int:

@@ -61,16 +61,14 @@ def working_memory(shapes: Sequence[tuple[int, ...]], workers: int) -> int:
     return workers * (8 * 8 * tile + 4 * 4 * PROBES * sides)
 
 
-def spectrum(model: Checkpoint, base: Checkpoint, tensor: str) -> Spectrum | None:
-    """The singular values of M - W by a randomized range of `PROBES` directions; None for codes without a formula.
+def spectrum(model: Checkpoint, base: Checkpoint, tensor: str) -> Spectrum:
+    """The singular values of M - W by a randomized range of `PROBES` directions.
 
     Cost: both are read twice, a tile at a time; 2 · out · in · `PROBES` multiplications each time, and memory for
     `PROBES` columns and rows.
     Source: Halko, Martinsson & Tropp 2011.
     """
     after, before = decoder(model.stored[tensor]), decoder(base.stored[tensor], rounded=True)
-    if after is None or before is None:
-        return None
     height, width = model.layout[tensor].matrix
     step, dtype = max(1, TILE // width), model.layout[tensor].dtype
     probes = np.random.default_rng(SEED).standard_normal((width, min(PROBES, width, height))).astype(np.float32)

@@ -16,14 +16,14 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.safetensors import CHUNK
 from adapterops.storage.tensors import Stored
+from adapterops.verification.addends import Addend, Wanted
 from adapterops.verification.decoding import as_seen, decoder
 from adapterops.verification.deltas import UNIT, Delta, Formula
 from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.diagnosis.runs import ENTRIES, blocks, widened
 from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
-from adapterops.verification.judges import judge_of, together
+from adapterops.verification.judges import judge_of, judged_rows
 from adapterops.verification.numbers import Decoder
-from adapterops.verification.place import Place, Wanted
 from adapterops.verification.rounding import Matrix, rounded_to
 from adapterops.verification.witness import Witness
 
@@ -121,29 +121,28 @@ class Subject:
             if found.scheme is not None:
                 height, width = self.model.layout[tensor].matrix
                 looked = [(0, height)] if reading else blocks(range(height), width, self.entries)
-                runs = widened(looked, together(found), height)
+                runs = widened(looked, judged_rows(found), height)
                 most = max(most, *((end - begin) * width for begin, end in runs))
         return most
 
-    def below(self, tensor: str) -> Decoder | None:
-        """Rows of the base."""
-        return next(each.before(tensor, each.wanted[tensor]) for each in self.witnesses if tensor in each.wanted)
+    def below(self, tensor: str, ground: Ground | None = None) -> Decoder:
+        """Rows of what updates were added to: of a ground, where that has the tensor, else of the base."""
+        base = (each.before(tensor, each.wanted[tensor]) for each in self.witnesses if tensor in each.wanted)
+        return (ground and ground(tensor)) or next(base)
 
-    def places(self, tensor: str) -> list[Sequence[Place]]:
+    def places(self, tensor: str) -> list[Sequence[Addend]]:
         """Where each adapter adds to a tensor."""
         return [each.wanted.get(tensor, Wanted(tensor)).places for each in self.witnesses]
 
-    def sample(self, unit: Unit, ground: Ground | None = None) -> Sample | None:
-        """Rows of a unit; None where its codes have no formula here.
+    def sample(self, unit: Unit, ground: Ground | None = None) -> Sample:
+        """Rows of a unit.
 
         Cost: they are read once, of base and model, and ΔW is formed for them alone; all rows where an update needs them.
         """
         before, found = (
             as_seen(each, self.model.layout[unit.tensor], unit.seen)
-            for each in ((ground or self.below)(unit.tensor), decoder(self.model.stored[unit.tensor], rounded=True))
+            for each in (self.below(unit.tensor, ground), decoder(self.model.stored[unit.tensor], rounded=True))
         )
-        if before is None or found is None:
-            return None
         adders = [
             _Adder.of(adapter, [place for place in places if _meet(place.rows, unit.rows)])
             for adapter, places in zip(self.adapters, self.places(unit.tensor), strict=True)
@@ -178,8 +177,8 @@ class Subject:
         hold codes of several rows; all rows where an update needs them.
         """
         found = self.model.stored[unit.tensor]
-        judge, before = judge_of(found, chance=True), self.below(unit.tensor)
-        if judge is None or before is None or unit.seen is not None:
+        judge, before = judge_of(found, stochastic=True), self.below(unit.tensor)
+        if judge is None or unit.seen is not None:
             return None
         adders = [_Adder.of(*each) for each in zip(self.adapters, self.places(unit.tensor), strict=True)]
         height, width = self.model.layout[unit.tensor].matrix
@@ -194,7 +193,7 @@ class Subject:
             off.append(judge(S, 2 * UNIT * np.abs(S), begin, end)[0].ravel())
         return float(np.concatenate(off).mean())
 
-    def other(self, unit: Unit, sample: Sample, place: Place, update: Any, transposed: bool, shift: int = 0) -> Delta:
+    def other(self, unit: Unit, sample: Sample, place: Addend, update: Any, transposed: bool, shift: int = 0) -> Delta:
         """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; of rows that are
         `shift` further on, where the first follow the last.
         """
@@ -223,11 +222,11 @@ def _rounded_factors(adapter: Adapter, dtype: str) -> Adapter:
 class _Adder:
     """What one adapter adds to a tensor."""
 
-    formulas: Sequence[tuple[Place, Formula]]
+    formulas: Sequence[tuple[Addend, Formula]]
     scaled: Scaled | None
 
     @classmethod
-    def of(cls, adapter: Adapter, places: Sequence[Place]) -> _Adder:
+    def of(cls, adapter: Adapter, places: Sequence[Addend]) -> _Adder:
         updates: dict[str, Any] = {place.source: adapter.updates[place.source] for place in places}
         formulas = [(place, Formula(updates[place.source], place.transposed)) for place in places]
         first = next(iter(updates), None)

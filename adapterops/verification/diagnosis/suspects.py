@@ -21,11 +21,11 @@ MISSING, SCALED, SWAPPED, PARTLY, OTHER, NOT_FINITE = (
     "not finite",
 )
 
-CODES, UNREADABLE = "codes", "is in codes that cannot be decoded here"
+CODES = "codes"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Symptom:
     """Something that is not what it should be: of which kind, where, and what."""
 
     kind: str
@@ -35,7 +35,7 @@ class Finding:
 
 def suspect(
     alike: Likeness, judged: Judged, guess: Guess, ground: Ground | None, loose: float, sample: Sample
-) -> Finding:
+) -> Symptom:
     """Why a unit is not what a guess says: the first of what is known that explains all entries of its sample.
 
     Cost: ΔW is formed for those other updates of its shape that a few of its entries resemble.
@@ -44,34 +44,34 @@ def suspect(
     place = subject.place(unit)
     if not np.isfinite(sample.M).all():
         what = not_finite(subject.model.stored[unit.tensor])
-        return Finding(NOT_FINITE, place, what or "stands for NaN or infinity in some entries")
+        return Symptom(NOT_FINITE, place, what or "stands for NaN or infinity in some entries")
     if judged.look.unchanged:
-        return Finding(MISSING, place, "is the base's: the update is not in it")
+        return Symptom(MISSING, place, "is the base's: the update is not in it")
     own = judged.look.fit
     if sample.dtype is None:
-        return Finding(SCALED, place, f"holds {_weights(own)} of the update")
+        return Symptom(SCALED, place, f"holds {_weights(own)} of the update")
     if judged.look.explained:
-        return Finding(SCALED, place, _scaled(sample, own))
+        return Symptom(SCALED, place, _scaled(sample, own))
     for kind, what, tried in _others(alike, unit, sample, guess):
         found = fit(tried)
         if explained(tried, found.weights, loose) and abs(found.weights).max() > 0.05:
-            return Finding(kind, place, what)
+            return Symptom(kind, place, what)
     weights = guess.of(sample.scaled)
     wrong = loosely(sample, weights, loose)
     if in_lines(wrong, sample.changed):
-        return Finding(PARTLY, place, f"is the base's in {wrong.mean():.0%} of what was looked at")
+        return Symptom(PARTLY, place, f"is the base's in {wrong.mean():.0%} of what was looked at")
     known = form(subject, unit, sample, weights, ground, loose)
     if known:
-        return Finding(known[0], place, known[1])
+        return Symptom(known[0], place, known[1])
     if wrong.mean() < 0.5:
         rows = np.flatnonzero(wrong.any(axis=1)).size / len(wrong)
-        return Finding(
+        return Symptom(
             PARTLY, place, f"is right in all but {wrong.mean():.2g} of its entries, in {rows:.2g} of its rows"
         )
     step = sample.sum(weights) - sample.W
     size, norms = np.linalg.norm(sample.D), np.linalg.norm(step)
     cosine = float((sample.D * step).sum()) / max(size * norms, np.finfo(np.float64).tiny)
-    return Finding(
+    return Symptom(
         OTHER,
         place,
         f"is changed by something else: {size / max(norms, np.finfo(np.float64).tiny):.3g} times the norm of the update,"

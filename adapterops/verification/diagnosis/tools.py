@@ -14,12 +14,12 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.verification.diagnosis.conventions import CONVENTIONS, Convention, loosely
-from adapterops.verification.diagnosis.judging import Guess, Judge, Judged, look
+from adapterops.verification.diagnosis.judging import Guess, Judged, Trial, look
 from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.others import name_findings, other_findings, renamed
 from adapterops.verification.diagnosis.samples import TILE, Unit
 from adapterops.verification.diagnosis.subject import Subject
-from adapterops.verification.diagnosis.suspects import CODES, Finding, suspect
+from adapterops.verification.diagnosis.suspects import CODES, Symptom, suspect
 from adapterops.verification.unloaded import lacking
 from adapterops.verification.witness import witness
 
@@ -88,7 +88,7 @@ class Recognition:
     tool: str
     modules: int
     roundings: Mapping[str, int]
-    findings: Sequence[Finding]
+    findings: Sequence[Symptom]
     left: Sequence[str] = ()
 
     @property
@@ -118,7 +118,7 @@ def recognised(
     base, left = lacking(base, model)
     pairs = [witness(model, base, adapter) for adapter in adapters]
     subject = Subject(model, [each for each, _ in pairs], TILE)
-    judge = Judge(subject, Guess(np.ones(len(adapters))), None, 0.0, TOOLS[tool].conventions)
+    judge = Trial(subject, Guess(np.ones(len(adapters))), None, 0.0, TOOLS[tool].conventions)
     how = how.within(subject.working_memory)
     units = list(local.run(lambda unit: _convention(judge, unit), subject.units, how=how))
     wrong = [unit for unit, name in zip(subject.units, units, strict=True) if name is None]
@@ -132,7 +132,7 @@ def recognised(
     return Recognition(tool, len(units), Counter(name for name in units if name), findings, left)
 
 
-def _convention(judge: Judge, unit: Unit) -> str | None:
+def _convention(judge: Trial, unit: Unit) -> str | None:
     """The first convention that all tiles of a unit follow.
 
     Cost: every tile is read once, and once more with rounded factors, until no convention is left.
@@ -140,7 +140,7 @@ def _convention(judge: Judge, unit: Unit) -> str | None:
     left = list(judge.conventions)
     for tile in unit.tiles():
         sample, rounded = judge.subject.sample(tile), judge.rounded(tile)
-        if sample is None or sample.dtype is None:
+        if sample.dtype is None:
             return None
         left = [each for each in left if judge.explains(each, tile, sample, rounded)]
         if not left:
@@ -148,10 +148,10 @@ def _convention(judge: Judge, unit: Unit) -> str | None:
     return left[0].name if left else None
 
 
-def _why(judge: Judge, alike: Likeness, unit: Unit) -> Finding:
+def _why(judge: Trial, alike: Likeness, unit: Unit) -> Symptom:
     found, sample = look(judge.subject, unit), judge.subject.sample(unit)
-    if found is None or sample is None or sample.dtype is None:
-        return Finding(CODES, unit.module, "is in codes: how the program rounds to them is not known here")
+    if sample.dtype is None:
+        return Symptom(CODES, unit.module, "is in codes: how the program rounds to them is not known here")
     if not loosely(sample, judge.guess.weights).any():
-        return Finding("rounding", unit.module, "is W + ΔW, rounded otherwise than the program does")
+        return Symptom("rounding", unit.module, "is W + ΔW, rounded otherwise than the program does")
     return suspect(alike, Judged(found, 1, 1, True, None), judge.guess, None, 0.0, sample)

@@ -10,7 +10,7 @@ from adapterops.verification.diagnosis.causes import as_if
 from adapterops.verification.diagnosis.forms import ALIKE, CODED
 from adapterops.verification.diagnosis.grounds import THROUGH
 from adapterops.verification.diagnosis.judging import Guess, Judged, Look, is_typed
-from adapterops.verification.diagnosis.suspects import CODES, MISSING, OTHER, Finding
+from adapterops.verification.diagnosis.suspects import CODES, MISSING, OTHER, Symptom
 
 BASE, LOST, ADAPTED, PARTLY, ELSE, DIFFERENT, UNKNOWN = (
     *("base", "lost-in-codes", "base-plus-adapters", "partly", "something-else"),
@@ -32,7 +32,7 @@ def verdict_of(
     guess: Guess,
     found: Sequence[Look],
     judged: Sequence[Judged],
-    findings: Sequence[Finding],
+    findings: Sequence[Symptom],
     under: str,
     weights: Mapping[str, tuple[float, float]],
     in_codes: str | None = None,

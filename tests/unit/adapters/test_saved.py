@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 import adapterops as ao
-from adapterops.adapters.saved import Kept, Saved
+from adapterops.adapters.saved import Saved, SavedModule
 
 
 def test_rounding_over_all_modules_is_weighted_by_their_norms() -> None:
-    modules = {"a": Kept(1, 3.0, 1.0, 0.1), "b": Kept(1, 4.0, 1.0, 0.0), "c": Kept(1, float("inf"), 1.0, 0.5)}
+    modules = {
+        "a": SavedModule(1, 3.0, 1.0, 0.1),
+        "b": SavedModule(1, 4.0, 1.0, 0.0),
+        "c": SavedModule(1, float("inf"), 1.0, 0.5),
+    }
     saved = Saved(Path("out"), modules, (), 0, 1.0)
     assert saved.rounding == pytest.approx(0.3 / 5)
 

@@ -11,7 +11,7 @@ import torch
 from pretended import Gpu, pretend
 
 from adapterops.arrays import device as module
-from adapterops.arrays.device import ELEMENTWISE, DeviceArray, beside, computing, device, empty, home, sent, way_of
+from adapterops.arrays.device import ELEMENTWISE, DeviceArray, computing, device, empty, home, placed_like, sent, way_of
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.errors import ResourceError, UnsupportedError
@@ -191,14 +191,14 @@ def test_where_this_thread_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device() is device(double=True) is None
     assert sent(X, None) is X
     assert home(X) is X
-    assert beside(X, Y) is X
+    assert placed_like(X, Y) is X
     assert way_of(X) is None
     assert empty((2,), np.float32, None).shape == (2,)
     pretend(monkeypatch)
     with computing("cuda"):
         there = sent(X, device())
         assert isinstance(there, DeviceArray)
-        assert way_of(beside(Y, there)) is device() is not None
+        assert way_of(placed_like(Y, there)) is device() is not None
         with computing("cuda", to_the_bit=True):
             assert device() is None
             assert device(double=True) is way_of(there)

@@ -16,7 +16,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapterops.arrays.chance import uniform
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.floats import (
     NAN,
@@ -34,6 +33,7 @@ from adapterops.arrays.floats import (
     wide,
     widened,
 )
+from adapterops.arrays.random import uniform
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import IncompatibleError
 

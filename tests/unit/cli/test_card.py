@@ -11,7 +11,7 @@ from hub_server import SECRET, Hub
 
 from adapterops.cli.main import run
 from adapterops.hub.card import MARK
-from adapterops.hub.pushing import push
+from adapterops.requests.sending import push
 
 
 @pytest.fixture

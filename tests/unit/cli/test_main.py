@@ -51,6 +51,7 @@ def ending(monkeypatch: pytest.MonkeyPatch, event: BaseException | None) -> None
     def command(json: bool, strict: bool) -> None:
         if isinstance(event, Warning):
             warnings.warn(event, stacklevel=1)
+            warnings.warn(type(event)(*event.args), stacklevel=1)  # as a job that does so again
         elif event is not None:
             raise event
 
@@ -140,8 +141,9 @@ def test_a_warning_is_an_error_under_strict(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ending(monkeypatch, AdapterWarning("half of it is lost"))
-    assert main.run(["methods"]) == 0
-    assert capsys.readouterr().err == "warning: half of it is lost\n"
+    for _ in range(2):
+        assert main.run(["methods"]) == 0
+        assert capsys.readouterr().err == "warning: half of it is lost\n"
     assert main.run(["methods", "--strict"]) == 3
     assert "half of it is lost (an error under --strict)" in capsys.readouterr().err
 

@@ -17,8 +17,8 @@ from adapterops.engine import local, plan
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import (
     DIFFERENCES,
+    OF_METHOD,
     SPECTRA,
-    THRESHOLDS,
     Job,
     Plan,
     dealt,
@@ -53,7 +53,7 @@ def test_bytes_add_up_and_have_to_fit(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_measured_first() -> None:
     paper = Step("merge", {"method": "ties", "convention": "paper"}, (Step("memory"),))
     plain = Step("merge", {"method": "ties", "convention": None}, (Step("memory"),))
-    assert statistics(Step("truncate", {"budget": 9}, (paper,))) == (SPECTRA, THRESHOLDS)
+    assert statistics(Step("truncate", {"budget": 9}, (paper,))) == (SPECTRA, OF_METHOD)
     assert statistics(Step("extract", {}, (plain,))) == (DIFFERENCES,)
     assert [step.operation for step in steps(Step("fuse", {}, (paper, plain)))] == [
         *("fuse", "merge", "memory", "merge", "memory")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from adapterops.expressions.formula import Call, Input, Scaled
+from adapterops.expressions.formula import Call, Operand, Product
 from adapterops.expressions.functions import Argument, ExpressionError, call, finite, known, nearest, times
 from adapterops.methods import METHODS
 
-A, B = Input("a"), Input("b")
+A, B = Operand("a"), Operand("b")
 
 
 def given(*values: Any, **named: Any) -> list[Argument]:
@@ -27,7 +27,7 @@ def test_every_method_is_a_function_with_all_its_parameters() -> None:
 
 
 def test_a_scale_by_a_number_is_a_factor() -> None:
-    assert call("scale", given(Scaled(2.0, A), 3), 0) == Scaled(6.0, A)
+    assert call("scale", given(Product(2.0, A), 3), 0) == Product(6.0, A)
     assert call("scale", given(A, {"*.q": 2}), 0) == Call("scale", (A,), {"by": {"*.q": 2.0}})
 
 
@@ -66,11 +66,11 @@ def test_a_mistake_has_its_place(function: str, arguments: list[Argument], at: i
 
 
 def test_numbers_stay_finite() -> None:
-    assert times(2, Scaled(4.0, A), 0) == Scaled(8.0, A)
+    assert times(2, Product(4.0, A), 0) == Product(8.0, A)
     with pytest.raises(ExpressionError, match="too large"):
         finite(float("inf"), 0)
     with pytest.raises(ExpressionError, match="too large"):
-        times(1e300, Scaled(1e300, A), 0)
+        times(1e300, Product(1e300, A), 0)
 
 
 def test_the_nearest_name_or_all_of_them() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from adapterops.expressions.formula import Call, Input, Scaled, Sum
+from adapterops.expressions.formula import Call, Operand, Product, Total
 from adapterops.expressions.functions import ExpressionError
 from adapterops.expressions.grammar import DEPTH, Parser, tokens
 
-A, B = Input("a"), Input("b")
+A, B = Operand("a"), Operand("b")
 
 
 def test_tokens_know_their_kind_and_place() -> None:
@@ -35,13 +35,13 @@ def test_what_is_no_token(text: str, at: int, hint: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "tree"),
     [
-        ("a + b", Sum((A, B))),
-        ("a - 2*b", Sum((A, Scaled(-2.0, B)))),
-        ("-(a + b) / 4", Scaled(-0.25, Sum((A, B)))),
-        ("2 * 3 * a + b", Sum((Scaled(6.0, A), B))),
-        ("(1 + 2) * a - -b", Sum((Scaled(3.0, A), Scaled(1.0, B)))),
-        ("truncate(a + b, rank=2,)", Call("truncate", (Sum((A, B)),), {"rank": 2, "exact": False})),
-        ('scale(a, {"x.*": -.5}) + b', Sum((Call("scale", (A,), {"by": {"x.*": -0.5}}), B))),
+        ("a + b", Total((A, B))),
+        ("a - 2*b", Total((A, Product(-2.0, B)))),
+        ("-(a + b) / 4", Product(-0.25, Total((A, B)))),
+        ("2 * 3 * a + b", Total((Product(6.0, A), B))),
+        ("(1 + 2) * a - -b", Total((Product(3.0, A), Product(1.0, B)))),
+        ("truncate(a + b, rank=2,)", Call("truncate", (Total((A, B)),), {"rank": 2, "exact": False})),
+        ('scale(a, {"x.*": -.5}) + b', Total((Call("scale", (A,), {"by": {"x.*": -0.5}}), B))),
     ],
 )
 def test_a_text_is_a_tree(text: str, tree: object) -> None:

@@ -16,7 +16,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.saving import save_adapter
 from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, InputError, UnsupportedError
-from adapterops.formats.stacks import together
+from adapterops.formats.stacks import stacked_factors
 from adapterops.operations.algebra import merge
 from adapterops.operations.comparing.analysis import inspect
 from adapterops.operations.truncation import truncate
@@ -221,7 +221,7 @@ def test_ranks_are_filled_up_with_zeros() -> None:
         f"experts.{e}.down_proj": (random.standard_normal((r, 4)), random.standard_normal((3, r)))
         for e, r in ranks.items()
     }
-    A, B, rank = together("experts.down_proj", factors, {"experts.down_proj": 4})
+    A, B, rank = stacked_factors("experts.down_proj", factors, {"experts.down_proj": 4})
     assert (A.shape, B.shape, rank) == ((8, 4), (3, 8), 2)
     for expert in range(4):
         A_e, B_e = factors.get(f"experts.{expert}.down_proj", (np.zeros((1, 4)), np.zeros((3, 1))))

@@ -8,14 +8,14 @@ import pytest
 from corpus import write_adapter
 
 from adapterops.errors import InputError, NotFoundError
-from adapterops.formats.registry import DEFAULT, FORMATS, Writable, format_of, read_adapter, written
+from adapterops.formats.registry import DEFAULT, FORMATS, WritableFormat, format_of, read_adapter, written
 from adapterops.storage.place import Place
 
 
 def test_a_format_that_is_written_can_be_read() -> None:
     assert written().keys() <= {*FORMATS}
     assert DEFAULT in written()
-    assert all(isinstance(each, Writable) for each in written().values())
+    assert all(isinstance(each, WritableFormat) for each in written().values())
 
 
 def test_the_format_of_a_place(tmp_path: Path) -> None:

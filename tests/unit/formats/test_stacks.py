@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adapterops.formats.stacks import is_single_expert, keys, padded, parameter_of, shapes, stacks, together
+from adapterops.formats.stacks import is_single_expert, keys, padded, parameter_of, shapes, stacked_factors, stacks
 from adapterops.updates.layout import Layout
 
 EXPERTS = {"mlp.experts.gate_up_proj": 3, "mlp.experts.down_proj": 3}
@@ -38,7 +38,7 @@ def test_an_expert_owns_rows_of_a_and_every_so_many_columns_of_b() -> None:
         f"mlp.experts.{number}.down_proj": (random.standard_normal((rank, 4)), random.standard_normal((5, rank)))
         for number, rank in enumerate((1, 2, 2))
     }
-    A, B, rank = together(name, factors, EXPERTS)
+    A, B, rank = stacked_factors(name, factors, EXPERTS)
     assert (A.shape, B.shape, rank) == ((6, 4), (5, 6), 2)
     for number, (a, b) in enumerate(factors.values()):
         np.testing.assert_allclose(B[:, number::3] @ A[2 * number : 2 * number + 2], b @ a)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from adapterops.hub.card import MARK, Made, render
+from adapterops.hub.card import MARK, CardFacts, render
 
 COMMIT = "0123456789" * 4
 HUB = [{"reference": "me/base", "revision": COMMIT}, {"reference": "me/a:sub", "revision": COMMIT}]
@@ -40,7 +40,7 @@ def card(
     inputs: list[Any], operation: Any, adapter: Any = None, licenses: Any = (), config: Any = LLAMA, **more: Any
 ) -> tuple[dict[str, Any], str]:
     manifest = {"inputs": inputs, "operation": operation, **more}
-    text = render(Made("me/made", manifest, adapter, licenses, None if adapter else config))
+    text = render(CardFacts("me/made", manifest, adapter, licenses, None if adapter else config))
     read = ModelCard(text)
     assert MARK in text
     return read.data.to_dict(), text
@@ -144,7 +144,7 @@ def test_what_is_not_known_is_not_guessed() -> None:
 
 
 def test_of_what_something_else_made() -> None:
-    text = render(Made("me/made", {}, ADAPTER))
+    text = render(CardFacts("me/made", {}, ADAPTER))
     assert "How it was made" not in text
     assert ModelCard(text).data.base_model == "some/base"
 
@@ -182,4 +182,4 @@ def test_names_of_strangers_add_no_markup() -> None:
 
 def test_the_card_of_the_current_folder_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert f"\n# {tmp_path.name}\n" in render(Made(".", {}, ADAPTER))
+    assert f"\n# {tmp_path.name}\n" in render(CardFacts(".", {}, ADAPTER))

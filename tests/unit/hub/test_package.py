@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 import adapterops as ao
 from adapterops.errors import AdapterWarning, InputError, NotFoundError, UnsupportedError
 from adapterops.hub.card import MARK, render
-from adapterops.hub.package import CARD, Content, card, files, made
+from adapterops.hub.package import CARD, Payload, files, made
 from adapterops.hub.snapshot import Known, blob_hash
+from adapterops.requests.sending import card
 from adapterops.storage.place import Place
 
 
@@ -59,7 +60,7 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def about(folder: Path) -> None:
-    made(folder, "me/a", {name: Content.of(path) for name, path in files(folder)[0].items()})
+    made(folder, "me/a", {name: Payload.of(path) for name, path in files(folder)[0].items()})
 
 
 def test_what_is_not_as_the_manifest_says_is_refused(folder: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_base_that_nobody_else_has_is_warned_of(tmp_path: Path, base: str | No
 
 
 def test_contents_are_compared_by_the_hash_that_the_hub_has(folder: Path) -> None:
-    small, large = Content.of(folder / "adapter_config.json"), Content.of(folder / "adapter_model.safetensors")
+    small, large = Payload.of(folder / "adapter_config.json"), Payload.of(folder / "adapter_model.safetensors")
     assert small.same(Known(small.size, None, blob_hash((folder / "adapter_config.json").read_bytes())))
     assert not small.same(Known(small.size, None, "0" * 40))
     assert large.same(Known(large.size, large.sha256))
@@ -120,7 +121,7 @@ def test_adapters_of_image_models_are_what_diffusers_loads(tmp_path: Path, form:
 
 def test_the_base_of_an_image_adapter_is_named_in_its_card(tmp_path: Path) -> None:
     base = Place(tmp_path / "base", remote=FakeRemote())  # what it is asked for
-    contents = {"a.safetensors": Content.of(lone(tmp_path / "a.safetensors"))}
+    contents = {"a.safetensors": Payload.of(lone(tmp_path / "a.safetensors"))}
     text = render(made(tmp_path / "a.safetensors", "me/style", contents, base))
     assert "base_model: owner/flux" in text
     assert 'DiffusionPipeline.from_pretrained("owner/flux")' in text

@@ -9,7 +9,7 @@ from corpus import write_adapter
 from hub_server import SECRET, Hub
 
 from adapterops.errors import NotFoundError, OptionError, OutputExistsError
-from adapterops.hub.pushing import push
+from adapterops.requests.sending import push
 
 
 @pytest.fixture

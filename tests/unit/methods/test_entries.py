@@ -13,7 +13,7 @@ from strategies import low_rank
 from adapterops.arrays.together import offering
 from adapterops.linalg.factor import all_entries
 from adapterops.methods import entries, thresholds
-from adapterops.methods.entries import Entries, Model
+from adapterops.methods.entries import Entries, ModelEntries
 from adapterops.methods.holding import Holding, hold
 from adapterops.methods.registry import find
 from adapterops.methods.tiles import Tile
@@ -105,7 +105,7 @@ def test_random_numbers_depend_on_name_seed_and_place_alone() -> None:
 
 def test_the_cut_of_a_model_is_one_for_all_modules() -> None:
     small, large = update((20, 10), "random"), 10 * update((30, 10), "random")
-    model = Model([lambda: Entries([small]), lambda: Entries([large])])
+    model = ModelEntries([lambda: Entries([small]), lambda: Entries([large])])
     (cut,) = model.cuts(0.1)
     magnitudes = torch.cat([matrix(small).flatten(), matrix(large).flatten()]).abs()
     assert cut.value == pytest.approx(
@@ -147,3 +147,21 @@ def read(W: np.ndarray) -> Callable[[int, int], np.ndarray]:
         return some
 
     return rows
+
+
+def test_a_number_of_all_modules_is_computed_once_and_may_be_known_elsewhere() -> None:
+    modules = [Entries([Dense(np.full((2, 3), value))]) for value in (1.0, 2.0)]
+    asked: list[tuple[str, object]] = []
+
+    def once(name: str, shape: object, compute: Callable[[], float]) -> float:
+        asked.append((name, shape))
+        return compute()
+
+    model = ModelEntries([lambda each=each: each for each in modules], once)  # type: ignore[misc]  # no type is inferred for a default
+
+    def sum_of_all() -> float:
+        return sum(float(tile.values[0].sum()) for each in model.entries() for tile in each.tiles())
+
+    for _ in range(2):
+        assert model.once("sum", float, sum_of_all) == 18
+    assert asked == [("sum", float)]

@@ -147,15 +147,15 @@ def test_what_needs_all_modules_for_each_is_not_measured_before_it_is_merged() -
 @pytest.mark.parametrize("method", RULES)
 def test_how_far_rules_are_apart_bounds_every_pair(method: str) -> None:
     adapters = [A, B, C]
-    found = holdings(merge(adapters, method)).apart()
+    found = holdings(merge(adapters, method)).rule_distance()
     made = [flat(each, each) for each in (merge(adapters, rule, scale="auto") for rule in RULES)]
     furthest = max(np.linalg.norm(one - other) for one in made for other in made)
     assert found == pytest.approx(furthest / max(map(np.linalg.norm, made)), rel=1e-5)
 
 
 def test_of_copies_all_rules_make_the_same() -> None:
-    assert holdings(merge([B, 0.9 * B, B])).apart() == pytest.approx(0, abs=1e-6)
-    assert holdings(merge([A, B], "linear", scale="sum")).apart() is None
+    assert holdings(merge([B, 0.9 * B, B])).rule_distance() == pytest.approx(0, abs=1e-6)
+    assert holdings(merge([A, B], "linear", scale="sum")).rule_distance() is None
 
 
 def test_the_condition_of_two_is_that_of_their_cosine() -> None:

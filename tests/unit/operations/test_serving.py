@@ -13,12 +13,12 @@ from corpus import MODULES, PREFIX, config, factors, write_adapter
 import adapterops as ao
 from adapterops.formats.runtimes.rules import FINE, REFUSED, SEVERITIES, UNKNOWN, WRONG
 from adapterops.formats.runtimes.table import RUNTIMES
-from adapterops.operations.serving import Finding, Verdict
+from adapterops.operations.serving import Judgement, Verdict
 
 Q, V = "layers.0.q_proj", "layers.0.v_proj"
 
 
-def finding(verdict: Verdict, fact: str) -> Finding:
+def finding(verdict: Verdict, fact: str) -> Judgement:
     (found,) = (each for each in verdict.findings if each.fact.name == fact)
     return found
 

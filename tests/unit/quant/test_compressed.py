@@ -11,7 +11,7 @@ from recognition import INTEGERS, NAME, Tensors, absent, recognised
 from torch import Tensor
 
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.quant.compressed import Compressed
+from adapterops.quant.compressed import CompressedTensors
 from adapterops.quant.header import key
 
 
@@ -47,7 +47,7 @@ def test_packed_codes_with_a_scale_for_each_row(size: int | None) -> None:
     weight = recognised(packed(**CHANNELS), quantization_config=weights_said(strategy="channel", group_size=size))[0][
         NAME
     ]
-    assert isinstance(weight.scheme, Compressed)
+    assert isinstance(weight.scheme, CompressedTensors)
     assert weight.scheme.group == 256
 
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from adapterops.errors import OptionError
-from adapterops.recipes.mergekit_methods import METHODS, Group
+from adapterops.recipes.mergekit_methods import METHODS, TensorGroup
 
 
 def term(method: str, models: dict[str, dict[str, Any]], **own: Any) -> str | None:
     known = METHODS[method]
-    group = Group({**known.own, **own}, {name: {**known.models, **each} for name, each in models.items()})
+    group = TensorGroup({**known.own, **own}, {name: {**known.models, **each} for name, each in models.items()})
     return known.term(group, list(models))
 
 

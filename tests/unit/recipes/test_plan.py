@@ -14,7 +14,7 @@ from adapterops.errors import InputError, OptionError
 from adapterops.expressions.calculator import compute
 from adapterops.expressions.expression import parse
 from adapterops.provenance.history import Step
-from adapterops.recipes.plan import Plan, by_default, plan, planned
+from adapterops.recipes.plan import MergePlan, by_default, plan, planned
 from adapterops.recipes.schema import read_recipe
 from adapterops.requests.fields import Input, Model, Output
 from adapterops.requests.request import Request
@@ -24,7 +24,7 @@ FACTORS = {"layers.0.q_proj": 1 / 3, "layers.1.it's é": 1.0, "layers.2.v_proj":
 
 def test_a_plan_is_read_as_the_request_it_is(tmp_path: Path) -> None:
     inputs = {"a": Input("runs/a", alpha=8.0), "b": Input("it's b")}
-    (tmp_path / "plan.yaml").write_text(Plan("linear", FACTORS).recipe(Request(inputs, parse("a + b", inputs))))
+    (tmp_path / "plan.yaml").write_text(MergePlan("linear", FACTORS).recipe(Request(inputs, parse("a + b", inputs))))
     read = read_recipe(tmp_path / "plan.yaml").request
     assert read.inputs == inputs
     text = str(read.result)
@@ -34,7 +34,7 @@ def test_a_plan_is_read_as_the_request_it_is(tmp_path: Path) -> None:
 
 def test_what_is_left_out_has_its_reason(tmp_path: Path) -> None:
     inputs, reasons = {"a": Input("a"), "b": Input("b")}, {"layers.2.v_proj": "the merge has -12% of b"}
-    text = Plan("linear", FACTORS).recipe(Request(inputs, parse("a + b", inputs)), reasons)
+    text = MergePlan("linear", FACTORS).recipe(Request(inputs, parse("a + b", inputs)), reasons)
     (tmp_path / "plan.yaml").write_text(text)
     result = read_recipe(tmp_path / "plan.yaml").request.result
     assert str(result).startswith("drop(scale(linear(")
@@ -45,7 +45,7 @@ def test_what_is_left_out_has_its_reason(tmp_path: Path) -> None:
 def test_a_base_names_the_modules_and_takes_nothing_in(tmp_path: Path) -> None:
     inputs = {"a": Input("a"), "b": Input("b")}
     request = Request(inputs, parse("a + b", inputs), base=Model("models/base"), output=Output(adapter=True))
-    (tmp_path / "plan.yaml").write_text(Plan("even", FACTORS).recipe(request))
+    (tmp_path / "plan.yaml").write_text(MergePlan("even", FACTORS).recipe(request))
     read = read_recipe(tmp_path / "plan.yaml").request
     assert read.base == Model("models/base")
     assert read.output.adapter
@@ -53,13 +53,15 @@ def test_a_base_names_the_modules_and_takes_nothing_in(tmp_path: Path) -> None:
 
 def test_names_and_reasons_are_written_as_text_with_their_quotes(tmp_path: Path) -> None:
     inputs, factors = {"a": Input("a"), "b": Input("b")}, {'the "q"': 0.5, "it's": 1.0}
-    text = Plan("linear", factors).recipe(Request(inputs, parse("a + b", inputs)), {'the "q"': 'not "useful"'})
+    text = MergePlan("linear", factors).recipe(Request(inputs, parse("a + b", inputs)), {'the "q"': 'not "useful"'})
     (tmp_path / "plan.yaml").write_text(text)
     result = read_recipe(tmp_path / "plan.yaml").request.result
     assert str(result).endswith("""{'the "q"': 'not "useful"'})""")
 
 
-def followed(tmp_path: Path, made: Plan, adapters: list[Adapter], reasons: dict[str, str] | None = None) -> Adapter:
+def followed(
+    tmp_path: Path, made: MergePlan, adapters: list[Adapter], reasons: dict[str, str] | None = None
+) -> Adapter:
     """The adapter that the recipe of a plan makes."""
     inputs = dict(zip("abcdef", adapters, strict=False))
     request = Request({name: Input(name) for name in inputs}, parse(" + ".join(inputs), inputs))
@@ -104,7 +106,7 @@ def test_a_plan_has_a_factor_of_every_module_also_of_those_that_are_no_matrices(
 def test_a_plan_of_no_module_is_refused() -> None:
     inputs = {"a": Input("a"), "b": Input("b")}
     with pytest.raises(OptionError, match="every module of the merge would be left out"):
-        Plan("linear", FACTORS).recipe(Request(inputs, parse("a + b", inputs)), dict.fromkeys(FACTORS, "why"))
+        MergePlan("linear", FACTORS).recipe(Request(inputs, parse("a + b", inputs)), dict.fromkeys(FACTORS, "why"))
 
 
 def test_a_rule_that_fails_leaves_what_the_merge_holds(monkeypatch: pytest.MonkeyPatch) -> None:

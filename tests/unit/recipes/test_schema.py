@@ -9,7 +9,7 @@ import pytest
 
 from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
-from adapterops.recipes.schema import Push, as_yaml, read_recipe
+from adapterops.recipes.schema import PushTo, as_yaml, read_recipe
 from adapterops.requests.fields import Input, Model, Output
 from adapterops.requests.request import Request
 
@@ -35,7 +35,7 @@ def test_where_the_output_goes(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(TEXT + "output: {path: out, rank: 4}\npush: {repo: me/it, private: true}\n")
     found = read_recipe(path)
-    assert (found.folder, found.output, found.push) == (tmp_path, "out", Push("me/it", True))
+    assert (found.folder, found.output, found.push) == (tmp_path, "out", PushTo("me/it", True))
     assert found.request.output == Output(rank=4)
 
 

@@ -22,7 +22,7 @@ from adapterops.engine.execution import Execution, Share
 from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.expressions.expression import parse
 from adapterops.linalg import ranks
-from adapterops.methods.entries import Model as EntriesOfModel
+from adapterops.methods.entries import ModelEntries
 from adapterops.operations import extraction
 from adapterops.recipes.running import stored
 from adapterops.requests import divided, parts
@@ -218,10 +218,10 @@ def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any
         (["merge", "a", "b", "--budget", "2k"], ranks, "by_budget"),
         (["merge", "a", "b", "--ties", "--density", "0.5", "--budget", "3kB"], ranks, "by_budget"),
         (["truncate", "a", "--budget", "1k", "--dtype", "F16"], ranks, "by_budget"),
-        (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], EntriesOfModel, "_cut"),
-        (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], EntriesOfModel, "_balance"),
-        (["merge", "a", "b", "--ties", "--convention", "paper", "--rank", "3"], EntriesOfModel, "_balance"),
-        (["merge", "a", "b", "--ties", "--convention", "paper", "--budget", "2k"], EntriesOfModel, "_cut"),
+        (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], ModelEntries, "_cut"),
+        (["fuse", "base", "a", "b", "--ties", "--convention", "paper"], ModelEntries, "_balance"),
+        (["merge", "a", "b", "--ties", "--convention", "paper", "--rank", "3"], ModelEntries, "_balance"),
+        (["merge", "a", "b", "--ties", "--convention", "paper", "--budget", "2k"], ModelEntries, "_cut"),
         (["extract", "tuned", "--base", "base", "--rank", "4"], extraction, "_differs"),
         (["extract", "tuned", "--base", "base", "--budget", "1k"], ranks, "by_budget"),
     ],
@@ -258,7 +258,7 @@ def test_a_merge_of_a_merge_that_measures_first(place: Path) -> None:
 
 def test_a_verification_measures_once_for_all_parts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(["fuse", "base", "a", "b", "--ties", "--convention", "paper", "-o", "out"]) == 0
-    calls = counted(monkeypatch, EntriesOfModel, "_cut")
+    calls = counted(monkeypatch, ModelEntries, "_cut")
     for number in (1, 2):
         assert command("verify", "out", "--part", f"{number}/2") == 0
     assert command("finalize", "out") == 0
@@ -415,17 +415,17 @@ def test_as_many_processes_at_once_as_memory_allows(place: Path) -> None:
 def test_a_job_reads_the_record_of_its_own_file_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them would be the square of their number."""
     asked: list[object] = []
-    entries = parts.Parts.entries
+    entries = parts.PartsFolder.entries
 
-    def counted(self: parts.Parts, names: Iterable[str] | None = None) -> list[dict[str, Any]]:
+    def counted(self: parts.PartsFolder, names: Iterable[str] | None = None) -> list[dict[str, Any]]:
         names = None if names is None else list(names)
         asked.append(names)
         return entries(self, names)
 
     def watched(function, items, **options):
-        monkeypatch.setattr(parts.Parts, "entries", counted)
+        monkeypatch.setattr(parts.PartsFolder, "entries", counted)
         yield from engine(function, items, **options)
-        monkeypatch.setattr(parts.Parts, "entries", entries)
+        monkeypatch.setattr(parts.PartsFolder, "entries", entries)
 
     spread(fused(), Path("out"), watched)
     assert asked == [[f"model-0000{number}-of-00004.safetensors"] for number in (1, 2, 3, 4)]

@@ -15,7 +15,7 @@ from adapterops.cli.main import run
 from adapterops.engine.execution import Execution
 from adapterops.operations.output_files import Problem
 from adapterops.operations.tensor_checks import ModuleCheck
-from adapterops.operations.verifying import Finding
+from adapterops.operations.verifying import ItemCheck
 from adapterops.requests.parts import do, spread
 from adapterops.requests.proving import _as_json, _finding, _shape
 from adapterops.requests.verifying import proof_of, recorded
@@ -113,13 +113,13 @@ def test_what_one_process_does(place: Path, capsys: pytest.CaptureFixture[str], 
 
 def test_findings_are_noted_to_the_last_bit() -> None:
     check = ModuleCheck(5, 3, 1, 1, 2, math.inf, Survival(0.1, 1e-30, -3.0, 4, 5, 6, 0.7, 1 / 3))
-    finding = Finding({"a": check, "b": ModuleCheck(1)}, [Problem("x", "y"), Problem("z", "w", 0.1)])
+    finding = ItemCheck({"a": check, "b": ModuleCheck(1)}, [Problem("x", "y"), Problem("z", "w", 0.1)])
     assert _finding(json.loads(json.dumps(_as_json(finding)))) == finding
-    nan = Finding({"a": ModuleCheck(identity=math.nan)}, [])
+    nan = ItemCheck({"a": ModuleCheck(identity=math.nan)}, [])
     assert math.isnan(_finding(_as_json(nan)).modules["a"].identity)
     assert fits(_as_json(finding), _shape())
 
 
 @pytest.mark.parametrize("sums", [Survival(-0.1, 1.0), Survival(entries=-5), Survival(error=-math.inf)])
 def test_negative_squares_are_no_findings(sums: Survival) -> None:
-    assert not fits(_as_json(Finding({"a": ModuleCheck(survival=sums)}, [])), _shape())
+    assert not fits(_as_json(ItemCheck({"a": ModuleCheck(survival=sums)}, [])), _shape())

@@ -19,7 +19,7 @@ from adapterops.errors import (
 )
 from adapterops.storage import parts as module
 from adapterops.storage.journal import line
-from adapterops.storage.parts import Parts, begin, folder_of, left, opened
+from adapterops.storage.parts import PartsFolder, begin, folder_of, left, opened
 
 PLAN = {
     "schema": 1,
@@ -36,7 +36,7 @@ PLAN = {
 }
 
 
-def written(parts: Parts, name: str, data: bytes, hash_: str) -> None:
+def written(parts: PartsFolder, name: str, data: bytes, hash_: str) -> None:
     with parts.working() as work:
         path = work.folder / name
         path.parent.mkdir(exist_ok=True)

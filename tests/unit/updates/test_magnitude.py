@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from adapterops.errors import InputError
+from adapterops.testing import check_change
 from adapterops.updates.kinds import kind_of
 from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS
 
@@ -40,6 +41,7 @@ def test_every_length_is_the_one_that_is_stated(shapes, role, lengths, reads) ->
     W = random.standard_normal((out, into))
     V = W + update.change((slice(0, out), slice(0, into)), W, np.empty((out, into)))
     assert kind.reads == reads
+    check_change(update, W, reads)
     axes, shape = ((1,), (out, into)) if reads == "rows" else ((0, 2), (out, stated.size, -1))
     np.testing.assert_allclose(np.linalg.norm(V.reshape(shape), axis=axes), stated.reshape(-1))
 

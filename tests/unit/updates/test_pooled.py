@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from adapterops.errors import AdapterOpsError, IncompatibleError
+from adapterops.testing import check_change
 from adapterops.updates.kinds import KINDS, Kind
 
 
@@ -24,6 +25,7 @@ def test_it_sees_means_of_groups_of_inputs() -> None:
     update: Any = of.build({"lora_A": A, "lora_B": B}, 2.0)
     np.testing.assert_allclose(update.on(12).dense() @ x, 2 * B @ A @ (4 * x.reshape(4, 3).mean(axis=1)))
     np.testing.assert_allclose(update.on(4).dense(), 2 * B @ A)
+    check_change(update, np.zeros((5, 12)), of.reads)
     with pytest.raises(IncompatibleError, match="4 groups of 3 inputs, and the weight has 13"):
         update.on(13)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from adapterops.errors import UnsupportedError
+from adapterops.testing import check_change
 from adapterops.updates.kinds import KINDS
 
 
@@ -18,6 +19,7 @@ def test_the_weight_is_what_is_stated(stated: tuple[int, ...], shape: tuple[int,
     update: Any = kind.build({"set_weight": V}, 1.0)
     W, every = np.ones(shape), (slice(0, shape[0]), slice(0, shape[1]))
     np.testing.assert_allclose(W + update.change(every, W, np.empty(shape)), V.reshape(shape))
+    check_change(update, W, kind.reads)
     np.testing.assert_array_equal(update.instead(every), V.reshape(shape))
     np.testing.assert_array_equal(update.T.instead(every[::-1]), V.reshape(shape).T)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from adapterops.errors import InputError
+from adapterops.testing import check_change
 from adapterops.updates.kinds import KINDS
 
 SHAPES = {"vera_lambda_b": (4,), "vera_lambda_d": (2,), "vera_A": (2, 9), "vera_B": (6, 2)}
@@ -18,6 +19,7 @@ def test_the_width_is_not_known() -> None:
     update: Any = KINDS["VeRA"].build(arrays, 1.0)
     b, d, A, B = arrays.values()
     np.testing.assert_allclose(update.on(7).dense(), np.diag(b) @ B[:4] @ np.diag(d) @ A[:, :7])
+    check_change(update, np.zeros((4, 7)), KINDS["VeRA"].reads)
 
 
 @pytest.mark.parametrize("role", SHAPES)

@@ -30,12 +30,12 @@ W = normal(0, *SHAPE)
 SCHEMES: dict[str, Any] = {"nf4": FourBit(), "fp4": FourBit("fp4"), "nested": FourBit(nested=True), "int8": Int8("F32")}
 
 
-def wrong(place: Path, scheme: Any, parts: dict[str, Tensor], S: Tensor, chance: bool = False) -> int:
+def wrong(place: Path, scheme: Any, parts: dict[str, Tensor], S: Tensor, stochastic: bool = False) -> int:
     save_file({role: part.contiguous() for role, part in parts.items()}, place / "parts.safetensors")
     file = SafetensorsFile(place / "parts.safetensors")
     known = opened(scheme, parts) if scheme.name == "nf4" else scheme
     stored = StoredTensor({role: Stored(file, role) for role in parts}, SHAPE, known)
-    return int(np.count_nonzero(JUDGES[scheme.name](stored, known, S.double().numpy(), 0, chance)))
+    return int(np.count_nonzero(JUDGES[scheme.name](stored, known, S.double().numpy(), 0, stochastic)))
 
 
 @pytest.mark.parametrize("name", SCHEMES)
@@ -58,21 +58,21 @@ def test_chance_takes_one_of_two_neighbours(name: str, tmp_path: Path) -> None:
     before = scheme.decode(SHAPE, reader(parts), 0, len(W)).float().clone()
     S = before + 0.02 * normal(1, *SHAPE)
     found = {**parts, **encode(scheme.on_grid(SHAPE, reader(parts), "1"), S.clone())}
-    assert wrong(tmp_path, scheme, found, S, chance=True) == 0
-    assert wrong(tmp_path, scheme, found, S + 0.9 * torch.sign(W), chance=True) > 0
+    assert wrong(tmp_path, scheme, found, S, stochastic=True) == 0
+    assert wrong(tmp_path, scheme, found, S + 0.9 * torch.sign(W), stochastic=True) > 0
 
 
 def test_whole_blocks_are_judged_together() -> None:
     assert (aligned(FourBit(), (6, 96)), aligned(FourBit(), (6, 128)), aligned(Int8(), (6, 96))) == (2, 1, 1)
 
 
-@pytest.mark.parametrize("chance", [False, True])
+@pytest.mark.parametrize("stochastic", [False, True])
 @pytest.mark.parametrize(("name", "role"), [("nf4", "weight.absmax"), ("fp4", "weight.absmax"), ("int8", "SCB")])
-def test_a_scale_that_is_no_number_is_never_right(name: str, role: str, chance: bool, tmp_path: Path) -> None:
+def test_a_scale_that_is_no_number_is_never_right(name: str, role: str, stochastic: bool, tmp_path: Path) -> None:
     parts = encode(SCHEMES[name].encoder(SHAPE), W)
     scales = parts[role].clone()
     scales.view(-1)[1] = torch.nan
-    assert wrong(tmp_path, SCHEMES[name], {**parts, role: scales}, W, chance) > 0
+    assert wrong(tmp_path, SCHEMES[name], {**parts, role: scales}, W, stochastic) > 0
 
 
 @dataclass
@@ -100,11 +100,11 @@ NUMBERS[6, :32] *= 50
 NUMBERS[7] *= 1e-4
 
 
-def judged(name: str, fields: Fields, chance: bool = False) -> float:
+def judged(name: str, fields: Fields, stochastic: bool = False) -> float:
     stored = blocks_of(name, fields, len(NUMBERS))
     S = NUMBERS.astype(np.float64)
-    off = JUDGES[name](stored, stored.scheme, S, 0, chance) & ~as_new_blocks(stored, stored.scheme, S, 0)
-    return float((off | off_grid(stored, stored.scheme, S, 0, chance)).mean())
+    off = JUDGES[name](stored, stored.scheme, S, 0, stochastic) & ~as_new_blocks(stored, stored.scheme, S, 0)
+    return float((off | off_grid(stored, stored.scheme, S, 0, stochastic)).mean())
 
 
 @pytest.mark.parametrize("reaching", [False, True])

@@ -10,16 +10,16 @@ from codes import normal
 from safetensors.torch import save_file
 
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.quant.compressed import Compressed
+from adapterops.quant.compressed import CompressedTensors
 from adapterops.quant.fp8 import FP8
 from adapterops.quant.scheme import Scheme
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.tensors import Stored
 from adapterops.verification.decoding import decoder, grid
-from adapterops.verification.grids import Entries
+from adapterops.verification.grids import GridRows
 
 
-def entries(place: Path, scheme: Scheme, shape: tuple[int, int], parts: dict[str, torch.Tensor]) -> Entries:
+def entries(place: Path, scheme: Scheme, shape: tuple[int, int], parts: dict[str, torch.Tensor]) -> GridRows:
     save_file({role: part.contiguous() for role, part in parts.items()}, place / "parts.safetensors")
     file = SafetensorsFile(place / "parts.safetensors")
     weight = StoredTensor({role: Stored(file, role) for role in parts}, shape, scheme)
@@ -48,7 +48,7 @@ def test_integers_have_no_neighbour_past_the_last(tmp_path: Path) -> None:
     packed = torch.where(words >= 2**31, words - 2**32, words).int()
     scale = normal(2, 4, 1).abs().half()
     parts = {"weight_packed": packed, "weight_scale": scale, "weight_shape": torch.tensor([4, 16])}
-    found = entries(tmp_path, Compressed(4, 16, True), (4, 16), parts)
+    found = entries(tmp_path, CompressedTensors(4, 16, True), (4, 16), parts)
     assert np.array_equal(found.number, np.tile(np.arange(-8.0, 8), (4, 1)))
     assert np.array_equal(found.down, np.tile([0.0] + 15 * [1], (4, 1)))
     assert np.array_equal(found.up, np.tile(15 * [1.0] + [0], (4, 1)))

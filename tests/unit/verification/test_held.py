@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adapterops.verification.held import Held
+from adapterops.verification.held import RoundingGain
 from adapterops.verification.rounding import rounded_to
 
 
@@ -17,7 +17,7 @@ def test_the_share_that_is_held(share: float, far: bool) -> None:
     step = 2.0**-8
     S = np.floor((W + share * delta) / step + random.random(W.shape)) * step
     on_grid = np.round(W / step) * step
-    held = Held().over(on_grid[:32], (on_grid + delta)[:32], (S - W + on_grid)[:32])
+    held = RoundingGain().over(on_grid[:32], (on_grid + delta)[:32], (S - W + on_grid)[:32])
     held = held.over(on_grid[32:], (on_grid + delta)[32:], (S - W + on_grid)[32:])
     assert held.gain == pytest.approx(share, abs=8 * held.spread)
     assert held.far() == far
@@ -25,5 +25,5 @@ def test_the_share_that_is_held(share: float, far: bool) -> None:
 
 def test_nothing_is_held_of_nothing() -> None:
     W = np.ones((2, 2))
-    held = Held().over(W, W, W)
+    held = RoundingGain().over(W, W, W)
     assert (held.gain, held.spread, held.far()) == (1.0, 0.0, False)

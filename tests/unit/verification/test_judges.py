@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.verification.judges import judge_of, together
+from adapterops.verification.judges import judge_of, judged_rows
 
 
 def stored(path: Path, value: torch.Tensor) -> StoredTensor:
@@ -26,8 +26,8 @@ def test_what_a_number_may_be_rounded_from(tmp_path: Path, steps: float, near: b
     value = 1 + torch.arange(32).reshape(4, 8) / 128
     found = stored(tmp_path, value.bfloat16())
     S = value.double().numpy() + steps * 2.0**-7
-    for chance, right in ((False, near), (True, by_chance)):
-        judge = judge_of(found, chance)
+    for stochastic, right in ((False, near), (True, by_chance)):
+        judge = judge_of(found, stochastic)
         assert judge is not None
         off, numbers = judge(S[1:3], np.zeros((2, 8)), 1, 3)
         assert off.any() != right
@@ -35,4 +35,4 @@ def test_what_a_number_may_be_rounded_from(tmp_path: Path, steps: float, near: b
 
 
 def test_a_row_is_judged_by_itself(tmp_path: Path) -> None:
-    assert together(stored(tmp_path, torch.ones(4, 8))) == 1
+    assert judged_rows(stored(tmp_path, torch.ones(4, 8))) == 1

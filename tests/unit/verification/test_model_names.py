@@ -6,7 +6,7 @@ import re
 
 from adapterops.formats.diffusion.families import RENAMED
 from adapterops.verification.model_names import pairs
-from adapterops.verification.other_names import TURNED
+from adapterops.verification.other_names import TRANSPOSED
 
 
 def test_every_line_has_as_many_names_on_both_sides() -> None:
@@ -16,7 +16,7 @@ def test_every_line_has_as_many_names_on_both_sides() -> None:
 
 
 def test_what_one_table_has_the_other_has() -> None:
-    known = [*pairs(), *((one, other) for one, other, *_ in TURNED)]
+    known = [*pairs(), *((one, other) for one, other, *_ in TRANSPOSED)]
     written = [re.compile(rf"(?:.*_)?{one} = (?:.*_)?{other}") for one, other in known]
     for one, other in RENAMED:
         line = f"{one} = {other}".replace("#", "7")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.formats.diffusion import unet
-from adapterops.verification.other_names import Rows, alike, elsewhere, encoder, in_unet
+from adapterops.verification.other_names import PlacedRows, alike, elsewhere, encoder, in_unet
 
 
 def test_the_longest_common_letters_decide() -> None:
@@ -41,7 +41,7 @@ def test_blocks_are_those_of_the_table() -> None:
 
 def test_a_bias_is_where_its_weight_is() -> None:
     [[found]] = elsewhere("lora_unet_down_blocks_0_resnets_0_norm1.bias", (1, 8), lambda name: None)
-    assert found == Rows("input_blocks_1_0_in_layers_0_bias", 0, 1, 0)
+    assert found == PlacedRows("input_blocks_1_0_in_layers_0_bias", 0, 1, 0)
 
 
 def test_the_last_layer_of_attention_is_not_that_of_the_model() -> None:

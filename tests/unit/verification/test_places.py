@@ -12,8 +12,8 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.storage.tensors import Spec
 from adapterops.updates.layout import Layout
+from adapterops.verification.addends import Addend, Wanted
 from adapterops.verification.names import key
-from adapterops.verification.place import Place, Wanted
 from adapterops.verification.places import wanted
 
 Shapes = dict[str, tuple[int, ...]]
@@ -44,7 +44,7 @@ def found(modules: dict[str, tuple[int, int]], base: Shapes, *, new: Shapes | No
 def test_names_of_one_weight(module: str, tensor: str) -> None:
     places, lost = found({module: (4, 6)}, {tensor: (4, 6)})
     assert not lost
-    assert places[tensor].places == [Place(module, range(4), slice(0, 6))]
+    assert places[tensor].places == [Addend(module, range(4), slice(0, 6))]
 
 
 def test_another_layer_is_another_weight() -> None:
@@ -122,7 +122,7 @@ def test_a_trained_embedding_leaves_the_head_what_it_was() -> None:
 @pytest.mark.parametrize("step", [1, 2])
 @pytest.mark.parametrize("tile", [1, 3, 5, 20])
 def test_tiles_cover_a_place_once(step: int, tile: int) -> None:
-    place = Place("a", range(3, 3 + 6 * step, step), slice(0, 2), first=2)
+    place = Addend("a", range(3, 3 + 6 * step, step), slice(0, 2), first=2)
     tensor, update = np.zeros((20, 2)), np.arange(40.0).reshape(20, 2)
     for begin in range(0, 20, tile):
         part = place.within(begin, min(begin + tile, 20))
@@ -147,7 +147,7 @@ def test_a_new_tensor_was_one_that_the_base_shares(module: str, start: str, othe
     base: Shapes = dict.fromkeys([start, *others], (8, 4))
     new: Shapes = {f"{module}.weight": (8, 4)}
     assert found({module: (8, 4)}, base, new=new) == (
-        {f"{module}.weight": Wanted(start, places=[Place(module, range(8), slice(0, 4))])},
+        {f"{module}.weight": Wanted(start, places=[Addend(module, range(8), slice(0, 4))])},
         {},
     )
     assert found({}, base, new=new) == ({f"{module}.weight": Wanted(start)}, {})

@@ -48,8 +48,8 @@ def test_zero_and_the_smallest_numbers_of_all_are_kept() -> None:
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F32"])
 def test_numbers_of_all_sizes_are_quotients_that_are_rounded(dtype: str) -> None:
     """x / step to the nearest integer, ties to even, and back: with few bits, of which many are halfway."""
-    chance = np.random.default_rng(0)
-    x = np.ldexp(chance.integers(-(1 << 13), 1 << 13, 50000).astype(float), chance.integers(-190, 800, 50000))
+    stochastic = np.random.default_rng(0)
+    x = np.ldexp(stochastic.integers(-(1 << 13), 1 << 13, 50000).astype(float), stochastic.integers(-190, 800, 50000))
     step = 2 * half_step(x, dtype)
     assert np.array_equal(rounded_to(x, dtype), np.rint(x / step) * step)
 

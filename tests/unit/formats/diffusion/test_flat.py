@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.errors import UnsupportedError
-from adapterops.formats.diffusion.flat import alone, flat
+from adapterops.formats.diffusion.flat import flat, inner_names
 
 SAME = [
     ["lora_unet_blocks_0_attn_q", "diffusion_model.blocks.0.attn.q", "model.diffusion_model.blocks.0.attn.q.weight", "blocks.0.attn.q"],
@@ -36,9 +36,9 @@ def test_names_of_two_weights_do_not(one: str, other: str) -> None:
 
 def test_peft_wraps_one_model() -> None:
     one = ["transformer.blocks.0.q", "diffusion_model.blocks.1.q"]
-    assert list(alone(one).values()) == ["blocks.0.q", "blocks.1.q"]
+    assert list(inner_names(one).values()) == ["blocks.0.q", "blocks.1.q"]
     with pytest.raises(UnsupportedError, match="in 2 models of a pipeline") as caught:
-        alone([*one, "text_encoder.text_model.x"])
+        inner_names([*one, "text_encoder.text_model.x"])
     assert "--to diffusers" in str(caught.value.hint)
 
 

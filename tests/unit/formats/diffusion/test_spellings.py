@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapterops.errors import InputError, UnsupportedError
-from adapterops.formats.diffusion.spellings import Key, check_handled, is_own, is_underscored, parse
+from adapterops.formats.diffusion.spellings import SpelledKey, check_handled, is_own, is_underscored, parse
 
 VECTOR = "lora_magnitude_vector"
 
@@ -39,7 +39,7 @@ VECTOR = "lora_magnitude_vector"
     ],
 )
 def test_module_and_role(name: str, module: str, role: str) -> None:
-    assert parse(name) == Key(module, role)
+    assert parse(name) == SpelledKey(module, role)
 
 
 @pytest.mark.parametrize(

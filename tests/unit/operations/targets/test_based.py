@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
 from corpus import config, write_adapter
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import adapterops as ao
@@ -51,6 +52,21 @@ def test_what_started_on_a_changed_base_is_lora_then(tmp_path: Path) -> None:
     assert adapter.layout["layers.0.q_proj"].needs_base
     assert not found.layout["layers.0.q_proj"].needs_base
     assert found.layout["layers.0.q_proj"].rank == found.updates["layers.0.q_proj"].rank == 4
+
+
+@pytest.mark.parametrize(("format", "names"), [("kohya", ["diff"]), ("comfy", ["diff"]), ("mlx", ["lora_a", "lora_b"])])
+def test_what_it_changes_is_written_whole(format: str, names: list[str], tmp_path: Path) -> None:
+    """As a difference, or with all of its rank."""
+    tensors = {f"{PREFIX}q_proj.ia3_l": torch.tensor([[2.0], [0.5], [1.0], [3.0]])}
+    adapter = ao.open_adapter(write_adapter(tmp_path / "a", tensors, {"peft_type": "IA3"}))
+    base = model(tmp_path / "base")
+    found = on_base(adapter, base, differences=True)
+    ao.save_adapter(found, tmp_path / "out", format=format)
+    (file,) = (tmp_path / "out").glob("*.safetensors")
+    assert sorted(name.rpartition(".")[2] for name in load_file(file)) == names
+    again = ao.open_adapter(tmp_path / "out")
+    for one, other in zip(again.updates.values(), found.updates.values(), strict=True):
+        np.testing.assert_allclose(one.dense(), other.dense(), atol=1e-6)
 
 
 @pytest.mark.parametrize("width", [1, 3])

@@ -6,7 +6,7 @@ import pytest
 
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.naming import Names
-from adapterops.operations.targets.shares import Share, check_experts, shares
+from adapterops.operations.targets.shares import RowShare, check_experts, shares
 from adapterops.storage.tensors import Spec
 
 H, I = 5, 7  # noqa: E741  # hidden and intermediate size
@@ -25,7 +25,7 @@ def fused(count: int = 2) -> dict[str, Spec]:
 
 def found(
     shape: tuple[int, int], base: dict[str, Spec], model_type: str = "qwen3_moe", experts: int = 2
-) -> list[Share]:
+) -> list[RowShare]:
     modules = {f"{EXPERTS}.1.gate_up_proj": shape, "q_proj": (3, 3)}
     parameters = {f"{EXPERTS}.gate_up_proj": experts} if experts else {}
     return list(shares(modules, parameters, Names(base, {"model_type": model_type})))
@@ -35,9 +35,9 @@ def found(
 def test_gate_and_up_are_the_first_and_the_last_rows_of_gate_up(transposed: bool) -> None:
     source = f"{EXPERTS}.1.gate_up_proj"
     assert found((H, 2 * I) if transposed else (2 * I, H), single()) == [
-        Share(source, f"{EXPERTS}.1.gate_proj", (I, H), 0, transposed),
-        Share(source, f"{EXPERTS}.1.up_proj", (I, H), I, transposed),
-        Share("q_proj", "q_proj", (3, 3)),
+        RowShare(source, f"{EXPERTS}.1.gate_proj", (I, H), 0, transposed),
+        RowShare(source, f"{EXPERTS}.1.up_proj", (I, H), I, transposed),
+        RowShare("q_proj", "q_proj", (3, 3)),
     ]
 
 

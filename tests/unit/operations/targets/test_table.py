@@ -12,7 +12,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterOpsError, IncompatibleError, UnsupportedError
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.operations.targets.table import resolve, together
+from adapterops.operations.targets.table import resolve, targets_by_module
 from adapterops.operations.targets.target import Edit, Target, Targets
 from adapterops.storage.tensors import Spec
 from adapterops.updates.layout import Layout
@@ -168,12 +168,12 @@ def test_two_modules_on_one_tensor() -> None:
 
 def test_the_targets_of_several_adapters_by_module() -> None:
     tensors = stored(f"model.{Q}.weight", "model.layers.0.mlp.up_proj.weight")
-    both = together([settled({name: (6, 4)}, tensors) for name in (Q, "layers.0.mlp.up_proj")])
+    both = targets_by_module([settled({name: (6, 4)}, tensors) for name in (Q, "layers.0.mlp.up_proj")])
     assert {module: tensor for module, (tensor, _) in both.items()} == {
         name.removesuffix(".weight")[6:]: name for name in tensors
     }
     with pytest.raises(IncompatibleError, match=rf"model\.{Q} and {Q} are both model\.{Q}\.weight"):
-        together([settled({name: (6, 4)}, tensors) for name in (Q, f"model.{Q}")])
+        targets_by_module([settled({name: (6, 4)}, tensors) for name in (Q, f"model.{Q}")])
 
 
 @pytest.mark.parametrize("dtype", ["U8", "I8", "F8_E4M3", "F8_E5M2", "I32", "F4"])

@@ -9,7 +9,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.errors import IncompatibleError, UnsupportedError
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.operations.targets.token_rows import apart, token_rows
+from adapterops.operations.targets.token_rows import makes_two_weights, token_rows
 from adapterops.storage.tensors import Spec
 from adapterops.updates.layout import Layout
 
@@ -26,11 +26,11 @@ def adapter(module: str | None = None, **rows: tuple[int, ...]) -> Adapter:
 
 
 def test_when_tied_ends_become_two() -> None:
-    assert not apart(adapter())
-    assert not apart(adapter(takes=(1, 2)))
-    assert not apart(adapter(takes=(1, 2), gives=(1, 2)))
-    assert apart(adapter(gives=(1, 2)))
-    assert apart(adapter(takes=(1, 2), gives=(1,)))
+    assert not makes_two_weights(adapter())
+    assert not makes_two_weights(adapter(takes=(1, 2)))
+    assert not makes_two_weights(adapter(takes=(1, 2), gives=(1, 2)))
+    assert makes_two_weights(adapter(gives=(1, 2)))
+    assert makes_two_weights(adapter(takes=(1, 2), gives=(1,)))
 
 
 def test_rows_of_both_ends_are_those_of_one_weight_or_of_two() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from adapterops.errors import IncompatibleError
-from adapterops.operations.targets.weights import Piece, Weight, check_oriented, owners, weights
+from adapterops.operations.targets.weights import ModelWeight, RowRun, check_oriented, owners, weights
 from adapterops.storage.tensors import Spec
 
 
@@ -16,7 +16,7 @@ def specs(**shapes: tuple[int, ...]) -> dict[str, Spec]:
 
 def test_a_linear_weight_is_a_module_and_an_embedding_or_a_norm_is_none() -> None:
     found = weights(specs(a__q_proj__weight=(6, 4), norm__weight=(4,), embed_tokens__weight=(9, 4)), None)
-    assert found == {"a.q_proj": Weight((6, 4), (Piece("a.q_proj.weight", 0, 6),))}
+    assert found == {"a.q_proj": ModelWeight((6, 4), (RowRun("a.q_proj.weight", 0, 6),))}
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def test_gate_and_up_of_experts_that_are_stored_each_by_itself_are_one_weight() 
     shapes = {"w1": (6, 4), "w3": (6, 4), "w2": (4, 6)}
     one = {f"mlp.experts.{e}.{part}.weight": Spec("F32", shape) for e in (0, 1) for part, shape in shapes.items()}
     found = weights(one, {"model_type": "mixtral"})
-    gate, up = Piece("mlp.experts.1.w1.weight", 0, 6), Piece("mlp.experts.1.w3.weight", 0, 6)
-    assert found["mlp.experts.1.gate_up_proj"] == Weight((12, 4), (gate, up), False, "mlp.experts.gate_up_proj", 2)
+    gate, up = RowRun("mlp.experts.1.w1.weight", 0, 6), RowRun("mlp.experts.1.w3.weight", 0, 6)
+    assert found["mlp.experts.1.gate_up_proj"] == ModelWeight((12, 4), (gate, up), False, "mlp.experts.gate_up_proj", 2)
     assert owners(found)["mlp.experts.1.w3.weight"] == ["mlp.experts.1.gate_up_proj"]
     assert "mlp.experts.0.w1" in weights(one, {"model_type": "remote"})
 
@@ -63,8 +63,8 @@ def test_experts_in_one_tensor_are_a_weight_each(
 ) -> None:
     layout = specs(mlp__experts__gate_up_proj=up, mlp__experts__down_proj=down)
     found = weights(layout, {"model_type": model_type} if model_type else None)
-    piece = Piece("mlp.experts.gate_up_proj", up[1], 2 * up[1])
-    wanted = Weight((up[1], up[2]), (piece,), transposed, "mlp.experts.gate_up_proj", 2)
+    piece = RowRun("mlp.experts.gate_up_proj", up[1], 2 * up[1])
+    wanted = ModelWeight((up[1], up[2]), (piece,), transposed, "mlp.experts.gate_up_proj", 2)
     assert found["mlp.experts.1.gate_up_proj"] == wanted
 
 

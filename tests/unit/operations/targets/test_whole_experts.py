@@ -7,7 +7,7 @@ import pytest
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.errors import IncompatibleError, UnsupportedError
-from adapterops.operations.targets.whole_experts import Rows, rows_of_experts
+from adapterops.operations.targets.whole_experts import FullRow, rows_of_experts
 from adapterops.storage.tensors import Spec
 
 PATH, CONFIG = "model.layers.0.mlp.experts", {"model_type": "qwen3_moe"}
@@ -31,10 +31,10 @@ def adapter(*shape: int, leaf: str = "gate_up_proj", path: str = PATH) -> Adapte
 def test_each_expert_has_its_rows(path: str) -> None:
     name = f"{path}.gate_up_proj"
     assert rows_of_experts(adapter(2, 6, 4, path=path), base(), CONFIG) == {
-        f"{PATH}.0.gate_proj.weight": Rows(name, 0),
-        f"{PATH}.0.up_proj.weight": Rows(name, 3),
-        f"{PATH}.1.gate_proj.weight": Rows(name, 6),
-        f"{PATH}.1.up_proj.weight": Rows(name, 9),
+        f"{PATH}.0.gate_proj.weight": FullRow(name, 0),
+        f"{PATH}.0.up_proj.weight": FullRow(name, 3),
+        f"{PATH}.1.gate_proj.weight": FullRow(name, 6),
+        f"{PATH}.1.up_proj.weight": FullRow(name, 9),
     }
     down = rows_of_experts(adapter(2, 4, 3, leaf="down_proj", path=path), base(), CONFIG)
     assert [first for _, first in down.values()] == [0, 4]

@@ -24,10 +24,10 @@ NAMES = {
 
 
 def made(arithmetic: str, several: bool) -> tuple[Sample, Dtypes]:
-    chance = torch.Generator().manual_seed(3)
-    W = torch.randn(64, 96, generator=chance).bfloat16()
+    stochastic = torch.Generator().manual_seed(3)
+    W = torch.randn(64, 96, generator=stochastic).bfloat16()
     pairs = [
-        ((0.01 * torch.randn(64, 8, generator=chance)).half(), torch.randn(8, 96, generator=chance).half(), 0.7)
+        ((0.01 * torch.randn(64, 8, generator=stochastic)).half(), torch.randn(8, 96, generator=stochastic).half(), 0.7)
         for _ in range(1 + several)
     ]
     M = ARITHMETIC[arithmetic](W, pairs)

@@ -16,7 +16,7 @@ from turns import some
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.diagnosis.conventions import CONVENTIONS as NAMES
-from adapterops.verification.diagnosis.judging import Guess, Judge
+from adapterops.verification.diagnosis.judging import Guess, Trial
 from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.diagnosis.tools import TOOLS, Recognition, _convention, recognised
 from adapterops.verification.witness import witness
@@ -61,9 +61,9 @@ def test_every_tile_is_read_once_and_once_with_rounded_factors(tmp_path: Path, m
     before, adapter = base(1, torch.bfloat16), lora(1, 8, size=0.05)
     model, opened = (open_checkpoint(write(tmp_path / name, before)) for name in "mb")
     of = Subject(model, [witness(model, opened, open_adapter(adapter.save(tmp_path / "a")))[0]])
-    judge, read = Judge(of, Guess(np.ones(1)), None, 0.0, NAMES), Subject.sample
+    judge, read = Trial(of, Guess(np.ones(1)), None, 0.0, NAMES), Subject.sample
     reads: list[Any] = []
-    monkeypatch.setattr(Judge, "explains", lambda self, each, unit, sample, rounded: bool(rounded()))
+    monkeypatch.setattr(Trial, "explains", lambda self, each, unit, sample, rounded: bool(rounded()))
 
     def counted(self: Subject, unit: Any, ground: Any = None) -> Any:
         reads.append(unit)

@@ -10,7 +10,7 @@ from adapterops.verification.diagnosis.causes import Scaled
 from adapterops.verification.diagnosis.fitting import Fit
 from adapterops.verification.diagnosis.judging import Guess, Judged, Look
 from adapterops.verification.diagnosis.samples import Unit
-from adapterops.verification.diagnosis.suspects import CODES, Finding
+from adapterops.verification.diagnosis.suspects import CODES, Symptom
 from adapterops.verification.diagnosis.verdicts import verdict_of
 
 UNIT = Unit("m", "m.weight", range(4), slice(0, 4))
@@ -19,7 +19,7 @@ RIGHT = Judged(LOOK, 0, 16, True, None)
 ONE = Guess(np.ones(1))
 
 
-def said(guess: Guess = ONE, look: Look = LOOK, judged: Judged = RIGHT, *findings: Finding) -> tuple[str, str, int]:
+def said(guess: Guess = ONE, look: Look = LOOK, judged: Judged = RIGHT, *findings: Symptom) -> tuple[str, str, int]:
     return verdict_of(guess, [look], [judged], findings, "base", {"a": (float(guess.weights[0]), 0.01)})
 
 
@@ -57,14 +57,14 @@ def test_of_several_one_that_a_wrong_calculation_enlarged() -> None:
 
 def test_how_what_was_added_compares_with_the_updates() -> None:
     wrong = replace(RIGHT, look=replace(LOOK, left=(3.0, 4.0)), off=16, kept=(0.6, 1.0))
-    found = said(ONE, LOOK, wrong, Finding("changed", "m", "is changed by something else"))
+    found = said(ONE, LOOK, wrong, Symptom("changed", "m", "is changed by something else"))
     assert found[1].endswith(
         ": what was added is 2 times as large as the updates, with a cosine of 0.3 (median module)"
     )
 
 
 def test_what_is_under_the_update_is_named_once() -> None:
-    under = verdict_of(ONE, [LOOK], [RIGHT], [Finding("changed", "n", "changed")], "nf4", {"a": (1.0, 0.01)})
+    under = verdict_of(ONE, [LOOK], [RIGHT], [Symptom("changed", "n", "changed")], "nf4", {"a": (1.0, 0.01)})
     assert under[1] == "this is the base quantized to NF4 and back and a; other tensors differ"
 
 
@@ -73,5 +73,5 @@ def test_below_a_step() -> None:
 
 
 def test_what_cannot_be_read_is_not_taken_for_right() -> None:
-    assert said(ONE, LOOK, RIGHT, Finding(CODES, "n", "is in codes"))[2] == 9
-    assert said(ONE, LOOK, RIGHT, Finding(CODES, "n", "is in codes"), Finding("missing", "k", "is the base's"))[2] == 8
+    assert said(ONE, LOOK, RIGHT, Symptom(CODES, "n", "is in codes"))[2] == 9
+    assert said(ONE, LOOK, RIGHT, Symptom(CODES, "n", "is in codes"), Symptom("missing", "k", "is the base's"))[2] == 8

@@ -9,7 +9,7 @@ from adapterops.storage.tensors import Stored
 
 
 @dataclass(frozen=True)
-class Place:
+class Addend:
     """tensor[rows, columns] += ΔW[first:], or ΔWᵀ; the tensor as a matrix, all dimensions but the last taken for one, or
     all of it as one of the shape `seen`.
     """
@@ -38,7 +38,7 @@ class Wanted:
 
     start: str | None
     full: str | None = None
-    places: list[Place] = field(default_factory=list)
+    places: list[Addend] = field(default_factory=list)
     copies: list[str] = field(default_factory=list)
     """Full tensors that have to be the same as `full`."""
     rows: str | None = None

@@ -8,7 +8,7 @@ import pytest
 
 from adapterops.errors import UnsupportedError
 from adapterops.quant.header import Header
-from adapterops.quant.said import auto_round_section, block_size, compressed_weights, gptq_section
+from adapterops.quant.sections import auto_round_section, block_size, compressed_weights, gptq_section
 
 FOUR, EIGHT = {"num_bits": 4}, {"num_bits": 8}
 NAME = "model.layers.0.mlp.down_proj.weight"

@@ -1,12 +1,17 @@
-"""Random numbers that depend on a key and a place, so that any part can be computed by itself, on any machine."""
+"""Random numbers that depend on a key and a place, so that any part can be computed by itself: those of numpy, which are the same
+on every machine, and those of torch.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 
 def uniform(key: str, begin: int, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -22,3 +27,12 @@ def uniform(key: str, begin: int, shape: tuple[int, ...]) -> NDArray[Any]:
     seed = int.from_bytes(hashlib.sha256(f"{key}:{begin}".encode()).digest()[:16], "little")
     raw: NDArray[Any] = np.random.Philox(key=seed).random_raw((count + 1) // 2)
     return (raw.astype("<u8", copy=False).view("<u4")[:count] * 2.0**-32).reshape(shape)
+
+
+def generator(key: str, begin: int) -> torch.Generator:
+    """For the rows from `begin` on of what `key` names."""
+    import torch
+
+    return torch.Generator().manual_seed(
+        int.from_bytes(hashlib.sha256(f"{key}:{begin}".encode()).digest()[:8], "little") >> 1
+    )

@@ -8,7 +8,7 @@ import pytest
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
-from adapterops.verification.beside import beside
+from adapterops.verification.other_files import other_files
 
 
 @pytest.mark.parametrize("grown", [False, True])
@@ -24,7 +24,8 @@ def test_the_tokenizer_is_the_adapters_or_else_the_bases(own: bool, grown: bool,
 
     def wrong() -> list[str]:
         return [
-            f"{name} {what}" for name, what in beside(ao.open_checkpoint(tmp_path / "out"), base, adapter, grown=grown)
+            f"{name} {what}"
+            for name, what in other_files(ao.open_checkpoint(tmp_path / "out"), base, adapter, grown=grown)
         ]
 
     assert not wrong()

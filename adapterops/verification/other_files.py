@@ -15,7 +15,7 @@ OF_CODES = {"quantize_config.json", "quant_config.json", "hf_quant_config.json"}
 """What says how the base is quantized, and goes where a model is not any more."""
 
 
-def beside(model: Checkpoint, base: Checkpoint, adapter: Adapter, *, grown: bool) -> Iterator[tuple[str, str]]:
+def other_files(model: Checkpoint, base: Checkpoint, adapter: Adapter, *, grown: bool) -> Iterator[tuple[str, str]]:
     """Files of a model with a manifest, and what is wrong with them: one of the base that is missing, or has other bytes
     than the base's and the adapters'. What is not on this disk is left out.
 

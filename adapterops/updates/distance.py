@@ -11,7 +11,7 @@ from adapterops.updates.survival import Block, square, within
 
 
 @dataclass(frozen=True)
-class Apart:
+class Distance:
     """A weight W and another version V of it, with an update ΔW, over some rows: ‖W‖², ‖ΔW‖², ‖V - W‖², ‖(V - W) Q‖².
 
     Q has orthonormal columns that span the rows of the update. What an adapter changes at an input is a sum of those
@@ -23,8 +23,8 @@ class Apart:
     between: float = 0.0
     inside: float = 0.0
 
-    def __add__(self, other: Apart) -> Apart:
-        return Apart(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: Distance) -> Distance:
+        return Distance(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def of_weights(self) -> float:
@@ -40,11 +40,11 @@ class Apart:
         return {"of_weights": self.of_weights, "of_update": self.of_update}
 
 
-def apart(block: Block, other: Array) -> dict[str, Apart]:
+def distances(block: Block, other: Array) -> dict[str, Distance]:
     """Of each module that changes a block, whose values are not rounded yet; `other` is the other version of its rows."""
     found = {}
     for module, part, W, delta, basis in block.changes:
         difference, Q = within(other, part) - W, basis()
         inside = square(difference if Q is None else difference @ Q)
-        found[module] = Apart(square(W), square(delta), square(difference), inside)
+        found[module] = Distance(square(W), square(delta), square(difference), inside)
     return found
