@@ -21,6 +21,7 @@ from adapterops.formats.registry import DEFAULT
 from adapterops.operations.collections import holds_collection
 from adapterops.operations.comparing import analysis
 from adapterops.operations.comparing.bases import bases
+from adapterops.operations.comparing.shards import shares_of
 from adapterops.operations.models import inspect_model, stored
 from adapterops.reports.figures import three
 from adapterops.storage.place import Place
@@ -154,6 +155,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
             else f"B is zero in {', '.join(found.zero)}"
         )
         output.remark("warning", every)
+    if found.shares:
+        output.remark("warning", shares_of(found.shares))
     if spectra:
         few, most = spectra.bracket
         least = (
