@@ -71,6 +71,8 @@ INTERLEAVED = {"gpt_oss"}
 CONV1D_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp", "clvp_decoder"}
 CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 """Where transformers uses Conv1D, which stores (in, out)."""
+WIDENING = ("c_attn", "c_fc")
+"""Those of them that have more outputs than inputs."""
 LINEAR_TYPES = {"gpt_bigcode", "gpt_neo", "starcoder2", "qwen"}
 """Types of models in which modules of these names are Linear layers."""
 
