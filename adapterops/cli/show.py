@@ -13,7 +13,7 @@ from adapterops.cli.collections import show_collection
 from adapterops.cli.looking import Looking, looking
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
-from adapterops.errors import OptionError, count, printable
+from adapterops.errors import OptionError, count, listed, printable
 from adapterops.formats.models.model_files import holds_model
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.loaded import left_out_of
@@ -230,6 +230,11 @@ def _print_model(found: ModelInspection) -> None:
     output.line(
         f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; quantized tensors: {found.quantized}"
     )
+    if found.left:
+        output.remark("warning", f"weights that are no part of it by its index: {listed(found.left, SHOWN)}")
+    if found.unstated:
+        seen = f"{count(len(found.unstated), 'tensor')} of what sees or hears, such as {found.unstated[0]}"
+        output.remark("warning", f"config.json is one for words alone, and there are {seen}")
 
 
 def _print_tensors(checkpoint: Checkpoint) -> None:

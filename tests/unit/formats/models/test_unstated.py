@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import adapterops as ao
+from adapterops.cli.main import run
 from adapterops.formats.models.unstated import unstated
 
 SEEN = "model.visual.blocks.0.attn.qkv.weight"
@@ -38,3 +39,13 @@ def test_it_is_told_when_the_model_is_written(tmp_path: Path) -> None:
     (base / "config.json").write_text(json.dumps({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}))
     with pytest.warns(ao.AdapterWarning, match=f"such as {SEEN}"):
         ao.save_checkpoint(ao.open_checkpoint(base), tmp_path / "out")
+
+
+def test_show_tells_it_and_what_is_no_part_of_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file({SEEN: torch.ones(2, 2), "lm_head.weight": torch.ones(2, 2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}))
+    (tmp_path / "mtp.safetensors").touch()
+    assert run(["show", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"1 tensor of what sees or hears, such as {SEEN}" in shown
+    assert "no part of it by its index: mtp.safetensors" in shown
