@@ -121,8 +121,9 @@ def facts_of(
     yield from _full(files)
     if modules := tuple(module for module in files.modules if last(module) == HEAD):
         yield Fact("head", ", ".join(modules), modules)
-    if files.config.experts:
-        yield Fact("experts", ", ".join(files.config.experts), tuple(files.config.experts))
+    stacked = [module for module, parts in files.modules.items() if parts.rows and kind == "peft"]
+    if experts := (*files.config.experts, *stacked):
+        yield Fact("experts", ", ".join(files.config.experts) or experts[0], experts)
     if files.config.replication:
         yield Fact("replication", str([list(each) for each in files.config.replication]))
     if kind == "peft" and (named := {parse(n).adapter for n in _own(files)} - {None}):

@@ -119,6 +119,13 @@ def test_names_that_programs_have_no_module_of(change: Callable[[str], str], fac
     assert not fact or set(found[fact].modules) == set(MODULES)
 
 
+def test_factors_with_an_axis_of_experts_are_lora_on_all_of_them(tmp_path: Path) -> None:
+    stem = f"{PREFIX}model.layers.0.mlp.experts.w1.lora_"
+    tensors = {f"{stem}A.weight": torch.ones(1, 2, 8), f"{stem}B.weight": torch.ones(3, 6, 2)}
+    found = facts(write_adapter(tmp_path / "a", tensors, config(2, target_modules="all-linear")))
+    assert found["experts"].modules == tuple(f"model.layers.0.mlp.experts.{expert}.w1" for expert in range(3))
+
+
 def test_lora_on_what_sees_or_hears(tmp_path: Path) -> None:
     seen = "model.vision_tower.encoder.layers.0.q_proj"
     found = facts(write_adapter(tmp_path / "a", factors(["model.language_model.layers.0.q_proj", seen]), config(2)))
