@@ -68,9 +68,10 @@ def command(
         )
     model = None if base is None else open_checkpoint(base, allow_pickle=allow_pickle)
     names = [runtime] if runtime else list(RUNTIMES)
+    source = replace(source, allow_pickle=allow_pickle).once()
     found = check(source, names, base=model, max_rank=max_rank, alpha=alpha, allow_pickle=allow_pickle)
     here = source.remote is None
-    partial = shares(read_adapter(replace(source, allow_pickle=allow_pickle), alpha)) if here else ()
+    partial = shares(read_adapter(source, alpha)) if here else ()
     judged = {
         "path": str(source),
         "runtimes": {name: verdict.as_json() for name, verdict in found.items()},

@@ -155,11 +155,9 @@ def _unreached(kind: str, files: AdapterFiles) -> Iterator[Fact]:
     """What of a folder of PEFT programs that serve language models may not apply: for its names, or where it is."""
     if kind != "peft":
         return
-    bare, others = begun_otherwise(files)
     senses = [module for module in files.modules if not SENSES.isdisjoint(module.split("."))]
-    for name, those in (("unprefixed", bare), ("wrapped", others)):
-        if those:
-            yield Fact(name, min(_own_of(files, those[0])), tuple(those))
+    for name, those in begun_otherwise(files).items():
+        yield Fact(name, min(_own_of(files, those[0])), tuple(those))
     if senses:
         yield Fact("senses", _counted(senses, len(files.modules)), tuple(senses))
     if files.further:

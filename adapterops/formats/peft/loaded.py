@@ -48,15 +48,17 @@ def left_out(files: AdapterFiles) -> list[str]:
     return [name for name in modules if name in wrong or (name in plain and not _named(name, files))]
 
 
-def begun_otherwise(files: AdapterFiles) -> tuple[list[str], list[str]]:
-    """The modules whose tensors lack PEFT's prefix alone; and those whose names begin with something else, or have
-    something in them, that the model itself has not.
+def begun_otherwise(files: AdapterFiles) -> dict[str, list[str]]:
+    """The modules whose names in the file are not those of the model in memory with PEFT's prefix, where there are any: those
+    that lack the prefix alone, those of a bare model in one that makes words, and those with something else before or in them.
     """
     modules = [name for name in files.modules if not name.endswith(".bias") and is_plain(name, files.config.experts)]
     others = misnamed(modules, files.config)
-    bare = [name for name in modules if name not in others and _all_begin("", name, files)]
-    begun = {*bare, *(name for name in modules if _all_begin(PREFIX, name, files))} - {*others}
-    return bare, [name for name in modules if name not in begun]
+    bare = [name for name in others if not held(name)]
+    short = [name for name in modules if name not in others and _all_begin("", name, files)]
+    begun = {*bare, *short, *(name for name in modules if name not in others and _all_begin(PREFIX, name, files))}
+    found = {"unprefixed": short, "bare": bare, "wrapped": [name for name in modules if name not in begun]}
+    return {fact: those for fact, those in found.items() if those}
 
 
 def _all_begin(prefix: str, module: str, files: AdapterFiles) -> bool:

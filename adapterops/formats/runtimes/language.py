@@ -42,7 +42,7 @@ NOT_LORA = {
     "base": refused("has nowhere to put them", OWN_BASE),
     "replication": unknown(remedy=FUSE),
     "adapter_name": unknown(remedy=TO_PEFT),
-    **dict.fromkeys(("unprefixed", "wrapped"), unknown(remedy=BASED)),
+    **dict.fromkeys(("unprefixed", "bare", "wrapped"), unknown(remedy=BASED)),
     "senses": unknown(remedy=FUSE),
     "further": unknown(
         "reads the adapter's own file, and leaves these out; their names do not say what they hold", WITH_FURTHER
@@ -67,10 +67,13 @@ LANGUAGE = {
             "unprefixed": refused(
                 "older versions end with an error: unsupported LoRA weight; the newest take them", BASED
             ),
-            "wrapped": wrong(
-                "older versions end with an error; the newest look for modules of just these names, find none, and apply"
-                " nothing",
-                BASED,
+            **dict.fromkeys(
+                ("bare", "wrapped"),
+                wrong(
+                    "older versions end with an error; the newest look for modules of just these names, find none, and apply"
+                    " nothing",
+                    BASED,
+                ),
             ),
             "senses": wrong(
                 "left out with a warning in its log, unless the server is started with --enable-tower-connector-lora, which"

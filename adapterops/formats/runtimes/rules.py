@@ -69,6 +69,7 @@ FACTS = {
     "several_files": "an adapter in several files",
     "adapter_name": "the adapter's name in the names of tensors",
     "unprefixed": "names without base_model.model.",
+    "bare": "names of a model without its head",
     "wrapped": "names that the model itself does not have",
     "senses": "LoRA on what sees or hears",
     "further": "other files that may hold trained weights",

@@ -44,7 +44,7 @@ ALWAYS = {"format", "rank", "architecture", "config_scale"}
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor], set[str]]] = {
     "plain": ({}, {}, set()),
-    "a task of language": ({"task_type": "CAUSAL_LM"}, {}, {"language", "wrapped"}),
+    "a task of language": ({"task_type": "CAUSAL_LM"}, {}, {"language", "bare"}),
     "another task": ({"task_type": "FEATURE_EXTRACTION"}, {}, set()),
     "rslora": ({"use_rslora": True}, {}, {"rslora"}),
     "patterns": ({"alpha_pattern": {"v_proj": 2}}, {}, {"alpha_pattern"}),
