@@ -231,7 +231,7 @@ def _print_model(found: ModelInspection) -> None:
         f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; quantized tensors: {found.quantized}"
     )
     if found.left:
-        output.remark("warning", f"weights that are no part of it by its index: {listed(found.left, SHOWN)}")
+        output.remark("warning", f"weights in its folder that no index names: {listed(found.left, SHOWN)}")
     if found.unstated:
         seen = f"{count(len(found.unstated), 'tensor')} of what sees or hears, such as {found.unstated[0]}"
         output.remark("warning", f"config.json is one for words alone, and there are {seen}")

@@ -37,7 +37,7 @@ class ModelInspection:
         bytes: what they take.
         components: of a pipeline its models, by the names of their folders → their classes.
         what: what it is called where no config says its type: its class in diffusers, or what its header shows.
-        left: files of weights in its folder that are no part of it by its index.
+        left: files of weights in its folder that no index names.
         unstated: tensors of what sees or hears, where the config is one for words alone.
     """
 

@@ -1,4 +1,4 @@
-"""Files of weights in the folder of a model that are no part of it by its index: they stay behind when it is written anew."""
+"""Files of weights in the folder of a model that no index names: they stay behind when it is written anew."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def say_left_behind(model: Path, left: Collection[str]) -> None:
     """Warn of what is `left_behind` of a model that is written anew."""
     if left:
         warnings.warn(
-            f"{model}: has weights that are no part of the model by its index, and are not taken along: {listed([*left], 3)}; "
+            f"{model}: has weights in its folder that no index names, and that are not taken along: {listed([*left], 3)}; "
             "copy them, if what loads the model needs them",
             AdapterWarning,
             stacklevel=4,

@@ -48,4 +48,4 @@ def test_show_tells_it_and_what_is_no_part_of_the_model(tmp_path: Path, capsys: 
     assert run(["show", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert f"1 tensor of what sees or hears, such as {SEEN}" in shown
-    assert "no part of it by its index: mtp.safetensors" in shown
+    assert "that no index names: mtp.safetensors" in shown
