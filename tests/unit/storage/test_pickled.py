@@ -33,7 +33,7 @@ def test_what_is_no_pickle_is_called_what_it_is(tmp_path: Path, start: bytes, me
     path.write_bytes(start)
     with pytest.raises(InputError, match=message) as caught:
         Place(tmp_path, allow_pickle=allow).open(path)
-    assert caught.value.path == path
+    assert caught.value.path == str(path)
     assert "Python pickle" not in str(caught.value)
 
 
