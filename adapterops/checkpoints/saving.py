@@ -19,6 +19,8 @@ from adapterops.engine.execution import DEFAULT, Execution, check_device
 from adapterops.engine.plan import Job, Plan, dealt, hashed, missing, rounding_device, statistics
 from adapterops.engine.records import note_hashes, noted, whole
 from adapterops.errors import VerificationError, check_opened, count
+from adapterops.formats.models.left_behind import say_left_behind
+from adapterops.formats.models.unstated import say_unstated
 from adapterops.formats.models.weight_files import index_name, is_part
 from adapterops.provenance.history import sources
 from adapterops.provenance.manifest import UNKNOWN, Origin, check_distinct, described, write_file, write_manifest
@@ -77,6 +79,9 @@ def plan_checkpoint(checkpoint: Checkpoint, how: Execution = DEFAULT) -> Plan:
     """
     check_rounding(checkpoint)
     check_fits(checkpoint)
+    if checkpoint.files:
+        say_left_behind(checkpoint.files.path, checkpoint.files.left)
+        say_unstated(checkpoint.files.path, checkpoint.layout, checkpoint.config)
     check_device(how)
     if how.device != DEFAULT.device and any(map(partial(_by_kernel, checkpoint), checkpoint.changed)):
         check_installed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,8 +12,10 @@ from adapterops.cli import options, output, values
 from adapterops.cli.looking import sarif
 from adapterops.cli.sections import Sectioned
 from adapterops.errors import OptionError, UnjudgedError, VerificationError, count
+from adapterops.formats.registry import read_adapter
 from adapterops.formats.runtimes.rules import BAD, FACTS, FINE, UNKNOWN
 from adapterops.formats.runtimes.table import RUNTIMES
+from adapterops.operations.comparing.shards import shares, shares_of
 from adapterops.operations.output_files import Problem
 from adapterops.operations.serving import Judgement, Verdict, check
 from adapterops.storage.place import Place
@@ -65,8 +68,15 @@ def command(
         )
     model = None if base is None else open_checkpoint(base, allow_pickle=allow_pickle)
     names = [runtime] if runtime else list(RUNTIMES)
+    source = replace(source, allow_pickle=allow_pickle).once()
     found = check(source, names, base=model, max_rank=max_rank, alpha=alpha, allow_pickle=allow_pickle)
-    judged = {"path": str(source), "runtimes": {name: verdict.as_json() for name, verdict in found.items()}}
+    here = source.remote is None
+    partial = shares(read_adapter(source, alpha)) if here else ()
+    judged = {
+        "path": str(source),
+        "runtimes": {name: verdict.as_json() for name, verdict in found.items()},
+        "shares": [each.as_json() for each in partial] if here else None,
+    }
     verdict = found[runtime] if runtime else None
     failed = verdict if verdict and not (verdict.ok and verdict.judged) else None
     if sarif and verdict:
@@ -77,6 +87,8 @@ def command(
         _print(source, verdict)
     elif not as_json:
         _print_all(source, found)
+    if partial and not as_json:
+        output.remark("warning", shares_of(partial))
     if failed:
         worst = next(each for each in failed.findings if failed.judged or each.rule.severity == UNKNOWN)
         fact = f"{_named(worst)}: {worst.rule.severity}"

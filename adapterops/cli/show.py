@@ -13,7 +13,7 @@ from adapterops.cli.collections import show_collection
 from adapterops.cli.looking import Looking, looking
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
-from adapterops.errors import OptionError, count, printable
+from adapterops.errors import OptionError, count, listed, printable
 from adapterops.formats.models.model_files import holds_model
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.peft.loaded import left_out_of
@@ -21,6 +21,7 @@ from adapterops.formats.registry import DEFAULT
 from adapterops.operations.collections import holds_collection
 from adapterops.operations.comparing import analysis
 from adapterops.operations.comparing.bases import bases
+from adapterops.operations.comparing.shards import shares_of
 from adapterops.operations.models import inspect_model, stored
 from adapterops.reports.figures import three
 from adapterops.storage.place import Place
@@ -154,6 +155,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
             else f"B is zero in {', '.join(found.zero)}"
         )
         output.remark("warning", every)
+    if found.shares:
+        output.remark("warning", shares_of(found.shares))
     if spectra:
         few, most = spectra.bracket
         least = (
@@ -227,6 +230,11 @@ def _print_model(found: ModelInspection) -> None:
     output.line(
         f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; quantized tensors: {found.quantized}"
     )
+    if found.left:
+        output.remark("warning", f"weights in its folder that no index names: {listed(found.left, SHOWN)}")
+    if found.unstated:
+        seen = f"{count(len(found.unstated), 'tensor')} of what sees or hears, such as {found.unstated[0]}"
+        output.remark("warning", f"config.json is one for words alone, and there are {seen}")
 
 
 def _print_tensors(checkpoint: Checkpoint) -> None:

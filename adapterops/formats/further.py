@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ HELD = (".safetensors", *PICKLES, ".ckpt", ".pkl", ".npz", ".h5", ".msgpack")
 """How files end that may hold weights."""
 
 NO_WEIGHTS = re.compile(
-    r"(?:optimizer|scheduler|scaler|rng_state|random_states|training_args|trainer_state)(?:_states?)?(?:[._-]\d+)*\.\w+"
+    r"(?:optimizer|scheduler|scaler|rng_state|random_states|training_args|trainer_state|recipe_state)(?:_states?)?(?:[._-]\d+)*\.\w+"
 )
 """What trainers save with an adapter and that holds no weights."""
 
@@ -45,7 +45,7 @@ def further_weights(place: Place, weights: Path) -> tuple[str, ...]:
     """
     if not place.folder:
         return ()
-    found = _held(replace(place, path=weights.parent), weights, DEPTH)
+    found = held_files(replace(place, path=weights.parent), [weights], DEPTH)
     return tuple(path.relative_to(weights.parent).as_posix() for path in found)
 
 
@@ -68,17 +68,17 @@ def check_whole(place: Place) -> None:
     )
 
 
-def _held(folder: Place, weights: Path, depth: int) -> Iterator[Path]:
-    """The files in a folder, and after them those in its folders."""
+def held_files(folder: Place, taken: Collection[Path], depth: int) -> Iterator[Path]:
+    """The files in a folder that may hold weights, but for those that are `taken`, and after them those in its folders."""
     inside = [path for path in folder.entries() if not path.name.startswith(".")]
     for path in inside:
-        own = path == weights or path.name in SAME or EARLIER.fullmatch(path.name)
+        own = path in taken or path.name in SAME or EARLIER.fullmatch(path.name)
         if path.suffix in HELD and not own and not NO_WEIGHTS.fullmatch(path.name):
             yield path
     for path in inside if depth else ():
         inner = replace(folder, path=path)
         if not STEPS.fullmatch(path.name) and inner.folder and not _is_by_itself(inner):
-            yield from _held(inner, weights, depth - 1)
+            yield from held_files(inner, taken, depth - 1)
 
 
 def _is_by_itself(folder: Place) -> bool:

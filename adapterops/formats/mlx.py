@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapters.safetensors"
 NAME = re.compile(r"(?P<module>.+)(?<!\.weight)\.(?P<role>lora_[ab]|m)")
+LEGACY = re.compile(r"(?P<module>.+)\.(?P<role>[AB])")
+"""Names of the first adapters of MLX-VLM, whose config has rank and alpha by themselves: ΔW = alpha · (A B)ᵀ."""
+
 LAYER = re.compile(r".*\blayers\.\d+\.(?P<inner>.+)")
 ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": BY_OUTPUTS}
 """The factors are those of ΔWᵀ."""
@@ -68,7 +71,7 @@ class Mlx:
             fields = place.json(path)
             kind, rank, scale = _parameters(fields)
         with at(path=weights):
-            modules = _modules(file.entries, kind, rank)
+            modules = _modules(file.entries, kind, rank, LEGACY if _is_legacy(fields) else NAME)
             for module in modules.values():
                 for name in module.tensors.values():
                     if file.entries[name].dtype not in FLOATS:
@@ -130,7 +133,9 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
         raise UnsupportedError(
             f"fine_tune_type is {kind!r}, and only {known} are handled", hint="fuse it with mlx_lm.fuse"
         )
-    stated = fields.get("lora_parameters")
+    stated, where, scaled = fields.get("lora_parameters"), "lora_parameters: ", "scale"
+    if _is_legacy(fields):
+        stated, where, scaled = {"rank": fields["rank"], "alpha": fields["alpha"]}, "", "alpha"
     if not isinstance(stated, dict):
         raise InputError(
             "has no lora_parameters",
@@ -140,12 +145,12 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
     rank = stated.get("rank")
     if type(rank) is not int or rank < 1:
         raise InputError(
-            f"lora_parameters: rank is {in_json(rank)}, expected a whole number above 0",
+            f"{where}rank is {in_json(rank)}, expected a whole number above 0",
             hint="write there what it was trained with",
             code="E-CONFIG",
         )
-    scale = check_alpha("lora_parameters: scale", stated.get("scale"))
-    if stated.get("alpha") not in (None, rank) and not {"fine_tune_type", "num_layers"} & fields.keys():
+    scale = check_alpha(f"{where}{scaled}", stated.get(scaled))
+    if where and stated.get("alpha") not in (None, rank) and not {"fine_tune_type", "num_layers"} & fields.keys():
         raise UnsupportedError(
             f"lora_parameters: alpha is {stated['alpha']!r} next to scale {scale:g} and rank {rank}: the first versions of MLX-LM "
             "trained with scale · alpha / rank, later ones with scale alone, and the config does not say which",
@@ -154,21 +159,27 @@ def _parameters(fields: Any) -> tuple[Kind, int, float]:
     return KINDS[KIND[kind]], rank, scale
 
 
+def _is_legacy(fields: Mapping[str, Any]) -> bool:
+    """Whether a config is one of the first adapters of MLX-VLM."""
+    return "lora_parameters" not in fields and {"rank", "alpha"} <= fields.keys()
+
+
 def _base(fields: Any) -> str | None:
     model = fields.get("model")
     return model if isinstance(model, str) else None
 
 
-def _modules(entries: Mapping[str, Entry], kind: Kind, rank: int) -> dict[str, Parts]:
+def _modules(entries: Mapping[str, Entry], kind: Kind, rank: int, pattern: re.Pattern[str]) -> dict[str, Parts]:
     roles = {role: name for role, name in ROLES.items() if name in kind.roles}
     found: dict[str, dict[str, str]] = {}
     for name in sorted(entries):
-        match = NAME.fullmatch(name)
-        if match is None or match["role"] not in roles:
+        match = pattern.fullmatch(name)
+        role = match and (match["role"] if pattern is NAME else f"lora_{match['role'].lower()}")
+        if match is None or role not in roles:
             raise UnsupportedError(
                 f"is not the name of a {kind.name} tensor of MLX", tensor=name, hint="fuse it with mlx_lm.fuse"
             )
-        found.setdefault(match["module"], {})[match["role"]] = name
+        found.setdefault(match["module"], {})[str(role)] = name
     modules: dict[str, Parts] = {}
     for module, names in found.items():
         if is_input(f"{module}.weight"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import IncompatibleError, UnsupportedError
+from adapterops.errors import IncompatibleError, UnsupportedError, listed
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
@@ -24,11 +24,12 @@ from adapterops.formats.diffusion.taken import (
 from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import architecture_of
-from adapterops.formats.models.architectures import EMBEDDINGS, HEAD
+from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES
 from adapterops.formats.models.naming import last
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.keys import parse
+from adapterops.formats.peft.loaded import begun_otherwise
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import alpha_field
 from adapterops.formats.stacks import is_single_expert
@@ -107,6 +108,7 @@ def facts_of(
     for fact, found, end in (("dora_vector", "DoRA", f".{BY_INPUTS}"), ("modulation", DIFFERENCE, ".diff_m")):
         if modules := _stored_as(files, end):
             yield Fact(fact, found, modules)
+    yield from _unreached(kind, files)
     yield from _named(kind, files, base)
     if modules := tuple(module for module, parts in files.modules.items() if parts.kind.embedding):
         yield Fact("lora_embeddings", ", ".join(modules), modules)
@@ -119,8 +121,9 @@ def facts_of(
     yield from _full(files)
     if modules := tuple(module for module in files.modules if last(module) == HEAD):
         yield Fact("head", ", ".join(modules), modules)
-    if files.config.experts:
-        yield Fact("experts", ", ".join(files.config.experts), tuple(files.config.experts))
+    stacked = [module for module, parts in files.modules.items() if parts.rows and kind == "peft"]
+    if experts := (*files.config.experts, *stacked):
+        yield Fact("experts", ", ".join(files.config.experts) or experts[0], experts)
     if files.config.replication:
         yield Fact("replication", str([list(each) for each in files.config.replication]))
     if kind == "peft" and (named := {parse(n).adapter for n in _own(files)} - {None}):
@@ -146,6 +149,19 @@ def _model(kind: str, files: AdapterFiles) -> Iterator[Fact]:
         yield Fact("language", f"task_type {task}" if task in LANGUAGE else kind)
     elif own := [kind] if kind in OF_IMAGES else [name for name in files.modules if is_of_images(name)]:
         yield Fact("images", own[0])
+
+
+def _unreached(kind: str, files: AdapterFiles) -> Iterator[Fact]:
+    """What of a folder of PEFT programs that serve language models may not apply: for its names, or where it is."""
+    if kind != "peft":
+        return
+    senses = [module for module in files.modules if not SENSES.isdisjoint(module.split("."))]
+    for name, those in begun_otherwise(files).items():
+        yield Fact(name, min(_own_of(files, those[0])), tuple(those))
+    if senses:
+        yield Fact("senses", _counted(senses, len(files.modules)), tuple(senses))
+    if files.further:
+        yield Fact("further", listed(files.further, 3))
 
 
 def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[Fact]:
@@ -199,7 +215,11 @@ def _counted(modules: Sequence[str], count: int) -> str:
 
 
 def _own(files: AdapterFiles) -> Iterator[str]:
-    return (name for parts in files.modules.values() for name in parts.tensors.values())
+    return (name for module in files.modules for name in _own_of(files, module))
+
+
+def _own_of(files: AdapterFiles, module: str) -> Collection[str]:
+    return files.modules[module].tensors.values()
 
 
 def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterator[Fact]:

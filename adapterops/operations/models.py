@@ -9,6 +9,7 @@ from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.unstated import unstated
 from adapterops.formats.others import other
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.provenance.history import Source
@@ -36,6 +37,8 @@ class ModelInspection:
         bytes: what they take.
         components: of a pipeline its models, by the names of their folders → their classes.
         what: what it is called where no config says its type: its class in diffusers, or what its header shows.
+        left: files of weights in its folder that no index names.
+        unstated: tensors of what sees or hears, where the config is one for words alone.
     """
 
     path: str | None
@@ -48,10 +51,12 @@ class ModelInspection:
     kinds: tuple[TensorKind, ...]
     components: Mapping[str, str] = field(default_factory=dict)
     what: str | None = None
+    left: tuple[str, ...] = ()
+    unstated: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         kinds = [{**kind.__dict__, "shape": list(kind.shape)} for kind in self.kinds]
-        return {**self.__dict__, "kinds": kinds}
+        return {**self.__dict__, "kinds": kinds, "left": list(self.left), "unstated": list(self.unstated)}
 
 
 def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
@@ -79,6 +84,8 @@ def inspect_model(checkpoint: Checkpoint) -> ModelInspection:
         found,
         components,
         None if model_type or components else _called(checkpoint),
+        checkpoint.files.left if checkpoint.files else (),
+        tuple(unstated(checkpoint.layout, checkpoint.config)),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.formats.adapter_files import AdapterFiles
+from adapterops.formats.further import check_whole
 from adapterops.formats.peft.scaling import Scaling, alpha_field
 from adapterops.formats.registry import FORMATS, format_of
 from adapterops.formats.runtimes.rules import (
@@ -116,6 +117,7 @@ def check(
     Cost: headers.
     """
     place = replace(Place.of(source), allow_pickle=allow_pickle).once()
+    check_whole(place)
     kind = format_of(place)
     files = FORMATS[kind].read(place, alpha)
     facts = list(facts_of(place, files, kind, base, alpha))

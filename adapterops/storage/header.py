@@ -148,13 +148,22 @@ def _counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 63 for item in value)
 
 
+def foreign(start: bytes) -> tuple[str, str] | None:
+    """What a file is that begins so, and what goes on; None where that is not known.
+
+    >>> foreign(b"version https://git-lfs.github.com/spec/v1")
+    ('a Git-LFS pointer, not the file it points to', 'run `git lfs pull`, or download the file again')
+    """
+    return next(((what, hint) for magic, what, hint in FOREIGN if start.lstrip().startswith(magic)), None)
+
+
 def _not_safetensors(start: bytes, length: int, size: int) -> InputError:
     if re.match(rb"PK\x03\x04.{26}[^\0]*/data\.pkl", start, re.DOTALL):  # the first file of an archive of torch.save
         hint = "rename it to adapter_model.bin, or pytorch_model.bin for a model, and read it with --allow-pickle"
         return InputError("is not a safetensors file: this is a PyTorch pickle", hint=hint, code="E-ST-FOREIGN")
-    for magic, what, hint in FOREIGN:
-        if start.lstrip()[: len(magic)] == magic:
-            return InputError(f"is not a safetensors file: this is {what}", hint=hint, code="E-ST-FOREIGN")
+    if known := foreign(start):
+        what, hint = known
+        return InputError(f"is not a safetensors file: this is {what}", hint=hint, code="E-ST-FOREIGN")
     if all(byte in TEXT for byte in start[:32]):
         hint = "adapterops run carries out a recipe; otherwise name a folder or a .safetensors file"
         return InputError("is not a safetensors file: this is text", hint=hint, code="E-ST-FOREIGN")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from adapterops.arrays.floats import STORED, Array
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
 from adapterops.storage.header import check_name
+from adapterops.storage.pickled import ARCHIVE, BEFORE_ARCHIVES, FIRST, check_pickle
 from adapterops.storage.safetensors import CHUNK, SafetensorsFile
 from adapterops.storage.tensors import Entry, no_numbers
 
@@ -32,6 +34,12 @@ DTYPES = {
     **{getattr(torch, long): short for short, long in FLOATS.items()},
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
+
+OTHER = re.compile(r"unsupported GLOBAL (\S+)|Unsupported global: GLOBAL (\S+)")
+"""How torch names what a file holds that its restricted loader does not load."""
+
+TENSORS_ALONE = "save its tensors by name in a file of their own, and nothing else"
+INNER = "save what it holds in a file of its own, by name"
 
 Read = Callable[[int, int], bytes]
 """The bytes of a file from a position on."""
@@ -72,6 +80,12 @@ class PickleFile:
 
     def _header(self, read: Read, size: int) -> tuple[dict[str, str], dict[str, Entry], int]:
         """Where the tensors are."""
+        check_pickle(start := read(0, FIRST))
+        if start.startswith(BEFORE_ARCHIVES):
+            hint = "load it with torch, and save it again: torch.save(torch.load(FILE, weights_only=True), NEW)"
+            raise InputError("is as torch before 1.6 saves, which is not read", hint=hint, code="E-PICKLE")
+        if not start.startswith(ARCHIVE):
+            raise InputError("is a pickle, and not as torch.save writes one", hint=TENSORS_ALONE, code="E-PICKLE")
         records, entries = _records(read, size), {}
         for name, tensor in _content(read, size).items():
             if not isinstance(name, str):
@@ -158,7 +172,10 @@ def _content(read: Read, size: int) -> Mapping[str, Any]:
 
 
 def _not_read(error: str) -> InputError:
-    reason = error.strip().partition("\n")[0][:200]
+    """What torch says of a file, without its advice to load it with whatever code is in it."""
+    if other := OTHER.search(error):
+        return InputError(f"holds more than tensors: {other[1] or other[2]}", hint=TENSORS_ALONE, code="E-PICKLE")
+    reason = error.strip().partition("\n")[0].partition(". ")[0][:200]
     return InputError(f"is not read: {reason}", hint="it is damaged, old, or holds more than tensors", code="E-PICKLE")
 
 
@@ -176,18 +193,20 @@ def _records(read: Read, size: int) -> dict[int, int]:
                         found[begin] = max(info.file_size, found.get(begin, 0))
     except AdapterOpsError:
         raise
-    except Exception as error:  # of a damaged archive zipfile raises whatever it stumbles over
-        raise _not_read(str(error)) from None
+    except Exception:  # of a damaged archive zipfile raises whatever it stumbles over
+        raise _not_read("its archive is cut off, or damaged") from None
     return found
 
 
 def _place(tensor: Any, records: Mapping[int, int]) -> Strided:
     """Where a tensor is stored."""
+    if isinstance(tensor, Mapping):
+        raise InputError(f"is a dictionary of {len(tensor)}, and no tensor", hint=INNER, code="E-PICKLE")
     if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.dtype not in DTYPES:
-        raise InputError("is not a plain tensor", code="E-PICKLE")
+        raise InputError("is not a plain tensor", hint=TENSORS_ALONE, code="E-PICKLE")
     record = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
     if record is None:
-        raise InputError("is not a plain tensor", code="E-PICKLE")
+        raise InputError("is not a plain tensor", hint=TENSORS_ALONE, code="E-PICKLE")
     item = tensor.element_size()
     inside = tensor.storage_offset() * item
     place = Strided(record + inside, tuple(tensor.shape), tuple(stride * item for stride in tensor.stride()))

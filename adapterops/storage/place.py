@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from adapterops.errors import InputError
 from adapterops.storage.gguf import SUFFIX, GgufFile
+from adapterops.storage.pickled import check_called_so
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.strict import CONFIG_LIMIT, check_path, read_json, reading
 from adapterops.storage.tensors import TensorFile
@@ -159,6 +160,8 @@ class Place:
         return self if self.opened is not None else replace(self, opened={})
 
     def _pickle(self, path: Path) -> TensorFile:
+        if self.remote is None:
+            check_called_so(path)
         if not self.allow_pickle:
             raise InputError(
                 "is a Python pickle, which can run code when it is loaded, and is not read",

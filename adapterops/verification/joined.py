@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapterops.adapters.adapter import Adapter
 from adapterops.verification.addends import Addend, Wanted
 from adapterops.verification.names import LISTS, OF_EXPERTS, Base, UnplacedError
 
@@ -12,8 +11,11 @@ JOINED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj"),
     "Wqkv": ("q_proj", "k_proj", "v_proj"),
+    "in_proj_qkv": ("in_proj_q", "in_proj_k", "in_proj_v"),
 }
 
+AS_FIRST = {"in_proj_qkv"}
+"""Joined projections of linear attention: the second of three parts is as high as the first, in others as the last."""
 
 IN_TURN = {"gpt_oss"}
 """Types of models whose experts have a row of gate, then one of up."""
@@ -41,7 +43,7 @@ def split(module: str, shape: tuple[int, int], base: Base) -> list[tuple[str, Ad
 
 
 def inside(
-    module: str, shape: tuple[int, int], base: Base, adapter: Adapter, own: Any, found: dict[str, Wanted]
+    module: str, shape: tuple[int, int], base: Base, own: Any, found: dict[str, Wanted]
 ) -> tuple[str, Addend] | None:
     """An update of a part of a joined projection, or of one expert among all."""
     above, _, last = module.rpartition(".")
@@ -53,17 +55,14 @@ def inside(
         if last not in parts or (name := base.find(f"{above}.{joined}")) is None or number.isdecimal():
             continue
         stored = base.layout[name].shape
-        heights = {
-            part: adapter.layout[f"{above}.{part}"].shape[0] for part in parts if f"{above}.{part}" in adapter.layout
-        }
         if len(stored) != 2 or stored[1] != shape[1]:
             continue
         if last == parts[0]:
             start = 0
         elif last == parts[-1]:
             start = stored[0] - shape[0]
-        else:  # the one in the middle is as high as the last
-            start = stored[0] - 2 * heights[last]
+        else:
+            start = shape[0] if joined in AS_FIRST else stored[0] - 2 * shape[0]
         return name, Addend(module, range(start, start + shape[0]), slice(0, shape[1]))
     if not number.isdecimal():
         return None

@@ -215,7 +215,7 @@ def _places(
         yield name, _whole(module, shape, name, base)
     elif (parts := split(module, shape, base)) is not None:
         yield from parts
-    elif (part := inside(module, shape, base, adapter, own, found)) is not None:
+    elif (part := inside(module, shape, base, own, found)) is not None:
         yield part
     elif (other := _elsewhere(module, shape, base)) is not None:
         yield from other

@@ -33,6 +33,12 @@ SHARED = re.compile(r"self_attn\.[kv]_(?:proj|norm)\.")
 SHOWN = 3
 """Names that a message lists."""
 
+HEADS = re.compile(
+    r"(?:cls|(?:lm|classification)_head|(?:generator|discriminator|lm|entity)_?predictions|predictions|generator_lm_head"
+    r"|(?:\w+_)?classifier|score|qa_outputs|vocab_(?:transform|layer_norm|projector)|(?:\w+\.)?pooler)\."
+)
+"""What the names begin with of tensors that one class of a type of models has, and another has not."""
+
 
 def unloaded(name: str, config: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> bool:
     """Whether transformers leaves a tensor out when it loads a model with this config.
@@ -51,6 +57,12 @@ def unloaded(name: str, config: Mapping[str, Any], base: Mapping[str, Any] | Non
     patterns = [pattern for word in words for pattern in table("UNLOADED").get(word, ())]
     deep = any(_beyond(name, part) for part in _parts(base or config))
     return deep or any(re.search(pattern, name) for pattern in patterns)
+
+
+def _classes(config: Mapping[str, Any]) -> set[str]:
+    """The classes that a config names."""
+    stated = config.get("architectures")
+    return set(map(str, stated)) if isinstance(stated, list) else set()
 
 
 def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -81,7 +93,13 @@ def absent(base: Checkpoint, model: Checkpoint, only: Collection[str]) -> tuple[
     """
     config = model.config or base.config or {}
     computed = {name for name in only if COMPUTED.fullmatch(name)}
-    left = sorted(name for name in only if name not in computed and unloaded(name, config, base.config))
+    own, its = _classes(config), _classes(base.config or {})
+    others = own and its and own.isdisjoint(its)
+    left = sorted(
+        name
+        for name in only
+        if name not in computed and (unloaded(name, config, base.config) or (others and HEADS.match(name)))
+    )
     gone = {*computed, *left}
     known = base.layout.keys() - only
     shared = only if config.get("tie_word_embeddings") is not False else ()

@@ -201,6 +201,8 @@ TABLE = {line[:32].strip(): line[32:].split() for line in VERDICTS.strip().split
 def written(name: str, folder: Path) -> Path:
     if name in FOLDERS:
         tensors, fields = FOLDERS[name]
+        tensors = {name.replace(f"{PREFIX}layers.", f"{PREFIX}model.layers."): each for name, each in tensors.items()}
+        fields = json.loads(json.dumps(fields).replace('"layers.', '"model.layers.'))
         written: Path = write_adapter(folder / "a", tensors, fields)
         return written
     if name in FILES:

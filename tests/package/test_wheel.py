@@ -104,7 +104,8 @@ def test_without_torch_what_needs_it_says_so(bare: Path, tmp_path: Path) -> None
     write_adapter(tmp_path / "style")
     make(tmp_path / "models")
     done(bare / "python", "-c", "import torch", cwd=tmp_path, code=1)
-    (tmp_path / "style/adapter_model.safetensors").rename(tmp_path / "style/adapter_model.bin")
+    (tmp_path / "style/adapter_model.safetensors").unlink()
+    (tmp_path / "style/adapter_model.bin").write_bytes(b"PK\x03\x04")
     printed = done(bare / "adapterops", "show", "style", "--allow-pickle", cwd=tmp_path, code=5)
     assert "pip install 'adapterops[torch]'" in printed
     printed = done(bare / "adapterops", "quantize", "models/base", "--to", "nf4", "-o", "four", cwd=tmp_path, code=5)

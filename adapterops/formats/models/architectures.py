@@ -29,6 +29,22 @@ CODERS = ("encoder", "decoder")
 SYNONYMS = {"block_sparse_moe": "mlp", "embed_out": "lm_head"}
 TOWER, TOWERS_MODEL = "_tower", "vision_model"
 """What older versions of transformers have in the names of a tower (`vision_tower.vision_model.encoder`)."""
+SENSES = {
+    *("aligner", "connector", "mlp1", "mm_projector", "multi_modal_projector", "resampler", "embed_tokens_extend"),
+    *(
+        "visual",
+        "visual_tokenizer",
+        "vpm",
+        "vision_adapter",
+        "vision_backbone",
+        "vision_embed_tokens",
+        "vision_encoder",
+    ),
+    *("vision_model", "vision_tower", "image_encoder", "image_tower", "img_processor", "embed_vision"),
+    *("apm", "audio_encoder", "audio_model", "audio_projection_layer", "audio_tower", "embed_audio", "speech_encoder"),
+}
+"""What models for words and images or sounds call their parts that see or hear, and what leads from these to the words."""
+
 EXPERTS = "experts"
 EXPERT_SYNONYMS = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 
@@ -55,6 +71,8 @@ INTERLEAVED = {"gpt_oss"}
 CONV1D_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp", "clvp_decoder"}
 CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 """Where transformers uses Conv1D, which stores (in, out)."""
+WIDENING = ("c_attn", "c_fc")
+"""Those of them that have more outputs than inputs."""
 LINEAR_TYPES = {"gpt_bigcode", "gpt_neo", "starcoder2", "qwen"}
 """Types of models in which modules of these names are Linear layers."""
 

@@ -39,6 +39,12 @@ QKV = {"q_proj", "k_proj", "v_proj", "query", "key", "value", "q", "k", "v", "to
 ATTENTION = ("qkv_proj", "query_key_value", "Wqkv", "wqkv", "c_attn", "qkv", "to_qkv", "in_proj")
 """What models call q, k and v, and all three in one matrix."""
 
+OF_OTHERS = {
+    **dict.fromkeys(("gate_proj", "up_proj"), ("gate_up_proj", "Wi")),
+    **dict.fromkeys(("in_proj_q", "in_proj_k", "in_proj_v", "in_proj_z", "in_proj_qkv"), ("in_proj_qkvz",)),
+}
+"""The same of the parts of other layers."""
+
 
 def joined(name: str) -> Projection | None:
     """What a projection consists of, by its canonical name.
@@ -72,8 +78,18 @@ def wholes_of(name: str) -> list[str]:
     """
     above, _, part = name.rpartition(".")
     whole = whole_of(name)
-    others = [f"{above}.{each}" for each in ATTENTION] if part in QKV else []
-    return list(dict.fromkeys([*([whole] if whole else []), *others]))
+    others = ATTENTION if part in QKV else OF_OTHERS.get(part, ())
+    return list(dict.fromkeys([*([whole] if whole else []), *(f"{above}.{each}" for each in others)]))
+
+
+def parts_of(name: str) -> list[str]:
+    """What a matrix of q, k and v may consist of, in any model.
+
+    >>> "blocks.0.attn.k_proj" in parts_of("blocks.0.attn.Wqkv"), parts_of("blocks.0.attn.o_proj")
+    (True, [])
+    """
+    above, _, whole = name.rpartition(".")
+    return [f"{above}.{part}" for part in sorted(QKV)] if whole in ATTENTION else []
 
 
 def divided(above: str, parts: Mapping[str, int], whole: Projection, height: int) -> dict[str, int] | None:

@@ -18,6 +18,7 @@ from adapterops.formats.further import SAME
 from adapterops.formats.gguf_parts import opened
 from adapterops.formats.kinds import all_of_adapter, are_of_adapter
 from adapterops.formats.models.gguf_models import gguf_files, read_gguf_model
+from adapterops.formats.models.left_behind import left_behind
 from adapterops.formats.models.quantized import Weight
 from adapterops.formats.models.unmerged import holds_base
 from adapterops.formats.models.weight_files import (
@@ -69,6 +70,7 @@ class ModelFiles:
         others: the files to take along.
         components: of a pipeline the component in each folder that has tensors → its class.
         weights: its quantized weights, where the format says them; None where its tensors have to show it.
+        left: files of weights in its folder that are no part of it.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class ModelFiles:
     others: tuple[Path, ...]
     components: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, Weight] | None = None
+    left: tuple[str, ...] = ()
 
     def tensors(self) -> dict[str, Stored]:
         """All tensors, in the order of the files. Those of a pipeline have the component before their names."""
@@ -141,8 +144,9 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
         return _pipeline(place)
     if not any(place.has(source / name) for name in (*MODEL_FILES, ADAPTER_CONFIG)) and (paths := gguf_files(place)):
         return _gguf(place, paths)
-    shards = _shards(place, allow_pickle)
-    return ModelFiles(source, shards, read_config(place, source), (*_inner(place), *_others(place)))
+    shards, others = _shards(place, allow_pickle), (*_inner(place), *_others(place))
+    left = left_behind(place, [*others, *(file.path for file in shards.values())])
+    return ModelFiles(source, shards, read_config(place, source), others, left=left)
 
 
 def _gguf(place: Place, paths: list[Path]) -> ModelFiles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from itertools import takewhile
 
@@ -25,6 +26,9 @@ PEFT = ["base_model", "model"]
 """What PEFT calls the model that it wraps; twice, where it was wrapped twice. Whatever comes before holds PEFT's model, which
 may be a part of another: `language_model.base_model.model.model.layers` of a model that sees.
 """
+
+TINKERS_HEAD = re.compile(r"^(?:model\.)?unembed_tokens(?=\.|$)")
+"""What Tinker calls the head of a model in its adapters, and no model does."""
 
 ROOTS = """
 action_out_proj audio_tower backbone blocks classification_head classifier cls decoder embed_action_time embed_out
@@ -101,12 +105,15 @@ def unwrapped(name: str) -> str:
 
 def inner_name(name: str) -> str:
     """The name of a module or tensor in the model that PEFT wraps: whatever is before PEFT's prefix holds PEFT's model.
+    A head is called as models call it.
 
     >>> inner_name("backend.base_model.model.model.layers.0.q_proj"), inner_name("model.layers.0.q_proj")
     ('model.layers.0.q_proj', 'model.layers.0.q_proj')
+    >>> inner_name("base_model.model.model.unembed_tokens")
+    'lm_head'
     """
     _, prefix, inner = f".{name}".partition(f".{'.'.join(PEFT)}.")
-    return unwrapped(inner if prefix else name)
+    return TINKERS_HEAD.sub("lm_head", unwrapped(inner if prefix else name))
 
 
 def without_wrappers(names: Collection[str], own_class: bool = True) -> dict[str, str]:

@@ -48,14 +48,36 @@ def left_out(files: AdapterFiles) -> list[str]:
     return [name for name in modules if name in wrong or (name in plain and not _named(name, files))]
 
 
+def begun_otherwise(files: AdapterFiles) -> dict[str, list[str]]:
+    """The modules whose names in the file are not those of the model in memory with PEFT's prefix, where there are any: those
+    that lack the prefix alone, those of a bare model in one that makes words, and those with something else before or in them.
+    """
+    modules = [name for name in files.modules if not name.endswith(".bias") and is_plain(name, files.config.experts)]
+    others = misnamed(modules, files.config)
+    bare = [name for name in others if not held(name)]
+    short = [name for name in modules if name not in others and _all_begin("", name, files)]
+    begun = {*bare, *short, *(name for name in modules if name not in others and _all_begin(PREFIX, name, files))}
+    found = {"unprefixed": short, "bare": bare, "wrapped": [name for name in modules if name not in begun]}
+    return {fact: those for fact, those in found.items() if those}
+
+
+def _all_begin(prefix: str, module: str, files: AdapterFiles) -> bool:
+    return all(name.startswith(f"{prefix}{module}.") for name in _own(module, files))
+
+
+def _own(module: str, files: AdapterFiles) -> list[str]:
+    """The tensors of a module; what all modules share is none of it."""
+    return [name for role, name in files.modules[module].tensors.items() if role not in SHARED]
+
+
 def _named(module: str, files: AdapterFiles) -> bool:
     """Whether the tensors of a module have the names that PEFT gives them; the name of an adapter in them is that of the only
-    one then. What all modules share begins with none.
+    one then.
     """
     begin = f"{PREFIX}{module}."
-    names = [name for role, name in files.modules[module].tensors.items() if role not in SHARED]
     return all(
-        name.startswith(begin) and name.removeprefix(begin).replace(".default.", ".").count(".") < 2 for name in names
+        name.startswith(begin) and name.removeprefix(begin).replace(".default.", ".").count(".") < 2
+        for name in _own(module, files)
     )
 
 

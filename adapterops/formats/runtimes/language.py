@@ -18,6 +18,7 @@ from adapterops.formats.runtimes.rules import (
     TO_MLX,
     TO_PEFT,
     TRUNCATE,
+    WITH_FURTHER,
     Runtime,
     fine,
     ignored,
@@ -41,6 +42,11 @@ NOT_LORA = {
     "base": refused("has nowhere to put them", OWN_BASE),
     "replication": unknown(remedy=FUSE),
     "adapter_name": unknown(remedy=TO_PEFT),
+    **dict.fromkeys(("unprefixed", "bare", "wrapped"), unknown(remedy=BASED)),
+    "senses": unknown(remedy=FUSE),
+    "further": unknown(
+        "reads the adapter's own file, and leaves these out; their names do not say what they hold", WITH_FURTHER
+    ),
     "full_names": unknown("whether it takes full names in target_modules is not known"),
 }
 
@@ -58,6 +64,22 @@ LANGUAGE = {
                 "the newest ends with an error; older versions take it for LoRA on the base as it is", BASED
             ),
             "replication": refused("the newest ends with an error; what older versions do is not known", FUSE),
+            "unprefixed": refused(
+                "older versions end with an error: unsupported LoRA weight; the newest take them", BASED
+            ),
+            **dict.fromkeys(
+                ("bare", "wrapped"),
+                wrong(
+                    "older versions end with an error; the newest look for modules of just these names, find none, and apply"
+                    " nothing",
+                    BASED,
+                ),
+            ),
+            "senses": wrong(
+                "left out with a warning in its log, unless the server is started with --enable-tower-connector-lora, which"
+                " newer versions have for most models (#26674, #31479)",
+                FUSE,
+            ),
             "rslora": fine("alpha over the root of r (since #6909)"),
             "rslora_experts": wrong("on fused experts use_rslora is not read (#55545)"),
             "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest honours the pattern"),
@@ -92,6 +114,10 @@ LANGUAGE = {
             "images": unknown("what it does with image models was not read", OTHERS_SHOWN),
             **NO_CONFIG,
             **NOT_LORA,
+            "senses": wrong(
+                "applies LoRA to the language model alone: this is silently dropped, or taken for layers of that (#28784)",
+                FUSE,
+            ),
             "rslora": wrong("use_rslora is not read: alpha over r (#40835, open)"),
             "alpha_pattern": wrong("older versions read one lora_alpha for all; the newest records the pattern"),
             "rank_pattern": unknown("early versions refuse several adapters of unequal ranks or scales", NORMALIZE),
@@ -124,6 +150,9 @@ LANGUAGE = {
             "rslora": wrong("the converter writes lora_alpha, which is divided by the rank (measured)"),
             "alpha_pattern": wrong("the converter writes one lora_alpha for all (measured)"),
             "rank_pattern": fine("divides by the rank of each tensor (not run)"),
+            "unprefixed": fine("the converter takes base_model.model. off where it is there"),
+            "wrapped": refused("ends the converter with an error: it has no tensor of such a name", BASED),
+            "senses": wrong("the converter leaves out the tensors of what sees or hears", FUSE),
             "dora": refused("ends the converter with an error (measured)", FUSE),
             "saved": refused("ends the converter with an error (measured)", FUSE),
             "biases": refused("ends the converter with an error", FUSE),

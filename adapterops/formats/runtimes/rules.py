@@ -68,6 +68,11 @@ FACTS = {
     "experts": "LoRA on fused experts (target_parameters)",
     "several_files": "an adapter in several files",
     "adapter_name": "the adapter's name in the names of tensors",
+    "unprefixed": "names without base_model.model.",
+    "bare": "names of a model without its head",
+    "wrapped": "names that the model itself does not have",
+    "senses": "LoRA on what sees or hears",
+    "further": "other files that may hold trained weights",
     "replication": "layers of the base that are replicated (layer_replication)",
     "full_names": "full names in target_modules",
     "rank": "the rank",
@@ -96,6 +101,7 @@ TO_DIFFUSERS = "adapterops convert {source} --base BASE --to diffusers -o conver
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
 TO_GGUF = "adapterops convert {source} --to gguf --base BASE -o converted"
 BASED = "adapterops normalize {source} --base BASE -o normalized"
+WITH_FURTHER = "where they were trained, give the program the whole model: save it with what trained it"
 OWN_BASE = "give the base that the adapter was trained on"
 OTHERS_SHOWN = "adapterops check {source}, which shows the programs of all kinds"
 

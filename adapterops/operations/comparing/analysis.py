@@ -21,6 +21,7 @@ from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.formats.registry import format_of, read_adapter
 from adapterops.operations.comparing.kinds import kinds
+from adapterops.operations.comparing.shards import Share, shares
 from adapterops.storage.place import Place
 from adapterops.updates.layout import Layout, without_biases
 
@@ -59,7 +60,8 @@ class Inspection:
     """What `inspect` found. `dense` is the number of entries of the adapted weights, 0 where the files do not say that;
     `zero` are modules whose B is all zero, None where nothing was read to know it; `full` are tensors that replace the
     base's; `further` are other files in its folder that may hold trained weights, `missing` what modules_to_save names and no tensor
-    belongs to, `left_out` the modules that PEFT would leave out when it loads the files, as far as these show it."""
+    belongs to, `left_out` the modules that PEFT would leave out when it loads the files, as far as these show it, `shares` those
+    whose B has numbers in an equal share of its rows alone, None where nothing was read."""
 
     path: Place
     format: str
@@ -76,6 +78,7 @@ class Inspection:
     further: tuple[str, ...]
     missing: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    shares: tuple[Share, ...] | None = ()
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]
@@ -90,6 +93,7 @@ class Inspection:
             "further": list(self.further),
             "missing": list(self.missing),
             "left_out": list(self.left_out),
+            "shares": None if self.shares is None else [share.as_json() for share in self.shares],
         }
 
 
@@ -125,6 +129,7 @@ def inspect(
         files.further,
         files.config.missing,
         tuple(left_out(files)) if format_of(place) == PEFT else (),
+        shares(files) if here else None,
     )
 
 

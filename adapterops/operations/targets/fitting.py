@@ -13,6 +13,7 @@ from adapterops.formats.models.architectures import (
     IN_OUT_PARAMETERS,
     INTERLEAVED,
     WEIGHT,
+    WIDENING,
 )
 from adapterops.formats.models.loading import IN_OUT, OUT_IN, loading
 from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d, namesakes
@@ -162,8 +163,9 @@ def check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
         target for target in stored if len(names.base[target.tensor].shape) == 2 and target.source == target.module
     ]
     kinds = {last(target.module) for target in single if target.transposed}
+    doubtful = not names.type or _has_conv1d(names.base)
     for target in stored:
-        unknown = not names.type and last(target.module) in CONV1D_MODULES
+        unknown = doubtful and last(target.module) in CONV1D_MODULES
         if (kinds or unknown) and target.shape[0] == target.shape[1]:
             raise IncompatibleError(
                 f"is square, and {', '.join(sorted(kinds)) or 'its like'} may be stored as (in, out): it is not known whether this one is",
@@ -171,6 +173,12 @@ def check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
                 hint="say what the model is: put its model_type, such as gpt2, into config.json of the base",
                 code="E-ORIENTATION",
             )
+
+
+def _has_conv1d(base: Mapping[str, Spec]) -> bool:
+    """Whether layers with more outputs than inputs are stored as (in, out), as code next to a model may do."""
+    shapes = (spec.shape for name, spec in base.items() if name.endswith(tuple(f"{each}{WEIGHT}" for each in WIDENING)))
+    return any(len(shape) == 2 and shape[0] < shape[1] for shape in shapes)
 
 
 def check_dtype(candidate: Candidate, base: Mapping[str, Spec]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from adapterops.errors import IncompatibleError, UnsupportedError, count, listed
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.models.architectures import SHARED_LAYERS, WEIGHT
+from adapterops.formats.models.divisions import parts_of, wholes_of
 from adapterops.formats.models.naming import Names, canonical
 from adapterops.formats.models.suffixes import Move
 
@@ -57,6 +58,8 @@ def misfits(
     )
     if wrong:
         fact += f"; {len(wrong)} of {count} modules do not fit: {listed(wrong, ALIKE, by='; ')}"
+    if divided := _divided(missing, names):
+        return IncompatibleError(f"{fact}. {divided}", hint=f"{OWN_BASE}, in the same division", code="E-NAMES")
     tried = names.tried(missing)
     if tried:
         shown = ", ".join(f"{fits} of {count} {_how(move)}" for move, fits in tried[:3])
@@ -101,6 +104,18 @@ def _cause(known: str | None, missing: Sequence[str], names: Names) -> tuple[str
             "run it with PEFT, next to its base: what merge_and_unload makes of it is another model, too",
         )
     return _converted(missing, names, _common)
+
+
+def _divided(missing: Sequence[str], names: Names) -> str | None:
+    """What the base has in another division, if it has one of the modules so: in which order of rows is not known then."""
+    for module in missing:
+        name = names.name(module)
+        whole, parts = ([t for each in those(name) for t in names.of(each)] for those in (wholes_of, parts_of))
+        if whole:
+            return f"The base has {module} in another division: {whole[0]} is one matrix of several, whose order is not known here"
+        if parts:
+            return f"The base has {module} in another division: split, such as {parts[0]}, and in which order is not known here"
+    return None
 
 
 def _converted(

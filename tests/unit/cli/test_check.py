@@ -45,10 +45,21 @@ def test_what_is_wrong_ends_with_8_and_names_what_mends_it(capsys: Capture) -> N
 
 @pytest.mark.parametrize("runtime", ["diffusers", "comfyui"])
 def test_a_language_adapter_has_no_place_in_programs_for_images(runtime: str, capsys: Capture) -> None:
-    write_adapter(Path("llama"), fields=config(2, lora_alpha=2, task_type="CAUSAL_LM"))
+    write_adapter(Path("llama"), factors(["model.layers.0.q_proj"]), config(2, lora_alpha=2, task_type="CAUSAL_LM"))
     assert run(["check", "llama", "--for", runtime]) == 8
     assert "an adapter of a language model (task_type CAUSAL_LM): refused" in capsys.readouterr().err
     assert run(["check", "llama", "--for", "vllm"]) == 0
+
+
+def test_trained_weights_in_other_files_are_told(capsys: Capture) -> None:
+    (write_adapter(Path("seen"), fields=config(2, lora_alpha=2)) / "vit.safetensors").touch()
+    assert run(["check", "seen", "--for", "vllm"]) == 9
+    assert "other files that may hold trained weights (vit.safetensors)" in capsys.readouterr().err
+    write_adapter(Path("part"), fields=config(2)).joinpath("adapter_model.safetensors").rename(
+        "part/adapter_model-00001-of-00002.safetensors"
+    )
+    assert run(["check", "part", "--for", "vllm"]) == 3
+    assert "is an adapter in 2 files" in capsys.readouterr().err
 
 
 def test_what_is_not_established_ends_with_9(capsys: Capture) -> None:

@@ -58,6 +58,22 @@ def test_it_is_read_as_it_is_applied(tmp_path: Path) -> None:
     assert ao.inspect(tmp_path / "mlx").zero == ()
 
 
+def test_the_first_adapters_of_mlx_vlm_are_read_as_it_applies_them(tmp_path: Path) -> None:
+    """alpha · A B, and no rank in the scale; written in the names that MLX has now."""
+    folder = tmp_path / "vlm"
+    folder.mkdir()
+    old = {"lora_a": "A", "lora_b": "B"}
+    stored = {f"{name.rpartition('.')[0]}.{old[name.rpartition('.')[2]]}": each for name, each in tensors().items()}
+    save_file(stored, folder / "adapters.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"rank": RANK, "alpha": 0.5, "dropout": 0.1}))
+    adapter = ao.open_adapter(folder)
+    for module in SHAPES:
+        right = 0.5 * (stored[f"{module}.A"].astype(np.float64) @ stored[f"{module}.B"]).T
+        np.testing.assert_allclose(adapter.updates[module].dense(), right, rtol=1e-5, atol=1e-6)
+    assert run(["convert", str(folder), "--to", "mlx", "-o", str(tmp_path / "out")]) == 0
+    assert load_file(tmp_path / "out" / "adapters.safetensors").keys() == tensors().keys()
+
+
 def test_there_and_back(tmp_path: Path) -> None:
     write(tmp_path / "mlx")
     assert run(["merge", str(tmp_path / "mlx"), "-o", str(tmp_path / "peft")]) == 0

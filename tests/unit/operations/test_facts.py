@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ ALWAYS = {"format", "rank", "architecture", "config_scale"}
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor], set[str]]] = {
     "plain": ({}, {}, set()),
-    "a task of language": ({"task_type": "CAUSAL_LM"}, {}, {"language"}),
+    "a task of language": ({"task_type": "CAUSAL_LM"}, {}, {"language", "bare"}),
     "another task": ({"task_type": "FEATURE_EXTRACTION"}, {}, set()),
     "rslora": ({"use_rslora": True}, {}, {"rslora"}),
     "patterns": ({"alpha_pattern": {"v_proj": 2}}, {}, {"alpha_pattern"}),
@@ -95,6 +96,40 @@ def test_names_and_shapes(tmp_path: Path) -> None:
     found = facts(write_adapter(tmp_path / "a", tensors, config(10, target_modules=["lm_head"])))
     assert found["adapter_name"].found == "lora_A.style.weight"
     assert found["head"].modules == found["wide"].modules == ("lm_head",)
+
+
+def begun(change: Callable[[str], str], modules: Sequence[str] = MODULES) -> dict[str, torch.Tensor]:
+    return {change(name): tensor for name, tensor in factors(modules).items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        (lambda name: name, ""),
+        (lambda name: name.removeprefix(PREFIX), "unprefixed"),
+        (lambda name: "_orig_mod." + name, "wrapped"),
+        (lambda name: name.replace(PREFIX, f"{PREFIX}_fsdp_wrapped_module."), "wrapped"),
+        (lambda name: name.replace(PREFIX, "module."), "wrapped"),
+    ],
+    ids=["plain", "no prefix", "compiled", "sharded", "parallel"],
+)
+def test_names_that_programs_have_no_module_of(change: Callable[[str], str], fact: str, tmp_path: Path) -> None:
+    found = facts(write_adapter(tmp_path / "a", begun(change), config(2)))
+    assert found.keys() - ALWAYS == {fact} - {""}
+    assert not fact or set(found[fact].modules) == set(MODULES)
+
+
+def test_factors_with_an_axis_of_experts_are_lora_on_all_of_them(tmp_path: Path) -> None:
+    stem = f"{PREFIX}model.layers.0.mlp.experts.w1.lora_"
+    tensors = {f"{stem}A.weight": torch.ones(1, 2, 8), f"{stem}B.weight": torch.ones(3, 6, 2)}
+    found = facts(write_adapter(tmp_path / "a", tensors, config(2, target_modules="all-linear")))
+    assert found["experts"].modules == tuple(f"model.layers.0.mlp.experts.{expert}.w1" for expert in range(3))
+
+
+def test_lora_on_what_sees_or_hears(tmp_path: Path) -> None:
+    seen = "model.vision_tower.encoder.layers.0.q_proj"
+    found = facts(write_adapter(tmp_path / "a", factors(["model.language_model.layers.0.q_proj", seen]), config(2)))
+    assert found["senses"] == Fact("senses", f"1 of 2, such as {seen}", (seen,))
 
 
 def test_a_lone_file_has_no_config(tmp_path: Path) -> None:

@@ -72,9 +72,10 @@ def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
         ({"x": GRID.to_sparse()}, "is not a plain tensor"),
         ({"x": torch.zeros(2, dtype=torch.complex64)}, "is not a plain tensor"),
         ({"x": torch.zeros(1).expand(1000)}, "its entries overlap"),
-        ({"x": len}, "is not read"),
+        ({"x": len}, "holds more than tensors: len"),
+        ({"state_dict": {"x": GRID}}, "is a dictionary of 1, and no tensor"),
     ],
-    ids=["list", "empty", "number", "value", "sparse", "complex", "expanded", "function"],
+    ids=["list", "empty", "number", "value", "sparse", "complex", "expanded", "function", "nested"],
 )
 def test_what_is_no_tensor_by_name_is_refused(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_what_is_made_of_it_stands_next_to_it(tmp_path: Path, path: str, sibling
 
 
 def test_a_pickle_is_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "adapter.bin").touch()
+    (tmp_path / "adapter.bin").write_bytes(pickle.dumps({}))
     with pytest.raises(InputError, match="is a Python pickle") as caught:
         Place.of(tmp_path).open(tmp_path / "adapter.bin")
     assert "--allow-pickle" in str(caught.value.hint)

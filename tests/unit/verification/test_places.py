@@ -96,6 +96,24 @@ def test_a_joined_projection_and_its_parts() -> None:
     assert [place.rows for place in joined["a.qkv_proj.weight"].places] == [range(8), range(8, 12), range(12, 16)]
 
 
+def test_parts_of_a_joined_projection_of_linear_attention() -> None:
+    base: Shapes = {"linear_attn.in_proj_qkv.weight": (16, 6)}
+    adapter: Shapes = {
+        "linear_attn.in_proj_q": (4, 6),
+        "linear_attn.in_proj_k": (4, 6),
+        "linear_attn.in_proj_v": (8, 6),
+    }
+    places, lost = found(adapter, base)
+    assert not lost
+    assert [each.rows for each in places["linear_attn.in_proj_qkv.weight"].places] == [
+        range(4),
+        range(4, 8),
+        range(8, 16),
+    ]
+    k, _ = found({"linear_attn.in_proj_k": (4, 6)}, base)
+    assert k["linear_attn.in_proj_qkv.weight"].places[0].rows == range(4, 8)
+
+
 def test_a_head_that_becomes_a_tensor_of_its_own() -> None:
     base: Shapes = {"model.embed_tokens.weight": (9, 4)}
     places, lost = found({"lm_head": (9, 4)}, base, new={"lm_head.weight": (9, 4)})

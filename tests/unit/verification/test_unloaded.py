@@ -50,3 +50,19 @@ def test_a_base_without_what_is_not_saved() -> None:
     less, left = lacking(base, model)
     assert (less.layout.keys(), dict(less.shards), left) == ({names[1]}, {"a": [names[1]]}, ["crossattention.bias"])
     assert lacking(base, base) == (base, [])
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        (["BertForMaskedLM"], ["bert.pooler.dense.bias", "cls.seq_relationship.weight"]),
+        (["BertForPreTraining"], []),
+        ([], []),
+    ],
+)
+def test_heads_of_another_class(stated: list[str], expected: list[str]) -> None:
+    names = ["bert.pooler.dense.bias", "cls.seq_relationship.weight", "bert.encoder.layer.0.output.dense.weight"]
+    config = {"model_type": "bert", "architectures": ["BertForPreTraining"]}
+    base = Checkpoint({name: Spec("F32", (2,)) for name in names}, {}, {}, config=config)
+    model = Checkpoint({}, {}, {}, config={**config, "architectures": stated})
+    assert absent(base, model, names)[1] == expected

@@ -9,9 +9,11 @@ from typing import Any
 
 import peft
 import pytest
+from corpus import config, factors, write_adapter
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import adapterops as ao
 from adapterops.formats.peft.loaded import left_out
 from adapterops.formats.registry import read_adapter
 from adapterops.storage.place import Place
@@ -85,3 +87,13 @@ def test_what_all_modules_of_vera_share_is_named_once(tmp_path: Path) -> None:
     file = tmp_path / "a/adapter_model.safetensors"
     save_file({name.replace(f"{BEGIN}model.", BEGIN): each for name, each in load_file(file).items()}, file)
     assert len(left_out(read_adapter(Place.of(tmp_path / "a")))) == 2
+
+
+def test_the_head_of_tinkers_adapters_is_that_of_the_model(tmp_path: Path) -> None:
+    """Fused into a base, and told where PEFT would not find it."""
+    tensors = factors(["model.unembed_tokens", "model.layers.0.q_proj"], rank=2, out=8, into=8)
+    write_adapter(tmp_path / "a", tensors, config(2, target_modules="all-linear"))
+    assert ao.inspect(tmp_path / "a").left_out == ("lm_head",)
+    assert set(ao.open_adapter(tmp_path / "a").layout) == {"lm_head", "model.layers.0.q_proj"}
+    ao.save_adapter(1.0 * ao.open_adapter(tmp_path / "a"), tmp_path / "b")
+    assert ao.inspect(tmp_path / "b").left_out == ()

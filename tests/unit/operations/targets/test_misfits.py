@@ -48,6 +48,23 @@ def test_the_nearest_names_come_first() -> None:
     assert "another" not in error
 
 
+@pytest.mark.parametrize(
+    ("module", "there"),
+    [
+        ("h.0.attn.q_proj", "h.0.attn.c_attn"),
+        ("layers.0.attention.v_proj", "layers.0.attention.query_key_value"),
+        ("layers.0.mlp.up_proj", "layers.0.mlp.Wi"),
+        ("layers.0.linear_attn.in_proj_k", "layers.0.linear_attn.in_proj_qkvz"),
+        ("layers.0.self_attn.query_key_value", "layers.0.self_attn.q_proj"),
+    ],
+)
+def test_what_is_joined_or_split_otherwise_is_said(module: str, there: str) -> None:
+    error = str(misfits([], [module], [], 1, names(there, "layers.0.norm")))
+    assert f"The base has {module} in another division" in error
+    assert f"{there}.weight" in error
+    assert "architecture" not in error
+
+
 def test_another_architecture_is_said_of_nothing_else() -> None:
     assert "another architecture" in str(misfits([], ["blocks.0.wq"], [], 1, names("model.layers.0.q_proj")))
     assert "another" not in str(misfits([], [], ["q is [4, 8], q.weight is [8, 4]"], 1, names("q")))

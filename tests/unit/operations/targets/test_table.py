@@ -413,6 +413,14 @@ def test_a_square_conv1d_alone_is_refused_where_the_model_is_unknown() -> None:
     refused({"h.0.attn.c_proj": (4, 4)}, STORED)
 
 
+def test_a_square_conv1d_of_code_next_to_a_model_is_refused_by_what_else_the_files_have() -> None:
+    """jais and BTLM have GPT-2's layers under types of their own."""
+    name = "transformer.h.0.attn.c_proj"
+    assert refused({name: (4, 4)}, STORED, "jais").code == "E-ORIENTATION"
+    linear = {**stored(f"{name}.weight", shape=(4, 4)), **stored("transformer.h.0.attn.c_attn.weight", shape=(12, 4))}
+    assert target(name, (4, 4), linear, "jais") == all_of(name, (4, 4))
+
+
 def test_a_square_c_proj_of_a_model_without_conv1d_is_not_transposed() -> None:
     name = "transformer.h.0.attn.c_proj"
     assert target(name, (4, 4), stored(f"{name}.weight", shape=(4, 4)), "gpt_bigcode") == all_of(name, (4, 4))
