@@ -102,7 +102,7 @@ def models(draw: st.DrawFn, whole: bool = False, dtypes: Sequence[str] = DTYPES)
     found = {}
     for index in range(draw(st.integers(1, 3))):
         out, into, rank = draw(st.integers(1, 12)), draw(st.integers(1, 12)), draw(st.integers(1, 4))
-        name = f"h.{index}.mlp.c_fc"
+        name = f"h.{index}.mlp.{'c_fc' if turned else 'up_proj'}"
         found[name] = layer(draw(any_seed), out, into, rank, draw(st.sampled_from(scales)), dtype, kind, turned, whole)
     return found
 

@@ -21,7 +21,7 @@ from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.formats.registry import format_of, read_adapter
 from adapterops.operations.comparing.kinds import kinds
-from adapterops.operations.comparing.shards import Share, shares
+from adapterops.operations.comparing.shards import RowShare, shares
 from adapterops.storage.place import Place
 from adapterops.updates.layout import Layout, without_biases
 
@@ -78,7 +78,7 @@ class Inspection:
     further: tuple[str, ...]
     missing: tuple[str, ...]
     left_out: tuple[str, ...] = ()
-    shares: tuple[Share, ...] | None = ()
+    shares: tuple[RowShare, ...] | None = ()
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]

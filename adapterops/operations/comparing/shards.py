@@ -23,7 +23,7 @@ LEAST = 2
 
 
 @dataclass(frozen=True)
-class Share:
+class RowShare:
     """Modules of one kind whose B has numbers in rows `begin` to `end` of `height` alone."""
 
     modules: tuple[str, ...]
@@ -36,7 +36,7 @@ class Share:
 
     def __str__(self) -> str:
         """
-        >>> str(Share(("layers.0.q_proj", "layers.1.q_proj"), 0, 8, 64))
+        >>> str(RowShare(("layers.0.q_proj", "layers.1.q_proj"), 0, 8, 64))
         'rows 0 to 7 of 64 in all 2 q_proj'
         """
         return (
@@ -44,7 +44,7 @@ class Share:
         )
 
 
-def shares(files: AdapterFiles) -> tuple[Share, ...]:
+def shares(files: AdapterFiles) -> tuple[RowShare, ...]:
     """The kinds of modules all of which have the same share of the rows of B, and zeros in the others.
 
     A layer that one of several processes held in part is saved so where the parts were not gathered. What trains B one row at
@@ -63,7 +63,7 @@ def shares(files: AdapterFiles) -> tuple[Share, ...]:
     for (_, height), modules in kinds.items():
         places = {_share(files, files.modules[module].tensors["lora_B"]) for module in modules}
         if len(modules) >= LEAST and len(places) == 1 and (place := places.pop()):
-            found.append(Share(tuple(modules), *place, height))
+            found.append(RowShare(tuple(modules), *place, height))
     return tuple(found)
 
 
@@ -85,7 +85,7 @@ def _share(files: AdapterFiles, name: str) -> tuple[int, int] | None:
     return (rows[0], rows[-1] + 1) if whole else None
 
 
-def shares_of(found: Sequence[Share]) -> str:
+def shares_of(found: Sequence[RowShare]) -> str:
     """What is said of them."""
     modules = count(sum(len(each.modules) for each in found), "module")
     return (

@@ -42,7 +42,9 @@ def test_that_any_rule_makes_nearly_the_same_is_said_where_it_is_so() -> None:
     assert history.holdings
     found = history.holdings.all()
     assert found
-    assert held_sentences(found, 1, history.holdings.apart())[-1].endswith("any of them makes nearly the same adapter")
+    assert held_sentences(found, 1, history.holdings.rule_distance())[-1].endswith(
+        "any of them makes nearly the same adapter"
+    )
     assert "any of them" not in same(0.06)
     assert not any("--tsv" in each for each in held_sentences(found, 1, 0.06))
 

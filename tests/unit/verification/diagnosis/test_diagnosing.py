@@ -148,7 +148,7 @@ def test_codes_of_all_rows_are_judged_once(tmp_path: Path, monkeypatch: pytest.M
     adapterops.save_checkpoint(adapterops.quantize(before, "nf4"), tmp_path / "m")
     of = Subject(open_checkpoint(tmp_path / "m"), [witness(before, before, mine)[0]], 512)
     unit, plain = of.units[0], of.working_memory(1)
-    monkeypatch.setattr(subject, "together", lambda found: found.shape[0])
+    monkeypatch.setattr(subject, "judged_rows", lambda found: found.shape[0])
     assert of.working_memory(1) > plain
     runs: list[tuple[int, int]] = []
 
