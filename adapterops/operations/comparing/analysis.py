@@ -21,7 +21,7 @@ from adapterops.formats.peft.parts import Parts
 from adapterops.formats.registry import DEFAULT as PEFT
 from adapterops.formats.registry import format_of, read_adapter
 from adapterops.operations.comparing.kinds import kinds
-from adapterops.operations.comparing.shards import RowShare, shares
+from adapterops.operations.comparing.shards import SharedRows, shares
 from adapterops.storage.place import Place
 from adapterops.updates.layout import Layout, without_biases
 
@@ -78,7 +78,7 @@ class Inspection:
     further: tuple[str, ...]
     missing: tuple[str, ...]
     left_out: tuple[str, ...] = ()
-    shares: tuple[RowShare, ...] | None = ()
+    shares: tuple[SharedRows, ...] | None = ()
 
     def as_json(self) -> dict[str, Any]:
         groups = [{**group.__dict__, "modules": list(group.modules)} for group in self.groups]

@@ -23,7 +23,7 @@ LEAST = 2
 
 
 @dataclass(frozen=True)
-class RowShare:
+class SharedRows:
     """Modules of one kind whose B has numbers in rows `begin` to `end` of `height` alone."""
 
     modules: tuple[str, ...]
@@ -36,7 +36,7 @@ class RowShare:
 
     def __str__(self) -> str:
         """
-        >>> str(RowShare(("layers.0.q_proj", "layers.1.q_proj"), 0, 8, 64))
+        >>> str(SharedRows(("layers.0.q_proj", "layers.1.q_proj"), 0, 8, 64))
         'rows 0 to 7 of 64 in all 2 q_proj'
         """
         return (
@@ -44,7 +44,7 @@ class RowShare:
         )
 
 
-def shares(files: AdapterFiles) -> tuple[RowShare, ...]:
+def shares(files: AdapterFiles) -> tuple[SharedRows, ...]:
     """The kinds of modules all of which have the same share of the rows of B, and zeros in the others.
 
     A layer that one of several processes held in part is saved so where the parts were not gathered. What trains B one row at
@@ -63,7 +63,7 @@ def shares(files: AdapterFiles) -> tuple[RowShare, ...]:
     for (_, height), modules in kinds.items():
         places = {_share(files, files.modules[module].tensors["lora_B"]) for module in modules}
         if len(modules) >= LEAST and len(places) == 1 and (place := places.pop()):
-            found.append(RowShare(tuple(modules), *place, height))
+            found.append(SharedRows(tuple(modules), *place, height))
     return tuple(found)
 
 
@@ -85,7 +85,7 @@ def _share(files: AdapterFiles, name: str) -> tuple[int, int] | None:
     return (rows[0], rows[-1] + 1) if whole else None
 
 
-def shares_of(found: Sequence[RowShare]) -> str:
+def shares_of(found: Sequence[SharedRows]) -> str:
     """What is said of them."""
     modules = count(sum(len(each.modules) for each in found), "module")
     return (
