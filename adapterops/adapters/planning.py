@@ -163,7 +163,8 @@ def working_memory(
     by_entries = any(map(_by_entries, done))
     often = DECOMPOSED if any(map(_by_singular_values, done)) else FORMED
     tile = min(TILE if device == DEFAULT.device else LAUNCHED * TILE, largest)
-    entries = often * largest + (3 * len(sources(adapter.history)) + 6) * tile
+    merged = max((len(step.parameters.get("weights", ())) for step in done), default=0)
+    entries = often * largest + (3 * max(merged, len(sources(adapter.history))) + 6) * tile
     return workers * (held + (4 * entries if by_entries else factors) + AHEAD * kept)
 
 
