@@ -224,12 +224,11 @@ def _names(written: Adapter, images: Mapping[str, Image | Exact]) -> dict[str, s
     by_key: dict[str, list[str]] = {}
     for name, module in known.items():
         by_key.setdefault(name.key, []).append(module)
+    # the last: kohya's name of a module that is called like a part of a pipeline
     found = {
         module: _one(flat(module), known, by_key)
         or known.get(flat(of_clip(module)))
-        or _one(
-            Flat(in_model(module)), known, by_key
-        )  # kohya's name of a module that is called like a part of a pipeline
+        or _one(Flat(in_model(module)), known, by_key)
         for module in images
     }
     for module, named in found.items():

@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from adapterops.errors import InputError
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.header import WEIGHT, Header, key
+from adapterops.storage.strict import parse_json
 
 ROLE = "comfy_quant"
 LAYERS = "_quantization_metadata"
 """The entry of a header that has the formats of all layers."""
 
 READ = ("float8_e4m3fn", "float8_e5m2")
-"""Formats that are a byte an entry times one scale. All others have turned weights, or scales in the order of its kernels."""
+"""Formats that are a byte an entry times one scale. All others have rotated weights, or scales in the order of its kernels."""
 
 
 def check_formats(header: Header, metadata: Mapping[str, str]) -> None:
@@ -38,10 +40,13 @@ def _said(header: Header, metadata: Mapping[str, str]) -> Iterator[tuple[str, An
 def layers(metadata: Mapping[str, str]) -> Mapping[str, Any]:
     """The layers that a header says a format of."""
     try:
-        found = json.loads(metadata.get(LAYERS, "{}"))
-        return dict(found.get("layers", {}))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise damaged(f"its header entry {LAYERS} cannot be read: {error}") from None
+        found = parse_json(metadata.get(LAYERS, "{}").encode())
+    except InputError as error:
+        raise damaged(f"its header entry {LAYERS} cannot be read: {error.args[0]}") from None
+    found = found.get("layers", {}) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        raise damaged(f"its header entry {LAYERS} has no layers by their names")
+    return found
 
 
 def without(metadata: Mapping[str, str], quantized: frozenset[str]) -> dict[str, str]:

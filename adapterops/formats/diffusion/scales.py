@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Collection, Mapping
@@ -84,8 +83,8 @@ def _holds_configs(text: str) -> bool:
 def _is_config(text: str) -> bool:
     """Whether a text is a config of LoRA as PEFT saves it."""
     try:
-        found = json.loads(text) if text.startswith("{") else None
-    except ValueError:
+        found = parse_json(text.encode()) if text.startswith("{") else None
+    except InputError:
         return False
     return isinstance(found, dict) and {"r", "lora_alpha"} <= found.keys()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from adapterops.errors import AdapterWarning, count
+from adapterops.errors import AdapterWarning, InputError, count
 from adapterops.formats.peft.parts import Parts
+from adapterops.storage.strict import parse_json
 from adapterops.storage.tensors import TensorFile
 
 SPLIT = {"qkv": 3, "linear1": 4}
@@ -31,8 +31,8 @@ def warn_of_training(file: TensorFile, modules: Mapping[str, Parts]) -> None:
 def _options(metadata: Mapping[str, str]) -> Mapping[str, Any]:
     """What the trainer was told of the network."""
     try:
-        found = json.loads(metadata.get("ss_network_args", "{}"))
-    except ValueError:
+        found = parse_json(metadata.get("ss_network_args", "{}").encode())
+    except InputError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -144,3 +144,8 @@ def test_what_a_header_says_of_training_states_no_scale(
     assert not recwarn.list
     assert scales(tmp_path, {Q: torch.tensor(2.0), K: torch.tensor(2.0)}, {"lora_scale": "2"}) == [0.5, 0.5]
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("entry", ["ss_network_args", "anything"])
+def test_an_entry_that_is_nested_deep_states_nothing(entry: str, tmp_path: Path) -> None:
+    assert scales(tmp_path, {}, {entry: '{"a":' * 100_000}) == [1, 1]
