@@ -6,10 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapterops.errors import InputError
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.header import WEIGHT, Header, key
-from adapterops.storage.strict import parse_json
 
 ROLE = "comfy_quant"
 LAYERS = "_quantization_metadata"
@@ -40,9 +38,9 @@ def _said(header: Header, metadata: Mapping[str, str]) -> Iterator[tuple[str, An
 def layers(metadata: Mapping[str, str]) -> Mapping[str, Any]:
     """The layers that a header says a format of."""
     try:
-        found = parse_json(metadata.get(LAYERS, "{}").encode())
-    except InputError as error:
-        raise damaged(f"its header entry {LAYERS} cannot be read: {error.args[0]}") from None
+        found = json.loads(metadata.get(LAYERS, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise damaged(f"its header entry {LAYERS} cannot be read: {error}") from None
     found = found.get("layers", {}) if isinstance(found, dict) else None
     if not isinstance(found, dict):
         raise damaged(f"its header entry {LAYERS} has no layers by their names")
