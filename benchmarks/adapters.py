@@ -25,7 +25,8 @@ print(f"{time.perf_counter() - begin:f}")
 
 def converting(bench: Bench, adapter: Path) -> None:
     """What writes every update anew, against copying the files: both until the disk has them, and neither. What the command
-    takes for a small adapter is left out: its start.
+    takes for a small adapter is left out: its start. The copy is made twice, and the first does not count: each is to begin right
+    after an output as large as its own was deleted (`fuse_beside_copy.py` says why).
     """
     small = bench.folder / "small"
     measure(sys.executable, HERE / "shapes.py", small, "small", 64, "bfloat16", 0)
@@ -34,10 +35,12 @@ def converting(bench: Bench, adapter: Path) -> None:
         command = [{"OF": adapter, "OUT": bench.out()}.get(part, part) for part in way]
         measure(sys.executable, "-c", CHECK_TORCH, *command)
     for how, sync in (("both synced", []), ("neither synced", ["--no-sync"])):
-        commands = [[of if part == "OF" else part for part in way] + sync for of in (small, adapter) for way in ways]
+        starts, commands = (
+            [[*OURS, *(of if part == "OF" else part for part in way), *sync] for way in ways] for of in (small, adapter)
+        )
         copy = [sys.executable, "-c", COPY, adapter, "OUT", "cached" if sync else "synced"]
-        peer, *runs = bench.runs(copy, *([*OURS, *command] for command in commands))
-        for (name, *_), start, ours in zip(ways, runs[:2], runs[2:], strict=True):
+        *began, _, peer, first, second = bench.runs(*starts, copy, copy, *commands)
+        for (name, *_), start, ours in zip(ways, began, (first, second), strict=True):
             what = f"{name} r 64, 8B, 224 modules"
             ratio = (middle(ours) - middle(start)) / middle(peer, "inner")
             bench.note(
