@@ -68,8 +68,14 @@ class AdapterOpsError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """The error as ``--json`` prints it."""
-        told = {"code": self.code, "message": self.message, "hint": self.hint, "path": self.path, "tensor": self.tensor}
-        return told if self.details is None else {**told, "details": dict(self.details)}
+        found = {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "path": self.path,
+            "tensor": self.tensor,
+        }
+        return found if self.details is None else {**found, "details": dict(self.details)}
 
 
 class OptionError(AdapterOpsError):

@@ -111,7 +111,7 @@ def row(done: Compressed) -> dict[str, Any]:
         "bytes": done.bytes,
         "in 16 bits": done.in_16_bits,
         "codes": done.codes,
-        "alone": done.alone,
+        "alone": done.separate,
         "adapter": max(done.errors.values()),
         "module": done.worst[0],
         "stored": statistics.mean(done.modules.values()),

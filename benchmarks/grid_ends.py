@@ -36,7 +36,11 @@ def nvfp4(W: Tensor) -> Coded:
     numbers = grid.grid_of(scheme.numbers())
     places = torch.bucketize((groups / (scale.float() * whole)[..., None]).nan_to_num(0), numbers.middles)
     codes = numbers.codes[places].view(W.shape)
-    return scheme, {**scheme.coded(tuple(W.shape), codes, read({}), 0), "weight_scale": scale, "weight_scale_2": whole}
+    return scheme, {
+        **scheme.encoded_parts(tuple(W.shape), codes, read({}), 0),
+        "weight_scale": scale,
+        "weight_scale_2": whole,
+    }
 
 
 def integers(W: Tensor) -> Coded:

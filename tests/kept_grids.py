@@ -49,7 +49,7 @@ def stored(scheme: Any, shape: tuple[int, ...], seed: int = 0) -> dict[str, Tens
     usable = [code for code, number in enumerate(numbers.tolist()) if math.isfinite(number) and abs(number) <= 256]
     height = math.prod(shape[:-1])
     codes = torch.from_numpy(random.choice(np.array(usable, np.uint8), (height, shape[-1])))
-    found = dict(scheme.on_grid(shape, reader({}), "").written(scheme.coded(shape, codes, reader({}), 0)))
+    found = dict(scheme.on_grid(shape, reader({}), "").written(scheme.encoded_parts(shape, codes, reader({}), 0)))
     for role, part in scheme.parts(shape).items():
         if role in found:
             continue

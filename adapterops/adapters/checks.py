@@ -29,9 +29,9 @@ def check_replicated_alike(adapters: Sequence[Adapter]) -> None:
     """Raise IncompatibleError where adapters are for different layers of a base: one name is then not one weight."""
     for adapter in adapters[1:]:
         if adapter.config.replication != adapters[0].config.replication:
-            said = [[list(pair) for pair in each.config.replication] or "not set" for each in (adapter, adapters[0])]
+            stated = [[list(pair) for pair in each.config.replication] or "not set" for each in (adapter, adapters[0])]
             raise IncompatibleError(
-                f"its layer_replication is {said[0]}, and that of {name(adapters[0])} {said[1]}: layers of one number are "
+                f"its layer_replication is {stated[0]}, and that of {name(adapters[0])} {stated[1]}: layers of one number are "
                 "different ones",
                 path=name(adapter),
                 hint="fuse each by itself",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.arrays.coded import factors, sliced
+from adapterops.arrays.collected import factors, sliced
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.collections.contents import DTYPES, FORMAT, NONE, SCHEMA, described, open_collection
 from adapterops.linalg.coding import Code
@@ -36,7 +36,7 @@ class Compressed:
         bytes: of the file of tensors.
         in_16_bits: what B and A of all adapters take in 16 bits.
         codes: those of them that are codes and what these share, and not tables or names.
-        alone: about what codes would be for the same error if nothing was shared.
+        separate: about what codes would be for the same error if nothing was shared.
         asked, cut: the error that was asked for, and whether a rank was, which may make it larger.
     """
 
@@ -47,7 +47,7 @@ class Compressed:
     bytes: int
     in_16_bits: int
     codes: int
-    alone: int
+    separate: int
     asked: float
     cut: bool
 
@@ -80,7 +80,7 @@ class CompressedModules:
         self._probes: dict[str, list[tuple[float, float]]] = {}
         self._shapes: dict[str, tuple[int, int]] = {}
         self._layout: dict[str, Spec] = {}
-        self._codes = self._alone = 0
+        self._codes = self._separate = 0
 
     def add(self, module: str, members: Sequence[str], code: Code) -> dict[str, tuple[str, Array]]:
         """The tensors of one more module, and their dtypes, by the names that they get."""
@@ -92,7 +92,7 @@ class CompressedModules:
         self._shapes[module] = code.shared.shape
         arrays = _arrays(code, list(self._adapters), members)
         self._codes += sum(array.nbytes for key, array in arrays.items() if key not in TABLES)
-        self._alone += code.alone
+        self._separate += code.separate
         tensors = {f"{module}:{key}": (DTYPES[array.dtype.name], array) for key, array in arrays.items()}
         self._layout |= {name: Spec(dtype, array.shape) for name, (dtype, array) in tensors.items()}
         return tensors
@@ -110,7 +110,7 @@ class CompressedModules:
         stored = {module: len(probes) for module, probes in self._probes.items()}
         size = file_size(self._layout, self.metadata())
         return Compressed(
-            out, errors, self._worst, stored, size, plain, self._codes, self._alone, self._error, self._cut
+            out, errors, self._worst, stored, size, plain, self._codes, self._separate, self._error, self._cut
         )
 
     def check(self, folder: Path) -> None:

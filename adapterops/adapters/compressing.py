@@ -105,13 +105,13 @@ def _codes(
     """Each module, the adapters that have it, and its code."""
     modules = sorted({module for adapter in adapters.values() for module in adapter.layout})
 
-    def coded(module: str) -> tuple[str, Sequence[str], Code]:
+    def to_codes(module: str) -> tuple[str, Sequence[str], Code]:
         members = [each for each, adapter in adapters.items() if module in adapter.layout]
         with at(tensor=module):
             updates = [adapters[member].updates[module].lowrank() for member in members]
             return module, members, code(updates, error, rank)
 
-    return local.run(coded, modules, size=_parameters(adapters).__getitem__, how=how)
+    return local.run(to_codes, modules, size=_parameters(adapters).__getitem__, how=how)
 
 
 def _memory(adapters: Mapping[str, Adapter], workers: int) -> int:

@@ -74,13 +74,13 @@ def _kinds(layouts: Iterable[Layout]) -> Counter[tuple[str, str]]:
 
 
 def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str | None) -> dict[str, Path]:
-    """The file that each file of the output is a copy of; none where something is to be written anew.
+    """The file that each file of the output is a copy of; none where something is to be written again.
 
     An adapter is copied if nothing was done to it, it is in the `format` that is asked for, and that would have the same
     tensors, under the same names and in the same dtype, and the same other files; the alpha of a module whose scale is 1
     may be missing.
     Its scales stay where they are, and so does all that its header says. What a base made another kind of update of, such
-    as LoRA of PiSSA, is written anew.
+    as LoRA of PiSSA, is rewritten.
     """
     own = _own(adapter, format)
     if own is None or own.file.path.suffix != Path(arranged.file).suffix:  # a pickle stays one

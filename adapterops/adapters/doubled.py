@@ -78,10 +78,10 @@ def _same(whole: Update, parts: Sequence[Update]) -> bool:
     factors = [each for update in (whole, *parts) if (each := update.lowrank()) is not None]
     if len(factors) <= len(parts) or sum(each.shape[0] for each in factors[1:]) != factors[0].shape[0]:
         return False
-    first, apart = 0, 0.0
+    first, difference = 0, 0.0
     for part in factors[1:]:
         rows = slice(first, first + part.shape[0])
         B = np.concatenate([factors[0].folded()[rows], -part.folded()], axis=1)
-        apart += LowRank(B, np.concatenate([factors[0].A, part.A])).norm() ** 2
+        difference += LowRank(B, np.concatenate([factors[0].A, part.A])).norm() ** 2
         first = rows.stop
-    return bool(apart**0.5 <= CLOSE * factors[0].norm())
+    return bool(difference**0.5 <= CLOSE * factors[0].norm())

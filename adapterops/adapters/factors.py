@@ -36,14 +36,14 @@ class Factors(NamedTuple):
 
 
 def as_stored(adapter: Adapter, arranged: Arrangement, norms: bool = True) -> Callable[[str], Factors]:
-    """The same of modules of which nothing is written anew."""
-    anew = factored(adapter, arranged, exact=True, norms=norms)
+    """The same of modules of which nothing is rewritten."""
+    by_module = factored(adapter, arranged, exact=True, norms=norms)
 
     def factors(module: str) -> Factors:
         with at(tensor=module):
             update = adapter.updates[module].lowrank()
             if update is None:  # such as a bias
-                return anew(module)
+                return by_module(module)
             seen = image(update)
             norm = update.norm() if norms or not seen.size else None
             B, A = update.as_in_file() or (None, None)
@@ -66,7 +66,7 @@ def factored(
         IncompatibleError: a number does not fit the dtype of the output.
     """
     dtypes = arranged.of_modules()
-    alone = {modules[0] for modules in arranged.groups.values() if len(modules) == 1}
+    single = {modules[0] for modules in arranged.groups.values() if len(modules) == 1}
     laid = _by_columns if arranged.by_columns else rows_of
 
     def again(module: str) -> Image:
@@ -77,12 +77,12 @@ def factored(
     def factors(module: str) -> Factors:
         with at(tensor=module):
             update, layout = adapter.updates[module], adapter.layout[module]
-            if module in alone and not norms and (stored := _as_read(update, layout, dtypes[module])):
+            if module in single and not norms and (stored := _as_read(update, layout, dtypes[module])):
                 A, B = map(laid, stored)
                 return Factors(module, A, B, None, 0.0, 0.0, Exact(bits(A, B, dtypes[module]), partial(again, module)))
             found = _factors(module, update, layout, dtypes[module], exact, norms)
             A, B = laid(found.A), laid(found.B)
-            if packed and module in alone:
+            if packed and module in single:
                 A, B = (_packed(each, dtype) for each, dtype in zip((A, B), dtypes[module], strict=True))
             return found._replace(A=A, B=B)
 

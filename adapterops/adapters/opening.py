@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Update
 
 HELD = 8
-"""How many B's of all experts of a parameter stay in memory, so that they are not read anew for each expert."""
+"""How many B's of all experts of a parameter stay in memory, so that they are not read again for each expert."""
 
 
 def open_adapter(

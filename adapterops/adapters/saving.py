@@ -109,8 +109,10 @@ def save_adapter(
         copies = unchanged(opened, arranged, form, dtype)
         if not copies:
             unnamed = [each for each in adapter.config.unnamed if each in adapter.layout]
-            told = set(uncovered(adapter.config.targets, unnamed)) if adapter.config.targets else ()  # by the format
-            say_dropped([each for each in unnamed if each not in told])
+            reported = (
+                set(uncovered(adapter.config.targets, unnamed)) if adapter.config.targets else ()
+            )  # by the format
+            say_dropped([each for each in unnamed if each not in reported])
         modules = [] if isinstance(arranged, Verbatim) else list(chain(*arranged.groups.values()))
         compute = (
             as_stored(adapter, arranged, norms) if copies else factored(adapter, arranged, exact, norms, packed=True)
@@ -146,7 +148,7 @@ def complete_adapter(
 
     Args:
         results: the modules of the arrangement's groups, in their order.
-        copies: the file that each file of the output is a copy of, where nothing is written anew.
+        copies: the file that each file of the output is a copy of, where nothing is rewritten.
     """
     found = SavedModules(arranged)
     copied = ((name, stored.array()) for name, stored in arranged.full.items())

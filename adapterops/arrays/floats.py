@@ -179,8 +179,8 @@ def exactly(numbers: Array, dtype: str) -> Array | None:
     if dtype != "BF16" or numbers.dtype != np.float32 or not numbers.size:
         return None
     if not numbers.flags.c_contiguous:
-        turned = exactly(numbers.T, dtype) if numbers.T.flags.c_contiguous else None
-        return None if turned is None else turned.T
+        by_columns = exactly(numbers.T, dtype) if numbers.T.flags.c_contiguous else None
+        return None if by_columns is None else by_columns.T
     bits = numbers.view(np.uint32)
     if int(np.bitwise_or.reduce(bits, axis=None)) & 0xFFFF:
         return None
@@ -212,11 +212,11 @@ def at_random(numbers: Array, dtype: str, memory: Scratch, draws: Array) -> Arra
         error = numbers - near
         bits = stored.view(np.uint16)
         outwards = (np.signbit(error) == np.signbit(near)) | (near == 0)
-        beside = np.where(outwards, bits + np.uint16(1), bits - np.uint16(1))
-        beside = np.where(near == 0, np.where(error < 0, np.uint16(0x8001), np.uint16(1)), beside)
-        gap = np.abs(widened(beside.view(stored.dtype), dtype, Scratch()) - near)
+        neighbour = np.where(outwards, bits + np.uint16(1), bits - np.uint16(1))
+        neighbour = np.where(near == 0, np.where(error < 0, np.uint16(0x8001), np.uint16(1)), neighbour)
+        gap = np.abs(widened(neighbour.view(stored.dtype), dtype, Scratch()) - near)
         moved = (draws * gap < np.abs(error)) & np.isfinite(gap)
-    np.copyto(bits, beside, where=moved)
+    np.copyto(bits, neighbour, where=moved)
     np.copyto(numbers, widened(stored, dtype, memory))
     return stored
 

@@ -92,7 +92,7 @@ def scratch() -> Scratch:
 @contextmanager
 def lent(shape: Sequence[int], dtype: DTypeLike) -> Iterator[NDArray[Any]]:
     """A large array with anything in it, whose memory this thread uses again after the block, until its work ends: what is
-    given back to the system is cleared, page by page, when it is taken anew.
+    given back to the system is cleared, page by page, when it is taken again.
     """
     import numpy as np
 

@@ -235,7 +235,7 @@ class Checkpoint:
         """
         kept, codes = max(self.holding.values(), default=0), bool(self.schemes)
         arrays, wide = 8 + 4 * codes + 8 * bool(kept) + 16 * (codes and self.rounding == STOCHASTIC), 4
-        return workers * (arrays * wide * max(BLOCK, self.together) + kept + self.by_columns) + CHUNK
+        return workers * (arrays * wide * max(BLOCK, self.joint_entries) + kept + self.by_columns) + CHUNK
 
     @property
     def by_columns(self) -> int:
@@ -247,7 +247,7 @@ class Checkpoint:
         return max(sizes) + BANDS * BAND if sizes else 0
 
     @property
-    def together(self) -> int:
+    def joint_entries(self) -> int:
         """The entries that have to be computed together, at most."""
         return max((self.group(name) * self.layout[name].matrix[1] for name in self.changed), default=0)
 

@@ -37,7 +37,7 @@ def sharded(checkpoint: Checkpoint, most: int) -> Checkpoint:
     Raises:
         UnsupportedError: it is a pipeline, or a GGUF model.
     """
-    checkpoint.check_one("divided anew")
+    checkpoint.check_one("divided again")
     if checkpoint.gguf:
         raise UnsupportedError("a GGUF model is written in the files that it is read from", hint="leave the size out")
     parts: list[list[str]] = []

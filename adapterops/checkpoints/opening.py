@@ -57,8 +57,8 @@ def checkpoint_of(files: ModelFiles, tensors: Mapping[str, Stored], place: Place
     entries = {name: stored.spec for name, stored in tensors.items()}
     with at(path=files.path):
         if files.weights is None:
-            said = {key: text for file in files.shards.values() for key, text in (file.metadata or {}).items()}
-            weights, others = quantized(entries, files.config, lambda name: bytes(_read(tensors[name])), said)
+            headers = {key: text for file in files.shards.values() for key, text in (file.metadata or {}).items()}
+            weights, others = quantized(entries, files.config, lambda name: bytes(_read(tensors[name])), headers)
         else:
             weights, others = files.weights, [name for name in entries if name not in files.weights]
     stored = {name: StoredTensor({"": tensors[name]}, entries[name].shape) for name in others}

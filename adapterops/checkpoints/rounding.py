@@ -10,7 +10,7 @@ from adapterops.arrays.scratch import Scratch
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count
 from adapterops.formats.models.converted import EXPERT
-from adapterops.quant.registry import is_coded, is_kept, is_written
+from adapterops.quant.registry import has_codes, is_kept, is_written
 from adapterops.quant.scheme import CALIBRATED
 
 RELATIVE, ANOTHER = 0.03, 0.5
@@ -53,7 +53,7 @@ def _check_grams(checkpoint: Checkpoint) -> None:
     names = [name for name in checkpoint.changed if checkpoint.on_grid(name)]
     for name in names:
         scheme, matrix = checkpoint.schemes[name], len(checkpoint.layout[name].shape) == 2
-        if not (is_coded(scheme) and matrix):
+        if not (has_codes(scheme) and matrix):
             what = scheme.name if matrix else f"{scheme.name} in one tensor for all experts"
             raise UnsupportedError(
                 f"is stored in {what}, and calibrated rounding does not choose codes of that kind",

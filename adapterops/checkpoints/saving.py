@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 LEAST_GAIN = 0.9
 """What has to survive of an update in codes, ⟨W' - W, ΔW⟩ / ‖ΔW‖², unless the loss is accepted."""
 
-LEAST_HEARD = 0.5
+LEAST_FOR_INPUTS = 0.5
 """The same of what it does to the inputs that codes were chosen for: they make up for what one module loses in others."""
 
 SIGMAS = 4
@@ -280,7 +280,7 @@ def _check_survival(modules: Facts, out: Path, rounding: str | None) -> None:
         otherwise = "" if rounding == STOCHASTIC else "use --rounding stochastic, "
         raise VerificationError(
             f"{quantized[worst].for_inputs:.1%} of the update survives in {worst}, {total.for_inputs:.1%} in all {modules_}; "
-            f"less than {LEAST_HEARD if total.said else LEAST_GAIN:.0%} in {len(lost)} of them",
+            f"less than {LEAST_FOR_INPUTS if total.inputs_delta else LEAST_GAIN:.0%} in {len(lost)} of them",
             path=out,
             hint=f"write 16 bits with --dtype bfloat16, {otherwise}or take the loss with --accept-loss",
             code="E-LOST",
@@ -289,8 +289,8 @@ def _check_survival(modules: Facts, out: Path, rounding: str | None) -> None:
 
 
 def _too_little(survival: Survival) -> bool:
-    if survival.said:
-        return survival.for_inputs < LEAST_HEARD
+    if survival.inputs_delta:
+        return survival.for_inputs < LEAST_FOR_INPUTS
     return survival.gain + SIGMAS * survival.uncertainty < LEAST_GAIN
 
 

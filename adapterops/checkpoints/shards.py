@@ -208,7 +208,7 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter | Gg
         block = rows(begin, end)
         if begin == 0 and tensor in checkpoint.views:  # a sample of the rows, for the codes are not read otherwise
             seen = distances(block, stored.rows(begin, end, Scratch()))
-            survived |= {module: Survival(apart=one.inside, sampled=one.delta) for module, one in seen.items()}
+            survived |= {module: Survival(original_error=one.inside, sampled=one.delta) for module, one in seen.items()}
         if encoder is None:
             stored_rows = rounded(block, dtype, memory, checkpoint.draws(tensor, begin, end))
             put("", stored_rows.data.cast("B") if stored_rows.size else b"")
@@ -218,8 +218,8 @@ def _compute(checkpoint: Checkpoint, tensor: str, writer: SafetensorsWriter | Gg
             if not block.changes:
                 plain[tensor] = plain.get(tensor, Survival()) + quantized(values, kept)
             if gram := checkpoint.gram(tensor):
-                turned = isinstance(checkpoint.schemes[tensor], Transposed)
-                survived |= by_inputs(block, kept, gram(), turned)
+                in_columns = isinstance(checkpoint.schemes[tensor], Transposed)
+                survived |= by_inputs(block, kept, gram(), in_columns)
             found = survival(block, kept, "F32", quantized=True, changed_codes=changed_codes)
         for module, each in found.items():
             survived[module] = survived.get(module, Survival()) + each

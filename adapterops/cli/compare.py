@@ -96,13 +96,13 @@ def command(
     merges = outlooks(found) if advise or plan else []
     default = by_default(adapters, looking.how(None)) if advise else None
     if looking.as_json:
-        told = numbers(found, short, findings)
+        document = numbers(found, short, findings)
         if merges:
-            told["outlook"] = outlook_numbers(found, merges) | ({"default": default} if default else {})
+            document["outlook"] = outlook_numbers(found, merges) | ({"default": default} if default else {})
         if write:
             opposed = write()
-            told |= {"plan": str(plan), "opposed": opposed, "dropped": list(opposed) if drop_opposed else []}
-        output.print_json("comparison", told)
+            document |= {"plan": str(plan), "opposed": opposed, "dropped": list(opposed) if drop_opposed else []}
+        output.print_json("comparison", document)
         return
     with output.ahead() if write else nullcontext():
         _print_tables(found, merges, default)

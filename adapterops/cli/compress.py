@@ -145,9 +145,9 @@ def _print_sizes(done: Compressed, out: Path) -> None:
     line(f"  size: {percent(done.bytes / done.in_16_bits)} of the {whole} that B and A take in 16 bits")
     line(f"  error: at most {at_most(done.errors[most])} of an adapter, in {most}")
     line(f"  and at most {at_most(error)} of a module, in {module} of {member}")
-    saved = 1 - done.codes / done.alone if done.alone else 0.0
+    saved = 1 - done.codes / done.separate if done.separate else 0.0
     if saved >= GAIN:
-        by_themselves = amount(done.alone, "B")
+        by_themselves = amount(done.separate, "B")
         line(f"  sharing saves about {saved:.0%} of the {by_themselves} that codes without it take for the same error")
     elif len(done.errors) > 1:
         remark("note", "the adapters share nothing that makes them smaller: only fewer bits do")

@@ -104,7 +104,7 @@ def _problems(found: Diagnosis) -> list[Problem]:
 
 
 def _storage(model: Checkpoint, base: Checkpoint) -> list[str]:
-    """The option with which a base is fused into what the model is stored as: codes at random on the base's grid, or anew;
+    """The option with which a base is fused into what the model is stored as: codes at random on the base's grid, or new ones;
     or the dtype of most of its tensors, where the base alone is in codes.
     """
     schemes = {scheme.name for scheme in model.schemes.values()}
@@ -119,7 +119,7 @@ def _storage(model: Checkpoint, base: Checkpoint) -> list[str]:
 def _follows(
     found: Diagnosis, model: Place, base: Place, original: Place | None, sources: tuple[Place, ...], storage: list[str]
 ) -> list[str] | None:
-    """The command that may come next: what makes the model anew, takes the adapter out of it, or measures what is in it."""
+    """The command that may come next: what makes the model again, takes the adapter out of it, or measures what is in it."""
     from adapterops.verification.diagnosis.verdicts import ELSE, ORIGINAL
 
     if not sources:
@@ -145,7 +145,7 @@ def _print(model: Place, found: Diagnosis) -> None:
         more = f"; {', '.join(each.name for each in others)} cannot be told apart from that" if others else ""
         exact = "" if found.exact == found.right else f", exactly in {found.exact} of {found.right} modules"
         output.line(f"  rounded {first.says}{exact}{more}")
-    elif found.kept is not None and not found.coded:
+    elif found.kept is not None and not found.quantized:
         output.line("  rounded in an unknown way")
     if found.kept is not None:
         output.line(f"  {output.percent(found.kept)} of the update is left after rounding")

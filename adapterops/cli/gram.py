@@ -71,7 +71,7 @@ def command(
         found = live.grams(checkpoint, lines, there, report)
     data = grams_file(found.modules, found.tokens, None if there is None else key(there.history))
     write_documents({out: data}, force)
-    told = {
+    document = {
         "path": str(out),
         "modules": len(found.modules),
         "tokens": found.tokens,
@@ -80,7 +80,7 @@ def command(
     }
     with written(out):
         if as_json:
-            print_json("grams", told)
+            print_json("grams", document)
             return
         if quiet():
             return

@@ -158,7 +158,7 @@ def _asked(step: Step) -> bool:
 
 def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, Any]:
     """The same as JSON: one for each merge, the last one first."""
-    told, how = [], _measuring(made, how)
+    reported, how = [], _measuring(made, how)
     for step in merges(made):
         scale, number = step.parameters["scale"], _number(step)
         each: dict[str, Any] = {"method": step.parameters["method"], "scale": scale, "factor": fixed(scale, number)}
@@ -172,8 +172,8 @@ def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, An
             each |= as_json(found, step.holdings.count)
         if planned and click.get_current_context().info_name in WITH_SCALE:
             each["commands"] = {name: again("--scale", name) for name in others(scale, number)}
-        told.append(each)
-    return {"scales": told} if told else {}
+        reported.append(each)
+    return {"scales": reported} if reported else {}
 
 
 def _multipliers(step: Step, how: Execution) -> dict[str, float]:
@@ -285,7 +285,7 @@ def _print_survival(saved: SavedCheckpoint) -> None:
     line(f"  the update is {percent(total.relative)} of the weights{entries}")
     chance = f" ± {percent(total.uncertainty)}" if total.codes and total.uncertainty > CHANCE else ""
     share = f"{percent(total.for_inputs)}{chance}, lowest {percent(saved.modules[worst].for_inputs)} in {worst}"
-    line(f"  survived rounding{', for its inputs' if total.said else ''}: {share}")
+    line(f"  survived rounding{', for its inputs' if total.inputs_delta else ''}: {share}")
     if total.sampled:
         highest = max(saved.modules, key=lambda module: saved.modules[module].original)
         line(
@@ -313,10 +313,10 @@ def _last(survival: Survival) -> float:
 
 def _warn(saved: SavedCheckpoint) -> None:
     """Warn of an update that rounding erased for the most part."""
-    from adapterops.checkpoints.saving import LEAST_HEARD  # here: what merges adapters needs no models
+    from adapterops.checkpoints.saving import LEAST_FOR_INPUTS  # here: what merges adapters needs no models
 
     total = saved.total
-    if not saved.modules or total.for_inputs >= (LEAST_HEARD if total.said else LOSSY_GAIN):
+    if not saved.modules or total.for_inputs >= (LEAST_FOR_INPUTS if total.inputs_delta else LOSSY_GAIN):
         return
     if total.codes:
         text = (

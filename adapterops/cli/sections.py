@@ -54,7 +54,7 @@ class Sectioned(click.Command):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        _check_apart(str(self.name), self.params)
+        _check_distinct(str(self.name), self.params)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         if not context.resilient_parsing and any(not each or each.endswith("=") for each in args):
@@ -79,7 +79,7 @@ class Sectioned(click.Command):
         return None
 
 
-def _check_apart(command: str, options: Sequence[click.Parameter]) -> None:
+def _check_distinct(command: str, options: Sequence[click.Parameter]) -> None:
     names = Counter(name for each in options for name in {str(each.name), *each.opts, *each.secondary_opts})
     taken = {str(each.name) for each in options for name in (each.name, *each.opts) if names[str(name)] > 1}
     if taken:

@@ -323,8 +323,8 @@ def _print(found: Verification, logits: dict[str, float] | None) -> None:
             f"  {exact} of {entries} entries are W + ΔW bit for bit"
             + (f", {near} within the rounding of float32" if near else "")
         )
-        apart = found.modules[worst].identity
-        times = f"{apart:.2g}" if apart < 100 else f"{apart:.0f}"
+        error = found.modules[worst].identity
+        times = f"{error:.2g}" if error < 100 else f"{error:.0f}"
         output.line(
             f"  (W + sBA) x and W x + s B (A x) differ by at most {times} times what rounding allows, in {worst}"
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from adapterops.arrays import columns, scratch
 from adapterops.arrays.libraries import imported_torch
-from adapterops.arrays.together import Batch, offering
+from adapterops.arrays.parallel import Batch, offering
 from adapterops.engine.execution import DEFAULT, Execution, default_workers
 
 if TYPE_CHECKING:

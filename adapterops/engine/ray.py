@@ -140,8 +140,8 @@ def _reach(address: str) -> None:
     except (ConnectionError, socket.gaierror) as error:
         raise NotFoundError(f"there is no cluster of Ray at {address}: {error.strerror}", hint=START) from error
     except (OSError, OverflowError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise NotFoundError(f"{address} did not answer: {said}", hint=START) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise NotFoundError(f"{address} did not answer: {reason}", hint=START) from error
 
 
 def _done(ray: Any, waiting: list[Any]) -> tuple[list[str], list[Any]]:

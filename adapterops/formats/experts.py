@@ -217,8 +217,8 @@ def by_expert(
 def square(counts: Mapping[str, int], found: Mapping[str, Parts]) -> frozenset[str]:
     """The parameters of several experts that are square, and the only ones of their module in a file."""
     paths = [name.rpartition(".")[0] for name in counts]
-    alone = [name for name, count in counts.items() if count > 1 and paths.count(name.rpartition(".")[0]) == 1]
-    return frozenset(name for name in alone if found[name].shape[0] == found[name].shape[1])
+    lone = [name for name, count in counts.items() if count > 1 and paths.count(name.rpartition(".")[0]) == 1]
+    return frozenset(name for name in lone if found[name].shape[0] == found[name].shape[1])
 
 
 def along_experts(found: Mapping[str, Parts]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.diffusion.spellings import ROOTS
 from adapterops.formats.kinds import are_of_adapter
 
-BESIDE = "load it next to the model, in the program that it was made for"
+LOAD_NEXT_TO = "load it next to the model, in the program that it was made for"
 PART = "it is a part of a model: a pipeline of diffusers has it in a folder of its own"
 TUNED = "name the file of an adapter; the difference of two models is one: adapterops extract TUNED --base BASE"
 
@@ -26,7 +26,7 @@ class Other(NamedTuple):
         what: what it is called, and what it does.
         hint: what can be done with it.
         is_model: whether it is a model by itself, or a part of one.
-        alone: whether it has this tensor and no other.
+        single: whether it has this tensor and no other.
     """
 
     own: str
@@ -34,7 +34,7 @@ class Other(NamedTuple):
     what: str
     hint: str
     is_model: bool = False
-    alone: bool = False
+    single: bool = False
 
 
 OTHERS = [
@@ -42,26 +42,26 @@ OTHERS = [
         r"^lllite_(?:unet|dit|modules)[_.]",
         "",
         "a ControlNet-LLLite, which adds to what the layers of its base take in",
-        BESIDE,
+        LOAD_NEXT_TO,
     ),
     Other(
         r"^(?:image_proj|ip_adapter|ip_adapter_proj_model)\.|\.(?:to_[kv]_ip|ip_adapter_\w+_proj)\.(?!.*lora)",
         "",
         "an IP-Adapter, which is a model next to its base",
-        BESIDE,
+        LOAD_NEXT_TO,
     ),
     Other(
         r"^(?:emb_params|clip_[lg]|t5(?:xxl)?|string_to_param\..+|<[^.]+>)$",
         "",
         "a textual inversion, which is vectors of words",
-        BESIDE,
+        LOAD_NEXT_TO,
     ),
     Other(
         r"^(?!weight$|bias$)[^.\s]+$",
         "",
         "one tensor under a word, as a textual inversion is stored",
-        BESIDE,
-        alone=True,
+        LOAD_NEXT_TO,
+        single=True,
     ),
     Other(
         r"_custom_diffusion\.",
@@ -73,33 +73,33 @@ OTHERS = [
         r"^(?:320|640|768|1024|1280|2048)\.[01]\.linear\.\d+\.",
         r"^\d+\.[01]\.linear\.\d+\.",
         "a hypernetwork, whose layers change what cross-attention reads",
-        BESIDE,
+        LOAD_NEXT_TO,
     ),
     Other(
         r"(?:^|\.)motion_modules?\.",
         r"(?:^|\.)motion_modules?\.(?!.*lora)",
         "a motion module of AnimateDiff, which is layers next to those of its base",
-        BESIDE,
+        LOAD_NEXT_TO,
     ),
     Other(
         r"^(?:control_model\.)?(?:input_hint_block|zero_convs|controlnet_[a-z_]+)\.(?!.*lora)",
         "",
         "a ControlNet, which is a model next to its base",
-        BESIDE,
+        LOAD_NEXT_TO,
     ),
     Other(
         r"^(?:adapter\.)?body\.\d+\.(?:resnets\.\d+\.)?(?:block1|in_conv)\.",
         "",
         "a T2I-Adapter, which is a model next to its base",
-        BESIDE,
+        LOAD_NEXT_TO,
     ),
-    Other(r"^id_encoder\.", "", "PhotoMaker, which is a LoRA and a model of faces", BESIDE),
-    Other(r"^pulid_(?:ca|encoder)\.", "", "PuLID, which is a model of faces next to its base", BESIDE),
+    Other(r"^id_encoder\.", "", "PhotoMaker, which is a LoRA and a model of faces", LOAD_NEXT_TO),
+    Other(r"^pulid_(?:ca|encoder)\.", "", "PuLID, which is a model of faces next to its base", LOAD_NEXT_TO),
     Other(
         r"^(?:params(?:_ema)?\.)?(?:RRDB_trunk\.0\.|(?:model\.1\.sub|body)\.0\.(?:RDB|rdb)1\.|conv_after_body\.)",
         r"^(?:params(?:_ema)?\.)?\w+\.",
         "an upscaler of images, which is a model by itself",
-        BESIDE,
+        LOAD_NEXT_TO,
         is_model=True,
     ),
     Other(
@@ -149,7 +149,7 @@ def other(names: Collection[str]) -> tuple[Other, str] | None:
         found = min((name for name in names if re.search(each.own, name)), default=None)
         if (
             found is not None
-            and not (each.alone and len(names) > 1)
+            and not (each.single and len(names) > 1)
             and all(re.search(each.every, name) for name in names)
         ):
             return each, found

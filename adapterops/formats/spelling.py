@@ -71,10 +71,10 @@ def difference(adapters: Sequence[Modules]) -> SpelledTwice | None:
 
     Those with the same modules are looked at once: the cost grows with the square of how many differ.
     """
-    apart: dict[frozenset[tuple[str, tuple[int, int]]], int] = {}
+    distinct: dict[frozenset[tuple[str, tuple[int, int]]], int] = {}
     for number, modules in enumerate(adapters):
-        apart.setdefault(frozenset(modules.items()), number)
-    numbers = list(apart.values())
+        distinct.setdefault(frozenset(modules.items()), number)
+    numbers = list(distinct.values())
     found = _difference([adapters[number] for number in numbers])
     if found is None:
         return None

@@ -45,8 +45,8 @@ def is_plain(module: str, experts: Collection[str]) -> bool:
     >>> is_plain("mlp.up_proj", {}), is_plain("mlp.experts.1.up_proj", {}), is_plain("mlp.gate", {"mlp.gate.weight": 1})
     (True, False, False)
     """
-    alone = parameter_of(module, experts) == module and module not in experts
-    return alone and not module.endswith(".bias") and not is_single_expert(module)
+    single = parameter_of(module, experts) == module and module not in experts
+    return single and not module.endswith(".bias") and not is_single_expert(module)
 
 
 def stacks(modules: Iterable[str], experts: Collection[str]) -> dict[str, list[str]]:
@@ -123,7 +123,7 @@ def padded(A: Array, B: Array, rank: int, width: int | None = None) -> tuple[Arr
     """Factors of a higher rank of the same product: filled up with zeros. `width`: of a row of B, where that is not its rank."""
     import numpy as np
 
-    more, beside = rank - A.shape[0], (rank if width is None else width) - B.shape[1]
-    if not more and not beside:
+    more, wider = rank - A.shape[0], (rank if width is None else width) - B.shape[1]
+    if not more and not wider:
         return A, B
-    return np.pad(A, ((0, more), (0, 0))), np.pad(B, ((0, 0), (0, beside)))
+    return np.pad(A, ((0, more), (0, 0))), np.pad(B, ((0, 0), (0, wider)))

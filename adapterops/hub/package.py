@@ -156,7 +156,7 @@ def small_files(folder: Path) -> dict[str, Payload]:
 
 
 def _ours(card: Path) -> bool:
-    """Whether a card is one that adapterops wrote, and will write anew."""
+    """Whether a card is one that adapterops wrote, and will rewrite."""
     return card.is_file() and not card.is_symlink() and MARK.encode() in read_all(card)
 
 

@@ -55,8 +55,8 @@ class Fetched:
             self.size, self.remedy = self._disk.size, self._disk.remedy
         self._first = b"" if self._disk else part(0, min(size, FIRST))
 
-    def read_into(self, view: memoryview, position: int, alone: bool = False) -> int:
-        if self._disk is not None or not alone:
+    def read_into(self, view: memoryview, position: int, single: bool = False) -> int:
+        if self._disk is not None or not single:
             return self._local().read_into(view, position)
         return _given(view, _part(self._first, self._part, position, len(view), self._path))
 
@@ -110,8 +110,8 @@ class Streamed:
         self._streams: dict[int, _Stream] = {}
         """By the position that each is at."""
 
-    def read_into(self, view: memoryview, position: int, alone: bool = False) -> int:
-        if alone or position + len(view) <= len(self._first):
+    def read_into(self, view: memoryview, position: int, single: bool = False) -> int:
+        if single or position + len(view) <= len(self._first):
             return _given(view, _part(self._first, self._part, position, len(view), self._path))
         return ask(self._what, lambda: self._next(view, position)) if position < self.size else 0
 

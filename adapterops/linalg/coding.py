@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapterops.arrays.coded import Shared, Tables, factors, size, stacked
+from adapterops.arrays.collected import Shared, Tables, factors, size, stacked
 from adapterops.arrays.rows import Rows
 from adapterops.errors import IncompatibleError
 from adapterops.linalg.factor import balanced
@@ -32,7 +32,7 @@ class Code:
     Attributes:
         numbers: for each update which of the stored ones it is.
         norms, errors: ‖ΔW‖_F of each, and ‖ΔW - ΔW'‖_F, measured on the factors that are read from what is stored.
-        alone: about the bytes that all of them would take for the same error if each was stored by itself.
+        separate: about the bytes that all of them would take for the same error if each was stored by itself.
     """
 
     shared: Shared
@@ -42,7 +42,7 @@ class Code:
     numbers: list[int]
     norms: list[float]
     errors: list[float]
-    alone: int
+    separate: int
 
     def rows(self, name: str, begin: int, end: int) -> Array:
         """Some rows of one of the arrays."""
@@ -76,11 +76,11 @@ def _code(updates: Sequence[LowRank], error: float, rank: int | None) -> Code:
     same = alike(canonical, norms, SAME * error)
     firsts = sorted({first for first, _ in same})
     budgets = {
-        first: min(error * norm - apart for (each, apart), norm in zip(same, norms, strict=True) if each == first)
+        first: min(error * norm - gap for (each, gap), norm in zip(same, norms, strict=True) if each == first)
         for first in firsts
     }
     trained = [first for first in firsts if norms[first] > 0]
-    best, alone = _best([canonical[at] for at in trained], [norms[at] for at in trained], error, rank)
+    best, separate = _best([canonical[at] for at in trained], [norms[at] for at in trained], error, rank)
     way = (best or way_of(None, None, canonical[0].shape, error)).centred([canonical[first] for first in firsts])
     owns = [way.own(canonical[first], budgets[first], rank) for first in firsts]
     tables, arrays = stacked(owns, way.shared)
@@ -90,7 +90,7 @@ def _code(updates: Sequence[LowRank], error: float, rank: int | None) -> Code:
         raise _too_large()
     numbers = [firsts.index(first) for first, _ in same]
     return Code(
-        way.shared, way.sides, tables, arrays, numbers, norms, errors, round(alone * sum(norm > 0 for norm in norms))
+        way.shared, way.sides, tables, arrays, numbers, norms, errors, round(separate * sum(norm > 0 for norm in norms))
     )
 
 
@@ -108,8 +108,8 @@ def _best(
     costs = [way.expected(sample, sizes, error, rank) * len(updates) / len(sample) + way.fixed() for way in ways]
     by_itself = ways[0]  # nothing is shared
     owns = [by_itself.own(each, error * norm, rank) for each, norm in zip(sample, sizes, strict=True)]
-    alone = size(stacked(owns, by_itself.shared)[1].values()) / len(sample)
-    return ways[costs.index(min(costs))], alone
+    separate = size(stacked(owns, by_itself.shared)[1].values()) / len(sample)
+    return ways[costs.index(min(costs))], separate
 
 
 def _too_large() -> IncompatibleError:

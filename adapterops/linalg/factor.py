@@ -102,7 +102,7 @@ def moved(update: LowRank, B: Rows, A: Rows) -> float:
         return exact - A(columns), exact
 
     with np.errstate(all="ignore"):
-        DD, DB = _of_changes(B0.shape, down, alone=same)
+        DD, DB = _of_changes(B0.shape, down, only_changes=same)
         squares = float((DD * update.across()).sum())
         if not same:
             CC, CA = _of_changes(A0.T.shape, along)
@@ -111,10 +111,10 @@ def moved(update: LowRank, B: Rows, A: Rows) -> float:
 
 
 def _of_changes(
-    shape: tuple[int, ...], rows: Callable[[slice], tuple[Array, Array]], alone: bool = False
+    shape: tuple[int, ...], rows: Callable[[slice], tuple[Array, Array]], only_changes: bool = False
 ) -> tuple[Array, Array]:
     """XᵀX and XᵀY in float64, of a matrix X of this shape that is mostly zeros, and a Y: `rows` has some of both at a
-    time. `alone`: without XᵀY.
+    time. `only_changes`: without XᵀY.
     """
     square, mixed = np.zeros((shape[1],) * 2), np.zeros((shape[1],) * 2)
     for tile in tiles(shape[0], 4 * shape[1]):  # several in float64 at a time
@@ -122,7 +122,7 @@ def _of_changes(
         if not (there := (X != 0).any(axis=1)).all():
             X, Y = X[there], Y[there]
         square += X.T @ X
-        if not alone:
+        if not only_changes:
             mixed += X.T @ Y
     return square, mixed
 

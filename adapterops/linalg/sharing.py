@@ -40,8 +40,8 @@ def alike(updates: Sequence[LowRank], norms: Sequence[float], within: float) -> 
     found: list[tuple[int, float]] = []
     firsts: list[int] = []
     for index, (update, norm) in enumerate(zip(updates, norms, strict=True)):
-        apart = np.linalg.norm(seen[firsts] - seen[index], axis=1)
-        near = [firsts[at] for at in np.argsort(apart, kind="stable") if apart[at] <= 4 * within * norm]
+        distances = np.linalg.norm(seen[firsts] - seen[index], axis=1)
+        near = [firsts[at] for at in np.argsort(distances, kind="stable") if distances[at] <= 4 * within * norm]
         exact = ((first, distance(update, updates[first])) for first in near)
         same = next((each for each in exact if each[1] <= within * norm), None)
         if same is None:

@@ -9,7 +9,7 @@ from functools import reduce
 
 import numpy as np
 
-from adapterops.arrays.coded import Own, Shared, factors, size
+from adapterops.arrays.collected import Own, Shared, factors, size
 from adapterops.arrays.rows import BITS, LARGEST, SINGLE, Rows, decode, encode, squared_errors
 from adapterops.linalg.factor import balanced, spectrum
 from adapterops.linalg.sharing import distance

@@ -51,7 +51,7 @@ def taken_in(name: str, module: Any, given: tuple[Any, ...], mask: Tensor) -> It
         return
     tokens, numbers = (each.reshape(-1, each.shape[-1]) for each in given[:2])
     counts = mask.reshape(-1) if mask.numel() == len(tokens) else torch.ones(len(tokens), dtype=torch.bool)
-    weights = module.gate_up_proj  # of PEFT this is the sum, made anew at every access
+    weights = module.gate_up_proj  # of PEFT this is the sum, made again at every access
     for number in numbers.unique().tolist():
         if number >= len(weights):  # who stands for none
             continue

@@ -33,7 +33,7 @@ WORTH = TILE
 
 
 class Entries:
-    """The entries of T updates of one shape, (out, in): computed tile by tile, anew in every pass.
+    """The entries of T updates of one shape, (out, in): computed tile by tile, again in every pass.
 
     Args:
         updates: what is merged.

@@ -92,8 +92,8 @@ def _of_factors(result: LowRank | None, updates: Sequence[LowRank], weights: Seq
     each = [*updates, *([] if result is None else [result])]
     ends = np.cumsum([0, *(update.rank for update in each)])
     blocks, (height, width) = [slice(begin, end) for begin, end in pairwise(ends)], each[0].shape
-    left = gram(height, ends[-1], lambda rows: _beside([update.scale * _double(update.B[rows]) for update in each]))
-    right = gram(width, ends[-1], lambda rows: _beside([_double(update.A[:, rows]).T for update in each]))
+    left = gram(height, ends[-1], lambda rows: _joined([update.scale * _double(update.B[rows]) for update in each]))
+    right = gram(width, ends[-1], lambda rows: _joined([_double(update.A[:, rows]).T for update in each]))
     shared = left * right
     products = np.array([[shared[one, other].sum() for other in blocks] for one in blocks])
     if result is None:
@@ -112,7 +112,7 @@ def _double(array: Array) -> Array:
     return array.astype(np.float64, copy=False)
 
 
-def _beside(columns: Sequence[Array]) -> Array:
+def _joined(columns: Sequence[Array]) -> Array:
     return np.concatenate(columns, axis=1)
 
 
@@ -124,8 +124,8 @@ def _through(own: Array, across: Array, left: Array, right: Array) -> float:
         return math.nan
     values, vectors = _real(right)
     scaled, basis = vectors * np.sqrt(values), vectors / np.sqrt(values)
-    turned = across @ basis @ _real(scaled.T @ left @ scaled)[1]
-    return float((own * (turned @ turned.T)).sum())
+    projected = across @ basis @ _real(scaled.T @ left @ scaled)[1]
+    return float((own * (projected @ projected.T)).sum())
 
 
 def _real(gram: Array) -> tuple[Array, Array]:
@@ -152,8 +152,8 @@ def _of_merged(result: Linear, updates: Sequence[LowRank]) -> Holding:
     (height, width), step = result.shape, tile_height(result.shape)
     bases = [_read(each) for each in updates]
     ends = np.cumsum([0, *(basis.shape[1] for basis in bases)])
-    columns, basis = [slice(begin, end) for begin, end in pairwise(ends)], _beside(bases)
-    own = _beside([each.scale * (_double(each.B) @ (each.A @ one)) for each, one in zip(updates, bases, strict=True)])
+    columns, basis = [slice(begin, end) for begin, end in pairwise(ends)], _joined(bases)
+    own = _joined([each.scale * (_double(each.B) @ (each.A @ one)) for each, one in zip(updates, bases, strict=True)])
 
     def of_tile(rows: slice) -> tuple[float, Array, Array]:
         memory = scratch().array("merged", (rows.stop - rows.start, width), np.float64)

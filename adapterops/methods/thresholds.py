@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapterops.arrays.device import home, own
-from adapterops.arrays.together import together
+from adapterops.arrays.parallel import in_parallel
 
 LARGE = 1 << 27
 """Numbers of which a bracket is not collected, but counted."""
@@ -92,7 +92,7 @@ def _inside(tile: Callable[[], Numbers], low: Numbers, high: Numbers) -> tuple[i
 
 def _count(matrices: Iterable[Tiles], low: Numbers, high: Numbers) -> tuple[int, Numbers]:
     """How many are above `high`, and those in [low, high]."""
-    found = (together(lambda tile: _inside(tile, low, high), tiles) for tiles in matrices)
+    found = (in_parallel(lambda tile: _inside(tile, low, high), tiles) for tiles in matrices)
     above, inside = zip(*chain.from_iterable(found), strict=True)
     return sum(above), np.concatenate(inside)
 

@@ -31,8 +31,8 @@ def model_of(adapters: Sequence[Adapter], base: Checkpoint) -> Model:
     """
     own = dict(base.config or {})
     stated = [(each.config.base_class, each.config.fields.get("task_type")) for each in adapters]
-    said = [with_class(own, name, task) for name, task in stated if name or task not in (None, UNSAID)]
-    found = [(config, loading(config, base.layout)) for config in said]
+    stated_classes = [with_class(own, name, task) for name, task in stated if name or task not in (None, UNSAID)]
+    found = [(config, loading(config, base.layout)) for config in stated_classes]
     if found:
         alike = all(known == found[0][1] for _, known in found)
         return found[0] if alike else (own, loading(own, base.layout))
@@ -72,6 +72,6 @@ def _is_of_words(adapter: Adapter, base: Checkpoint) -> bool:
     known = loading(base.config)
     if any(expert(module) or known.renamed(module + WEIGHT) != module + WEIGHT for module in adapter.layout):
         return False  # which has names of older files
-    edits = resolve(adapter, base, updates_alone=True).edits
+    edits = resolve(adapter, base, only_updates=True).edits
     called = [(known.name(tensor), each.source + WEIGHT) for tensor, edit in edits.items() for each in edit.targets]
     return all(name.replace(LANGUAGE_MODEL, "", 1) == module != name for name, module in called)

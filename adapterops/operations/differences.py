@@ -42,7 +42,7 @@ def as_differences(adapter: Adapter, base: Checkpoint, *, full: bool = True) -> 
         return adapter
     layout = {module: each for module, each in adapter.layout.items() if module not in replaced}
     places: dict[str, list[Start]] = {module: [] for module in replaced}
-    for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items() if replaced else ():
+    for tensor, edit in resolve(adapter, base, only_updates=True).edits.items() if replaced else ():
         for target in edit.targets:
             if target.source in places:
                 places[target.source].append((edit.start or tensor, target))
@@ -90,11 +90,11 @@ def _difference(layout: Layout, after: StoredTensor, base: Checkpoint, start: st
     from adapterops.updates.difference import Difference
 
     dtype, stored = np.dtype(np.float64 if layout.dtype == "F64" else np.float32), base.layout[start].matrix
-    turned = last(start) in IN_OUT_PARAMETERS
-    shape = layout.shape[::-1] if turned else layout.shape
+    transposed = last(start) in IN_OUT_PARAMETERS
+    shape = layout.shape[::-1] if transposed else layout.shape
     trained, before = (rows_of_view(rows, stored, shape) for rows in (original(after), base.used(start)))
     found = Difference(shape, dtype, trained, before, base.group(start))
-    return found.T if turned else found
+    return found.T if transposed else found
 
 
 def _minus(update: Any, W: Array) -> Update:

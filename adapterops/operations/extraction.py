@@ -116,7 +116,7 @@ def difference(
 
     step = Step("extract", {}, (tuned.history, base.history))
     found = once(partial(_found, pairs), lambda: list(filter(None, local.run(differs, pairs, how=how))), step, how=how)
-    changed, rounded = ([name for name, alone in found if alone == which] for which in (False, True))
+    changed, rounded = ([name for name, only in found if only == which] for which in (False, True))
     if changed and rounded:
         warnings.warn(
             f"{count(len(rounded), 'tensor')} left out: what the tuned model has there is the base's, rounded to its dtype: "
@@ -142,7 +142,7 @@ def _found(names: Collection[str], value: Any) -> bool:
     """Whether a value is what `extract` finds: tensors, and of each whether it was only rounded."""
     if not isinstance(value, list) or not all(isinstance(each, list | tuple) and len(each) == 2 for each in value):
         return False
-    return all(isinstance(name, str) and name in names and type(alone) is bool for name, alone in value)
+    return all(isinstance(name, str) and name in names and type(only) is bool for name, only in value)
 
 
 def _in_a_layer(name: str) -> bool:

@@ -171,8 +171,8 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
     spelled = {m: next(iter(parts.tensors.values())) for m, parts in files.modules.items()}
     modules = denoiser(spelled)
     there = _of_denoiser(base.layout) if base else set()
-    said = " ".join(files.file.metadata.get(entry, "") for entry in STATED)
-    known = models([*(module.key for module in modules.values()), *there], said)
+    headers = " ".join(files.file.metadata.get(entry, "") for entry in STATED)
+    known = models([*(module.key for module in modules.values()), *there], headers)
     comfyui, diffusers_unet = by_comfyui(modules, known, there), of_unet(modules)
     diffusers = by_diffusers(
         {m: each for m, each in modules.items() if files.modules[m].kind.name not in CONVERTED_BY_KIND}, known, there
@@ -228,8 +228,8 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
     where = "mlx_scale" if kind == "mlx" else "config_scale" if config else "header_scale"
     if scaled and kind != "gguf":
         yield Fact(where, " and ".join(sorted({f"{files.scalings[m].scale:.4g}" for m in scaled})[:3]), scaled)
-    if kind == "comfy" and (beside := tuple(m for m, parts in files.modules.items() if parts.alpha)):
-        yield Fact("alpha_beside", f"{beside[0]}.alpha", beside)
+    if kind == "comfy" and (with_alpha := tuple(m for m, parts in files.modules.items() if parts.alpha)):
+        yield Fact("alpha_with_factors", f"{with_alpha[0]}.alpha", with_alpha)
     rooted = tuple(module for module, each in files.scalings.items() if each.rslora and each.rank > 1)
     if rooted:
         yield Fact("rslora", "true", rooted)

@@ -30,7 +30,7 @@ def named_in_files(adapter: Adapter, base: Checkpoint) -> Adapter:
     """
     adapter = on_base(adapter, base)
     places: dict[str, Target] = {}
-    for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items():
+    for tensor, edit in resolve(adapter, base, only_updates=True).edits.items():
         spec = base.layout[edit.start or tensor]
         for target in edit.targets:
             if target.shape != spec.matrix or len(spec.shape) != 2:

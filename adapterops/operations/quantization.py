@@ -149,7 +149,7 @@ def grams_of(grams: Checkpoint, checkpoint: Checkpoint) -> dict[str, StoredTenso
 def viewed(checkpoint: Checkpoint, original: Checkpoint) -> Checkpoint:
     """The checkpoint with the numbers of its quantized weights taken from the model that it was quantized from.
 
-    Tensors that are not changed are still copied as they are; changed ones are encoded anew, from numbers without a
+    Tensors that are not changed are still copied as they are; changed ones are encoded again, from numbers without a
     grid.
 
     Raises:

@@ -164,9 +164,9 @@ def _to_budget(adapter: Adapter, budget: int, unit: str, dtype: str | None, exac
         )
         cost[stack] = (one.bytes if unit == "bytes" else one.parameters) * adapter.config.experts.get(stack, 1)
     if budget < (least := fixed + min(cost.values(), default=0)):
-        beside = " beside what is kept whole" if fixed else ""
+        rest = " next to what is not cut" if fixed else ""
         raise OptionError(
-            f"a budget of {budget} {unit} is too small for one dimension of any module{beside}",
+            f"a budget of {budget} {unit} is too small for one dimension of any module{rest}",
             hint=f"the least that works is {least}",
         )
 

@@ -120,7 +120,7 @@ def _named_as(adapter: Adapter, base: Checkpoint, model: Model, stacked: bool) -
     pieces: dict[str, list[ModulePiece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
     stacks: dict[str, int] = {}  # parameters of PEFT, of which the adapter has single experts
-    for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items():
+    for tensor, edit in resolve(adapter, base, only_updates=True).edits.items():
         for target in names.divided(tensor, edit.targets):
             name, piece, shape, experts = _place(tensor, target, names, edit.start or tensor, adapter)
             shapes[name] = shape

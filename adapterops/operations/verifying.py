@@ -102,9 +102,9 @@ class Audit:
 
     def working_memory(self, workers: int) -> int:
         """About how many bytes so many workers hold at a time: of each what comparing a tensor takes, or judging it."""
-        together, arrays = self.expected.together, OF_CODES if self.expected.schemes else ARRAYS
+        joint_entries, arrays = self.expected.joint_entries, OF_CODES if self.expected.schemes else ARRAYS
         kept = max(self.expected.holding.values(), default=0)
-        each = max(arrays * 4 * max(BLOCK, together) + self.expected.by_columns, self.second.memory(together))
+        each = max(arrays * 4 * max(BLOCK, joint_entries) + self.expected.by_columns, self.second.memory(joint_entries))
         return workers * (each + kept) + CHUNK
 
     def run(self, items: Sequence[str | Path], how: Execution) -> Generator[ItemCheck, None, None]:
@@ -151,9 +151,9 @@ def verify(
 ) -> Verification:
     """Whether `model` is what `fuse` makes of the base and the adapter, and every other byte is the base's.
 
-    Every adapted weight is computed anew and compared bit for bit. The merge identity (W0 + sBA) x = W0 x + s B (A x)
+    Every adapted weight is computed again and compared bit for bit. The merge identity (W0 + sBA) x = W0 x + s B (A x)
     is tried on random vectors of a fixed seed, within a bound that follows from the dtype and the shape. All other
-    tensors are compared by their bytes. A weight in codes is quantized anew, in the scheme that it is found in, and every
+    tensors are compared by their bytes. A weight in codes is quantized again, in the scheme that it is found in, and every
     part compared. For the files see `output_files`.
 
     What `fuse` would make shows damage, and not a fault of `fuse`. So every tensor is judged a second time, in float64,
@@ -198,7 +198,7 @@ def comparison(
     """
     plain, ranges = base, adapter.config.replication
     base, adapter = replicated(base, [adapter]), of_its_layers(adapter)
-    alone, adapter = adapter, adapter if adapter.task_vector else on_base(adapter, base)
+    stated_adapter, adapter = adapter, adapter if adapter.task_vector else on_base(adapter, base)
     expected = fuse(base, adapter, dtype=dtype, precision=precision)
     expected = cast(expected, dtype) if dtype and _all_in(dtype, model, expected) else expected
     how = CALIBRATED if grams is not None else STOCHASTIC if seed is not None else NEAREST
@@ -207,7 +207,7 @@ def comparison(
     stated, files = sums(model), dict(files_of(model, base))
     stochastic = seed is not None
     second, doubts = witness(
-        model, base, adapter, stochastic=stochastic, grams=expected.grams, own=bool(stated), stated=alone
+        model, base, adapter, stochastic=stochastic, grams=expected.grams, own=bool(stated), stated=stated_adapter
     )
     problems = [*_names(model, expected), *(Problem(doubt.place, doubt.what) for doubt in doubts)]
     problems += [Problem(*each) for each in (replica_doubts(plain, base, ranges) if ranges else ())]

@@ -173,13 +173,17 @@ class Step:
             {"input": sources.index(node)} if isinstance(node, Source) else node.as_json(sources, measured=measured)
             for node in self.inputs
         ]
-        told = self.multipliers.all() if measured and self.multipliers and self.multipliers.quick else {}
+        factors = self.multipliers.all() if measured and self.multipliers and self.multipliers.quick else {}
         return {
             "operation": self.operation,
             **self.parameters,
             **({"why": self.why} if self.why else {}),
-            **({"multipliers": told} if told else {}),
-            **({"summed": self.multipliers.of_sum()} if told and self.multipliers and self.multipliers.summed else {}),
+            **({"multipliers": factors} if factors else {}),
+            **(
+                {"summed": self.multipliers.of_sum()}
+                if factors and self.multipliers and self.multipliers.summed
+                else {}
+            ),
             **(self._held() if measured else {}),
             **({"inputs": inputs} if inputs else {}),
         }

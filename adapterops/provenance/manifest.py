@@ -81,9 +81,9 @@ def write_manifest(
 
 def check_distinct(inputs: Sequence[Mapping[str, Any]]) -> None:
     """Warn of an input of a sum that is given twice, under one path or as a copy; those of a collection share its file."""
-    told = [(each["files"], each["path"].partition(SEPARATOR)[2] * (COLLECTION in each["files"])) for each in inputs]
+    places = [(each["files"], each["path"].partition(SEPARATOR)[2] * (COLLECTION in each["files"])) for each in inputs]
     for number, each in enumerate(inputs):
-        first = told.index(told[number])
+        first = places.index(places[number])
         if first != number:
             warnings.warn(
                 f"{inputs[first]['path']} and {each['path']} are the same files, byte for byte, and count as two adapters",

@@ -118,7 +118,7 @@ class AWQ:
         words = columns(self.parts(shape)[role], read, role, first, -(-end // len(PLACES)))
         return self.of_columns(words)[begin - first * len(PLACES) :][: end - begin]
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         columns = codes.T.reshape(shape[1], -1, len(PLACES))
         placed = columns[..., [PLACES.index(place) for place in range(len(PLACES))]]
         return {"qweight": packed(placed.flatten(1), EACH)}

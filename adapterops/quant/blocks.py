@@ -27,7 +27,7 @@ SMALLEST = 1e-38
 
 
 class Nearest:
-    """absmax anew, codes to nearest, ties to the lower number."""
+    """absmax again, codes to nearest, ties to the lower number."""
 
     written = at_once
 

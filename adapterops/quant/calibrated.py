@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from adapterops.errors import InputError
 from adapterops.quant.checks import check_finite
-from adapterops.quant.grid import SMALLEST, Coded, at, below, grid_of
+from adapterops.quant.grid import SMALLEST, CodeScheme, at, below, grid_of
 from adapterops.quant.scheme import Encoder, Kept, Read, at_once, torch_dtype
 from adapterops.quant.transposed import Transposed, TransposedEncoder
 from adapterops.quant.used import decoded_to
@@ -42,7 +42,7 @@ class Calibrated:
 
     written = at_once
 
-    def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, gram: Callable[[], Array]) -> None:
+    def __init__(self, scheme: CodeScheme, shape: tuple[int, ...], read: Read, gram: Callable[[], Array]) -> None:
         self.scheme, self.shape, self.read, self.gram = scheme, shape, read, gram
 
     def rows(self, values: Tensor, begin: int) -> tuple[Mapping[str, Tensor], Callable[[], Tensor]]:
@@ -68,7 +68,7 @@ class Calibrated:
             columns = [each[part][:, order].T.contiguous() for each in (values, update, codes, scales, zeros)]
             made, numbers = _rounded(scheme, U, *columns)
             codes[part, order], found[part, order] = made.T, numbers.T
-        return scheme.coded(shape, codes, self.read, begin), lambda: found
+        return scheme.encoded_parts(shape, codes, self.read, begin), lambda: found
 
     def rest(self) -> dict[str, Tensor]:
         return {}
@@ -77,8 +77,8 @@ class Calibrated:
 def calibrated(scheme: Kept, shape: tuple[int, ...], read: Read, gram: Callable[[], Array]) -> Encoder:
     """The encoder onto the stored grid of a scheme, for inputs with the Gram matrix `gram`, of the shape of the columns."""
     if isinstance(scheme, Transposed):
-        return TransposedEncoder(Calibrated(cast(Coded, scheme.scheme), shape[::-1], read, gram))
-    return Calibrated(cast(Coded, scheme), shape, read, gram)
+        return TransposedEncoder(Calibrated(cast(CodeScheme, scheme.scheme), shape[::-1], read, gram))
+    return Calibrated(cast(CodeScheme, scheme), shape, read, gram)
 
 
 def hessian(gram: Tensor, update: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def _factor(gram: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rounded(
-    scheme: Coded, U: Tensor, values: Tensor, update: Tensor, codes: Tensor, scales: Tensor, zeros: Tensor
+    scheme: CodeScheme, U: Tensor, values: Tensor, update: Tensor, codes: Tensor, scales: Tensor, zeros: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Codes of some rows, and what they stand for; all by columns. The values are used up."""
     import torch

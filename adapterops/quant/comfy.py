@@ -22,17 +22,17 @@ def check_formats(header: Header, metadata: Mapping[str, str]) -> None:
 
     Source: ComfyUI, `comfy/quant_ops.py` and `convert_old_quants` of `comfy/utils.py`.
     """
-    for tensor, said in _said(header, metadata):
-        form = said.get("format") if isinstance(said, dict) else said
-        if form not in READ or (isinstance(said, dict) and said.get("convrot")):
+    for tensor, entry in _entries(header, metadata):
+        form = entry.get("format") if isinstance(entry, dict) else entry
+        if form not in READ or (isinstance(entry, dict) and entry.get("convrot")):
             raise foreign(f"ComfyUI's {form}", tensor)
 
 
-def _said(header: Header, metadata: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+def _entries(header: Header, metadata: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     for tensor in header.weights(ROLE):
         yield tensor, header.json_of(key(tensor, ROLE))
-    for layer, said in layers(metadata).items():
-        yield f"{layer}{WEIGHT}", said
+    for layer, entry in layers(metadata).items():
+        yield f"{layer}{WEIGHT}", entry
 
 
 def layers(metadata: Mapping[str, str]) -> Mapping[str, Any]:
@@ -55,6 +55,6 @@ def without(metadata: Mapping[str, str], quantized: frozenset[str]) -> dict[str,
     """
     if LAYERS not in metadata:
         return dict(metadata)
-    left = {layer: said for layer, said in layers(metadata).items() if f"{layer}{WEIGHT}" in quantized}
+    left = {layer: entry for layer, entry in layers(metadata).items() if f"{layer}{WEIGHT}" in quantized}
     kept = {name: text for name, text in metadata.items() if name != LAYERS}
     return kept | ({LAYERS: json.dumps({**json.loads(metadata[LAYERS]), "layers": left})} if left else {})

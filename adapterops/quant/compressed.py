@@ -156,7 +156,7 @@ class CompressedTensors:
         in_order = stored is None or bool((stored == -1).any())
         return column_groups(None if in_order else stored, ORDER, shape[1], self.group)
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight_packed": packed(codes, self.width)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapterops.quant.grid import Coded
+from adapterops.quant.grid import CodeScheme
 from adapterops.quant.scheme import Read
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ NUMBERS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0,
 """By code: a sign, two bits of exponent, one of mantissa."""
 
 
-def floats(scheme: Coded) -> Tensor:
+def floats(scheme: CodeScheme) -> Tensor:
     """`numbers` of these floats."""
     import torch
 
@@ -44,7 +44,7 @@ def in_bytes(codes: Tensor) -> Tensor:
     return pairs[:, 0] | pairs[:, 1] << 4
 
 
-def decoded_floats(scheme: Coded, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+def decoded_floats(scheme: CodeScheme, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
     """`decode` of these floats without zero points: number[code] · scale in rows [begin, end), in float32."""
     codes = scheme.codes(shape, read, begin, end).int()
     return scheme.numbers()[codes].mul_(scheme.scales(shape, read, begin, end)[0])

@@ -59,7 +59,7 @@ class FourBit:
     dtype: str = "BF16"
     storage: str = "U8"
     offset: float = field(default=0.0, compare=False)
-    beside: int | None = field(default=None, compare=False)
+    last_code: int | None = field(default=None, compare=False)
     """The code in the other half of the last byte, where the entries are odd; else bitsandbytes' own."""
 
     @property
@@ -174,8 +174,8 @@ class FourBit:
 
     @property
     def padding(self) -> int:
-        if self.beside is not None:
-            return self.beside
+        if self.last_code is not None:
+            return self.last_code
         return 7 if self.kind == "nf4" else 0
 
     @property
@@ -202,8 +202,8 @@ class FourBit:
 
     def on_grid(self, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
         pairs, odd = divmod(math.prod(shape), 2)
-        beside = int(read("weight", pairs, pairs + 1)[0]) & 15 if odd else None
-        return OnGrid(replace(self, beside=beside), shape, read, key)
+        last_code = int(read("weight", pairs, pairs + 1)[0]) & 15 if odd else None
+        return OnGrid(replace(self, last_code=last_code), shape, read, key)
 
     def numbers(self) -> Tensor:
         return self.book.values
@@ -222,7 +222,7 @@ class FourBit:
         flat = self._absmax(read, first, last).repeat_interleave(size)
         return flat[begin * width - first * size : end * width - first * size].view(end - begin, width), 0
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight": packed(codes.reshape(-1).clone(), self.padding)}
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:

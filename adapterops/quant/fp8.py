@@ -89,8 +89,8 @@ class FP8:
             return None
         if not (roles := header.roles(tensor, ROLES)):
             return cls._unscaled(header, weight) if weight.dtype in FLOATS and is_unscaled(header) else None
-        said = None if weight.dtype in FLOATS else _integers(header, tensor)
-        if weight.dtype not in FLOATS and said is None:
+        integers = None if weight.dtype in FLOATS else _integers(header, tensor)
+        if weight.dtype not in FLOATS and integers is None:
             return None
         shape = weight.shape
         if len(shape) != 2:
@@ -111,9 +111,9 @@ class FP8:
             )
         zeros = header.part(tensor, ZEROS)
         zero = zeros.dtype if zeros and zeros.dtype in BYTES else ""
-        if said and not said.symmetric and not zero:  # which then are missing, and not 0
+        if integers and not integers.symmetric and not zero:  # which then are missing, and not 0
             zero = INTEGERS
-        width = said.width if said else 8
+        width = integers.width if integers else 8
         found = cls(block, roles[0], weight.dtype, scales.dtype, scales.shape, header.used_as, zero, width)
         extras = {each: part for each in EXTRAS if (part := header.part(tensor, each))}
         return Claim(found, shape, {**found.parts(shape), **extras})
@@ -183,7 +183,7 @@ class FP8:
         values = powers_of_two(stored) if dtype == "uint8" else stored.float()
         return values.view(last - first, across).repeat_interleave(columns, dim=1)[:, :width][row]
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"weight": codes}
 
     on_grid = to_grid

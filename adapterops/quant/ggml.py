@@ -142,7 +142,7 @@ class Ggml:
         scale, zero = (torch.from_numpy(np.ascontiguousarray(one)) for one in each)
         return scale, zero
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         import numpy as np
         import torch
 
@@ -158,7 +158,7 @@ class Ggml:
         """To blocks with scales of their own: each number to the nearest, or with a key as `on_grid` does.
 
         Raises:
-            UnsupportedError: of this type no blocks are made anew.
+            UnsupportedError: of this type no blocks are made again.
         """
         if self.type not in NEW:
             raise UnsupportedError(

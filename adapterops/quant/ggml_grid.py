@@ -74,7 +74,7 @@ def _grown(largest: int, unit: Array, counts: Array, needed: Array) -> tuple[Arr
     """A unit (blocks,) and whole numbers of it, up to `largest`, that come to what is needed (blocks, groups) or more.
 
     The unit grows for groups that need up to `FINE` more, the numbers of single groups where they need more than that.
-    Where neither does, all are chosen anew.
+    Where neither does, all are chosen again.
     """
     import numpy as np
 
@@ -85,13 +85,13 @@ def _grown(largest: int, unit: Array, counts: Array, needed: Array) -> tuple[Arr
     ratio = np.where(ratio <= np.float32(1 + FINE), ratio, 1).max(axis=1)
     fine = up(wide[:, 0] * ratio)
     least = needed.max(axis=1) / np.float32(largest)
-    anew = least > fine.astype(np.float32)
-    found = np.where(anew, up(least), np.where(ratio > 1, fine, unit))
+    raised = least > fine.astype(np.float32)
+    found = np.where(raised, up(least), np.where(ratio > 1, fine, unit))
     found = np.where(np.isfinite(found), found, unit)
     wide = found.astype(np.float32)[:, None]
     more = np.where(wide > 0, np.minimum(np.ceil(needed / wide * np.float32(1 - SLACK)), largest), counts)
     still = needed > wide * counts.astype(np.float32) * np.float32(1 + SLACK)
-    return found, np.where(anew[:, None] | (short & still), more, counts).astype(np.int16)
+    return found, np.where(raised[:, None] | (short & still), more, counts).astype(np.int16)
 
 
 def up(values: Array) -> Array:

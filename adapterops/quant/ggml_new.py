@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PLAIN = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 NEW = (*PLAIN, "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "IQ4_XS", "IQ4_NL")
-"""The types that blocks are made anew in."""
+"""The types that blocks are made again in."""
 
 FINER = {2: (1.0, 0.9, 0.8, 0.7, 0.6), 3: (1.0, 0.93, 0.86, 0.79), 4: (1.0, 0.95, 0.9, 0.85)}
 """Bits of a code → parts of the step that reaches all numbers, of which the best is taken."""

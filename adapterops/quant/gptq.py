@@ -121,5 +121,5 @@ class GPTQ:
         zeros = ((zeros + self.offset) & (1 << self.width) - 1).T.float()
         return columns(parts["scales"], read, "scales", begin, end).T.float()[:, groups], zeros[:, groups]
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {"qweight": packed(codes, self.width).T.contiguous()}

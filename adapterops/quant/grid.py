@@ -25,7 +25,7 @@ MOST = 2.0
 """How many times as far as its update an entry moves at most, for the sake of others that cannot."""
 
 
-class Coded(Scheme, Protocol):
+class CodeScheme(Scheme, Protocol):
     """A scheme whose entries have a code, a scale and a zero point each."""
 
     def numbers(self) -> Tensor:
@@ -37,11 +37,11 @@ class Coded(Scheme, Protocol):
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, Tensor | int]:
         """Scale and zero point of every entry of these rows, or what broadcasts to them; in float32."""
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> Mapping[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> Mapping[str, Tensor]:
         """The part that holds these codes of whole groups of rows, from `begin` on, by its role."""
 
 
-class Integers(Coded, Protocol):
+class Integers(CodeScheme, Protocol):
     """Codes are integers of `width` bits, and stand for themselves."""
 
     @property
@@ -54,7 +54,7 @@ def one_row(scheme: Scheme, shape: tuple[int, ...]) -> int:
     return 1
 
 
-def decoded(scheme: Coded, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
+def decoded(scheme: CodeScheme, shape: tuple[int, ...], read: Read, begin: int, end: int) -> Tensor:
     """`decode` of integers: (code - zero) · scale in rows [begin, end), in float32.
 
     Memory: the stored parts, the result, and scales and zeros of every entry.
@@ -70,12 +70,12 @@ def integers(scheme: Integers) -> Tensor:
     return torch.arange(1 << scheme.width, dtype=torch.float32)
 
 
-def to_grid(scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
+def to_grid(scheme: CodeScheme, shape: tuple[int, ...], read: Read, key: str) -> Encoder:
     """`on_grid` of what has codes."""
     return OnGrid(scheme, shape, read, key)
 
 
-class InColumns(Coded, Protocol):
+class InColumns(CodeScheme, Protocol):
     """A scheme that stores the rows of a weight as columns."""
 
     def held(self, shape: tuple[int, ...]) -> int:
@@ -87,9 +87,9 @@ class InColumns(Coded, Protocol):
 
 def held_by_columns(scheme: Scheme | None, shape: tuple[int, ...]) -> int | None:
     """Bytes that an encoder keeps where the rows of a weight are columns in its parts; None where they are rows."""
-    turned = hasattr(scheme, "scheme")
+    transposed = hasattr(scheme, "scheme")
     held = getattr(getattr(scheme, "scheme", scheme), "held", None)
-    return None if held is None else int(held(shape[::-1] if turned else shape))
+    return None if held is None else int(held(shape[::-1] if transposed else shape))
 
 
 def all_parts(scheme: Scheme, shape: tuple[int, ...]) -> int:
@@ -133,7 +133,7 @@ class OnGrid:
     Where numbers are past the ends of the grid, it is that of the row along its update; see `share`.
     """
 
-    def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> None:
+    def __init__(self, scheme: CodeScheme, shape: tuple[int, ...], read: Read, key: str) -> None:
         self.scheme, self.shape, self.read, self.key = scheme, shape, read, key
 
     written = at_once
@@ -164,7 +164,7 @@ class OnGrid:
         moved = at(grid.codes, lower.add_(higher))
         same = (values == before) | (at(numbers, moved.int()) == start)  # of two zeros the one there is
         result, found = torch.where(same, codes, moved), torch.where(same, start, at(numbers, moved.int()))
-        return scheme.coded(self.shape, result, self.read, begin), lambda: found.sub_(zero).mul_(scale)
+        return scheme.encoded_parts(self.shape, result, self.read, begin), lambda: found.sub_(zero).mul_(scale)
 
     def rest(self) -> dict[str, Tensor]:
         return {}
@@ -175,7 +175,7 @@ class ByColumns(OnGrid):
     all are.
     """
 
-    def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> None:
+    def __init__(self, scheme: CodeScheme, shape: tuple[int, ...], read: Read, key: str) -> None:
         super().__init__(scheme, shape, read, key)
         self._whole: dict[str, Tensor] = {}
         self._at = 0
@@ -193,7 +193,7 @@ class ByColumns(OnGrid):
 
 
 def changed(
-    scheme: Coded, shape: tuple[int, ...], read: Read, span: tuple[int, int], part: Mapping[str, Tensor]
+    scheme: CodeScheme, shape: tuple[int, ...], read: Read, span: tuple[int, int], part: Mapping[str, Tensor]
 ) -> Tensor:
     """Which entries of rows [begin, end) have another code than is stored; `part` is what an encoder made of them."""
     import torch

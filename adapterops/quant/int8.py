@@ -102,7 +102,7 @@ class Int8:
     def scales(self, shape: tuple[int, ...], read: Read, begin: int, end: int) -> tuple[Tensor, int]:
         return self._rows(shape, read, begin, end)[1].view(-1, 1) * STEP, 0
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         import torch
 
         return {"weight": codes.view(torch.int8)}

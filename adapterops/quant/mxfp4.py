@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from adapterops.errors import InputError
 from adapterops.quant.float4 import decoded_floats, floats, halves, in_bytes
-from adapterops.quant.grid import Coded, OnGrid
+from adapterops.quant.grid import CodeScheme, OnGrid
 from adapterops.quant.header import Claim, Header
 from adapterops.quant.registry import Remainder, scheme
 from adapterops.quant.scheme import Encoder, Part, Read, powers_of_two
@@ -98,7 +98,7 @@ class MXFP4:
             found.append(data.view(out, stop - start, size).transpose(0, 1))
         return torch.cat(found).view(-1) if found else torch.empty(0, dtype=torch.uint8)
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         """Block after block: `ByExpert` has them in the order of the file."""
         blocks = in_bytes(codes.view(-1, BLOCK, shape[2]).transpose(1, 2))
         return {"_blocks": blocks.view(-1, shape[2], BLOCK // 2)}
@@ -114,7 +114,7 @@ class MXFP4:
 class ByExpert(OnGrid):
     """Codes of an expert are written when all of its rows are there."""
 
-    def __init__(self, scheme: Coded, shape: tuple[int, ...], read: Read, key: str) -> None:
+    def __init__(self, scheme: CodeScheme, shape: tuple[int, ...], read: Read, key: str) -> None:
         super().__init__(scheme, shape, read, key)
         self._made: list[Tensor] = []
 

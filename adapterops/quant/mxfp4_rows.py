@@ -25,7 +25,7 @@ CODES, SCALES = "weight_packed", "weight_scale"
 EXTRA = "input_global_scale"
 """A scale of activations: it goes along with a weight as it is, and goes when it is dequantized."""
 
-SAID = {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "group", "group_size": BLOCK}
+STATED = {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "group", "group_size": BLOCK}
 
 
 @scheme("mxfp4-pack-quantized", marks=(CODES,), methods=("compressed-tensors",))
@@ -45,9 +45,9 @@ class MXFP4Rows:
         codes, scales = header.part(tensor, role), header.part(tensor, SCALES)
         if codes is None or codes.dtype != "U8" or header.roles(tensor, ("weight_global_scale",)):
             return None
-        said = compressed_weights(header, tensor) or {}
-        stated = {name: said.get(name) for name in SAID}
-        if len(codes.shape) != 2 or stated != SAID or scales is None or scales.dtype not in ("U8", "F8_E8M0"):
+        section = compressed_weights(header, tensor) or {}
+        stated = {name: section.get(name) for name in STATED}
+        if len(codes.shape) != 2 or stated != STATED or scales is None or scales.dtype not in ("U8", "F8_E8M0"):
             stored = f"codes {shown(codes)}, {SCALES} {shown(scales)}, {stated}"
             raise foreign(f"4-bit floats of compressed-tensors in another way than MXFP4 or NVFP4 ({stored})", tensor)
         found, shape = cls(scales.dtype, header.used_as), (codes.shape[0], 2 * codes.shape[1])
@@ -87,7 +87,7 @@ class MXFP4Rows:
         scales = powers_of_two(read(SCALES, begin * across, end * across)).view(-1, across)
         return scales.repeat_interleave(BLOCK, dim=1)[:, : shape[1]], 0
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {CODES: in_bytes(codes)}
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:

@@ -56,10 +56,10 @@ class NVFP4:
             return None
         found = (codes.dtype, scales and scales.dtype, whole.dtype)
         if found != ("U8", "F8_E4M3", "F32") or len(codes.shape) != 2 or whole.shape not in ((), (1,)):
-            said = [str(header.section[field]) for field in ("quant_method", "quant_algo") if field in header.section]
+            names = [str(header.section[field]) for field in ("quant_method", "quant_algo") if field in header.section]
             stored = [f"codes {shown(codes)}", f"weight_scale {shown(scales)}", f"{role} {shown(whole)}"]
             known = "U8 [out, in / 2], F8_E4M3 [out, in / 16] and one F32"
-            raise foreign(f"NVFP4 of another variant ({', '.join(said + stored)}; known are {known})", tensor)
+            raise foreign(f"NVFP4 of another variant ({', '.join(names + stored)}; known are {known})", tensor)
         scheme, shape = cls(role, whole.shape, header.used_as), (codes.shape[0], 2 * codes.shape[1])
         extras = {each: part for each in EXTRAS if (part := header.part(tensor, each))}
         return Claim(scheme, shape, {**scheme.parts(shape), **extras})
@@ -105,7 +105,7 @@ class NVFP4:
         scales = scales / whole if self.whole == INVERSE else scales * whole
         return scales.view(-1, across).repeat_interleave(GROUP, dim=1)[:, : shape[1]], 0
 
-    def coded(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
+    def encoded_parts(self, shape: tuple[int, ...], codes: Tensor, read: Read, begin: int) -> dict[str, Tensor]:
         return {CODES[self.whole]: in_bytes(codes)}
 
     def changed(self, shape: tuple[int, ...], read: Read, begin: int, parts: Mapping[str, Tensor]) -> Tensor:

@@ -48,7 +48,7 @@ class Registered:
         marks: roles of parts; a weight of these schemes has one of them.
         methods: what a config calls them: its `quant_method`.
         remains: parts that may be left over where a weight is incomplete.
-        make: a scheme by its name, a dtype and options; None where none is made anew.
+        make: a scheme by its name, a dtype and options; None where none is made again.
         keeps: whether the stored grid takes other numbers.
     """
 
@@ -111,7 +111,7 @@ def written() -> dict[str, Callable[..., Writable]]:
 
 
 def is_written(scheme: Scheme) -> TypeGuard[Writable]:
-    """Whether a scheme is made anew."""
+    """Whether a scheme is made again."""
     return scheme.name in written()
 
 
@@ -120,10 +120,10 @@ def is_kept(scheme: Scheme) -> TypeGuard[Kept]:
     return SCHEMES[scheme.name].keeps
 
 
-def is_coded(scheme: Scheme) -> bool:
+def has_codes(scheme: Scheme) -> bool:
     """Whether each of its entries has a code, a scale and a zero point; see `grid.Coded`."""
     plain = getattr(scheme, "scheme", scheme)
-    return all(hasattr(plain, part) for part in ("numbers", "codes", "scales", "coded"))
+    return all(hasattr(plain, part) for part in ("numbers", "codes", "scales", "encoded_parts"))
 
 
 def kept(scheme: Scheme) -> Kept:

@@ -102,7 +102,7 @@ class Kept(Scheme, Protocol):
 
 
 class Writable(Kept, Protocol):
-    """A scheme that is made anew, too.
+    """A scheme that is made again, too.
     Its class has a classmethod `make(name, dtype, **options)`, which the registry calls.
     """
 

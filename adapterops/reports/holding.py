@@ -44,7 +44,7 @@ def held_sentences(
     holdings: Mapping[str, Holding], total: int, rules: float | None = None, cut: bool = False
 ) -> list[str]:
     """How to read the rows, those that are left out, in how many of `total` modules this was measured, how far apart the adapters
-    are, and that any of some rules makes nearly the same, where these are so little `apart`.
+    are, and that any of some rules makes nearly the same, where these differ so little.
     """
     there = [each for each in held(holdings) if each is not None]
     kept = sorted(each.kept for each in there)[SHOWN:]
@@ -63,7 +63,7 @@ def held_sentences(
 
 
 def same(rules: float) -> str:
-    """What `apart` found, in words."""
+    """How far apart the merges of some rules are, in words."""
     names = ", ".join(f"--{name}" for name in RULES)
     far = f"what {names} make differs by at most {percent(rules)} of the merge here"
     return f"{far}: any of them makes nearly the same adapter" if rules <= ALIKE else far

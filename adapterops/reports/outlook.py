@@ -39,7 +39,7 @@ def outlook_sentences(comparison: Comparison, merges: Sequence[Outlook]) -> list
     chosen = merges[0]
     smaller = sum(factor < 1 for factor in chosen.factors.values())
     separate = condition(comparison)
-    apart = "infinite: one is a combination of the others" if math.isinf(separate) else f"{separate:.3g}"
+    separation = "infinite: one is a combination of the others" if math.isinf(separate) else f"{separate:.3g}"
     reason = (
         f"which makes {smaller} of {len(chosen.factors)} modules of the sum smaller: their updates are large"
         if smaller
@@ -47,7 +47,7 @@ def outlook_sentences(comparison: Comparison, merges: Sequence[Outlook]) -> list
     )
     return [
         "what is kept of an adapter + what the others add to it, relative to its norm; no forecast of accuracy",
-        f"condition number of their cosines: {apart} (1: all are orthogonal)",
+        f"condition number of their cosines: {separation} (1: all are orthogonal)",
         EVEN if _method(comparison) == "even" else f"advice: --scale {chosen.scale}, {reason}",
     ]
 

@@ -140,7 +140,7 @@ def _next(comparison: Comparison, findings: Sequence[Finding]) -> tuple[list[str
     if stop:
         return _stopped(stop, sources)
     if len(trained) == 1:
-        return _alone(comparison, trained[0], sources[0], any(finding.rule == "empty-tail" for finding in findings))
+        return _single(comparison, trained[0], sources[0], any(finding.rule == "empty-tail" for finding in findings))
     if strangers([profile.layout for profile in trained]):  # which `merge` refuses without a base
         terms = "abcdefgh"[: len(sources)] if len(sources) <= 8 else [f"a{place + 1}" for place in range(len(sources))]
         given = [f"{term}={source}" for term, source in zip(terms, sources, strict=True)]
@@ -164,7 +164,7 @@ def _stopped(stop: Finding, sources: Sequence[str]) -> tuple[list[str], str]:
     return ["adapterops", "show", sources[0], "--spectrum"], "Look at this adapter before anything else:"
 
 
-def _alone(comparison: Comparison, profile: Profile, source: str, tail: bool) -> tuple[list[str], str]:
+def _single(comparison: Comparison, profile: Profile, source: str, tail: bool) -> tuple[list[str], str]:
     few, name = profile.bracket[0], PurePosixPath(source.replace(":", "/")).name.removesuffix(".safetensors")
     if tail and not profile.dora:
         before, after = (cut(profile.layout, profile.spectra, rank).bytes for rank in (profile.rank, few))

@@ -44,9 +44,9 @@ def named(request: Request, opened: Opened) -> Mapping[str, Adapter]:
         base, inputs = opened.models["base"], request.inputs
         adapters = [in_components(each, base, inputs[name].component) for name, each in opened.adapters.items()]
         form = request.output.format or adapters[0].config.format
-        alone = isinstance(request.result.tree, Operand) and not request.output.cut and not request.output.normalize
-        copied = alone and form == adapters[0].config.format
-        alike = named_alike(without_copies(adapters, base), base, differences=not copied, kept=HELD if alone else ())
+        lone = isinstance(request.result.tree, Operand) and not request.output.cut and not request.output.normalize
+        copied = lone and form == adapters[0].config.format
+        alike = named_alike(without_copies(adapters, base), base, differences=not copied, kept=HELD if lone else ())
         images = form in OF_IMAGES
         alike = [as_differences(each, base, full=images) for each in alike]
         return dict(zip(opened.adapters, alike, strict=True))

@@ -96,7 +96,7 @@ def based(request: Request, models: Mapping[str, Checkpoint]) -> Checkpoint:
     """The base as an update is added to it: with the numbers and the rounding that are asked for.
 
     Raises:
-        OptionError: it is not quantized, and what is asked for is about codes; or codes are found anew, which no rule
+        OptionError: it is not quantized, and what is asked for is about codes; or codes are found independently, which no rule
             of rounding is for.
     """
     base, path, output = models["base"], request.base.path if request.base else None, request.output

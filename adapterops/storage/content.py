@@ -33,11 +33,11 @@ class Content(Protocol):
         and of a file are a machine's own.
         """
 
-    def read_into(self, view: memoryview, position: int, alone: bool = False) -> int:
+    def read_into(self, view: memoryview, position: int, single: bool = False) -> int:
         """Read bytes from a position on, at most as many as there is room for: how many, and 0 at the end of the file.
 
         Args:
-            alone: nothing else of the file may be asked for.
+            single: nothing else of the file may be asked for.
 
         Raises:
             InputError: the file changed since it was opened.
@@ -83,7 +83,7 @@ class OnDisk:
             status = os.fstat(descriptor)
             return *_identity(status), status.st_ctime_ns
 
-    def read_into(self, view: memoryview, position: int, alone: bool = False) -> int:
+    def read_into(self, view: memoryview, position: int, single: bool = False) -> int:
         part = view[: 1 << 30]
         try:
             with self._descriptor.open() as descriptor:

@@ -60,8 +60,8 @@ def check_gram(gram: NDArray[Any]) -> None:
     lengths = np.sqrt(powers.clip(0))
     for begin in range(0, len(gram) if least >= 0 else 0, ROWS):
         rows, most = gram[begin : begin + ROWS], np.outer(lengths[begin : begin + ROWS], lengths)
-        apart = np.abs(rows - gram[:, begin : begin + ROWS].T)
-        if (apart > NEARLY * most).any() or (np.abs(rows) > (1 + NEARLY) * most).any():
+        asymmetry = np.abs(rows - gram[:, begin : begin + ROWS].T)
+        if (asymmetry > NEARLY * most).any() or (np.abs(rows) > (1 + NEARLY) * most).any():
             least = -1
     if least < 0:
         raise InputError("is no Gram matrix: no inputs have these products", hint=AGAIN, code="E-GRAM")

@@ -42,8 +42,8 @@ class Identity:
             if algorithm not in self._hashing:
                 hashed, head = FileHash(self._content.read_into, algorithm), memoryview(bytearray(self._head))
                 with at(path=self.path), reading():
-                    hashed.saw(0, head[: self._content.read_into(head, 0, alone=True)])
-                self._hashing = {**self._hashing, algorithm: hashed}  # anew: other threads may go through the old one
+                    hashed.saw(0, head[: self._content.read_into(head, 0, single=True)])
+                self._hashing = {**self._hashing, algorithm: hashed}  # again: other threads may go through the old one
 
     def saw(self, begin: int, data: memoryview) -> None:
         """What was read of the file, from `begin` on."""

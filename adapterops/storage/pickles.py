@@ -38,7 +38,7 @@ DTYPES = {
 OTHER = re.compile(r"unsupported GLOBAL (\S+)|Unsupported global: GLOBAL (\S+)")
 """How torch names what a file holds that its restricted loader does not load."""
 
-TENSORS_ALONE = "save its tensors by name in a file of their own, and nothing else"
+ONLY_TENSORS = "save its tensors by name in a file of their own, and nothing else"
 INNER = "save what it holds in a file of its own, by name"
 
 Read = Callable[[int, int], bytes]
@@ -85,7 +85,7 @@ class PickleFile:
             hint = "load it with torch, and save it again: torch.save(torch.load(FILE, weights_only=True), NEW)"
             raise InputError("is as torch before 1.6 saves, which is not read", hint=hint, code="E-PICKLE")
         if not start.startswith(ARCHIVE):
-            raise InputError("is a pickle, and not as torch.save writes one", hint=TENSORS_ALONE, code="E-PICKLE")
+            raise InputError("is a pickle, and not as torch.save writes one", hint=ONLY_TENSORS, code="E-PICKLE")
         records, entries = _records(read, size), {}
         for name, tensor in _content(read, size).items():
             if not isinstance(name, str):
@@ -174,7 +174,7 @@ def _content(read: Read, size: int) -> Mapping[str, Any]:
 def _not_read(error: str) -> InputError:
     """What torch says of a file, without its advice to load it with whatever code is in it."""
     if other := OTHER.search(error):
-        return InputError(f"holds more than tensors: {other[1] or other[2]}", hint=TENSORS_ALONE, code="E-PICKLE")
+        return InputError(f"holds more than tensors: {other[1] or other[2]}", hint=ONLY_TENSORS, code="E-PICKLE")
     reason = error.strip().partition("\n")[0].partition(". ")[0][:200]
     return InputError(f"is not read: {reason}", hint="it is damaged, old, or holds more than tensors", code="E-PICKLE")
 
@@ -203,10 +203,10 @@ def _place(tensor: Any, records: Mapping[int, int]) -> Strided:
     if isinstance(tensor, Mapping):
         raise InputError(f"is a dictionary of {len(tensor)}, and no tensor", hint=INNER, code="E-PICKLE")
     if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.dtype not in DTYPES:
-        raise InputError("is not a plain tensor", hint=TENSORS_ALONE, code="E-PICKLE")
+        raise InputError("is not a plain tensor", hint=ONLY_TENSORS, code="E-PICKLE")
     record = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
     if record is None:
-        raise InputError("is not a plain tensor", hint=TENSORS_ALONE, code="E-PICKLE")
+        raise InputError("is not a plain tensor", hint=ONLY_TENSORS, code="E-PICKLE")
     item = tensor.element_size()
     inside = tensor.storage_offset() * item
     place = Strided(record + inside, tuple(tensor.shape), tuple(stride * item for stride in tensor.stride()))

@@ -52,7 +52,7 @@ class SafetensorsFile:
     def _bytes(self, begin: int, count: int) -> bytes:
         buffer = bytearray(max(0, min(count, self._content.size - begin)))
         with reading():
-            return bytes(buffer[: self._content.read_into(memoryview(buffer), begin, alone=True)]) if buffer else b""
+            return bytes(buffer[: self._content.read_into(memoryview(buffer), begin, single=True)]) if buffer else b""
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytearray:
         """The bytes of one tensor, or those of it in [begin, end), as stored.
@@ -62,27 +62,27 @@ class SafetensorsFile:
         """
         entry = self.entries[name]
         buffer = bytearray((entry.spec.bytes if end is None else end) - begin)
-        self._read_into(buffer, name, begin, alone=len(buffer) <= SMALL)
+        self._read_into(buffer, name, begin, single=len(buffer) <= SMALL)
         return buffer
 
-    def _read_into(self, buffer: bytearray, name: str, begin: int, alone: bool = False) -> None:
-        self._fill(memoryview(buffer), name, begin, alone)
+    def _read_into(self, buffer: bytearray, name: str, begin: int, single: bool = False) -> None:
+        self._fill(memoryview(buffer), name, begin, single)
         if self.entries[name].dtype == "BOOL" and buffer.strip(b"\x00\x01"):
             raise InputError("has a boolean that is neither 0 nor 1", path=self.path, tensor=name, code="E-ST-VALUE")
 
-    def _fill(self, view: memoryview, name: str, begin: int, alone: bool = False) -> None:
+    def _fill(self, view: memoryview, name: str, begin: int, single: bool = False) -> None:
         """The bytes of one tensor from `begin` on, as many as there is room for."""
         if begin < 0 or begin + len(view) > self.entries[name].spec.bytes:
             raise AssertionError(
                 f"{name} has {self.entries[name].spec.bytes} bytes, not {begin} to {begin + len(view)}"
             )
-        self._fill_from(view, name, self._start + self.entries[name].begin + begin, alone)
+        self._fill_from(view, name, self._start + self.entries[name].begin + begin, single)
 
-    def _fill_from(self, view: memoryview, name: str, position: int, alone: bool = False) -> None:
+    def _fill_from(self, view: memoryview, name: str, position: int, single: bool = False) -> None:
         whole, first = view, position
         while view:
             with at(path=self.path, tensor=name), reading():
-                count = self._content.read_into(view, position, alone)
+                count = self._content.read_into(view, position, single)
             if count == 0:
                 raise InputError("the file shrank while it was read", path=self.path, tensor=name, code="E-CHANGED")
             view, position = view[count:], position + count

@@ -164,7 +164,7 @@ def publish_file(folder: Path, out: Path, force: bool) -> None:
         )  # says what the file that is there is, until it is replaced
     placed = []
     try:
-        for path, place in _beside(folder, out):
+        for path, place in _placed(folder, out):
             os.replace(path, place)
             placed.append(place)
         _name_file(folder / out.name, out, force)
@@ -192,7 +192,7 @@ def _name_file(path: Path, out: Path, force: bool) -> None:
         os.rename(path, out)
 
 
-def _beside(folder: Path, out: Path) -> list[tuple[Path, Path]]:
+def _placed(folder: Path, out: Path) -> list[tuple[Path, Path]]:
     """What is in a complete folder but the file itself, the manifest first, and the place of each next to the file."""
     others = sorted(path for path in folder.iterdir() if path.name not in (out.name, MANIFEST, REPLACED))
     manifest = [(folder / MANIFEST, out.with_name(f"{out.name}.{MANIFEST}"))] if (folder / MANIFEST).exists() else []
@@ -204,7 +204,7 @@ def _finish(out: Path) -> None:
     for folder in abandoned(out):
         if out.is_file() and (folder / REPLACED).exists() and not (folder / MANIFEST).exists():
             check_replaceable(out)
-            for path, place in _beside(folder, out):
+            for path, place in _placed(folder, out):
                 os.replace(path, place)
             if (folder / out.name).exists():
                 os.replace(folder / out.name, out)

@@ -95,7 +95,7 @@ def _check_unbiased(scheme: Kept, shape: tuple[int, ...], read: Read, decoded: T
 
 
 def _over(read: Read, parts: Mapping[str, Tensor]) -> Read:
-    """The stored parts with some written anew."""
+    """The stored parts with some written again."""
     written = _reader(parts)
     return lambda role, begin, end: (written if role in parts else read)(role, begin, end)
 

@@ -16,7 +16,7 @@ from adapterops.updates.sums import added, added_to
 Read: TypeAlias = Callable[[int, int], Array]
 """Whole rows [begin, end) of a tensor in float32 or float64, good until the next ones are asked for."""
 
-APART = 4096
+SPREAD = 4096
 """Entries from one wanted row to the next from which on each is read by itself."""
 
 
@@ -48,8 +48,8 @@ class Difference:
 
     def rows(self, part: Part, out: Array) -> Array:
         wanted, columns = range(self.shape[0])[part[0]], part[1]
-        apart = max(1, self.shape[1] * wanted.step)
-        count = max(self.group, 1 if apart > APART and wanted.step > 1 else TILE // apart)
+        spread = max(1, self.shape[1] * wanted.step)
+        count = max(self.group, 1 if spread > SPREAD and wanted.step > 1 else TILE // spread)
         for first in range(0, len(wanted), count):
             chosen = wanted[first : first + count]
             begin, end = chosen[0] - chosen[0] % self.group, -(-(chosen[-1] + 1) // self.group) * self.group

@@ -129,7 +129,7 @@ class LowRank:
     dense, change = all_rows, change_by_rows
 
     def rows(self, part: Part, out: Array) -> Array:
-        """The entries of ΔW in a part: each call computes them anew, where `out` is."""
+        """The entries of ΔW in a part: each call computes them again, where `out` is."""
         rows, columns = part
         if way := way_of(out):
             B, A = self.sent(out.dtype, way)

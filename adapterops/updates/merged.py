@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from adapterops.arrays.device import placed_like
-from adapterops.arrays.together import together
+from adapterops.arrays.parallel import in_parallel
 from adapterops.updates.dense import Dense
 from adapterops.updates.lowrank import LowRank
 from adapterops.updates.protocol import Array, Part, all_rows, change_by_rows, no_factors, norm_by_rows
@@ -56,7 +56,7 @@ class Merged:
 
     def each(self, function: Callable[[slice], Result]) -> list[Result]:
         """`function` of the rows of each tile, in their order; by several threads, each of which asks for these rows alone."""
-        return together(function, self.tiling.tiles(self.shape[0]))
+        return in_parallel(function, self.tiling.tiles(self.shape[0]))
 
     def into(self, W: Array) -> None:
         """All entries, in a matrix."""

@@ -129,8 +129,8 @@ class TransposedUpdate:
 
     def change(self, part: Part, W: Array, out: Array) -> Array:
         """What must be whole is that of the weight itself, and so is the cost."""
-        turned: Array = self.T.change(part[::-1], W.T, out.T)
-        return turned.T
+        transposed: Array = self.T.change(part[::-1], W.T, out.T)
+        return transposed.T
 
     def __mul__(self, factor: float) -> TransposedUpdate:
         return TransposedUpdate(factor * self.T)

@@ -14,7 +14,7 @@ from adapterops.arrays.floats import Array, at_random, check_range, checked, nar
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import InputError
 
-SIGNED = ("dot", "heard")
+SIGNED = ("dot", "inputs_dot")
 """Which sums of `Survival` are over products of two, and may be negative."""
 
 
@@ -25,8 +25,8 @@ class Survival:
     Sums over entries, so that parts add up to a whole: ‖W‖², ‖ΔW‖², ⟨W' - W, ΔW⟩, and how many entries changed, of how
     many. Of entries that are stored in `codes` also ‖W' - (W + ΔW)‖², and ‖W' - W‖² within the rows of the update. Of
     some rows, where W is the original of codes, ‖V - W‖² within the rows of the update, V being what the codes stand
-    for, and ‖ΔW‖²: `apart` and `sampled`. Where codes were chosen by the Gram matrix G of their inputs, ⟨W' - W, ΔW⟩ and
-    ‖ΔW‖² of what they do to these, tr(X G Yᵀ): `heard` and `said`.
+    for, and ‖ΔW‖²: `original_error` and `sampled`. Where codes were chosen by the Gram matrix G of their inputs, ⟨W' - W, ΔW⟩ and
+    ‖ΔW‖² of what they do to these, tr(X G Yᵀ): `inputs_dot` and `inputs_delta`.
     """
 
     base: float = 0.0
@@ -37,10 +37,10 @@ class Survival:
     codes: int = 0
     error: float = 0.0
     inside: float = 0.0
-    apart: float = 0.0
+    original_error: float = 0.0
     sampled: float = 0.0
-    heard: float = 0.0
-    said: float = 0.0
+    inputs_dot: float = 0.0
+    inputs_delta: float = 0.0
 
     @property
     def negative(self) -> bool:
@@ -54,12 +54,12 @@ class Survival:
     @property
     def for_inputs(self) -> float:
         """The gain of what the weight does to its inputs; where these are not known, of its entries."""
-        return self.heard / self.said if self.said else self.gain
+        return self.inputs_dot / self.inputs_delta if self.inputs_delta else self.gain
 
     @property
     def original(self) -> float:
         """‖(V - W) Q‖ / ‖ΔW‖ of some rows: how far codes are from their original where the adapter reads."""
-        return math.sqrt(self.apart / self.sampled) if self.sampled else 0.0
+        return math.sqrt(self.original_error / self.sampled) if self.sampled else 0.0
 
     @property
     def gain(self) -> float:
@@ -68,19 +68,19 @@ class Survival:
 
     def as_json(self) -> dict[str, Any]:
         """What reports say of it; of a weight in codes a little more."""
-        told = {
+        reported = {
             "relative": self.relative if self.base else None,
             "gain": self.gain,
             "changed": self.changed,
             "entries": self.entries,
         }
         if self.sampled:
-            told["original"] = self.original
-        if self.said:
-            told["for_inputs"] = self.for_inputs
+            reported["original"] = self.original
+        if self.inputs_delta:
+            reported["for_inputs"] = self.for_inputs
         if self.codes:
-            told |= {"uncertainty": self.uncertainty, "noise": self.noise, "cosine": self.cosine}
-        return told
+            reported |= {"uncertainty": self.uncertainty, "noise": self.noise, "cosine": self.cosine}
+        return reported
 
     @property
     def noise(self) -> float:
@@ -153,9 +153,9 @@ def survival(
         values, result = within(block.values, part), within(kept, part)
         with np.errstate(all="ignore"):
             # in place where nobody needs the values: fresh memory costs more than the arithmetic
-            alone = values is block.values and len(block.changes) == 1 and values.dtype == W.dtype
+            only = values is block.values and len(block.changes) == 1 and values.dtype == W.dtype
             error = result - values if quantized else None
-            difference = np.subtract(result, W, out=values if alone else None)
+            difference = np.subtract(result, W, out=values if only else None)
             changed = _nonzero(difference) if changed_codes is None else int(np.count_nonzero(changed_codes[part]))
             spanned = basis() if quantized else None
             inside = difference if spanned is None else difference @ spanned
@@ -180,7 +180,7 @@ def by_inputs(block: Block, kept: Array, gram: Array, transposed: bool) -> dict[
         if transposed:
             change, wanted = change.T, wanted.T
         seen = wanted @ gram
-        found[module] = Survival(heard=_dot(change, seen), said=_dot(wanted, seen))
+        found[module] = Survival(inputs_dot=_dot(change, seen), inputs_delta=_dot(wanted, seen))
     return found
 
 

@@ -125,13 +125,13 @@ def off_grid(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, stochasti
     What whole numbers of the block's scales are off by is allowed, and what float16 is.
     """
     found = blocks(stored, scheme, begin, begin + len(S))
-    size, whole, together = GROUPS.get(scheme.name, (BLOCKS_OF, 0, 1))
+    size, whole, joint = GROUPS.get(scheme.name, (BLOCKS_OF, 0, 1))
     groups, step, below = (each.reshape(len(S), -1, size) for each in (S, np.abs(found.step), found.below))
     step, below, first, last = step[..., 0], below[..., 0], -found.numbers[0], found.numbers[-1]
     low, high = groups.min(axis=2), groups.max(axis=2)
     if whole:
         low, high = np.minimum(low, 0), np.maximum(high, 0)
-    deepest = _of_blocks(-low, together) / whole if whole else 0 * low  # a unit of the lowest values
+    deepest = _of_blocks(-low, joint) / whole if whole else 0 * low  # a unit of the lowest values
     if first > 0:
         most = np.maximum(np.abs(low), np.abs(high))
         needed, least = most / min(first, last), most / max(first, last)
@@ -140,7 +140,7 @@ def off_grid(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, stochasti
         least = needed if stochastic or not whole else (high + np.maximum(-low - deepest, 0)) / last
     largest, room = needed, np.zeros_like(needed)
     if whole:
-        room = _of_blocks(needed, together) / whole + deepest / max(last, 1)
+        room = _of_blocks(needed, joint) / whole + deepest / max(last, 1)
         largest = needed * (1 + FINE) + 2 * room
     part, lost = (1.0, 0.0) if stochastic else (FINEST.get(scheme.name, 1.0), 0.5 * (1 + FINE))
     wrong = step > largest * (1 + 2 * HALF) + TINY
@@ -153,10 +153,10 @@ def off_grid(stored: StoredTensor, scheme: Any, S: Matrix, begin: int, stochasti
     return off
 
 
-def _of_blocks(values: Matrix, together: int) -> Matrix:
+def _of_blocks(values: Matrix, joint: int) -> Matrix:
     """Of every group the largest of its block."""
-    most = values.reshape(len(values), -1, together).max(axis=2)
-    return np.repeat(most, together, axis=1)
+    most = values.reshape(len(values), -1, joint).max(axis=2)
+    return np.repeat(most, joint, axis=1)
 
 
 TINY = 2.0**-23
@@ -178,7 +178,7 @@ llama.cpp try.
 """
 
 BLOCKS_OF = 32
-"""Entries of the blocks that are made anew."""
+"""Entries of the blocks that are made again."""
 
 FINE = 1 / 32
 """By how much the scale of a whole block may be larger, for the sake of one group."""

@@ -15,7 +15,7 @@ from adapterops.verification.vocabulary import is_input, is_label_head, words_st
 TIED, QUANTIZED = "tie_word_embeddings", "quantization_config"
 
 OF_LABELS = {"id2label", "label2id", "num_labels", "problem_type", "auto_map"}
-"""Fields that a base gets anew where it becomes a classifier."""
+"""Fields that a base gets new where it becomes a classifier."""
 
 OTHER_WORDS = {"n_words", "decoder_vocab_size"}
 """Fields that say the size of the vocabulary once more, in some models."""

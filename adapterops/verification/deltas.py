@@ -29,7 +29,7 @@ class Formula:
 
     def __init__(self, update: Any, transposed: bool) -> None:
         self._update, self._transposed = update, transposed
-        self._turned: dict[int, Matrix] = {}
+        self._by_columns: dict[int, Matrix] = {}
 
     @property
     def entire(self) -> bool:
@@ -163,9 +163,9 @@ class Formula:
 
     def _computed(self, update: Any, own: slice, W: Matrix) -> Matrix:
         if self._transposed and hasattr(update, "dense"):
-            if id(update) not in self._turned:
-                self._turned[id(update)] = update.dense().T
-            return self._turned[id(update)][own]
+            if id(update) not in self._by_columns:
+                self._by_columns[id(update)] = update.dense().T
+            return self._by_columns[id(update)][own]
         update = update.T if self._transposed else update
         shape = (own.stop - own.start, update.shape[1])
         found: Matrix = update.change((own, slice(0, shape[1])), W.astype(update.dtype), np.empty(shape, update.dtype))

@@ -1,4 +1,4 @@
-"""What the tensors of a GGUF model are, found anew from the file: which weight, of which layer and expert, its rows in which order."""
+"""What the tensors of a GGUF model are, found from the file itself: which weight, of which layer and expert, its rows in which order."""
 
 from __future__ import annotations
 

@@ -110,14 +110,14 @@ def experts_of(full: str, shape: tuple[int, ...], base: Base) -> list[tuple[str,
 def _expert(module: str, shape: tuple[int, int], tensor: str, number: int, turn: int, base: Base) -> Addend:
     """The expert of a number, of which `turn` is the half: 0 for gate, 1 for up, -1 for all of it."""
     count, height, width = base.layout[tensor].shape
-    together = (shape[0] * (1 if turn < 0 else 2), shape[1])
-    if sorted(together) != sorted((height, width)) or number >= count:
+    joined_shape = (shape[0] * (1 if turn < 0 else 2), shape[1])
+    if sorted(joined_shape) != sorted((height, width)) or number >= count:
         raise UnplacedError(f"is {list(shape)}, and {tensor} is {[count, height, width]}")
-    transposed = _experts_transposed(tensor, base) if height == width else (height, width) != together
+    transposed = _experts_transposed(tensor, base) if height == width else (height, width) != joined_shape
     if turn < 0:
-        inner = slice(0, together[0], 1)
+        inner = slice(0, joined_shape[0], 1)
     elif base.types & IN_TURN:
-        inner = slice(turn, together[0], 2)
+        inner = slice(turn, joined_shape[0], 2)
     else:
         inner = slice(turn * shape[0], (turn + 1) * shape[0], 1)
     start = number * height

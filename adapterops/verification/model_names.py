@@ -1,4 +1,4 @@
-"""Pairs of names of one weight, by the authors of a model and by diffusers, written out anew: what `fuse` looks up elsewhere
+"""Pairs of names of one weight, by the authors of a model and by diffusers, written out a second time: what `fuse` looks up elsewhere
 is judged by this.
 """
 

@@ -1,4 +1,4 @@
-"""What the names of a base mean, found anew: by what transformers was seen to write, and where that says nothing, two names
+"""What the names of a base mean, found independently: by what transformers was seen to write, and where that says nothing, two names
 are one weight where they end alike without wrappers.
 """
 

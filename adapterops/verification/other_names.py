@@ -1,4 +1,4 @@
-"""Weights of image and video models under other programs' names, found anew: by letters, ends and rules of this room's own.
+"""Weights of image and video models under other programs' names, found independently: by letters, ends and rules of this room's own.
 
 Two names mean one weight where one of them, without dots and underscores, ends with the other.
 """
@@ -249,7 +249,7 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
             authors = name.format(*match.groups())
             yield [PlacedRows(authors, 0, out, 0)]
             yield from elsewhere(authors, shape, columns)
-    transposed_pairs = [(pair, (times, beside)) for *pair, times, beside in TRANSPOSED]
+    transposed_pairs = [(pair, (times, ends)) for *pair, times, ends in TRANSPOSED]
     found = [
         (match.start(), before + re.sub(r"\(.*?\)", match[1] if match.re.groups else "", other) + end, rule)
         for pair, rule in [*((pair, None) for pair in PAIRS), *transposed_pairs]
@@ -274,9 +274,9 @@ def elsewhere(module: str, shape: tuple[int, int], columns: Columns) -> Iterator
                 yield [PlacedRows(name.format(match[1]), 0, out, row[part])]
 
 
-def _is_transposed(name: str, shape: tuple[int, int], times: int, beside: str, columns: Columns) -> bool:
+def _is_transposed(name: str, shape: tuple[int, int], times: int, ends: str, columns: Columns) -> bool:
     out, into = shape
-    others = [re.sub(r"(?:mlp_fc1|ff_net_0_proj)(?:_bias)?$", end, name) for end in beside.split()]
+    others = [re.sub(r"(?:mlp_fc1|ff_net_0_proj)(?:_bias)?$", end, name) for end in ends.split()]
     counted = [count for other in others if (count := columns(other))]
     return not times or out == times * (counted[0] if counted else into)
 

@@ -1,4 +1,4 @@
-"""Where the updates of an adapter belong in a base, found anew: by rules and tables of this room's own.
+"""Where the updates of an adapter belong in a base, found independently: by rules and tables of this room's own.
 
 Two names mean one weight where they end alike once wrappers are taken away; of several that do, the shape decides.
 """

@@ -71,10 +71,10 @@ def one_weight(adapter: Adapter, base: Base) -> bool:
     """Whether both ends stay one tensor: they are, and nothing says that one of them has a weight of its own."""
     if base.stated_tied() is False:
         return False
-    said = [name for name in adapter.full if name not in adapter.config.unannounced]
+    announced = [name for name in adapter.full if name not in adapter.config.unannounced]
     ends = [
         name
-        for name in (*said, *(f"{module}.weight" for module in adapter.layout))
+        for name in (*announced, *(f"{module}.weight" for module in adapter.layout))
         if is_input(name) or is_output(name)
     ]
     rows = {is_output(of_rows(name)): each for name, each in adapter.config.tokens.items()}

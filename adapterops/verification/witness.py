@@ -1,7 +1,7 @@
 """A second opinion of a fused model: every tensor judged in float64, by code that shares none with what wrote it.
 
 Shared are the readers: storage, headers and configs, what opens adapters and checkpoints. Names, heads, experts,
-orientation, codes, scales and sums are found here anew, so that a fault there shows as a difference.
+orientation, codes, scales and sums are found here independently, so that a fault there shows as a difference.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ class Witness:
         whole = len(place.rows) == rows and len(range(columns)[place.columns]) == columns and not place.first
         return (found if whole else self.adapter).updates[source]
 
-    def memory(self, together: int) -> int:
+    def memory(self, joint_entries: int) -> int:
         """About how many bytes judging a tensor holds, where so many entries at most have to be judged together."""
-        coded = any(stored.scheme for stored in self.model.stored.values())
-        return (OF_CODES if coded else ARRAYS) * 8 * max(TILE, together) + (BANDS * BAND if coded else 0)
+        codes = any(stored.scheme for stored in self.model.stored.values())
+        return (OF_CODES if codes else ARRAYS) * 8 * max(TILE, joint_entries) + (BANDS * BAND if codes else 0)
 
     def tensor(self, name: str, elsewhere: Sequence[int] = ()) -> Iterator[Doubt]:
         """What is wrong with a tensor.

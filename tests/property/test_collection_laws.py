@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterops.arrays.coded import factors, sliced
+from adapterops.arrays.collected import factors, sliced
 from adapterops.linalg.coding import Code, code
 from adapterops.updates.lowrank import LowRank
 

@@ -158,3 +158,21 @@ def test_a_public_class_has_a_name_of_its_own() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
+ODD_NAMES = re.compile(
+    r"(lies?|beside|apart|together|alone|heavy|light|lightly|turned|coded|told|said|heard|anew)", re.IGNORECASE
+)
+PARTS = re.compile(r"_|(?<=[a-z])(?=[A-Z])")
+
+
+def names(path: Path) -> set[str]:
+    """What a module and all in it are called: classes, functions, arguments, attributes that are declared, and variables."""
+    stored = (node.id for node in nodes(path) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    given = (getattr(node, own, None) for node in nodes(path) for own in ("name", "arg"))
+    return {path.stem, *stored, *filter(None, given)}
+
+
+def test_names() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        assert not [name for name in names(path) if any(map(ODD_NAMES.fullmatch, PARTS.split(name)))], path

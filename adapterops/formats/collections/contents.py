@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapterops.arrays.coded import Own, Shared, Tables, expected, factors, sliced
+from adapterops.arrays.collected import Own, Shared, Tables, expected, factors, sliced
 from adapterops.arrays.rows import BITS, CODES, Rows, decode, held
 from adapterops.errors import InputError, NotFoundError, at, count
 from adapterops.storage.place import COLLECTION, SEPARATOR, Place

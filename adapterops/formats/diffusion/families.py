@@ -74,14 +74,14 @@ def exchanged(key: str) -> Iterator[tuple[str, list[str]]]:
                 yield model, [each.replace("#", number) for each in names]
 
 
-def whose(model: str, keys: Iterable[str], *, alone: bool = False) -> set[str]:
+def whose(model: str, keys: Iterable[str], *, only_exchanged: bool = False) -> set[str]:
     """Who has given names such as these to weights of a model: its authors, diffusers, both or neither.
 
     Args:
-        alone: by those that no other model has.
+        only_exchanged: by those that no other model has.
     """
     found = {name for key in keys for name, _ in forms(key.removesuffix(BIAS))}
-    names = EXCHANGED[model] if alone else MODELS[model].names
+    names = EXCHANGED[model] if only_exchanged else MODELS[model].names
     return {each for each, known in names.items() if not found.isdisjoint(known)}
 
 

@@ -128,7 +128,7 @@ class Diffusion:
             own |= {
                 name: {f"{named(module)}.{BY_OUTPUTS}": shape} for name, (module, shape) in of_outputs(layout).items()
             }
-        _check_apart(own)
+        _check_distinct(own)
         dtypes = {module: dtype or each.dtype for module, each in layout.items()}
         tensors = {name: Spec(dtypes[module], shape) for module, each in own.items() for name, shape in each.items()}
         called = {module: named(module) for module, each in layout.items() if not self._single(each)}
@@ -198,11 +198,11 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
             hint="--to peft, mlx and gguf are for language models",
         )
     single = {module for module, each in layout.items() if each.dense and each.shape[0] == 1}
-    alone = {each for each in layout if layout[each].kind == LORA_BIAS and each.removesuffix(".bias") not in layout}
+    lone = {each for each in layout if layout[each].kind == LORA_BIAS and each.removesuffix(".bias") not in layout}
     vectors = sorted(each for each in single - magnitudes_of(layout).keys() if layout[each].kind != LORA_BIAS)
     differences = {**dict.fromkeys(vectors, "a vector"), **of_no_layer(layout)} if name == "diffusers" else {}
     cannot = {
-        **(dict.fromkeys(alone, "a bias of LoRA without its module") if name == "diffusers" else {}),
+        **(dict.fromkeys(lone, "a bias of LoRA without its module") if name == "diffusers" else {}),
         **{module: f"a difference of {what}" for module, what in differences.items()},
         **dict.fromkeys(config.experts, "a parameter of experts"),
     }
@@ -218,7 +218,7 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         )
 
 
-def _check_apart(own: Mapping[str, Collection[str]]) -> None:
+def _check_distinct(own: Mapping[str, Collection[str]]) -> None:
     """Raise UnsupportedError where two modules would be written under one name."""
     first: dict[str, str] = {}
     for module, names in own.items():
@@ -269,14 +269,14 @@ def _modules(entries: Mapping[str, Entry]) -> dict[str, Parts]:
     return {module: parts_of(module, roles, entries) for module, roles in sorted(_gathered(found).items())}
 
 
-BESIDE = {"alpha", BY_OUTPUTS, BY_INPUTS}
+SCALES = {"alpha", BY_OUTPUTS, BY_INPUTS}
 """What a module has next to its factors."""
 
 
 def _gathered(found: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """Modules whose alpha or magnitudes are spelled in another way than their factors (`attn1_to_q`, `attn1.to_q.alpha`)."""
-    own = {flat(module): roles for module, roles in found.items() if not roles.keys() <= BESIDE}
-    for module in [module for module, roles in found.items() if roles.keys() <= BESIDE]:
+    own = {flat(module): roles for module, roles in found.items() if not roles.keys() <= SCALES}
+    for module in [module for module, roles in found.items() if roles.keys() <= SCALES]:
         if (roles := own.get(flat(module))) and roles.keys().isdisjoint(found[module]):
             roles |= found.pop(module)
     return found

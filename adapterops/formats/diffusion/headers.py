@@ -1,4 +1,4 @@
-"""Headers of image adapters' files: what of one is kept, what is written anew, and the hashes of kohya and modelspec."""
+"""Headers of image adapters' files: what of one is kept, what is rewritten, and the hashes of kohya and modelspec."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def of_diffusers(metadata: Mapping[str, str], ranks: Mapping[str, int], tensors:
     most = max(ranks.values())
     ends = {"use_dora": BY_OUTPUTS, "lora_bias": ".lora_B.bias"}
     found = [field for field, end in ends.items() if any(name.endswith(end) for name in tensors.layout)]
-    said = found or len(set(ranks.values())) > 1 or not is_own(tensors.layout, {}, False)
-    patterns = _patterns(ranks, most, found) if said else {}
+    stated = found or len(set(ranks.values())) > 1 or not is_own(tensors.layout, {}, False)
+    patterns = _patterns(ranks, most, found) if stated else {}
     return {"format": "pt", **metadata, **patterns}
 
 

@@ -16,7 +16,7 @@ class KnownNames(NamedTuple):
         model: what people call it.
         has: its names, or enough of them to know it by.
         last: the beginning of the name of a block → the numbers that the last block of such a model has.
-        said: what a header that states the model says.
+        stated: what a header that states the model says.
         comfy: what is before the names that ComfyUI finds.
         comfy_has: which names it finds; empty for all.
         diffusers: what is before names → those that diffusers converts. It loads none of the others.
@@ -27,7 +27,7 @@ class KnownNames(NamedTuple):
     model: str
     has: str
     last: Mapping[str, Collection[int]] = {}
-    said: str = "(?!)"
+    stated: str = "(?!)"
     comfy: Collection[str] = ()
     comfy_has: str = ""
     diffusers: Mapping[str, str] = {}
@@ -192,7 +192,7 @@ NAMES = (
     KnownNames(
         "Krea 2 in diffusers' names",
         KREA,
-        said="krea[-_.]?2",
+        stated="krea[-_.]?2",
         comfy=(COMFY, DIFFUSERS, LYCORIS, ""),
         comfy_has=KREA,
     ),

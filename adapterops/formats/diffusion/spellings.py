@@ -197,16 +197,16 @@ def _parsed(name: str, shape: Sequence[int]) -> SpelledKey:
 
 def check_handled(dimensions: Mapping[str, int]) -> None:
     """Raise UnsupportedError for tensors, of so many dimensions, of a kind that is known by name: for what tells most."""
-    told = {name: _told(PLACE.sub("0", name), count) for name, count in dimensions.items()}
-    first = min((place for place in told.values() if place is not None), default=None)
+    found_places = {name: _place(PLACE.sub("0", name), count) for name, count in dimensions.items()}
+    first = min((place for place in found_places.values() if place is not None), default=None)
     if first is not None:
         _, kind, hint = NOT_HANDLED[first]
-        name = next(name for name, place in told.items() if place == first)
+        name = next(name for name, place in found_places.items() if place == first)
         raise UnsupportedError(f"belongs to {kind}, which is not handled", tensor=name, hint=hint)
 
 
 @lru_cache(maxsize=1 << 12)  # of a hundred blocks it is one question
-def _told(name: str, dimensions: int) -> int | None:
+def _place(name: str, dimensions: int) -> int | None:
     """The place of the first pattern that a name has."""
     spellings = name, f"{name}:{dimensions}"
     places = (

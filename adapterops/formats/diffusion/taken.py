@@ -86,7 +86,7 @@ def encoders_left(spelled: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def models(keys: Iterable[str], said: str = "") -> tuple[KnownNames, ...]:
+def models(keys: Iterable[str], stated: str = "") -> tuple[KnownNames, ...]:
     """The models that have most of these names, and half of them: by those of blocks, where there are any. Of several those of
     which the last block is there, or which a header names.
 
@@ -111,7 +111,7 @@ def models(keys: Iterable[str], said: str = "") -> tuple[KnownNames, ...]:
         for each in found
         if last.keys() & each.last.keys() and all(last[root] in each.last[root] for root in last.keys() & each.last)
     ]
-    named = [each for each in ended or found if re.search(each.said, said.lower())]
+    named = [each for each in ended or found if re.search(each.stated, stated.lower())]
     return tuple(named or ended or found)
 
 

@@ -72,7 +72,7 @@ t5gemma t5gemma2 ultrabert umt5 xlm-roberta xlm-roberta-xl xmod yoso
 """
 """Those of them that have a class for tokens, too."""
 
-TOKENS_ALONE = "apertus:Apertus beam:Beam qwen3_asr:Qwen3ASR"
+ONLY_TOKENS = "apertus:Apertus beam:Beam qwen3_asr:Qwen3ASR"
 """Those that have a class for tokens, and none for sequences."""
 
 ANSWERS = """
@@ -129,10 +129,10 @@ def classifier(config: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> s
     ('LlamaForSequenceClassification', None)
     """
     model_type = str((config or {}).get("model_type"))
-    stem, alone, answers = (
-        dict(pair.split(":") for pair in table.split()).get(model_type) for table in (STEMS, TOKENS_ALONE, ANSWERS)
+    stem, only_tokens, answers = (
+        dict(pair.split(":") for pair in table.split()).get(model_type) for table in (STEMS, ONLY_TOKENS, ANSWERS)
     )
-    classes = {SEQUENCE: stem, TOKEN: stem if model_type in TOKENS.split() else alone, ANSWER: answers}
+    classes = {SEQUENCE: stem, TOKEN: stem if model_type in TOKENS.split() else only_tokens, ANSWER: answers}
     mapped, task = fields.get("auto_mapping"), fields.get("task_type")
     stated = mapped.get("base_model_class") if isinstance(mapped, Mapping) and not task else None
     known = [f"{start}{end}" for end, start in classes.items() if start and (not task or TASKS.get(str(task)) == end)]

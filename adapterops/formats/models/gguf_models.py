@@ -130,8 +130,8 @@ def _rows(file: GgufFile, architecture: str, config: Mapping[str, Any]) -> GgufR
 def _spans(stored: str, shape: tuple[int, ...], names: Sequence[str]) -> Iterator[tuple[str, Span]]:
     """The weights in a tensor, of these names: it, or the rows that each expert has of each module."""
     if SEVERAL not in names[0]:
-        alone = len(shape) == 1 and stored.endswith(ONE_ROW)
-        yield names[0], Span(stored, 0, (1, *shape) if alone else shape)
+        one_row = len(shape) == 1 and stored.endswith(ONE_ROW)
+        yield names[0], Span(stored, 0, (1, *shape) if one_row else shape)
         return
     if len(shape) != 3 or shape[1] % len(names):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Files of weights in the folder of a model that no index names: they stay behind when it is written anew."""
+"""Files of weights in the folder of a model that no index names: they stay behind when it is rewritten."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def left_behind(place: Place, taken: Collection[Path]) -> tuple[str, ...]:
 
 
 def say_left_behind(model: Path, left: Collection[str]) -> None:
-    """Warn of what is `left_behind` of a model that is written anew."""
+    """Warn of what is `left_behind` of a model that is rewritten."""
     if left:
         warnings.warn(
             f"{model}: has weights in its folder that no index names, and that are not taken along: {listed([*left], 3)}; "

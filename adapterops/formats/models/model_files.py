@@ -244,9 +244,9 @@ def _shards(place: Place, allow_pickle: bool) -> dict[str, TensorFile]:
         raise _adapter(place)
     if found := weight_files(place):
         if all_of_adapter([name for file in found.values() for name in file.entries]):
-            alone = place.has(folder / ADAPTER_CONFIG) and [*found] == [SINGLE]
+            lone = place.has(folder / ADAPTER_CONFIG) and [*found] == [SINGLE]
             hint = f"{SINGLE} has the tensors of LoRA: call it {ADAPTER_WEIGHTS}, as PEFT does"
-            raise _adapter(place, hint=hint if alone else NAME_A_MODEL)
+            raise _adapter(place, hint=hint if lone else NAME_A_MODEL)
         return {name if len(found) > 1 or name in STANDARD else SINGLE: file for name, file in found.items()}
     if any(place.has(folder / name) for name in (PICKLE, PICKLE_INDEX)):
         return _pickles(place, allow_pickle)

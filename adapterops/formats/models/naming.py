@@ -177,8 +177,8 @@ class Names:
         self._flat: dict[str, list[tuple[str, Flat]]] | None = None
         shapes = {canonical(module): shape for module, shape in (modules or {}).items()}
         self._coder = single_coder(classes(config))
-        said = {canonical(module) for module in modules or () if self.in_stated_part(module)} - self._index.keys()
-        self._moved = self._places({name: shape for name, shape in shapes.items() if name not in said}, tower)
+        stated = {canonical(module) for module in modules or () if self.in_stated_part(module)} - self._index.keys()
+        self._moved = self._places({name: shape for name, shape in shapes.items() if name not in stated}, tower)
         stored = {canonical(module): self._loaded(module) for module in modules or ()}
         old = {
             name: there for name, there in stored.items() if there != name and not self.has(self._moved.get(name, name))

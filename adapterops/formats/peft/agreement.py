@@ -127,9 +127,9 @@ def check_float(file: TensorHeader, parts: Parts) -> None:
             raise no_numbers(file.entries[name].dtype, file.path, name)
 
 
-def check_same(known: Mapping[str, Scaling], said: Mapping[str, float], where: str) -> None:
+def check_same(known: Mapping[str, Scaling], scales: Mapping[str, float], where: str) -> None:
     """Raise InputError for a module that the header of the file scales otherwise than its config does."""
-    for module, scale in said.items():
+    for module, scale in scales.items():
         if scale != known[module].scale:
             raise InputError(
                 f"the header states a scale of {scale:g}, and {where} one of {known[module].scale:g}",
@@ -140,13 +140,13 @@ def check_same(known: Mapping[str, Scaling], said: Mapping[str, float], where: s
 
 
 def agreeing(
-    known: dict[str, Scaling], alphas: Mapping[str, float], where: str, said: str = TENSOR
+    known: dict[str, Scaling], alphas: Mapping[str, float], where: str, scales: str = TENSOR
 ) -> dict[str, Scaling]:
     """The scalings, of which every alpha is what the tensors, or a user, say it is."""
     for module, value in alphas.items():
         if value != known[module].alpha:
             raise InputError(
-                f"{said} says {value:g}, the {where} says {known[module].alpha:g}",
+                f"{scales} says {value:g}, the {where} says {known[module].alpha:g}",
                 tensor=module,
                 hint="correct the one that is wrong",
                 code="E-ALPHA",

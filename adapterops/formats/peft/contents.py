@@ -57,16 +57,16 @@ def contents(file: TensorHeader, fields: Any, config_path: Path, alpha: float | 
         InputError, UnsupportedError: as `read_files` does.
     """
     weights, fields = file.path, of_norms(of_rows(fields), file.entries)
-    said_in = config_path if config_path.exists() else weights
-    with at(path=said_in):
+    stated_in = config_path if config_path.exists() else weights
+    with at(path=stated_in):
         config = _config(fields)
     full, repeated = full_tensors(file, config)
     unannounced = tuple(tensor for tensor in full if not config.replaces(tensor))
     rows = token_rows(file)
-    with at(path=said_in):
+    with at(path=stated_in):
         of = variant(fields, full)
     raw = parts(file, {*full.values(), *repeated, *rows.values(), *in_training(file.entries)}, of)
-    with at(path=said_in):
+    with at(path=stated_in):
         tokens = _tokens(fields, rows)
         check_rows(file, rows, tokens)
     with at(path=weights):
@@ -186,8 +186,8 @@ def _scalings(
             known = scalings(fields, ranks, stacked)
         for others in contradicting(file.metadata, fields):
             with at(tensor="the header"):
-                said = {module: each.scale for module, each in scalings(others, ranks, stacked).items()}
-            check_same(known, said, config_path.name if config_path.exists() else EMBEDDED)
+                stated_scales = {module: each.scale for module, each in scalings(others, ranks, stacked).items()}
+            check_same(known, stated_scales, config_path.name if config_path.exists() else EMBEDDED)
         return agreeing(known, written, "config")
     ranks = {module: None if found[module].kind.name == PRUNED else rank for module, rank in ranks.items()}
     if header := stated(file.metadata):

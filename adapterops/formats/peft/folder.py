@@ -64,7 +64,7 @@ class Peft:
         for module in layout:
             check_dotted(module)
         check_written(layout)
-        names = _alone(layout, config)
+        names = _lone(layout, config)
         if any(module != name for module, name in names.items()):
             if full:
                 raise UnsupportedError(
@@ -193,7 +193,7 @@ def _stacked(layout: Mapping[str, Layout], config: AdapterConfig) -> _Stacked:
     return _Stacked(groups, layouts, transposed, experts, single, rank, biases, vectors, config.embeddings)
 
 
-def _alone(layout: Collection[str], config: AdapterConfig) -> dict[str, str]:
+def _lone(layout: Collection[str], config: AdapterConfig) -> dict[str, str]:
     """What each module is called in the one model that PEFT wraps, where that has another name for it.
 
     Raises:

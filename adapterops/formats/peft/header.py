@@ -57,16 +57,16 @@ def contradicting(metadata: Mapping[str, str], fields: Mapping[str, Any]) -> Ite
     >>> list(contradicting({"alpha": "8", "r": "2"}, {"r": 4, "lora_alpha": 16}))
     [{'r': 4, 'lora_alpha': 8}]
     """
-    plain, whole = stated({key: text for key, text in metadata.items() if _is_said(key, text)}), packed(metadata)
+    plain, whole = stated({key: text for key, text in metadata.items() if _is_stated(key, text)}), packed(metadata)
     alpha = "lora_alpha" if "lora_alpha" in fields else "alpha"
     for other in (plain, whole if isinstance(whole, dict) and whole != fields else {}):
-        said = {alpha: other.get("lora_alpha", other.get("alpha"))}
-        said |= {key: other[key] for key in ("use_rslora", *PATTERNS) if key in other}
-        if said[alpha] is not None and alpha in fields:
-            yield {**fields, **said}
+        given = {alpha: other.get("lora_alpha", other.get("alpha"))}
+        given |= {key: other[key] for key in ("use_rslora", *PATTERNS) if key in other}
+        if given[alpha] is not None and alpha in fields:
+            yield {**fields, **given}
 
 
-def _is_said(key: str, text: str) -> bool:
+def _is_stated(key: str, text: str) -> bool:
     """Whether an entry says something: of a scale a number, of patterns an object."""
     try:
         value = _value(key, text)
@@ -90,14 +90,14 @@ def of_each(fields: Mapping[str, Any], ranks: Mapping[str, int]) -> dict[str, Sc
         return found
 
 
-def _one(said: Mapping[str, Any]) -> Any:
-    if len(set(map(repr, map(_float, said.values())))) > 1:
+def _one(given: Mapping[str, Any]) -> Any:
+    if len(set(map(repr, map(_float, given.values())))) > 1:
         raise InputError(
-            f"the header states {' and '.join(f'{key} {value}' for key, value in said.items())}",
+            f"the header states {' and '.join(f'{key} {value}' for key, value in given.items())}",
             hint="find out which one it was trained with, and remove the others",
             code="E-ALPHA",
         )
-    return next(iter(said.values()), None)
+    return next(iter(given.values()), None)
 
 
 def _float(value: Any) -> Any:

@@ -87,19 +87,19 @@ def scalings(
             hint="write there what it was trained with",
             code="E-CONFIG",
         )
-    ranks_said = _look_up("rank_pattern", fields.get("rank_pattern"), list(ranks), r, _rank)
+    stated_ranks = _look_up("rank_pattern", fields.get("rank_pattern"), list(ranks), r, _rank)
     alphas = _look_up("alpha_pattern", fields.get("alpha_pattern"), list(ranks), alpha, check_alpha)
     for module, rank in ranks.items():
-        said = ranks_said[module]
-        if rank is not None and (rank % said if module in stacked else said != rank):
+        stated_rank = stated_ranks[module]
+        if rank is not None and (rank % stated_rank if module in stacked else stated_rank != rank):
             raise InputError(
-                f"the config says rank {said}, the tensors have rank {rank}"
+                f"the config says rank {stated_rank}, the tensors have rank {rank}"
                 + (" for all experts" if module in stacked else ""),
                 tensor=module,
                 hint="the config belongs to another adapter, or was edited",
                 code="E-RANK",
             )
-    return {module: Scaling(alphas[module], int(ranks_said[module]), rslora) for module in ranks}
+    return {module: Scaling(alphas[module], int(stated_ranks[module]), rslora) for module in ranks}
 
 
 def _of_adalora(fields: Mapping[str, Any], ranks: Mapping[str, int | None]) -> dict[str, Scaling]:

@@ -49,7 +49,7 @@ IMAGES = {
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": fine("lora_adapter_metadata is read"),
-            "alpha_beside": unknown(
+            "alpha_with_factors": unknown(
                 "depends on the model: FLUX.2 and Krea 2 fail to load, Qwen-Image is right since 0.42.1 (measured)",
                 TO_KOHYA,
             ),

@@ -27,7 +27,7 @@ from adapterops.formats.runtimes.rules import (
     wrong,
 )
 
-LANGUAGE_ALONE = {"images": refused("serves language models", OTHERS_SHOWN)}
+ONLY_LANGUAGE = {"images": refused("serves language models", OTHERS_SHOWN)}
 FOLDER = {"peft": fine("a folder of PEFT is what it reads")}
 NO_CONFIG = {"no_config": refused("needs an adapter_config.json", TO_PEFT)}
 NOT_TRIED = {
@@ -57,7 +57,7 @@ LANGUAGE = {
         FOLDER,
         TO_PEFT,
         {
-            **LANGUAGE_ALONE,
+            **ONLY_LANGUAGE,
             **NO_CONFIG,
             **NOT_LORA,
             "started": refused(
@@ -144,7 +144,7 @@ LANGUAGE = {
         },
         TO_PEFT,
         {
-            **LANGUAGE_ALONE,
+            **ONLY_LANGUAGE,
             **NO_CONFIG,
             **NOT_LORA,
             "rslora": wrong("the converter writes lora_alpha, which is divided by the rank (measured)"),
@@ -184,7 +184,7 @@ LANGUAGE = {
         },
         TO_PEFT,
         {
-            **LANGUAGE_ALONE,
+            **ONLY_LANGUAGE,
             **NO_CONFIG,
             **NOT_LORA,
             "mlx_scale": wrong("scale is read and not used: 1 in its place"),
@@ -210,7 +210,7 @@ LANGUAGE = {
         {"mlx": fine("what it reads")},
         TO_MLX,
         {
-            **LANGUAGE_ALONE,
+            **ONLY_LANGUAGE,
             "dora": fine("a magnitude for each output"),
             "head": fine("read where the model has the layer"),
             "base": refused("an unknown name is an error", OWN_BASE),
@@ -246,7 +246,7 @@ LANGUAGE = {
         FOLDER,
         TO_PEFT,
         {
-            **LANGUAGE_ALONE,
+            **ONLY_LANGUAGE,
             **NO_CONFIG,
             **NOT_LORA,
             "rslora": wrong("use_rslora is not read: alpha over r (#700)"),

@@ -27,7 +27,7 @@ FACTS = {
     "config_scale": "a scale that adapter_config.json says",
     "header_scale": "a scale that the header of the file says",
     "mlx_scale": "a scale that MLX's config says",
-    "alpha_beside": ".alpha next to lora_A and lora_B",
+    "alpha_with_factors": ".alpha next to lora_A and lora_B",
     "rslora": "use_rslora",
     "rslora_experts": "use_rslora on experts",
     "alpha_pattern": "alpha_pattern",

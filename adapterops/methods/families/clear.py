@@ -30,8 +30,8 @@ def clear(matrices: Sequence[Array], weights: Sequence[float]) -> Array:
 
     Cost: that of `tsv`, and n products of R x R matrices, R = Σ rᵢ.
     """
-    shared, total, alone = overlaps(scaled(weights, matrices))
-    if shared - alone > SHARED * (total - alone):
+    shared, total, squares = overlaps(scaled(weights, matrices))
+    if shared - squares > SHARED * (total - squares):
         added: Array = weighted_sum(matrices, weights)
         return added
     return tsv(matrices, weights)

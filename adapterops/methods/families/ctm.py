@@ -57,7 +57,7 @@ def ctm(
 
     Cost: n + 6 eigendecompositions and two singular value decompositions of R x R matrices, and some tens of products of
         such with U and V.
-    Differs: the paper takes all singular vectors anew in every turn; here the first turn does, and later ones are one step of
+    Differs: the paper takes all singular vectors again in every turn; here the first turn does, and later ones are one step of
         orthogonal iteration each, from where the last two turns point. Both end where a turn raises what is held by at most
         1e-6 of itself, here or after 200.
     """
@@ -91,20 +91,20 @@ def _shared(matrices: Sequence[Array], rank: int) -> tuple[Array, Array]:
 
     Each in turn becomes the strongest left singular vectors of [M₁ V …], or of [M₁ᵀ U …], and later on takes one step of
     orthogonal iteration towards them. The steps of V that follow go on in the direction of the last two, the further the more
-    of them there were, and anew after one that holds less (Nesterov's momentum with restarts): a third of the turns.
+    of them there were, and again after one that holds less (Nesterov's momentum with restarts): a third of the turns.
     """
     from adapterops.linalg.singular import svd
 
-    turned = [each.T for each in matrices]
-    grams = [sum(each @ each.T for each in side) for side in (matrices, turned)]
+    transposed = [each.T for each in matrices]
+    grams = [sum(each @ each.T for each in side) for side in (matrices, transposed)]
     others, V = np.linalg.eigh(grams[1])
     some = min(rank, _count(np.linalg.eigvalsh(grams[0])), _count(others))
     U = _strongest(_across(matrices, V[:, -some:]), some)
-    V = _strongest(_across(turned, U), some)
+    V = _strongest(_across(transposed, U), some)
     ahead, steps, held = V, 0, 0.0
     for _ in range(TURNS):
         U = _step(_across(matrices, ahead), U)
-        across = _across(turned, U)
+        across = _across(transposed, U)
         before, V = V, _step(across, V)
         now = float(np.square(across.T @ V).sum())
         if held <= now <= held + CONVERGED * now:
@@ -112,7 +112,7 @@ def _shared(matrices: Sequence[Array], rank: int) -> tuple[Array, Array]:
         steps = steps + 1 if now > held else 0
         ahead, held = _orthonormal(V + steps / (steps + 3) * (V - before)) if steps else V, now
     U = svd(_across(matrices, V))[0][:, :some]
-    return U, svd(_across(turned, U))[0][:, :some]
+    return U, svd(_across(transposed, U))[0][:, :some]
 
 
 def _across(matrices: Sequence[Array], V: Array) -> Array:

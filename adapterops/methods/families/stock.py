@@ -56,5 +56,5 @@ def model_stock(products: Array, weights: Sequence[float], *, convention: str | 
     cosine = float(sum(cosines)) / len(cosines)
     if convention is None:
         cosine = max(0.0, cosine)
-    apart = 1 + (count - 1) * cosine
-    return [float(cosine / apart * share) if abs(apart) >= NONE else 0.0 for share in shares]
+    spread = 1 + (count - 1) * cosine
+    return [float(cosine / spread * share) if abs(spread) >= NONE else 0.0 for share in shares]

@@ -192,7 +192,7 @@ def plan(
         check_needs_no_base(each, "compared", WITH_BASE if len(adapters) > 1 else None, replaced=way)
     if base is None:
         check_named(adapters)
-    tables = [resolve(each, with_biases(each, base), updates_alone=True) for each in adapters] if base else []
+    tables = [resolve(each, with_biases(each, base), only_updates=True) for each in adapters] if base else []
     found = [by_part(each, table) for each, table in zip(adapters, tables, strict=True)] if base else list(adapters)
     layout = {module: joint(found, module) for module in sorted({module for each in found for module in each.layout})}
     return found, base, layout, targets_by_module(tables)

@@ -24,7 +24,7 @@ def with_biases(adapter: Adapter, base: Checkpoint) -> Checkpoint:
         return base
     weights = {module: each for module, each in adapter.layout.items() if module in owners}
     layout = dict(base.layout)
-    for tensor, edit in resolve(replace(adapter, layout=weights), base, updates_alone=True).edits.items():
+    for tensor, edit in resolve(replace(adapter, layout=weights), base, only_updates=True).edits.items():
         spec = base.layout[edit.start or tensor]
         rows, columns = spec.matrix
         if tensor.endswith(WEIGHT):

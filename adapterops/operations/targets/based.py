@@ -60,7 +60,7 @@ def on_base(adapter: Adapter, base: Checkpoint, *, differences: bool = False, ke
     if not started:
         return adapter
     places: dict[str, list[Start]] = {module: [] for module in started}
-    for tensor, edit in resolve(adapter, base, updates_alone=True).edits.items():
+    for tensor, edit in resolve(adapter, base, only_updates=True).edits.items():
         for target in edit.targets:
             if target.source in places:
                 places[target.source].append((edit.start or tensor, target))

@@ -52,7 +52,7 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
             each = [names.flattened(Flat(part.replace("#", number), name.part)) for part in joined.parts]
             leading = _leading([those[0] for those in each if those], shape[0], names)
             if leading and all(each[: len(leading)]):
-                return _apart(module, shape, joined, number, leading, names)
+                return _divided(module, shape, joined, number, leading, names)
     others = [tensor for key in renamed(name.key) for tensor in names.flattened(Flat(key, name.part))[:1]]
     if others:  # of several models, of which one is that of the base
         fit = next((tensor for tensor in others if _fits_all(shape, tensor, names)), others[0])
@@ -70,7 +70,7 @@ def elsewhere(module: str, shape: Shape, rows: Mapping[str, int], names: Names) 
     for joined, number in divided(weight):
         parts = [found(part, number) for part in joined.parts]
         if all(len(each) == 1 for each in parts):
-            return _apart(module, column, joined, number, [each[0] for each in parts], names)
+            return _divided(module, column, joined, number, [each[0] for each in parts], names)
     return []
 
 
@@ -82,7 +82,7 @@ def check_exchanged(modules: Iterable[str], names: Names) -> None:
 
     @cache
     def sides(model: str) -> tuple[Collection[str], Collection[str]]:
-        base = whose(model, (flat(tensor).key for tensor in names.base), alone=True)
+        base = whose(model, (flat(tensor).key for tensor in names.base), only_exchanged=True)
         return base, whose(model, (each.key for each in keys.values()))
 
     for module, key in keys.items():
@@ -151,7 +151,7 @@ def _inside(
     return [RowShare(module, module, shape, transposed=_is_column(tensor, names), within=(tensor,), row=firsts[index])]
 
 
-def _apart(
+def _divided(
     module: str, shape: Shape, joined: Joined, number: str, tensors: Sequence[str], names: Names
 ) -> list[RowShare]:
     """The tensors that a joined weight, or its bias, is in the base."""

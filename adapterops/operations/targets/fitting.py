@@ -74,8 +74,8 @@ def _fit_expert(candidate: Candidate, part: RowShare, names: Names) -> Target | 
     if found is None or candidate.expert is None or candidate.expert >= count:
         return None
     index, parts = candidate.place, candidate.parts
-    together = parts * part.shape[0], part.shape[1]
-    if sorted((height, width)) != sorted(together):
+    joined = parts * part.shape[0], part.shape[1]
+    if sorted((height, width)) != sorted(joined):
         return None
     stored = _stored_transposed(candidate.start, names.base)
     if f"{candidate.start.rpartition('.')[0]}.{UP}" in names.base and names.loading.stacked:
@@ -86,7 +86,7 @@ def _fit_expert(candidate: Candidate, part: RowShare, names: Names) -> Target | 
             tensor=part.module,
             hint="fuse into a checkpoint that stores each expert by itself",
         )
-    transposed = (height, width) != together if height != width else bool(stored)
+    transposed = (height, width) != joined if height != width else bool(stored)
     if stored not in (None, transposed) and not part.either:
         return None
     if parts > 1:

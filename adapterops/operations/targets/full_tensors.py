@@ -124,8 +124,8 @@ def replacements(adapter: Adapter, layout: Layout, config: Config) -> Replaced:
                 hint="merge it into its base with PEFT: merge_and_unload",
             )
         tied = says_tied(config or {})
-        alone = not any(is_output(tensor) and tensor not in found for tensor in layout)
-        _all_resized(rows, found, layout, adapter, alone if tied is None else tied)
+        only_input = not any(is_output(tensor) and tensor not in found for tensor in layout)
+        _all_resized(rows, found, layout, adapter, only_input if tied is None else tied)
         _none_kept(rows, found, adapter, ties)
     else:
         _check_announced(adapter, places, ties)

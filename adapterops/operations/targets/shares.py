@@ -128,17 +128,17 @@ def _split(module: str, shape: tuple[int, int], names: Names) -> Iterator[RowSha
             hint=f"fuse into a checkpoint that stores {found.projection}",
         )
     height, width = stored
-    together = (len(parts) * height, width)
-    if shape not in (together, together[::-1]):
+    joined_shape = (len(parts) * height, width)
+    if shape not in (joined_shape, joined_shape[::-1]):
         raise IncompatibleError(
-            f"is {list(shape)}, and {parts[0]} of this expert is {list(stored)} in the base, half of {list(together)}",
+            f"is {list(shape)}, and {parts[0]} of this expert is {list(stored)} in the base, half of {list(joined_shape)}",
             tensor=module,
             hint="give the base that the adapter was trained on",
             code="E-NAMES",
         )
     for index, part in enumerate(parts):
         yield RowShare(
-            module, f"{module.rpartition('.')[0]}.{part}", (height, width), index * height, shape != together
+            module, f"{module.rpartition('.')[0]}.{part}", (height, width), index * height, shape != joined_shape
         )
 
 

@@ -30,11 +30,11 @@ from adapterops.operations.targets.token_rows import token_rows
 from adapterops.operations.targets.whole_experts import rows_of_experts
 
 
-def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) -> Targets:
+def resolve(adapter: Adapter, base: Checkpoint, *, only_updates: bool = False) -> Targets:
     """The table of what an adapter does to a base. No tensor is read.
 
     Args:
-        updates_alone: where names alone are asked for, and no model is written: the full tensors of the adapter are left out
+        only_updates: where only names are asked for, and no model is written: the full tensors of the adapter are left out
             of the table, and so are ends that an update would make tensors of their own.
 
     Raises:
@@ -43,7 +43,7 @@ def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) 
         UnsupportedError: a weight is quantized in a way that is not read, or the files do not say where its rows are.
     """
     check_has_head(adapter, base)
-    adapter = replace(adapter, full={}) if updates_alone else adapter
+    adapter = replace(adapter, full={}) if only_updates else adapter
     modules = {module: layout.shape for module, layout in adapter.layout.items()}
     classifier = classifier_of(adapter, base)
     if classifier:  # which has no output embedding, and so none that is tied
@@ -76,8 +76,8 @@ def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) 
     for tensor, (start, rows) in token_rows(adapter, there, base.config, joint).items():
         edits[tensor] = replace(edits.get(tensor, Edit(start)), rows=rows)
         check_in_no_scheme(base, [tensor])
-    apart = {name: there[edit.start] for name, edit in edits.items() if edit.start and (edit.targets or not joint)}
-    for end, source in ({} if updates_alone else kept_ends(apart, base.layout, base.config)).items():
+    started = {name: there[edit.start] for name, edit in edits.items() if edit.start and (edit.targets or not joint)}
+    for end, source in ({} if only_updates else kept_ends(started, base.layout, base.config)).items():
         if end not in edits:
             below = edits[source].full if source in edits else None
             edits[end] = Edit(source, below if below in adapter.config.unannounced else None)
@@ -86,7 +86,7 @@ def resolve(adapter: Adapter, base: Checkpoint, *, updates_alone: bool = False) 
         if end in edits and edits[end].targets and source not in edits:
             below = edits[end].full
             edits |= {source: Edit(source, below)} if below in adapter.config.unannounced else {}
-    own = any(name not in base.layout or name in ties.ends for name in apart)
+    own = any(name not in base.layout or name in ties.ends for name in started)
     return Targets(edits, own and not ties.kept and not classifier, words, classifier)
 
 

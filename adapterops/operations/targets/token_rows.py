@@ -41,7 +41,7 @@ def token_rows(adapter: Adapter, layout: Mapping[str, Spec], config: Config, joi
     missing = {canonical(end): (end, source) for end, source in ties_of(layout, config).missing.items()}
     for full, indices in _there(adapter).items():
         weight = full.removesuffix(TOKEN_ROWS) + WEIGHT
-        _check_alone(adapter, weight, tied)
+        _check_single(adapter, weight, tied)
         names = namesakes([weight], layout, loading(config).renamed)[weight]
         if joint and not names and (is_output(weight) or _repeats(adapter, missing.get(canonical(weight)), indices)):
             continue
@@ -95,7 +95,7 @@ def _repeats(adapter: Adapter, tie: tuple[str, str] | None, indices: tuple[int, 
     return True
 
 
-def _check_alone(adapter: Adapter, weight: str, tied: bool) -> None:
+def _check_single(adapter: Adapter, weight: str, tied: bool) -> None:
     ends = [module for module in adapter.layout if is_end(module + WEIGHT)] if tied else []
     if ends or weight.removesuffix(WEIGHT) in adapter.layout:
         raise UnsupportedError(

@@ -98,8 +98,8 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
                 found |= _fused(tensor, each, spec, _orientation(tensor, layout, known))
         elif single and name.endswith(WEIGHT):
             projection = EXPERT_SYNONYMS.get(single["projection"], single["projection"])
-            alone = projection == UP and single["path"] not in gated
-            whole, index, parts = (UP, 0, 1) if alone else FUSED.get(projection, (projection, 0, 1))
+            ungated = projection == UP and single["path"] not in gated
+            whole, index, parts = (UP, 0, 1) if ungated else FUSED.get(projection, (projection, 0, 1))
             stack = stacks.setdefault(f"{single['path']}.{whole}", _Stack(parts))
             stack.found.setdefault(int(single["number"]), {})[index] = tensor
         elif of_attention(tensor, layout) and not known.parts(tensor.removesuffix(OUTPUT) + TORCHS_OWN):

@@ -17,7 +17,7 @@ from adapterops.errors import count
 from adapterops.verification.diagnosis.conventions import Convention
 from adapterops.verification.diagnosis.finite import not_finite
 from adapterops.verification.diagnosis.fitting import joint
-from adapterops.verification.diagnosis.grounds import THROUGH, of_checkpoint, rounded_alone, through
+from adapterops.verification.diagnosis.grounds import THROUGH, of_checkpoint, only_rounded, through
 from adapterops.verification.diagnosis.judging import Judged, Look, best, judge, look, looks
 from adapterops.verification.diagnosis.likeness import Likeness
 from adapterops.verification.diagnosis.others import CHANGED, name_findings, other_findings, renamed, unlike
@@ -64,7 +64,7 @@ class Diagnosis:
             entry as a convention rounds, `seen` of them large enough to show it.
         looked_at: the part of their entries that was compared.
         kept: ⟨M - W, ΔW⟩ / ‖ΔW‖²: how much of the updates is left after rounding.
-        coded: the weights are in codes, whose rounding is judged by what is left of the update alone.
+        quantized: the weights are in codes, whose rounding is judged by what is left of the update only.
         findings: what is not as it should be.
         spectra: of the difference, where no adapter was given.
         left: tensors of the base that transformers does not load, and the model has not.
@@ -82,7 +82,7 @@ class Diagnosis:
     exact: int = 0
     seen: int = 0
     kept: float | None = None
-    coded: bool = False
+    quantized: bool = False
     findings: Sequence[Symptom] = ()
     spectra: Sequence[Spectrum] = ()
     left: Sequence[str] = ()
@@ -112,7 +112,7 @@ class Diagnosis:
             "looked_at": self.looked_at,
             "modules": {"compared": self.units, "right": self.right, "exact": self.exact, "showing": self.seen},
             "kept": self.kept,
-            "coded": self.coded,
+            "quantized": self.quantized,
             "rank": self.rank,
             "findings": [vars(each) for each in self.findings],
             "spectra": {each.tensor: each.as_json() for each in self.spectra},
@@ -167,7 +167,7 @@ def _ground(
     subject: Subject, base: Checkpoint, original: Checkpoint | None, found: list[Look], how: Execution
 ) -> tuple[str, Ground | None, list[Look]]:
     """What most of the model is explained with: the base, the original, or the base through codes."""
-    changed = [each for each in found if not each.unchanged and not each.coded]
+    changed = [each for each in found if not each.unchanged and not each.quantized]
     if not changed or sum(each.explained for each in changed) * 2 > len(changed):
         return "base", None, found
     others = {} if original is None else {ORIGINAL: of_checkpoint(original, subject.model.layout)}
@@ -210,9 +210,9 @@ def _judged(
     judged, why = [each for each, _ in pairs], [each for _, each in pairs if each]
     wrong = [each for each in judged if not each.right]
     others = local.run(lambda name: _others(subject, name, under, ground), sorted(subject.model.layout), how=how)
-    told = {each.place for each in why if each.kind == NOT_FINITE}
+    reported = {each.place for each in why if each.kind == NOT_FINITE}
     rest = {each.unit.tensor for each in judged} - {
-        each.unit.tensor for each in judged if subject.place(each.unit) in told
+        each.unit.tensor for each in judged if subject.place(each.unit) in reported
     }
     broken = local.run(lambda name: (name, not_finite(subject.model.stored[name])), sorted(rest), how=how)
     endless = [Symptom(NOT_FINITE, name, what) for name, what in broken if what]
@@ -237,7 +237,7 @@ def _judged(
         sum(each.convention is not None for each in judged if each.right),
         sum(each.seen for each in judged),
         float(dots / squares) if squares and verdict in (ADAPTED, PARTLY) else None,
-        all(each.coded for each in found),
+        all(each.quantized for each in found),
         findings,
     )
 
@@ -247,7 +247,7 @@ def _in_codes(subject: Subject, found: Sequence[Look], weights: Sequence[float])
     the two next to the base, and something else is there where it is not even next to what is left of the update. `UNKNOWN` where no
     formula says which codes are next.
     """
-    if not all(each.coded for each in found) or len(weights) != 1 or weights[0] >= HALF:
+    if not all(each.quantized for each in found) or len(weights) != 1 or weights[0] >= HALF:
         return None
     few = [each.unit for each in found[:: max(1, len(found) // TRIED)]][:TRIED]
 
@@ -273,7 +273,7 @@ def _others(subject: Subject, tensor: str, under: str, ground: Ground | None) ->
     if under == ORIGINAL and changed and ground and (start := ground(tensor)):
         return list(unlike(subject, tensor, start))
     if under in THROUGH and changed and subject.model.layout[tensor].shape == base.layout[tensor].shape:
-        return found if rounded_alone(subject.model, base, tensor) != under else []
+        return found if only_rounded(subject.model, base, tensor) != under else []
     return found
 
 
@@ -288,7 +288,7 @@ def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how:
     same = [name for name in changed if model.layout[name].shape == base.layout[name].shape]
     matrices = [name for name in same if len(model.layout[name].shape) == 2 and min(model.layout[name].shape) > 1]
     how = how.within(partial(working_memory, [model.layout[name].shape for name in matrices]))
-    how_rounded = list(local.run(lambda name: rounded_alone(model, base, name), matrices, how=how))
+    how_rounded = list(local.run(lambda name: only_rounded(model, base, name), matrices, how=how))
     left = [name for name, scheme in zip(matrices, how_rounded, strict=True) if not scheme]
     found = list(local.run(lambda name: spectrum(model, base, name), left, how=how))
     spectra = [each for each in found if each.square]

@@ -38,5 +38,5 @@ def not_finite(stored: StoredTensor) -> str | None:
             infinite += int(np.count_nonzero((numbers & mantissa) == 0))
     if not nan and not infinite:
         return None
-    said = [f"NaN in {nan}"] * bool(nan) + [f"infinite in {infinite}"] * bool(infinite)
-    return f"is {' and '.join(said)} of {entries} entries{LARGEST.get(stored.dtype, '') * bool(infinite)}"
+    which = [f"NaN in {nan}"] * bool(nan) + [f"infinite in {infinite}"] * bool(infinite)
+    return f"is {' and '.join(which)} of {entries} entries{LARGEST.get(stored.dtype, '') * bool(infinite)}"

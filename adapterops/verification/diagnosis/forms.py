@@ -32,7 +32,7 @@ from adapterops.verification.diagnosis.samples import Ground, Sample, Unit
 from adapterops.verification.diagnosis.subject import Subject
 from adapterops.verification.rounding import Matrix
 
-ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE, MAGNITUDE, CODED, ORDER, MOVED = (
+ZERO, LIMITED, SPARSE, RANK, HALVES, TRANSPOSED, SEPARATE, MAGNITUDE, QUANTIZED, ORDER, MOVED = (
     *("zero", "limited", "sparse", "rank", "halves", "transposed"),
     *("separate", "magnitude", "codes of the sum", "order", "swapped"),
 )
@@ -81,7 +81,7 @@ def _forms(
     own_base = sample if ground is None else subject.sample(unit)
     for each in tried:
         if says := codes_of_sum(subject, unit, own_base, each):
-            yield CODED, f"is its sum quantized to {says} and back"
+            yield QUANTIZED, f"is its sum quantized to {says} and back"
     if away := moved(subject, unit, sample):
         yield (ORDER if away[0] else MOVED), away[1]
 
@@ -203,11 +203,11 @@ def _transposed(
         W[:, part] = before(part.start, part.stop)[:, rows].T
         if begin == 0 and not resembles(sample.M[:, part], W[:, part]):
             return
-    turned = replace(sample, W=W)
-    yield from _if(turned, TRANSPOSED, "is the base's weight transposed, and its update", loose)
+    swapped = replace(sample, W=W)
+    yield from _if(swapped, TRANSPOSED, "is the base's weight transposed, and its update", loose)
     for k, place, update in own:
         delta = subject.other(unit, sample, place, update, not place.transposed)
-        one = replace(turned, deltas=[delta], scaled=[sample.scaled[k]])
+        one = replace(swapped, deltas=[delta], scaled=[sample.scaled[k]])
         yield from _if(one, TRANSPOSED, "is its sum of weight and update transposed", loose)
 
 
@@ -277,7 +277,7 @@ ALIKE = {
     TRANSPOSED: "the updates or the weights are transposed",
     MAGNITUDE: "the magnitudes of DoRA are left out",
     SEPARATE: "it is as if A's and B's were combined separately",
-    CODED: "it is their sum, quantized and dequantized",
+    QUANTIZED: "it is their sum, quantized and dequantized",
     ORDER: "rows of weights are in another order",
 }
 """What is so of a model where it is so of every module."""

@@ -57,7 +57,7 @@ def through(base: Checkpoint, ground: Ground, name: str) -> Ground:
     return rows
 
 
-def rounded_alone(model: Checkpoint, base: Checkpoint, tensor: str) -> str | None:
+def only_rounded(model: Checkpoint, base: Checkpoint, tensor: str) -> str | None:
     """How a tensor that differs from the base's was rounded, where that is all that happened to it: the scheme that it is
     in, of whose codes every entry has the nearest, or that of `THROUGH` for numbers that went through its codes and back. None where it was
     not, or no formula says so.
@@ -71,13 +71,13 @@ def rounded_alone(model: Checkpoint, base: Checkpoint, tensor: str) -> str | Non
     if judge is None:
         return None
     if found.scheme is not None:
-        return found.scheme.name if _alone(judge, before, None, 0.0) else None
+        return found.scheme.name if _is_rounded(judge, before, None, 0.0) else None
     grounds = {name: through(base, lambda name: before, name)(tensor) for name in THROUGH}
-    fits = (name for name, back in grounds.items() if back and _alone(judge, before, back, THROUGH[name].loose))
+    fits = (name for name, back in grounds.items() if back and _is_rounded(judge, before, back, THROUGH[name].loose))
     return next(fits, None)
 
 
-def _alone(judge: Judge, before: Decoder, back: Decoder | None, loose: float) -> bool:
+def _is_rounded(judge: Judge, before: Decoder, back: Decoder | None, loose: float) -> bool:
     """Whether a tensor is a base's in its codes, or what `back` makes of it."""
     found = judge.found
     height, width = Spec(found.dtype, found.shape).matrix

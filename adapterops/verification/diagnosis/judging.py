@@ -59,7 +59,7 @@ class Look:
     explained: bool
     scaled: Sequence[Scaled | None]
     left: tuple[float, float]
-    coded: bool
+    quantized: bool
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def agrees(look: Look, guess: Guess, close: float = CLOSE) -> bool:
     """
     expected, known = guess.of(look.scaled), look.fit.information
     off = look.fit.weights - expected
-    part = CODES if look.coded else close
+    part = CODES if look.quantized else close
     return bool(off @ known @ off <= len(off) * SURE**2 + part**2 * (expected @ known @ expected))
 
 
@@ -276,7 +276,7 @@ def judge(
     out = subject.model.layout[found[0].unit.tensor].dtype
     trying = Trial(subject, guess, ground, loose, ())
     trying = replace(trying, conventions=distinct(len(subject.adapters) > 1, trying.dtypes(found[0].unit), out))
-    telling = [each for each in found if not each.unchanged and not each.coded and agrees(each, guess)]
+    telling = [each for each in found if not each.unchanged and not each.quantized and agrees(each, guess)]
     scores = trying.scores(telling[:: max(1, len(telling) // FEW)][:FEW])
     order = sorted(scores, key=lambda each: -scores[each])
     judging = replace(trying, conventions=order)

@@ -66,7 +66,7 @@ class Alternative:
     transposed: bool
 
     @property
-    def turned(self) -> bool:
+    def swapped(self) -> bool:
         """Whether it is the update of one place, the other way round than it is there."""
         return self.A == self.B and self.transposed != self.B.transposed
 
@@ -152,12 +152,12 @@ class Likeness:
             source: str,
             first: int,
             length: int,
-            turned: bool,
+            swapped: bool,
             transposed: bool,
             at: Looked,
         ) -> Sketch:
             update: Any = self.subject.adapters[number].updates[source]
-            place = Addend(source, range(length), slice(None), first, turned)
+            place = Addend(source, range(length), slice(None), first, swapped)
             down, across, shape = at.rows, at.columns, at.shape
             if of_factors(update):
                 B, A = outputs(update, place), inputs(update, place)

@@ -26,7 +26,7 @@ def blocks(rows: range, width: int, entries: int) -> list[tuple[int, int]]:
     return [(start, start + each) for start in starts]
 
 
-def widened(runs: list[tuple[int, int]], together: int, height: int) -> list[tuple[int, int]]:
+def widened(runs: list[tuple[int, int]], joint: int, height: int) -> list[tuple[int, int]]:
     """Runs of rows in their order as whole groups of so many, none of which is in two of them.
 
     >>> widened([(0, 2), (14, 16), (98, 99)], 8, 99), widened([(0, 2), (98, 99)], 99, 99)
@@ -34,7 +34,7 @@ def widened(runs: list[tuple[int, int]], together: int, height: int) -> list[tup
     """
     found: list[tuple[int, int]] = []
     for first, last in runs:
-        begin, end = first // together * together, min(-(-last // together) * together, height)
+        begin, end = first // joint * joint, min(-(-last // joint) * joint, height)
         if found and begin <= found[-1][1]:
             begin, end = found[-1][0], max(end, found.pop()[1])
         found.append((begin, end))

@@ -97,7 +97,7 @@ def _others(alike: Likeness, unit: Unit, sample: Sample, guess: Guess) -> Iterat
             update = each.update(adapter.updates)
             delta = subject.other(unit, sample, each.begins(update), update, each.transposed)
             yield (
-                TRANSPOSED if each.turned else SWAPPED,
+                TRANSPOSED if each.swapped else SWAPPED,
                 each.what,
                 replace(sample, W=rest, deltas=[delta], scaled=[sample.scaled[k]]),
             )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from adapterops.verification.diagnosis.causes import as_if
-from adapterops.verification.diagnosis.forms import ALIKE, CODED
+from adapterops.verification.diagnosis.forms import ALIKE, QUANTIZED
 from adapterops.verification.diagnosis.grounds import THROUGH
 from adapterops.verification.diagnosis.judging import Guess, Judged, Look, is_typed
 from adapterops.verification.diagnosis.suspects import CODES, MISSING, OTHER, Symptom
@@ -64,7 +64,7 @@ def verdict_of(
         others = any(each.kind == OTHER and each.place not in own for each in findings)
         further = "; tensors that no adapter changes differ from the base, too" if others else ""
         kinds = {each.kind for each in findings if each.place in own or each.kind in ALIKE}
-        ground = UNDER["base" if kinds == {CODED} else under]
+        ground = UNDER["base" if kinds == {QUANTIZED} else under]
         alike = f": {ALIKE[kinds.pop()]}" if len(kinds) == 1 and kinds <= ALIKE.keys() else ""
         if kinds == {OTHER}:
             alike = _resemblance(judged)
@@ -107,12 +107,12 @@ def _resemblance(judged: Sequence[Judged]) -> str:
 
 def _enlarged(weights: Mapping[str, tuple[float, float]], found: Sequence[Look]) -> str:
     """Which of several adapters have a weight that a wrong calculation makes, above 1 or one that nobody types: others are chosen."""
-    said = []
+    looks_like = []
     for place, (name, (weight, _)) in enumerate(weights.items()):
         facts = list(dict.fromkeys(each for look in found if (each := look.scaled[place])))
         if (weight > 1 or not is_typed(weight)) and (looks := as_if(weight, facts)):
-            said.append(f"{name} is in it as if {' or '.join(looks)}")
-    return ", and ".join(said)
+            looks_like.append(f"{name} is in it as if {' or '.join(looks)}")
+    return ", and ".join(looks_like)
 
 
 def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Sequence[Look], under: str) -> str:
@@ -121,8 +121,8 @@ def _sum_of(guess: Guess, weights: Mapping[str, tuple[float, float]], found: Seq
     if len(names) > 1:
         parts = [f"{weight:.4g} times {name}" for name, (weight, _) in weights.items()]
         blurred = [name for name, (_, error) in weights.items() if not np.isfinite(error)]
-        told = f"; the weights of {' and '.join(blurred)} cannot be told apart" if blurred else ""
-        return f"{under} and {' and '.join(parts)}{told}"
+        blur = f"; the weights of {' and '.join(blurred)} cannot be told apart" if blurred else ""
+        return f"{under} and {' and '.join(parts)}{blur}"
     facts = list(dict.fromkeys(each for look in found for each in look.scaled if each))
     factors = sorted({float(guess.of([fact])[0]) for fact in facts}) or [float(guess.weights[0])]
     if factors == [1.0]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from adapterops.arrays.together import together
+from adapterops.arrays.parallel import in_parallel
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 from adapterops.errors import OptionError, ResourceError
@@ -59,7 +59,7 @@ def test_a_worker_that_has_nothing_to_begin_helps_another(items: int, monkeypatc
             done.set()
             return set()
         assert items == 1 or done.wait(timeout=10)
-        return set(together(part, range(2)))
+        return set(in_parallel(part, range(2)))
 
     monkeypatch.setattr(local, "default_workers", lambda: 2)
     *_, last = local.run(work, range(items), how=Execution(2))
@@ -206,7 +206,7 @@ def test_items_without_torch_among_others(workers: int) -> None:
 
 WITHOUT_TORCH = """
 import sys, threading, time
-from adapterops.arrays.together import together
+from adapterops.arrays.parallel import in_parallel
 from adapterops.engine import local
 from adapterops.engine.execution import Execution
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adapterops.arrays.coded import factors, size, sliced
+from adapterops.arrays.collected import factors, size, sliced
 from adapterops.errors import IncompatibleError
 from adapterops.linalg.coding import Code, code
 from adapterops.updates.lowrank import LowRank
@@ -75,14 +75,14 @@ def test_what_is_shared_is_stored_once(name: str, most: float) -> None:
     updates = CASES[name]
     found = code(updates, 0.01)
     assert share(found, updates) < most
-    assert stored(found) < 0.75 * found.alone
+    assert stored(found) < 0.75 * found.separate
 
 
 def test_updates_that_share_nothing_take_what_they_would_by_themselves() -> None:
     found = code(CASES["unrelated"], 0.01)
     assert found.shared.left is None
     assert found.shared.right is None
-    assert stored(found) == pytest.approx(found.alone, rel=0.05)
+    assert stored(found) == pytest.approx(found.separate, rel=0.05)
     assert 0.4 < share(found, CASES["unrelated"]) < 0.75
 
 

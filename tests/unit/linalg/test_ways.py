@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adapterops.arrays.coded import factors, size, stacked
+from adapterops.arrays.collected import factors, size, stacked
 from adapterops.linalg.factor import balanced
 from adapterops.linalg.sharing import distance
 from adapterops.linalg.ways import nonzero, way_of

@@ -10,7 +10,7 @@ import torch
 from strategies import entries as matrix
 from strategies import low_rank
 
-from adapterops.arrays.together import offering
+from adapterops.arrays.parallel import offering
 from adapterops.linalg.factor import all_entries
 from adapterops.methods import entries, thresholds
 from adapterops.methods.entries import Entries, ModelEntries

@@ -158,7 +158,7 @@ def test_other_formats(tmp_path: Path) -> None:
     save_file(comfy, tmp_path / "header.safetensors", {"lora_alpha": "4"})
     assert facts(tmp_path / "header.safetensors").keys() == {"format", "images", "rank", "header_scale"}
     save_file({**comfy, f"{start}.alpha": torch.tensor(1.0)}, tmp_path / "comfy.safetensors")
-    assert facts(tmp_path / "comfy.safetensors").keys() == {"format", "images", "rank", "alpha_beside"}
+    assert facts(tmp_path / "comfy.safetensors").keys() == {"format", "images", "rank", "alpha_with_factors"}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_codes_and_scales_are_what_is_decoded(type_: Type) -> None:
     codes, (scale, zero) = scheme.codes(SHAPE, read, 3, 20), scheme.scales(SHAPE, read, 3, 20)
     found = (scheme.numbers()[codes.int()] - zero) * scale
     torch.testing.assert_close(found, scheme.decode(SHAPE, read, 3, 20), rtol=1e-5, atol=1e-5)
-    part = scheme.coded(SHAPE, codes, read, 3)[""]
+    part = scheme.encoded_parts(SHAPE, codes, read, 3)[""]
     assert part.numpy().tobytes() == data[3:20].tobytes()
 
 

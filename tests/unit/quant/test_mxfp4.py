@@ -121,7 +121,7 @@ def test_an_expert_is_fused_in_memory_for_tiles_and_its_codes(
     assert float((moved * wanted).sum() / wanted.square().sum()) == pytest.approx(1, abs=0.05)
     step = 2.0 * 2.0 ** (stored["_scales"].float() - 127).repeat_interleave(32, dim=2).transpose(1, 2)
     assert bool((moved.abs() <= step + wanted.abs()).all())
-    assert (made.together, made.by_columns) == (32 * out, out * into + columns.BANDS * checkpoint.BAND)
+    assert (made.joint_entries, made.by_columns) == (32 * out, out * into + columns.BANDS * checkpoint.BAND)
 
 
 # What is known, and what is broken

@@ -79,10 +79,10 @@ def test_whose_names_are_known_where_two_weights_are_exchanged() -> None:
     assert list(exchanged("blocks_3_norm2_bias")) == [("HunyuanDiT", ["blocks_3_norm2", "blocks_3_norm3"])]
     assert list(exchanged("blocks_3_norm1")) == []
     for alone in (False, True):
-        assert whose("HunyuanDiT", ["blocks_3_attn1_Wqkv"], alone=alone) == {"its authors"}
-        assert whose("HunyuanDiT", ["time_extra_emb_pooler_q_proj", "mlp_t5_0"], alone=alone) == {
+        assert whose("HunyuanDiT", ["blocks_3_attn1_Wqkv"], only_exchanged=alone) == {"its authors"}
+        assert whose("HunyuanDiT", ["time_extra_emb_pooler_q_proj", "mlp_t5_0"], only_exchanged=alone) == {
             "diffusers",
             "its authors",
         }
     assert whose("HunyuanDiT", ["blocks_3_attn1_to_q_bias"]) == {"diffusers"}
-    assert whose("HunyuanDiT", ["blocks_3_attn1_to_q"], alone=True) == set()  # Wan has these, too
+    assert whose("HunyuanDiT", ["blocks_3_attn1_to_q"], only_exchanged=True) == set()  # Wan has these, too

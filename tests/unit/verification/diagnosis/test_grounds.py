@@ -12,7 +12,7 @@ from merged_models import base, write
 import adapterops
 from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.verification.decoding import decoder
-from adapterops.verification.diagnosis.grounds import of_checkpoint, rounded_alone, through
+from adapterops.verification.diagnosis.grounds import of_checkpoint, only_rounded, through
 
 NAME = "model.layers.1.mlp.down_proj.weight"
 
@@ -58,25 +58,25 @@ def test_rounding_alone(tmp_path: Path, scheme: str) -> None:
     """Of a base that was quantized, and of one to which something was added before."""
     opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
     adapterops.save_checkpoint(adapterops.quantize(opened, scheme), tmp_path / "codes")
-    assert rounded_alone(open_checkpoint(tmp_path / "codes"), opened, NAME) == scheme
+    assert only_rounded(open_checkpoint(tmp_path / "codes"), opened, NAME) == scheme
     tensors = base(1, torch.float16)
     tensors[NAME] += 0.001 * torch.randn(tensors[NAME].shape, generator=torch.Generator().manual_seed(1)).half()
     changed = open_checkpoint(write(tmp_path / "changed", tensors))
     adapterops.save_checkpoint(adapterops.quantize(changed, scheme), tmp_path / "other")
-    assert rounded_alone(open_checkpoint(tmp_path / "other"), opened, NAME) is None
-    assert rounded_alone(changed, opened, NAME) is None
+    assert only_rounded(open_checkpoint(tmp_path / "other"), opened, NAME) is None
+    assert only_rounded(changed, opened, NAME) is None
 
 
 def test_through_nf4_and_back(tmp_path: Path) -> None:
     opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
     adapterops.save_checkpoint(adapterops.quantize(opened, "nf4"), tmp_path / "nf4")
     adapterops.save_checkpoint(adapterops.dequantize(open_checkpoint(tmp_path / "nf4")), tmp_path / "back")
-    assert rounded_alone(open_checkpoint(tmp_path / "back"), opened, NAME) == "nf4"
-    assert rounded_alone(opened, open_checkpoint(tmp_path / "nf4"), NAME) is None
+    assert only_rounded(open_checkpoint(tmp_path / "back"), opened, NAME) == "nf4"
+    assert only_rounded(opened, open_checkpoint(tmp_path / "nf4"), NAME) is None
 
 
 def test_what_is_no_number_was_not_only_rounded(tmp_path: Path) -> None:
     opened = open_checkpoint(write(tmp_path / "base", base(1, torch.float16)))
     tensors = base(1, torch.float16)
     tensors[NAME][:] = torch.nan
-    assert rounded_alone(open_checkpoint(write(tmp_path / "nan", tensors)), opened, NAME) is None
+    assert only_rounded(open_checkpoint(write(tmp_path / "nan", tensors)), opened, NAME) is None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapterops.arrays.coded import ROLES, Own, Shared, expected, factors, sliced, stacked
+from adapterops.arrays.collected import ROLES, Own, Shared, expected, factors, sliced, stacked
 from adapterops.arrays.rows import BITS, decode, encode
 
 OUT, IN = 7, 6

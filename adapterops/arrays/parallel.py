@@ -62,7 +62,7 @@ _OWN = _Own()
 
 @contextmanager
 def offering(offer: Callable[[Batch[Any, Any]], object] | None) -> Iterator[None]:
-    """What this thread does together until the end of the block it offers to others."""
+    """What this thread does `in_parallel` until the end of the block is offered to others."""
     before, _OWN.offer = _OWN.offer, offer
     try:
         yield
@@ -70,8 +70,8 @@ def offering(offer: Callable[[Batch[Any, Any]], object] | None) -> Iterator[None
         _OWN.offer = before
 
 
-def together(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """`function` of each item, in their order. It may be called by other threads: nothing that this thread was told holds there,
+def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """`function` of each item, in their order. It may be called by other threads: nothing that was set for this thread holds there,
     such as what numpy is to do about infinities, and memory of a thread is good until its next call.
     """
     batch = Batch(function, list(items))

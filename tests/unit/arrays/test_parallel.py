@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from adapterops.arrays.together import Batch, offering, together
+from adapterops.arrays.parallel import Batch, in_parallel, offering
 
 
 def test_alone_it_is_a_map() -> None:
-    assert together(str, range(3)) == ["0", "1", "2"]
-    assert together(str, []) == []
+    assert in_parallel(str, range(3)) == ["0", "1", "2"]
+    assert in_parallel(str, []) == []
 
 
 def test_what_others_did_comes_in_its_place() -> None:
@@ -25,7 +25,7 @@ def test_what_others_did_comes_in_its_place() -> None:
         helpers[0].start()
 
     with offering(offer):
-        found = together(where, range(20))
+        found = in_parallel(where, range(20))
     helpers[0].join()
     assert [item for item, _ in found] == list(range(20))
     assert {thread for _, thread in found[:2]} == {threading.get_ident(), helpers[0].ident}
@@ -41,5 +41,5 @@ def test_the_first_error_is_raised_and_nothing_is_begun_after_one(helped: bool) 
             raise ValueError(item)
 
     with offering((lambda batch: batch.help()) if helped else None), pytest.raises(ValueError, match="2"):
-        together(fails, range(9))
+        in_parallel(fails, range(9))
     assert begun == [0, 1, 2]
