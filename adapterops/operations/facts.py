@@ -25,7 +25,8 @@ from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import architecture_of
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES
-from adapterops.formats.models.naming import last
+from adapterops.formats.models.loading import loading
+from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.keys import parse
@@ -36,6 +37,7 @@ from adapterops.formats.stacks import is_single_expert
 from adapterops.operations.replication import replicated
 from adapterops.operations.targets.based import fitted
 from adapterops.operations.targets.table import resolve
+from adapterops.operations.targets.target import Edit
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
 from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
@@ -292,6 +294,22 @@ def _full(files: AdapterFiles) -> Iterator[Fact]:
         yield Fact("biases", "in the config alone")
 
 
+def _divided(kind: str, edits: Mapping[str, Edit], base: Checkpoint) -> Iterator[Fact]:
+    """Projections that the model has in one matrix and the adapter in parts, or the other way round; not those of experts."""
+    if kind in OF_IMAGES:
+        return
+    known, found = loading(base.config), dict[str, str]()
+    for tensor, edit in edits.items():
+        stored = base.layout[edit.start].shape if edit.start else ()
+        whole = len(stored) == 2 and not known.parts(tensor)
+        for target in (each for each in edit.targets if not expert(each.source)):
+            if target.source != target.module or (whole and not target.seen and target.shape != stored):
+                found[target.source] = tensor
+    if found:
+        source, tensor = next(iter(found.items()))
+        yield Fact("divided", f"{source} of {tensor}", tuple(found))
+
+
 def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Iterator[Fact]:
     """What a base says."""
     adapter, config = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle), base.config or {}
@@ -303,9 +321,11 @@ def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Itera
         return
     try:
         base = replicated(base, [adapter])
-        resolve(fitted(adapter, base), base)
+        edits = resolve(fitted(adapter, base), base).edits
     except (IncompatibleError, UnsupportedError) as error:
         yield Fact("base", error.message)
+    else:
+        yield from _divided(kind, edits, base)
     model = str(config.get("model_type", "unknown"))
     rotated = tuple(module for module in adapter.layout if last(module) in ROTATED)
     if kind in REWRITTEN and model not in CONVERTED:

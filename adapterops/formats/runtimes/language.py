@@ -9,6 +9,7 @@ from adapterops.formats.runtimes.rules import (
     BASED,
     EACH_EXPERT,
     FUSE,
+    MLX_BASED,
     NORMALIZE,
     NOT_KNOWN,
     OTHERS,
@@ -40,6 +41,7 @@ NOT_LORA = {
     "loha": refused("reads LoRA alone", NORMALIZE),
     "lokr": refused("reads LoRA alone", NORMALIZE),
     "base": refused("has nowhere to put them", OWN_BASE),
+    "divided": unknown(remedy=BASED),
     "replication": unknown(remedy=FUSE),
     "adapter_name": unknown(remedy=TO_PEFT),
     **dict.fromkeys(("unprefixed", "bare", "wrapped"), unknown(remedy=BASED)),
@@ -75,6 +77,7 @@ LANGUAGE = {
                     BASED,
                 ),
             ),
+            "divided": refused("a module that its model does not have by this name is an error (#4715, #4915)", BASED),
             "senses": wrong(
                 "left out with a warning in its log, unless the server is started with --enable-tower-connector-lora, which"
                 " newer versions have for most models (#26674, #31479)",
@@ -114,6 +117,7 @@ LANGUAGE = {
             "images": unknown("what it does with image models was not read", OTHERS_SHOWN),
             **NO_CONFIG,
             **NOT_LORA,
+            "divided": fine("q, k and v, and gate and up, are taken apart or in one"),
             "senses": wrong(
                 "applies LoRA to the language model alone: this is silently dropped, or taken for layers of that (#28784)",
                 FUSE,
@@ -152,6 +156,7 @@ LANGUAGE = {
             "rank_pattern": fine("divides by the rank of each tensor (not run)"),
             "unprefixed": fine("the converter takes base_model.model. off where it is there"),
             "wrapped": refused("ends the converter with an error: it has no tensor of such a name", BASED),
+            "divided": refused("has no tensor of such a name, or of such a shape", TO_GGUF),
             "senses": wrong("the converter leaves out the tensors of what sees or hears", FUSE),
             "dora": refused("ends the converter with an error (measured)", FUSE),
             "saved": refused("ends the converter with an error (measured)", FUSE),
@@ -214,6 +219,7 @@ LANGUAGE = {
             "dora": fine("a magnitude for each output"),
             "head": fine("read where the model has the layer"),
             "base": refused("an unknown name is an error", OWN_BASE),
+            "divided": refused("an unknown name is an error", MLX_BASED),
         },
     ),
     "tensorrt-llm": Runtime(
@@ -255,6 +261,7 @@ LANGUAGE = {
             **NOT_TRIED,
             "experts": ignored("modules that it does not know have no effect", FUSE),
             "base": ignored("modules that it does not know have no effect", OWN_BASE),
+            "divided": ignored("modules that it does not know have no effect", BASED),
             "rank": unknown("its kernels go up to 128", TRUNCATE),
         },
         limit=128,

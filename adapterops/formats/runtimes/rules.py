@@ -78,6 +78,7 @@ FACTS = {
     "rank": "the rank",
     "wide": "a rank above a dimension of its module",
     "base": "modules that the base does not have",
+    "divided": "projections that the base has joined, or in parts",
     "other_architecture": "a base of another architecture",
     "architecture": "the architecture of the base",
     "rotated": "LoRA on q and k",
@@ -100,6 +101,7 @@ WITH_AUTHORS = "adapterops convert {source} --base BASE --to comfy -o converted"
 TO_DIFFUSERS = "adapterops convert {source} --base BASE --to diffusers -o converted"
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
 TO_GGUF = "adapterops convert {source} --to gguf --base BASE -o converted"
+MLX_BASED = "adapterops convert {source} --base BASE --to mlx -o converted"
 BASED = "adapterops normalize {source} --base BASE -o normalized"
 WITH_FURTHER = "where they were trained, give the program the whole model: save it with what trained it"
 OWN_BASE = "give the base that the adapter was trained on"
@@ -119,6 +121,7 @@ STOPS = {
     TO_DIFFUSERS: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_KOHYA: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_MLX: {*DORA, "gain", "experts", "replication", *TRAINED},
+    MLX_BASED: {*DORA, "gain", "experts", "replication", *TRAINED},
 }
 """Remedy → facts of which any makes it impossible; what is left then is to fuse."""
 
