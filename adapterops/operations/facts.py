@@ -24,6 +24,7 @@ from adapterops.formats.diffusion.taken import (
 from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import architecture_of
+from adapterops.formats.mlx import LEGACY
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
@@ -80,19 +81,21 @@ class Fact:
     modules: tuple[str, ...] = ()
 
 
-def config_of(place: Place, files: AdapterFiles) -> Mapping[str, Any]:
-    """The fields of PEFT's config in the folder of the file; none where there is none."""
+def config_of(place: Place, files: AdapterFiles, kind: str) -> Mapping[str, Any]:
+    """The fields of PEFT's config in the folder of the file; none where there is none, or one of another format."""
     path = place.here(files.file.path.with_name(CONFIG))
-    fields = read_json(path) if path in files.paths else {}
-    return fields if isinstance(fields, dict) and "lora_parameters" not in fields else {}
+    fields = read_json(path) if path in files.paths and kind not in OF_LANGUAGE else {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def facts_of(
     place: Place, files: AdapterFiles, kind: str, base: Checkpoint | None = None, alpha: float | None = None
 ) -> Iterator[Fact]:
     """The facts of an adapter in a format, and on a base where one is known; they are called as in `runtimes/rules.py`."""
-    config = config_of(place, files)
+    config = config_of(place, files, kind)
     yield Fact("format", kind)
+    if kind == "mlx" and (first := next((name for name in files.file.entries if LEGACY.fullmatch(name)), None)):
+        yield Fact("first_mlx_vlm", first)
     yield from _model(kind, files)
     if kind == "peft" and not config:
         yield Fact("no_config", f"{files.file.path.name} alone")

@@ -192,6 +192,7 @@ LANGUAGE = {
             **LANGUAGE_ALONE,
             **NO_CONFIG,
             **NOT_LORA,
+            "first_mlx_vlm": unknown(remedy=TO_PEFT),
             "mlx_scale": wrong("scale is read and not used: 1 in its place"),
             "rslora": wrong("use_rslora is not read: alpha over the rank"),
             "alpha_pattern": wrong("one lora_alpha for all"),
@@ -216,6 +217,9 @@ LANGUAGE = {
         TO_MLX,
         {
             **LANGUAGE_ALONE,
+            "first_mlx_vlm": refused(
+                "ends with an error, as the config has no lora_parameters; MLX-VLM loads it", TO_MLX
+            ),
             "dora": fine("a magnitude for each output"),
             "head": fine("read where the model has the layer"),
             "base": refused("an unknown name is an error", OWN_BASE),

@@ -21,6 +21,7 @@ NOT_KNOWN = "what it does then is not known"
 
 FACTS = {
     "format": "the format",
+    "first_mlx_vlm": "names and config of the first versions of MLX-VLM",
     "language": "an adapter of a language model",
     "images": "an adapter of an image or video model",
     "no_config": "no adapter_config.json",
