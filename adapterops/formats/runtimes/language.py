@@ -117,7 +117,7 @@ LANGUAGE = {
             "images": unknown("what it does with image models was not read", OTHERS_SHOWN),
             **NO_CONFIG,
             **NOT_LORA,
-            "divided": fine("q, k and v, and gate and up, are taken apart or in one"),
+            "divided": fine("takes q, k and v as parts or as one, and gate and up, too"),
             "senses": wrong(
                 "applies LoRA to the language model alone: this is silently dropped, or taken for layers of that (#28784)",
                 FUSE,
