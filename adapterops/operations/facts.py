@@ -23,7 +23,7 @@ from adapterops.formats.diffusion.taken import (
 )
 from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
-from adapterops.formats.llama_cpp import architecture_of
+from adapterops.formats.llama_cpp import CONSTANTS, architecture_of
 from adapterops.formats.mlx import LEGACY
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES
 from adapterops.formats.models.loading import loading
@@ -96,6 +96,8 @@ def facts_of(
     yield Fact("format", kind)
     if kind == "mlx" and (first := next((name for name in files.file.entries if LEGACY.fullmatch(name)), None)):
         yield Fact("first_mlx_vlm", first)
+    if kind == "gguf" and (constants := sorted(files.file.entries.keys() & set(CONSTANTS))):
+        yield Fact("constants", ", ".join(constants))
     yield from _model(kind, files)
     if kind == "peft" and not config:
         yield Fact("no_config", f"{files.file.path.name} alone")

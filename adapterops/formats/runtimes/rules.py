@@ -22,6 +22,7 @@ NOT_KNOWN = "what it does then is not known"
 FACTS = {
     "format": "the format",
     "first_mlx_vlm": "names and config of the first versions of MLX-VLM",
+    "constants": "constants of the model among the tensors",
     "language": "an adapter of a language model",
     "images": "an adapter of an image or video model",
     "no_config": "no adapter_config.json",
@@ -96,6 +97,7 @@ EACH_EXPERT = "adapterops normalize {source} --base BASE --names files -o normal
 TRUNCATE = "adapterops truncate {source}{names} --rank {limit} -o truncated"
 TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
 CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
+TO_PEFT_BASED = "adapterops convert {source} --base BASE --to peft -o converted"
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
 TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
 WITH_AUTHORS = "adapterops convert {source} --base BASE --to comfy -o converted"
