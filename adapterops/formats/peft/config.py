@@ -179,10 +179,16 @@ def read_config(fields: Any) -> AdapterConfig:
             code="E-CONFIG",
         )
     stated = fields.get("peft_type", "LORA")
+    if not isinstance(stated, str):
+        raise InputError(
+            f"peft_type is {in_json(stated)}, expected the name of a type",
+            hint='write there what it was trained with, such as "LORA"',
+            code="E-CONFIG",
+        )
     kinds = [kind for kind in KINDS.values() if kind.peft_type == stated]
     if not kinds:
         read = ", ".join(sorted({kind.peft_type for kind in KINDS.values() if kind.peft_type}))
-        known, meant = TYPES.get(str(stated)), str(stated).rpartition(".")[2].upper()  # PeftType.LORA
+        known, meant = TYPES.get(stated), stated.rpartition(".")[2].upper()  # PeftType.LORA
         called = f", {known.name}" if known else ""
         mistyped = meant != stated and (meant in TYPES or meant in read.split(", "))
         newer = "update adapterops, or merge it into its base with the PEFT that made it"
@@ -237,7 +243,7 @@ def _task(stated: str | None) -> str | None:
     """
     if not stated or stated in TASKS:
         return stated
-    meant = stated.rpartition(".")[2].upper()
+    meant = stated.strip().rpartition(".")[2].upper()
     there = f"taken for {meant}" if meant in TASKS else "taken for none"
     warnings.warn(
         f"task_type is {stated!r}, with which PEFT does not load an adapter: it has {', '.join(TASKS)}, or null; {there}",

@@ -177,7 +177,9 @@ LANGUAGE = {
             "unapplied": wrong("is loaded and not applied", FUSE),
             "other_architecture": refused("loads no adapter that is for another architecture", OWN_BASE),
             "experts": refused("its converter does not know the parameters of experts", TO_GGUF),
-            "constants": refused("ends with an error at tensors with other names than those of LoRA (#9114)", TO_PEFT_BASED),
+            "constants": refused(
+                "ends with an error at tensors with other names than those of LoRA (#9114)", TO_PEFT_BASED
+            ),
             "several_files": wrong("loads the first file, and takes it for the whole (measured)", TO_GGUF),
         },
     ),

@@ -28,6 +28,7 @@ def test_what_is_known_of_an_adapter() -> None:
         ({"modules_to_save": "lm_head"}, InputError, "expected names"),
         ({"peft_type": "VBLORA"}, UnsupportedError, "VB-LoRA"),
         ({"peft_type": "NEW"}, UnsupportedError, "peft_type is 'NEW'"),
+        ({"peft_type": None}, InputError, "peft_type is null, expected the name of a type"),
         ({"peft_type": "lora"}, UnsupportedError, 'PEFT writes it as "LORA"'),
         ({"peft_type": "PeftType.LORA"}, UnsupportedError, 'PEFT writes it as "LORA": put that into the config'),
         ({"init_lora_weights": "sparkle"}, UnsupportedError, "'sparkle', which is not known here"),
@@ -41,7 +42,8 @@ def test_what_is_refused(fields: dict[str, Any], kind: type[Exception], fact: st
 
 
 @pytest.mark.parametrize(
-    ("stated", "task"), [("TaskType.SEQ_CLS", "SEQ_CLS"), ("causal_lm", "CAUSAL_LM"), ("text-generation", None)]
+    ("stated", "task"),
+    [("TaskType.SEQ_CLS", "SEQ_CLS"), ("SEQ_CLS ", "SEQ_CLS"), ("causal_lm", "CAUSAL_LM"), ("text-generation", None)],
 )
 def test_a_task_that_peft_does_not_have_is_told_and_not_written(stated: str, task: str | None) -> None:
     with pytest.raises(ValueError, match="Invalid task type"):
