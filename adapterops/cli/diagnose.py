@@ -15,6 +15,7 @@ from adapterops.cli.looking import Looking, looking, sarif
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError, UnjudgedError, VerificationError, count
+from adapterops.formats.further import inner_adapters
 from adapterops.operations.output_files import Problem
 from adapterops.quant.registry import written
 from adapterops.storage.place import Place
@@ -92,8 +93,19 @@ def command(
         output.line(f"next: {shlex.join(follows)}")
     elif not found.healthy:
         error = UnjudgedError if found.code == UNJUDGED else VerificationError
-        hint = f"next: {shlex.join(follows)}" if follows else "if another model is its base, name that one with --base"
+        hint = f"next: {shlex.join(follows)}" if follows else _otherwise(found, model)
         raise error(found.sentence, path=model, hint=hint, details=result)
+
+
+def _otherwise(found: Diagnosis, model: Place) -> str:
+    """What may be done about a model where no command follows."""
+    from adapterops.verification.diagnosis.verdicts import BASE
+
+    inner = [] if model.remote or found.verdict != BASE else inner_adapters(model.path)
+    if not inner:
+        return "if another model is its base, name that one with --base"
+    merged = shlex.join(["adapterops", "fuse", str(model), str(inner[0]), "-o", "fused"])
+    return f"{inner[0]} is an adapter that is not merged into it: {merged}"
 
 
 def _problems(found: Diagnosis) -> list[Problem]:

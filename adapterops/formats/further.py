@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +38,25 @@ PART = re.compile(r"adapter_model-0*([1-9]\d*)-of-0*([2-9]|[1-9]\d+)\.(?:safeten
 """The name of one file of an adapter in several."""
 
 
+IN_PARTS = {
+    r".*\.distcp|pytorch_model_fsdp_\d+": "torch's distributed checkpoint, which accelerate merge-weights FOLDER OUT makes one file of",
+    r"(?:\w+_)?mp_rank_\d+_model_states\.pt|zero_to_fp32\.py": "DeepSpeed's checkpoint, which its zero_to_fp32.py makes one file of",
+    r"model_world_size_\d+_rank_\d+\.pt": "a checkpoint of verl, which python -m verl.model_merger merge makes a model of",
+}
+"""Names of what a training on several processors leaves → what that is, and what puts it together."""
+
+
+def of_training(names: Iterable[str]) -> str | None:
+    """What to do about files that are the parts of a training's state; None where there are none.
+
+    >>> of_training(["latest", "zero_to_fp32.py"])
+    "these are parts of DeepSpeed's checkpoint, which its zero_to_fp32.py makes one file of"
+    """
+    found = (by for name in names for pattern, by in IN_PARTS.items() if re.fullmatch(pattern, name))
+    by = next(found, None)
+    return by and f"these are parts of {by}"
+
+
 def further_weights(place: Place, weights: Path) -> tuple[str, ...]:
     """The files in the folder of an adapter that may hold trained weights, but for the adapter's own. By name alone.
 
@@ -47,6 +66,11 @@ def further_weights(place: Place, weights: Path) -> tuple[str, ...]:
         return ()
     found = held_files(replace(place, path=weights.parent), [weights], DEPTH)
     return tuple(path.relative_to(weights.parent).as_posix() for path in found)
+
+
+def inner_adapters(folder: Path) -> list[Path]:
+    """The adapters in folders of a model's, as verl has one next to the base that it was trained on."""
+    return sorted(path.parent for path in folder.glob(f"*/{WEIGHTS}"))
 
 
 def check_whole(place: Place) -> None:

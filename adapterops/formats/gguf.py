@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterops.arrays.dtypes import WIDE
-from adapterops.errors import IncompatibleError, InputError, UnsupportedError, at
+from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.gguf_experts import experts_in, parts_in
 from adapterops.formats.gguf_parts import PART, first_files, opened, opened_parts, part_paths
@@ -24,6 +25,7 @@ from adapterops.formats.gguf_written import check_held, groups, note, written_fo
 from adapterops.formats.llama_cpp import (
     ADAPTER,
     ARCHITECTURES,
+    CONSTANTS,
     EMBEDDING,
     ENDS,
     HEAD,
@@ -201,11 +203,28 @@ def _check_numbers(file: GgufFile) -> None:
             )
 
 
+def _without_constants(file: TensorFile) -> set[str]:
+    """The names of tensors, but for those of constants of the model, which are no LoRA.
+
+    Warns:
+        AdapterWarning: there are some.
+    """
+    found = sorted(file.entries.keys() & set(CONSTANTS))
+    if found:
+        warnings.warn(
+            f"{file.path.name}: {', '.join(found)} is left out: a constant of the model, which early converters put into adapters, "
+            "and with which llama.cpp loads none",
+            AdapterWarning,
+            stacklevel=2,
+        )
+    return file.entries.keys() - found
+
+
 def _modules(file: TensorFile, architecture: str) -> tuple[dict[str, Parts], dict[str, str]]:
     """The modules in the tensors, and those whose rows are in another order."""
     found: dict[tuple[str, ...], dict[str, str]] = {}
     interleaved, words = {}, set()
-    for name in sorted(file.entries):
+    for name in sorted(_without_constants(file)):
         match = NAME.fullmatch(name)
         names = _named(match["layer"], match["tensor"], architecture) if match else ()
         if match is None or not names:

@@ -105,7 +105,13 @@ def _of_factors(result: LowRank | None, updates: Sequence[LowRank], weights: Seq
         own, across, found = left[last, last], right[last], products[:-1, :-1]
         both, total = products[-1, :-1], float(products[-1, -1])
     seen = [_through(own, across[:, block], left[block, block], right[block, block]) for block in blocks]
-    return Holding(total, both, np.array(seen), found)
+    return Holding(max(total, 0.0), both, np.array(seen), _with_squares(found))
+
+
+def _with_squares(products: Array) -> Array:
+    """⟨ΔWᵢ, ΔWⱼ⟩ with no ‖ΔWᵢ‖² below 0, as rounding may make it of factors that cancel."""
+    np.fill_diagonal(products, np.maximum(np.diag(products), 0.0))
+    return products
 
 
 def _double(array: Array) -> Array:
@@ -168,7 +174,7 @@ def _of_merged(result: Linear, updates: Sequence[LowRank]) -> Holding:
     for some in found:
         total, both, seen = total + some[0], both + some[1], seen + some[2]
     both, seen = (np.array([each[block].sum() for block in columns]) for each in (both, seen))
-    return Holding(total, both, seen, np.array([[inner(one, other) for other in updates] for one in updates]))
+    return Holding(total, both, seen, products(updates))
 
 
 def _of_entries(updates: Sequence[Linear]) -> Holding:
@@ -302,7 +308,7 @@ def products(updates: Sequence[Linear]) -> Array:
     factors = [each for update in updates if (each := update.lowrank()) is not None]
     if len(factors) < len(updates):
         return inner_products(updates)
-    return np.array([[inner(one, other) for other in factors] for one in factors])
+    return _with_squares(np.array([[inner(one, other) for other in factors] for one in factors]))
 
 
 def whole(holdings: Mapping[str, Holding]) -> Array:

@@ -19,11 +19,12 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.plan import once
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count, listed
 from adapterops.formats.models.architectures import SHARED_LAYERS
+from adapterops.formats.models.classifiers import is_head, task_of
 from adapterops.formats.models.loading import Loading, loading
 from adapterops.formats.models.naming import classes
 from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.peft.config import AdapterConfig
-from adapterops.operations.pairing import SHOWN, full_tensors, pair, unannounced
+from adapterops.operations.pairing import SHOWN, full_tensors, heads_of, pair, unannounced
 from adapterops.operations.targets.output_bias import output_biases, with_words
 from adapterops.operations.targets.weights import ModelWeight, check_oriented, names_of, owners, weights
 from adapterops.operations.task_vectors import subtracted
@@ -96,17 +97,18 @@ def difference(
         raise OptionError(f"the rest must be one of {', '.join(REST)}, got {rest!r}")
     for model in (tuned, base):
         model.check_one("compared")
-    pairs = pair(tuned, base)
+    pairs = pair(tuned, base, heads=True)
+    heads = heads_of(tuned, base, pairs)
     known = {
         module: weight
         for module, weight in weights(tuned.layout, {**(base.config or {}), **(tuned.config or {})}).items()
-        if all(tuned.layout[each.tensor].shape == base.layout[pairs[each.tensor]].shape for each in weight.pieces)
+        if all(_is_paired(each.tensor, pairs, tuned, base) for each in weight.pieces)
     }
     if rest != "drop":
         way = "; if it is that, --rest drop leaves such tensors out" if known else ""
         _check_sizes([name for name, other in pairs.items() if _in_a_layer(other)], pairs, tuned, base, way)
     if planning:
-        return _difference_of([], known, pairs, tuned, base, rest, parameters)
+        return _difference_of(heads, known, pairs, tuned, base, rest, parameters)
 
     def differs(name: str) -> tuple[str, bool] | None:
         with at(tensor=name):
@@ -124,7 +126,7 @@ def difference(
             AdapterWarning,
             stacklevel=2,
         )
-    if not changed:
+    if not changed and not heads:
         same = ", rounded to the dtype of the tuned one" if rounded else ""
         raise IncompatibleError(
             f"the two models hold the same numbers{same}: there is nothing to extract",
@@ -133,9 +135,14 @@ def difference(
         )
     owned = owners(known)
     modules = {module for name in changed for module in owned.get(name, ())}
-    others = [name for name in changed if name not in owned]
+    others = [*heads, *(name for name in changed if name not in owned)]
     adapted = {module: weight for module, weight in known.items() if module in modules}
     return _difference_of(others, adapted, pairs, tuned, base, rest, parameters)
+
+
+def _is_paired(name: str, pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint) -> bool:
+    """Whether the base has a tensor in this shape."""
+    return name in pairs and tuned.layout[name].shape == base.layout[pairs[name]].shape
 
 
 def _found(names: Collection[str], value: Any) -> bool:
@@ -185,7 +192,7 @@ def _difference_of(
 ) -> Adapter:
     """The difference of some weights, and of other tensors."""
     if not found and not parameters:
-        _check_sizes(others, pairs, tuned, base)
+        _check_sizes([name for name in others if name in pairs], pairs, tuned, base)
         raise IncompatibleError(
             f"no weight that LoRA can hold changed, only {listed(others, SHOWN)}",
             hint="such a change is no LoRA adapter: use the tuned model itself",
@@ -206,7 +213,7 @@ def _difference_of(
     return Adapter(
         Lazy(layout, compute),
         layout,
-        _config(tuned, base, found, unannounced(full, tuned)),
+        _config(tuned, base, found, full),
         Step("extract", {"rest": rest}, (tuned.history, base.history)),
         full={name: _plain(tuned, source) for name, source in full.items()},
     )
@@ -333,20 +340,25 @@ def _rest(
 
 
 def _config(
-    tuned: Checkpoint, base: Checkpoint, found: Mapping[str, ModelWeight], unannounced: tuple[str, ...]
+    tuned: Checkpoint, base: Checkpoint, found: Mapping[str, ModelWeight], full: Mapping[str, str]
 ) -> AdapterConfig:
     config = {**(base.config or {}), **(tuned.config or {})}
-    causal = any(name.endswith("ForCausalLM") for name in classes(config))
+    tasks = [
+        each
+        for name in classes(config)
+        if (each := task_of(name) or ("CAUSAL_LM" if name.endswith("ForCausalLM") else ""))
+    ]
     remote = base.history.remote if isinstance(base.history, Source) else None
     path = str(base.files.path) if base.files else None
     return AdapterConfig(
         remote.reference if remote else path,
         remote.revision if remote else None,
-        fields={"task_type": "CAUSAL_LM"} if causal else {},
+        fields={"task_type": tasks[0]} if tasks else {},
         targets=_targets([module for module, each in found.items() if not each.parameter], tuned),
         target_parameters=None,
+        saved=tuple(sorted({name.partition(".")[0] for name in full if is_head(name)})),
         experts={each.parameter: each.experts for each in found.values() if each.parameter},
-        unannounced=unannounced,
+        unannounced=unannounced(full, tuned),
     )
 
 

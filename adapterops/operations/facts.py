@@ -23,9 +23,11 @@ from adapterops.formats.diffusion.taken import (
 )
 from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
-from adapterops.formats.llama_cpp import architecture_of
+from adapterops.formats.llama_cpp import CONSTANTS, architecture_of
+from adapterops.formats.mlx import LEGACY
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES
-from adapterops.formats.models.naming import last
+from adapterops.formats.models.loading import loading
+from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.keys import parse
@@ -36,6 +38,7 @@ from adapterops.formats.stacks import is_single_expert
 from adapterops.operations.replication import replicated
 from adapterops.operations.targets.based import fitted
 from adapterops.operations.targets.table import resolve
+from adapterops.operations.targets.target import Edit
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
 from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
@@ -78,19 +81,23 @@ class Fact:
     modules: tuple[str, ...] = ()
 
 
-def config_of(place: Place, files: AdapterFiles) -> Mapping[str, Any]:
-    """The fields of PEFT's config in the folder of the file; none where there is none."""
+def config_of(place: Place, files: AdapterFiles, kind: str) -> Mapping[str, Any]:
+    """The fields of PEFT's config in the folder of the file; none where there is none, or one of another format."""
     path = place.here(files.file.path.with_name(CONFIG))
-    fields = read_json(path) if path in files.paths else {}
-    return fields if isinstance(fields, dict) and "lora_parameters" not in fields else {}
+    fields = read_json(path) if path in files.paths and kind not in OF_LANGUAGE else {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def facts_of(
     place: Place, files: AdapterFiles, kind: str, base: Checkpoint | None = None, alpha: float | None = None
 ) -> Iterator[Fact]:
     """The facts of an adapter in a format, and on a base where one is known; they are called as in `runtimes/rules.py`."""
-    config = config_of(place, files)
+    config = config_of(place, files, kind)
     yield Fact("format", kind)
+    if kind == "mlx" and (first := next((name for name in files.file.entries if LEGACY.fullmatch(name)), None)):
+        yield Fact("first_mlx_vlm", first)
+    if kind == "gguf" and (constants := sorted(files.file.entries.keys() & set(CONSTANTS))):
+        yield Fact("constants", ", ".join(constants))
     yield from _model(kind, files)
     if kind == "peft" and not config:
         yield Fact("no_config", f"{files.file.path.name} alone")
@@ -292,6 +299,22 @@ def _full(files: AdapterFiles) -> Iterator[Fact]:
         yield Fact("biases", "in the config alone")
 
 
+def _divided(kind: str, edits: Mapping[str, Edit], base: Checkpoint) -> Iterator[Fact]:
+    """Projections that the model has in one matrix and the adapter in parts, or the other way round; not those of experts."""
+    if kind in OF_IMAGES:
+        return
+    known, found = loading(base.config), dict[str, str]()
+    for tensor, edit in edits.items():
+        stored = base.layout[edit.start].shape if edit.start else ()
+        whole = len(stored) == 2 and not known.parts(tensor)
+        for target in (each for each in edit.targets if not expert(each.source)):
+            if target.source != target.module or (whole and not target.seen and target.shape != stored):
+                found[target.source] = tensor
+    if found:
+        source, tensor = next(iter(found.items()))
+        yield Fact("divided", f"{source} of {tensor}", tuple(found))
+
+
 def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Iterator[Fact]:
     """What a base says."""
     adapter, config = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle), base.config or {}
@@ -303,9 +326,11 @@ def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Itera
         return
     try:
         base = replicated(base, [adapter])
-        resolve(fitted(adapter, base), base)
+        edits = resolve(fitted(adapter, base), base).edits
     except (IncompatibleError, UnsupportedError) as error:
         yield Fact("base", error.message)
+    else:
+        yield from _divided(kind, edits, base)
     model = str(config.get("model_type", "unknown"))
     rotated = tuple(module for module in adapter.layout if last(module) in ROTATED)
     if kind in REWRITTEN and model not in CONVERTED:

@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterator, Mapping
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import EXPERTS, WEIGHT
+from adapterops.formats.models.classifiers import task_of
 from adapterops.formats.models.loading import Loading
-from adapterops.formats.models.naming import canonical, namesakes
+from adapterops.formats.models.naming import canonical, classes, namesakes
 from adapterops.formats.models.ties import of_unknown, ties_of
 from adapterops.formats.models.vocabulary import is_end, made_one
 from adapterops.operations.targets.weights import SINGLE, names_of
-from adapterops.verification.unloaded import COMPUTED, absent, unloaded_text
+from adapterops.verification.unloaded import COMPUTED, HEADS, absent, unloaded_text
 
 NUMBER = re.compile(r"(?=\.\d+\.)")
 """What follows the name of a module whose modules have numbers."""
@@ -25,9 +26,12 @@ SHOWN = 5
 """Names that an error lists of each side."""
 
 
-def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
+def pair(tuned: Checkpoint, base: Checkpoint, *, heads: bool = False) -> dict[str, str]:
     """Every tensor of a tuned checkpoint with its counterpart; prefixes may be those of another version of
     transformers. Buffers that a model computes may be in one of them alone, and what transformers does not save in the base.
+
+    Args:
+        heads: the tuned one alone may have the head of a classifier; see `heads_of`.
 
     Raises:
         IncompatibleError: one checkpoint has tensors that the other lacks.
@@ -45,6 +49,7 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
             found[name] = names[0]
         elif not COMPUTED.fullmatch(name):
             unpaired.append(name)
+    unpaired = [name for name in unpaired if not (heads and _is_own_head(name, tuned, base))]
     paired = set(found.values())
     only = [name for name in base.layout if name not in paired]
     gone, left = absent(base, tuned, only)
@@ -72,6 +77,17 @@ def pair(tuned: Checkpoint, base: Checkpoint) -> dict[str, str]:
             f"the tuned model is {unloaded_text(left)}; they count as unchanged", AdapterWarning, stacklevel=3
         )
     return found
+
+
+def heads_of(tuned: Checkpoint, base: Checkpoint, pairs: Collection[str]) -> list[str]:
+    """The tensors of a classifier that what it was made of has not, so that all of them are trained."""
+    return [name for name in tuned.layout if name not in pairs and _is_own_head(name, tuned, base)]
+
+
+def _is_own_head(name: str, tuned: Checkpoint, base: Checkpoint) -> bool:
+    """Whether a tensor is in the head of a classifier, or in what comes before that, and the base is of another class."""
+    own, its = (set(classes(each.config or {})) for each in (tuned, base))
+    return own.isdisjoint(its) and any(map(task_of, own)) and bool(HEADS.match(name))
 
 
 def full_tensors(

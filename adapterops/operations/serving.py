@@ -127,7 +127,7 @@ def check(
 def _verdict(
     runtime: Runtime, facts: Sequence[Fact], files: AdapterFiles, place: Place, kind: str, max_rank: int | None
 ) -> Verdict:
-    limit, config, names = max_rank or runtime.limit, config_of(place, files), {fact.name for fact in facts}
+    limit, config, names = max_rank or runtime.limit, config_of(place, files, kind), {fact.name for fact in facts}
     read = kind in runtime.formats
     other = [fact for fact in facts if fact.name in ELSEWHERE and fact.name in runtime.rules]
     concern = other or [fact for fact in facts if read or fact.name not in (*SCALES, "no_config")]

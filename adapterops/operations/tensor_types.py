@@ -88,7 +88,8 @@ def tensor_types(checkpoint: Checkpoint, given: Sequence[str]) -> Checkpoint:
             )
             way = "adapterops show MODEL -v names the tensors"
             if not pattern:
-                way = f"all that are adapted keep their types, which take new numbers; --tensor-type '^blk={text}' is for all layers"
+                layers = "^blk" if any(_stored(files[name], name).startswith("blk.") for name in files) else "blocks"
+                way = f"all that are adapted keep their types, which take new numbers; --tensor-type '{layers}={text}' is for all layers"
             raise OptionError(f"--tensor-type {text[:80]}: {what}", path=path, hint=way)
     return _with(checkpoint, files, types)
 

@@ -121,7 +121,7 @@ def is_kept(scheme: Scheme) -> TypeGuard[Kept]:
 
 
 def has_codes(scheme: Scheme) -> bool:
-    """Whether each of its entries has a code, a scale and a zero point; see `grid.Coded`."""
+    """Whether each of its entries has a code, a scale and a zero point; see `grid.CodeScheme`."""
     plain = getattr(scheme, "scheme", scheme)
     return all(hasattr(plain, part) for part in ("numbers", "codes", "scales", "encoded_parts"))
 

@@ -122,6 +122,8 @@ def _recipe(reader: Reader, fields: Any, folder: Path) -> Recipe:
     if isinstance(fields, dict) and "request" in fields and "adapterops" not in fields:
         hint = f"its recipe is {folder / RECIPE}" if (folder / RECIPE).is_file() else "calc writes one, as recipe.yaml"
         reader.fail((), "is a manifest, not a recipe", hint)
+    if isinstance(fields, dict) and "adapterops" not in fields and "result" in fields:
+        reader.fail((), "has no adapterops", f"begin it with the version of recipes, the line adapterops: {VERSION}")
     top = dict(reader.table((), fields, ("adapterops", *REQUEST, "push"), ("adapterops",)))
     version = top.pop("adapterops")
     if isinstance(version, bool) or version != VERSION:

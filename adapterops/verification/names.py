@@ -29,6 +29,8 @@ OLD: dict[Parts, list[str]] = {
 """How names end in old files → how they do in the model."""
 LISTS = {"gate_up_projs": "gate_up_proj", "down_projs": "down_proj"}
 """Lists with a module for each expert → the projection."""
+AUTHORS = {"gpt_oss": [(".attn.", ".self_attn.")]}
+"""Type of model → what adapters of it have in their names, and what transformers has there."""
 HEAD = "lm_head"
 HEADS = {HEAD, "proj_out"}
 GENERATES = re.compile("ForConditionalGeneration$|ForCausalLM$|LMHeadModel$")
@@ -150,6 +152,8 @@ class Base:
         for exact in (name, f"{name}.weight"):
             if exact in self.layout:
                 return exact
+        for word, own in (pair for each in self.types for pair in AUTHORS.get(each, ())):
+            name = name.replace(word, own)
         return self._saved(name) or self._of_files(name) or self.find_alike(name, shapes) or self._saved(name, True)
 
     def _saved(self, name: str, within: bool = False) -> str | None:

@@ -371,7 +371,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "text": ("recipe\n", 'the recipe is "recipe"'),
     "no inputs": ("adapterops: 1\nresult: a\n", "the recipe has no inputs"),
     "empty inputs": ("adapterops: 1\ninputs: {}\nresult: a\n", "line 2, column 1: inputs needs a name"),
-    "no version": ("inputs: {a: plain}\nresult: a\n", "the recipe has no adapterops"),
+    "no version": ("inputs: {a: plain}\nresult: a\n", "the line adapterops: 1"),
     "another version": (GOOD.replace("1", "2", 1), "line 1, column 1: adapterops is 2, expected 1"),
     "a version that is true": (GOOD.replace("1", "true", 1), "adapterops is true"),
     "no result": (HEAD, "the recipe has no result"),

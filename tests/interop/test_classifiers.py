@@ -258,3 +258,31 @@ def test_unfusing_a_classifier_is_refused(tmp_path: Path, capsys: Capture) -> No
     capsys.readouterr()
     assert run(["unfuse", str(tmp_path / "out"), str(tmp_path / "a"), "-o", str(tmp_path / "back")]) == 4
     assert "score.weight: replaced the base's" in capsys.readouterr().err
+
+
+EXTRACTED = [CASES[0], CASES[1], CASES[3], CASES[7], CASES[8], CASES[10], CASES[13]]
+
+
+@pytest.mark.parametrize(("name", "config", "task", "target"), EXTRACTED, ids=[f"{c[0]} {c[2]}" for c in EXTRACTED])
+def test_a_classifier_is_extracted_from_the_model_that_it_was_made_of(
+    name: str, config: Any, task: str, target: str, tmp_path: Path
+) -> None:
+    """PEFT loads the adapter with its head, and `fuse` makes the classifier again."""
+    base = save(name, config, tmp_path / "base")
+    live = train(base, tmp_path / "a", task, target, saved=SAVED.get((name, task), ())).merge_and_unload()
+    live.save_pretrained(tmp_path / "tuned")
+    command = ["extract", str(tmp_path / "tuned"), "--base", str(base), "--rank", "4", "-o"]
+    assert run([*command, str(tmp_path / "out")]) == 0
+    fields = json.loads((tmp_path / "out/adapter_config.json").read_text())
+    assert fields["task_type"] == task
+    model = TASKS[task].from_pretrained(base, num_labels=3)
+    found = peft.PeftModel.from_pretrained(model, tmp_path / "out").eval()
+    torch.testing.assert_close(answers(found), answers(live), rtol=1e-4, atol=1e-5)
+    check(base, tmp_path / "out", tmp_path / "again", task, found)
+    assert run([*command, str(tmp_path / "without"), "--rest", "refuse"]) == 4
+
+
+def test_a_classifier_is_no_task_vector_of_the_model_that_it_was_made_of(tmp_path: Path) -> None:
+    base = save("LlamaForCausalLM", LLAMA, tmp_path / "base")
+    train(base, tmp_path / "a", "SEQ_CLS", "q_proj").merge_and_unload().save_pretrained(tmp_path / "tuned")
+    assert run(["fuse", str(base), "--tuned", str(tmp_path / "tuned"), "-o", str(tmp_path / "out")]) == 4

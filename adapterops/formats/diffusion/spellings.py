@@ -69,7 +69,7 @@ IN_PEFT = re.compile(rf"^base_model\.model\.(?:{ROOTS})\.|{PROJECTIONS}")
 """What only those have that begin as PEFT's."""
 
 LORA = re.compile(
-    r"(?P<module>.+)\.(?:lora_(?P<half>down|up|mid)\.weight|lora_(?P<ab>[AB])(?:\.(?P<adapter>(?!weight$).+?))?(?:\.weight)?"
+    r"(?P<module>.+)\.(?:lora_(?P<half>down|up|mid)\.weight|lora_(?P<ab>[AB])(?:\.(?P<adapter>(?!weight$|(?:.+\.)?bias$).+?))?(?:\.weight)?"
     r"|(?:lora|lora_linear_layer)\.(?P<old>down|up)\.weight)"
 )
 FLAT = re.compile(rf"(?P<module>{UNDERSCORED}[^.]+)_lora\.(?P<half>down|up)\.weight")

@@ -68,6 +68,9 @@ SPLIT = {"gate_up_proj": ("gate_proj", "up_proj")}
 INTERLEAVED = {"gpt_oss"}
 """Model types whose fused experts have the rows of gate and up in turn."""
 
+CALLED = {"gpt_oss": {"attn": "self_attn"}}
+"""Type of model → modules that adapters of it have by another name, which Tinker and the authors give them."""
+
 CONV1D_TYPES = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp", "clvp_decoder"}
 CONV1D_MODULES = {"c_attn", "c_proj", "c_fc", "q_attn"}
 """Where transformers uses Conv1D, which stores (in, out)."""

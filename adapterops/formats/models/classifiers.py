@@ -90,6 +90,15 @@ call the model `transformer` there.
 """
 
 
+def task_of(name: str) -> str | None:
+    """PEFT's task that a class is for, where it is one of a classifier.
+
+    >>> task_of("LlamaForSequenceClassification"), task_of("LlamaForCausalLM")
+    ('SEQ_CLS', None)
+    """
+    return next((task for task, end in TASKS.items() if name.endswith(end)), None)
+
+
 def is_other_head(tensor: str) -> bool:
     """Whether a tensor of a base is one of a head that a classifier has not.
 

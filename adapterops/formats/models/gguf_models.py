@@ -26,6 +26,11 @@ from adapterops.storage.gguf import GgufFile
 from adapterops.storage.gguf_rows import GgufRows, Span
 from adapterops.storage.place import Place
 
+IMAGES = (
+    *("aura", "cosmos", "flux", "hidream", "hyvid", "ltxv", "lumina2", "qwen_image", "sd1", "sd3", "sdxl", "wan"),
+)
+"""What ComfyUI-GGUF calls the architectures of image and video models, whose tensors keep the names of their authors."""
+
 ORIGINAL = "give the checkpoint that it was converted from"
 
 
@@ -59,7 +64,7 @@ def read_gguf_model(
     fields = files[0].fields
     with at(path=paths[0]):
         architecture = _architecture(fields)
-        config = config_of(architecture, files)
+        config = {} if architecture in IMAGES else config_of(architecture, files)
     shards: dict[str, GgufRows] = {}
     weights: dict[str, Weight] = {}
     for file in files:
@@ -86,9 +91,10 @@ def _architecture(fields: Mapping[str, Any]) -> str:
             f"general.type is {kind!r}, where a model is expected", hint="name the model before it", code="E-ADAPTER"
         )
     found = fields.get("general.architecture")
-    if not isinstance(found, str) or found not in ARCHITECTURES:
+    if not isinstance(found, str) or found not in (*ARCHITECTURES, *IMAGES):
+        known = ", ".join((*ARCHITECTURES, *IMAGES))
         raise UnsupportedError(
-            f"is a model of the architecture {found!r}, and the names of {', '.join(ARCHITECTURES)} are known",
+            f"is a model of the architecture {found!r}, and the names of {known} are known",
             hint=ORIGINAL,
         )
     if f"{found}.{SECTIONS.get(found)}" in fields:
@@ -103,7 +109,7 @@ def _rows(file: GgufFile, architecture: str, config: Mapping[str, Any]) -> GgufR
     spans: dict[str, Span] = {}
     heads: dict[str, int] = {}
     for stored, entry in file.raw.entries.items():
-        names = named(stored, architecture)
+        names = [stored] if architecture in IMAGES else named(stored, architecture)
         if not names:
             raise UnsupportedError(
                 f"is not a tensor of {architecture} whose name in transformers is known", tensor=stored, hint=ORIGINAL
@@ -114,7 +120,7 @@ def _rows(file: GgufFile, architecture: str, config: Mapping[str, Any]) -> GgufR
                     f"is {name}, and so is {spans[name].stored}", tensor=stored, hint=ORIGINAL, code="E-GGUF"
                 )
             spans[name] = span
-        if field := field_of_heads(stored, architecture):
+        if field := architecture not in IMAGES and field_of_heads(stored, architecture):
             count, rows = config.get(field), entry.shape[0]
             if type(count) is not int or count < 1 or rows % (2 * count):
                 raise InputError(
@@ -154,7 +160,7 @@ def _weights(rows: GgufRows, architecture: str) -> dict[str, Weight]:
             kind = rows.file.blocks[span.stored]
             shape = (*span.shape[:-1], span.shape[-1] // kind.bytes * kind.entries)
             found[name] = Weight(Ggml(kind.name), shape, {"": name})
-        if one_added(span.stored, architecture):
+        if architecture not in IMAGES and one_added(span.stored, architecture):
             if rows.entries[name].dtype != "F32":
                 raise UnsupportedError(
                     f"is a norm in {rows.entries[name].dtype}, expected F32", tensor=span.stored, hint=ORIGINAL

@@ -14,7 +14,7 @@ from typing import Any
 from adapterops.errors import InputError, NotFoundError
 from adapterops.formats.adapter_files import CONFIG as ADAPTER_CONFIG
 from adapterops.formats.adapter_files import WEIGHTS as ADAPTER_WEIGHTS
-from adapterops.formats.further import SAME
+from adapterops.formats.further import SAME, of_training
 from adapterops.formats.gguf_parts import opened
 from adapterops.formats.kinds import all_of_adapter, are_of_adapter
 from adapterops.formats.models.gguf_models import gguf_files, read_gguf_model
@@ -264,6 +264,8 @@ def _hint(place: Place, there: Collection[str]) -> str:
     """What to do about a folder with these files, in which no model was found: a repository in the Hub's cache has it in a
     folder of `snapshots`.
     """
+    if parts := of_training(there):
+        return parts
     if any(SHARD.search(name) for name in there):
         return "the index of the shards is missing: download it too"
     if files := sorted(name for name in there if name.endswith(".safetensors")):

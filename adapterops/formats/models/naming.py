@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from adapterops.formats.diffusion.families import authors_prefix
 from adapterops.formats.diffusion.flat import Flat, flat, in_file
 from adapterops.formats.models.architectures import (
+    CALLED,
     CONV1D_MODULES,
     CONV1D_TYPES,
     EXPERT_LISTS,
@@ -195,8 +196,12 @@ class Names:
         return moved(shapes, self._index, self.has, fits, tower, self._coder)
 
     def _loaded(self, module: str) -> str:
-        """The canonical name in memory of a module that is called as files call it: PEFT renames it, too, when it loads it."""
-        return canonical(self.loading.renamed(unwrapped(module) + WEIGHT).removesuffix(WEIGHT))
+        """The canonical name in memory of a module that is called as files call it: PEFT renames it, too, when it loads it; or as
+        programs call it that train a model of their own.
+        """
+        words = {word: own for each in self.types for word, own in CALLED.get(each, {}).items()}
+        name = canonical(self.loading.renamed(unwrapped(module) + WEIGHT).removesuffix(WEIGHT))
+        return ".".join(words.get(part, part) for part in name.split(".")) if words else name
 
     def name(self, module: str) -> str:
         """The canonical name by which the base has a module, if it has it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from adapterops.errors import InputError, UnsupportedError, in_json
+from adapterops.errors import AdapterWarning, InputError, UnsupportedError, in_json
 from adapterops.formats.peft.types import LOAD, MERGE, TYPES
 from adapterops.updates.kinds import KINDS
 
@@ -49,7 +50,11 @@ DERIVED = {
 BIASES = ("all", "lora_only")
 """Values of `bias` under which biases were trained, and are in the file as full tensors."""
 
-KEPT = {"task_type", "auto_mapping", "lora_dropout", "fan_in_fan_out"}
+TASK = "task_type"
+TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
+"""What PEFT takes for the task that an adapter was trained for."""
+
+KEPT = {TASK, "auto_mapping", "lora_dropout", "fan_in_fan_out"}
 """Fields that do not change the update and are passed on."""
 
 REPLICATION = "layer_replication"
@@ -174,16 +179,26 @@ def read_config(fields: Any) -> AdapterConfig:
             code="E-CONFIG",
         )
     stated = fields.get("peft_type", "LORA")
+    if not isinstance(stated, str):
+        raise InputError(
+            f"peft_type is {in_json(stated)}, expected the name of a type",
+            hint='write there what it was trained with, such as "LORA"',
+            code="E-CONFIG",
+        )
     kinds = [kind for kind in KINDS.values() if kind.peft_type == stated]
     if not kinds:
         read = ", ".join(sorted({kind.peft_type for kind in KINDS.values() if kind.peft_type}))
-        known, capitals = TYPES.get(str(stated)), str(stated).upper()
+        known, meant = TYPES.get(stated), stated.rpartition(".")[2].upper()  # PeftType.LORA
         called = f", {known.name}" if known else ""
-        mistyped = capitals != stated and (capitals in TYPES or capitals in read.split(", "))
+        mistyped = meant != stated and (meant in TYPES or meant in read.split(", "))
         newer = "update adapterops, or merge it into its base with the PEFT that made it"
         raise UnsupportedError(
             f"peft_type is {in_json(stated)}{called}: it is not handled here, as {read} are",
-            hint=known.hint if known else f"PEFT writes it in capitals: {capitals}" if mistyped else newer,
+            hint=known.hint
+            if known
+            else f'PEFT writes it as "{meant}": put that into the config'
+            if mistyped
+            else newer,
         )
     own = {field for kind in kinds for field in (kind.alpha, kind.flag, *kind.fields) if field}
     _check_replication(fields.get(REPLICATION))
@@ -192,7 +207,7 @@ def read_config(fields: Any) -> AdapterConfig:
     for name, value in fields.items():
         if name not in own:
             _check_field(name, value, refused)
-    for name in ("base_model_name_or_path", "revision", "task_type"):
+    for name in ("base_model_name_or_path", "revision", TASK):
         if not isinstance(fields.get(name), str | None):
             raise InputError(
                 f"{name} is {in_json(fields[name])}, expected a string or null",
@@ -209,12 +224,33 @@ def read_config(fields: Any) -> AdapterConfig:
         fields.get("base_model_name_or_path") or None,
         fields.get("revision") or None,
         _stated_targets(fields),
-        {name: fields[name] for name in sorted(KEPT & fields.keys())}
+        {name: _task(fields[name]) if name == TASK else fields[name] for name in sorted(KEPT & fields.keys())}
         | {name: fields[name] for name in (REPLICATION,) if fields.get(name)},
         _list("modules_to_save", fields.get("modules_to_save")),
         fields.get("bias") in BIASES,
         tuple(sorted(_list("target_parameters", fields.get("target_parameters")))),
     )
+
+
+def _task(stated: str | None) -> str | None:
+    """The task as PEFT has it; none where it has no such one.
+
+    >>> _task("SEQ_CLS"), _task(None)
+    ('SEQ_CLS', None)
+
+    Warns:
+        AdapterWarning: it is written otherwise (`TaskType.CAUSAL_LM`), or is none.
+    """
+    if not stated or stated in TASKS:
+        return stated
+    meant = stated.strip().rpartition(".")[2].upper()
+    there = f"taken for {meant}" if meant in TASKS else "taken for none"
+    warnings.warn(
+        f"task_type is {stated!r}, with which PEFT does not load an adapter: it has {', '.join(TASKS)}, or null; {there}",
+        AdapterWarning,
+        stacklevel=3,
+    )
+    return meant if meant in TASKS else None
 
 
 def knows_sides(fields: Any) -> bool:

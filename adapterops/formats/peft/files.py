@@ -10,7 +10,7 @@ from typing import Any
 
 from adapterops.errors import InputError, NotFoundError, at, listed
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
-from adapterops.formats.further import further_weights
+from adapterops.formats.further import further_weights, of_training
 from adapterops.formats.kinds import are_of_adapter
 from adapterops.formats.models.tokenizers import tokenizer_files
 from adapterops.formats.models.unmerged import holds_base
@@ -121,6 +121,8 @@ def _further_in(place: Place, there: Collection[str]) -> str:
     """Where an adapter is, of a folder that has none itself and none in its folders."""
     if CONFIG in there:
         return f"its weights are missing: download {WEIGHTS}, too, or save the adapter again"
+    if parts := of_training(there):
+        return parts
     deeper = None if place.remote else next(place.path.glob(f"*/*/{WEIGHTS}"), None)
     return f"name one, such as {deeper.parent}" if deeper else "name the folder or the file of an adapter"
 

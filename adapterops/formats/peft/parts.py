@@ -95,7 +95,7 @@ def parts(file: TensorHeader, full: Iterable[str] = (), variant: Variant = plain
         for module in [module for module, roles in found.items() if {*SHARED} >= roles.keys()]:
             shared |= found.pop(module)
         several: dict[str, Parts] = {}
-        for module, roles in sorted(found.items()):
+        for module, roles in sorted(_without_gates(found, file.entries).items()):
             roles |= shared if "vera_lambda_b" in roles else {}
             several |= of_experts(module, roles, file.entries) or {
                 module: parts_of(module, roles, file.entries, variant)
@@ -146,6 +146,19 @@ def parts_of(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]
         measured = kind.measure({role: entries[name].shape for role, name in tensors.items()})
     shape, rank, bound, kernel = measured
     return Parts(kind, tensors, roles.get("alpha"), shape, rank, bound, kernel=kernel)
+
+
+def _without_gates(found: dict[str, dict[str, str]], entries: Mapping[str, Entry]) -> dict[str, dict[str, str]]:
+    """The arrays of every module, where Tinker has empty ones in the place of `w3` of experts that have no gates: their `w1`
+    is up then, and `w2` down.
+    """
+    for module in [module for module in found if module.endswith(f".{EXPERTS}.w3")]:
+        above = module.removesuffix("w3")
+        if f"{above}w1" in found and all(entries[name].shape == (0,) for name in found[module].values()):
+            del found[module]
+            called = {f"{above}w1": f"{above}up_proj", f"{above}w2": f"{above}down_proj"}
+            found = {called.get(name, name): roles for name, roles in found.items()}
+    return found
 
 
 def of_experts(module: str, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> dict[str, Parts]:

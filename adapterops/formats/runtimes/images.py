@@ -53,7 +53,10 @@ IMAGES = {
                 "depends on the model: FLUX.2 and Krea 2 fail to load, Qwen-Image is right since 0.42.1 (measured)",
                 TO_KOHYA,
             ),
-            "rank_pattern": fine("ranks are those of the tensors"),
+            "rank_pattern": fine(
+                "ranks are those of the tensors; versions before #14409 (August 2026) take one of them for all alphas, where"
+                " none is stated"
+            ),
             "dora": wrong(
                 "of kohya's Stable Diffusion 1.5 the magnitudes are dropped (OneTrainer #1563); of PEFT right", FUSE
             ),

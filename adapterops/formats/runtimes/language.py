@@ -9,6 +9,7 @@ from adapterops.formats.runtimes.rules import (
     BASED,
     EACH_EXPERT,
     FUSE,
+    MLX_BASED,
     NORMALIZE,
     NOT_KNOWN,
     OTHERS,
@@ -17,6 +18,7 @@ from adapterops.formats.runtimes.rules import (
     TO_GGUF,
     TO_MLX,
     TO_PEFT,
+    TO_PEFT_BASED,
     TRUNCATE,
     WITH_FURTHER,
     Runtime,
@@ -40,6 +42,7 @@ NOT_LORA = {
     "loha": refused("reads LoRA alone", NORMALIZE),
     "lokr": refused("reads LoRA alone", NORMALIZE),
     "base": refused("has nowhere to put them", OWN_BASE),
+    "divided": unknown(remedy=BASED),
     "replication": unknown(remedy=FUSE),
     "adapter_name": unknown(remedy=TO_PEFT),
     **dict.fromkeys(("unprefixed", "bare", "wrapped"), unknown(remedy=BASED)),
@@ -75,6 +78,7 @@ LANGUAGE = {
                     BASED,
                 ),
             ),
+            "divided": refused("a module that its model does not have by this name is an error (#4715, #4915)", BASED),
             "senses": wrong(
                 "left out with a warning in its log, unless the server is started with --enable-tower-connector-lora, which"
                 " newer versions have for most models (#26674, #31479)",
@@ -114,6 +118,7 @@ LANGUAGE = {
             "images": unknown("what it does with image models was not read", OTHERS_SHOWN),
             **NO_CONFIG,
             **NOT_LORA,
+            "divided": fine("takes q, k and v as parts or as one, and gate and up, too"),
             "senses": wrong(
                 "applies LoRA to the language model alone: this is silently dropped, or taken for layers of that (#28784)",
                 FUSE,
@@ -152,6 +157,7 @@ LANGUAGE = {
             "rank_pattern": fine("divides by the rank of each tensor (not run)"),
             "unprefixed": fine("the converter takes base_model.model. off where it is there"),
             "wrapped": refused("ends the converter with an error: it has no tensor of such a name", BASED),
+            "divided": refused("has no tensor of such a name, or of such a shape", TO_GGUF),
             "senses": wrong("the converter leaves out the tensors of what sees or hears", FUSE),
             "dora": refused("ends the converter with an error (measured)", FUSE),
             "saved": refused("ends the converter with an error (measured)", FUSE),
@@ -171,6 +177,9 @@ LANGUAGE = {
             "unapplied": wrong("is loaded and not applied", FUSE),
             "other_architecture": refused("loads no adapter that is for another architecture", OWN_BASE),
             "experts": refused("its converter does not know the parameters of experts", TO_GGUF),
+            "constants": refused(
+                "ends with an error at tensors with other names than those of LoRA (#9114)", TO_PEFT_BASED
+            ),
             "several_files": wrong("loads the first file, and takes it for the whole (measured)", TO_GGUF),
         },
     ),
@@ -187,6 +196,7 @@ LANGUAGE = {
             **ONLY_LANGUAGE,
             **NO_CONFIG,
             **NOT_LORA,
+            "first_mlx_vlm": unknown(remedy=TO_PEFT),
             "mlx_scale": wrong("scale is read and not used: 1 in its place"),
             "rslora": wrong("use_rslora is not read: alpha over the rank"),
             "alpha_pattern": wrong("one lora_alpha for all"),
@@ -211,9 +221,13 @@ LANGUAGE = {
         TO_MLX,
         {
             **ONLY_LANGUAGE,
+            "first_mlx_vlm": refused(
+                "ends with an error, as the config has no lora_parameters; MLX-VLM loads it", TO_MLX
+            ),
             "dora": fine("a magnitude for each output"),
             "head": fine("read where the model has the layer"),
             "base": refused("an unknown name is an error", OWN_BASE),
+            "divided": refused("an unknown name is an error", MLX_BASED),
         },
     ),
     "tensorrt-llm": Runtime(
@@ -255,6 +269,7 @@ LANGUAGE = {
             **NOT_TRIED,
             "experts": ignored("modules that it does not know have no effect", FUSE),
             "base": ignored("modules that it does not know have no effect", OWN_BASE),
+            "divided": ignored("modules that it does not know have no effect", BASED),
             "rank": unknown("its kernels go up to 128", TRUNCATE),
         },
         limit=128,

@@ -21,6 +21,8 @@ NOT_KNOWN = "what it does then is not known"
 
 FACTS = {
     "format": "the format",
+    "first_mlx_vlm": "names and config of the first versions of MLX-VLM",
+    "constants": "constants of the model among the tensors",
     "language": "an adapter of a language model",
     "images": "an adapter of an image or video model",
     "no_config": "no adapter_config.json",
@@ -78,6 +80,7 @@ FACTS = {
     "rank": "the rank",
     "wide": "a rank above a dimension of its module",
     "base": "modules that the base does not have",
+    "divided": "projections that the base has joined, or in parts",
     "other_architecture": "a base of another architecture",
     "architecture": "the architecture of the base",
     "rotated": "LoRA on q and k",
@@ -94,12 +97,14 @@ EACH_EXPERT = "adapterops normalize {source} --base BASE --names files -o normal
 TRUNCATE = "adapterops truncate {source}{names} --rank {limit} -o truncated"
 TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
 CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
+TO_PEFT_BASED = "adapterops convert {source} --base BASE --to peft -o converted"
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
 TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
 WITH_AUTHORS = "adapterops convert {source} --base BASE --to comfy -o converted"
 TO_DIFFUSERS = "adapterops convert {source} --base BASE --to diffusers -o converted"
 TO_MLX = "adapterops convert {source}{names} --to mlx -o converted"
 TO_GGUF = "adapterops convert {source} --to gguf --base BASE -o converted"
+MLX_BASED = "adapterops convert {source} --base BASE --to mlx -o converted"
 BASED = "adapterops normalize {source} --base BASE -o normalized"
 WITH_FURTHER = "where they were trained, give the program the whole model: save it with what trained it"
 OWN_BASE = "give the base that the adapter was trained on"
@@ -119,6 +124,7 @@ STOPS = {
     TO_DIFFUSERS: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_KOHYA: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_MLX: {*DORA, "gain", "experts", "replication", *TRAINED},
+    MLX_BASED: {*DORA, "gain", "experts", "replication", *TRAINED},
 }
 """Remedy → facts of which any makes it impossible; what is left then is to fuse."""
 

@@ -26,7 +26,7 @@ def opposed(merged: Linear, adapters: Sequence[Adapter], module: str) -> list[fl
     updates = {place: adapter.updates[module] for place, adapter in enumerate(adapters) if module in adapter.layout}
     found: list[float | None] = [None] * len(adapters)
     for place, (both, own) in zip(updates, _products(merged, list(updates.values())), strict=True):
-        if own and both / own < -LEAST:
+        if own > 0 and both / own < -LEAST:
             found[place] = float(both / own)
     return found
 

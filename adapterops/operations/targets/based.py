@@ -14,6 +14,7 @@ from adapterops.errors import AdapterWarning, InputError, UnsupportedError
 from adapterops.formats.models.naming import BIAS, Names, canonical
 from adapterops.formats.models.ties import shared_modules
 from adapterops.formats.peft.config import AdapterConfig
+from adapterops.operations.targets.alternating import joined_in_turn
 from adapterops.operations.targets.heads import in_order
 from adapterops.operations.targets.holders import without_holder
 from adapterops.operations.targets.table import resolve
@@ -116,7 +117,7 @@ def fitted(adapter: Adapter, base: Checkpoint) -> Adapter:
     (IA)³ says of a layer the outputs or the inputs, VeRA and QA-LoRA the outputs. A bias that the base has not is left out where
     it is one of (IA)³, or zeros, which PEFT has of all layers as soon as one has a bias.
     """
-    adapter = in_order(without_holder(_all_saved(adapter, base), base), base)
+    adapter = joined_in_turn(in_order(without_holder(_all_saved(adapter, base), base), base), base)
     shapes = {module: each.shape for module, each in adapter.layout.items()}
     biases = any(each.kind == LORA_BIAS for each in adapter.layout.values())
     if not biases and all(all(shape) for shape in shapes.values()):

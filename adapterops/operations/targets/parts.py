@@ -11,7 +11,7 @@ from adapterops.operations.targets.target import Targets
 from adapterops.storage.lazy import Lazy
 
 if TYPE_CHECKING:
-    from adapterops.updates.protocol import Linear
+    from adapterops.updates.protocol import Array, Linear
 
 
 def by_part(adapter: Adapter, targets: Targets) -> Adapter:
@@ -56,9 +56,9 @@ def rows_of(update: Any, rows: slice) -> Any:
     return Dense(update.dense()[rows], update.error) if factors is None else replace(factors, B=factors.B[rows])
 
 
-def placed(update: Any, first: int, height: int) -> Any:
-    """An update as some rows of a higher one, from `first` on, whose other rows are zero. Of DoRA by outputs these rows have
-    no length yet; see `update_of_parts`.
+def placed(update: Any, first: int, height: int, step: int = 1) -> Any:
+    """An update as some rows of a higher one, every `step`th from `first` on, whose other rows are zero. Of DoRA by outputs
+    these rows have no length yet; see `update_of_parts`.
     """
     import numpy as np
 
@@ -66,18 +66,20 @@ def placed(update: Any, first: int, height: int) -> Any:
     from adapterops.updates.magnitude import Magnitude
     from adapterops.updates.replacement import Replacement
 
+    def spread(array: Array) -> Array:
+        higher = np.zeros((height, *array.shape[1:]), array.dtype)
+        higher[first : first + step * len(array) : step] = array
+        return higher
+
     if update.shape[0] == height:
         return update
     if isinstance(update, Replacement):
-        return Replacement(np.pad(update.weight, ((first, height - first - update.shape[0]), (0, 0))))
+        return Replacement(spread(update.weight))
     if isinstance(update, Magnitude):
-        lengths = np.pad(update.magnitude, (first, height - first - update.shape[0]))
-        return replace(update, direction=placed(update.direction, first, height), magnitude=lengths)
-    around = (first, height - first - update.shape[0]), (0, 0)
+        direction = placed(update.direction, first, height, step)
+        return replace(update, direction=direction, magnitude=spread(update.magnitude))
     factors = update.lowrank()
-    if factors is None:
-        return Dense(np.pad(update.dense(), around), update.error)
-    return replace(factors, B=np.pad(factors.B, around))
+    return Dense(spread(update.dense()), update.error) if factors is None else replace(factors, B=spread(factors.B))
 
 
 def update_of_parts(updates: Sequence[Any]) -> Any:

@@ -96,3 +96,12 @@ def test_the_command_that_is_next_works_on_a_base_in_codes(
     assert command == ["adapterops", "fuse", *options, "-o", "fused"]
     assert run([*command[1:], "--accept-loss"]) == 0
     assert run(["diagnose", "fused", "--base", "nf4", "--original", "base", "--adapter", "mine"]) == 0
+
+
+def test_an_adapter_in_the_folder_of_a_model_that_is_its_base_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(place / "unmerged", BEFORE)
+    ADAPTER.save(place / "unmerged/lora_adapter")
+    assert run(["diagnose", "unmerged", "--base", "base"]) == 8
+    assert "adapterops fuse unmerged unmerged/lora_adapter -o fused" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Files in an adapter's folder that may hold trained weights."""
 
+import re
+
 import pytest
 import torch
 from corpus import write_adapter
@@ -7,6 +9,7 @@ from safetensors.torch import save_file
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.adapters.saving import save_adapter
+from adapterops.checkpoints.opening import open_checkpoint
 from adapterops.errors import InputError
 from adapterops.formats.further import further_weights
 from adapterops.hub.package import files
@@ -104,3 +107,21 @@ def test_an_adapter_in_several_files_is_no_adapter_in_one(tmp_path, named):
         open_adapter(folder / named if named else folder)
     assert error.value.code == "E-FOLDER"
     assert "put the tensors of all 2 into adapter_model.safetensors" in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"),
+    [
+        ("pytorch_model_fsdp_0/__0_0.distcp", "accelerate merge-weights"),
+        ("global_step9/mp_rank_00_model_states.pt", "zero_to_fp32"),
+        ("actor/model_world_size_8_rank_0.pt", r"verl\.model_merger"),
+    ],
+)
+def test_parts_of_a_training_are_told_what_puts_them_together(tmp_path, name, tool):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"of any content")
+    for opened in (open_adapter, open_checkpoint):
+        with pytest.raises(InputError) as error:
+            opened(path.parent)
+        assert re.search(tool, error.value.hint)

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 import adapterops as ao
 from adapterops.cli.main import run
-from adapterops.errors import IncompatibleError, InputError, UnsupportedError
+from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.updates.lowrank import LowRank
 
@@ -36,6 +36,21 @@ def test_ranks_may_differ(tmp_path: Path) -> None:
     adapter = ao.open_adapter(write(tmp_path / "a.gguf", alpha=8.0, alter=more))
     assert adapter.scalings["model.layers.0.mlp.up_proj"].scale == 4
     assert adapter.scalings["model.layers.1.mlp.down_proj"].scale == 2
+
+
+def test_constants_of_the_model_are_no_part_of_an_adapter(tmp_path: Path) -> None:
+    """Which early versions of the converter wrote, and llama.cpp refuses."""
+
+    def constant(writer: object) -> None:
+        writer.add_tensor("rope_freqs.weight", np.ones(16, np.float32))
+
+    path = write(tmp_path / "a.gguf", alter=constant)
+    with pytest.warns(AdapterWarning, match="rope_freqs.weight is left out"):
+        adapter = ao.open_adapter(path)
+    assert adapter.layout.keys() == ao.open_adapter(write(tmp_path / "b.gguf")).layout.keys()
+    with pytest.warns(AdapterWarning, match="is left out"):
+        verdict = ao.check(path, ["llama.cpp"])["llama.cpp"]
+    assert (verdict.ok, verdict.findings[0].fact.name) == (False, "constants")
 
 
 def test_other_architectures_have_rows_in_order(tmp_path: Path) -> None:

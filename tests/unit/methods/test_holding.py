@@ -237,3 +237,15 @@ def test_no_more_than_a_tile_of_the_factors_is_in_float64() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8_000_000 < 8 * 4 * 32 * 24_000
+
+
+def test_of_factors_that_cancel_no_square_is_below_zero() -> None:
+    """What rounding leaves of a - a: of some it is below 0."""
+    for seed in range(60):
+        one = low_rank(seed, 17, 15, 3)
+        Q = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))[0].astype(one.B.dtype)
+        none = LowRank(np.concatenate([one.B, -one.B @ Q.T], axis=1), np.concatenate([one.A, Q @ one.A]))
+        for found in (hold_sum([none, none], [0.5, 0.7]), hold(none, [none, none])):
+            assert found.total >= 0
+            assert np.diag(found.gram).min() >= 0
+            held({"q": found})

@@ -180,6 +180,34 @@ def test_what_a_base_says(model: str, expected: set[str], tmp_path: Path) -> Non
     assert "not in the base" in facts(other, base)["base"].found or "0 of 1" in facts(other, base)["base"].found
 
 
+@pytest.mark.parametrize(
+    ("stored", "adapted", "expected"),
+    [
+        ({"gate_up_proj": 24}, {"gate_proj": 12}, {"gate_proj"}),
+        ({"gate_proj": 12, "up_proj": 12}, {"gate_up_proj": 24}, {"gate_up_proj"}),
+        ({"gate_up_proj": 24}, {"gate_up_proj": 24}, set()),
+    ],
+)
+def test_projections_that_the_base_divides_otherwise(
+    stored: dict[str, int], adapted: dict[str, int], expected: set[str], tmp_path: Path
+) -> None:
+    above = "model.layers.0.mlp"
+    pair = {
+        f"{PREFIX}{above}.{name}.lora_{half}.weight": torch.ones(*shape)
+        for name, rows in adapted.items()
+        for half, shape in (("A", (2, 8)), ("B", (rows, 2)))
+    }
+    adapter = write_adapter(tmp_path / "a", pair, config(2, target_modules=sorted(adapted)))
+    (tmp_path / "base").mkdir()
+    weights = {f"{above}.{name}.weight": torch.ones(rows, 8) for name, rows in stored.items()}
+    save_file(weights, tmp_path / "base/model.safetensors", {"format": "pt"})
+    (tmp_path / "base/config.json").write_text(json.dumps({"model_type": "phi3"}))
+    base = ao.open_checkpoint(tmp_path / "base")
+    found = facts(adapter, base).get("divided", Fact("divided", ""))
+    assert {*found.modules} == {f"{above}.{name}" for name in expected}
+    assert (ao.check(adapter, ["vllm"], base=base)["vllm"].severity == REFUSED) == bool(expected)
+
+
 STORED = {"dora_vector", "dora_peft", "dora_magnitude", "modulation"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import gguf_files
 import pytest
 import torch
 from corpus import MODULES, PREFIX, config, factors, write_adapter
+from safetensors.torch import save_file
 
 import adapterops as ao
 from adapterops.formats.runtimes.rules import FINE, REFUSED, SEVERITIES, UNKNOWN, WRONG
@@ -142,3 +144,18 @@ def test_loha_with_patterns_has_an_alpha_of_another_name(tmp_path: Path) -> None
     assert verdict.severity == REFUSED
     assert finding(verdict, "loha").fact.modules == (Q, V)
     assert finding(verdict, "alpha_pattern").factor == pytest.approx((2, 2))
+
+
+def test_adapters_of_the_first_mlx_vlm_are_not_what_mlx_lm_loads(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    save_file(
+        {"layers.0.q_proj.A": torch.randn(8, 2), "layers.0.q_proj.B": torch.randn(2, 12)},
+        folder / "adapters.safetensors",
+    )
+    (folder / "adapter_config.json").write_text(json.dumps({"rank": 2, "alpha": 0.1, "dropout": 0.0}))
+    found = ao.check(folder)
+    assert finding(found["mlx"], "first_mlx_vlm").rule.severity == REFUSED
+    assert finding(found["ollama"], "mlx_scale").factor == pytest.approx((10, 10))
+    ao.save_adapter(ao.open_adapter(folder), tmp_path / "new", format="mlx")
+    assert ao.check(tmp_path / "new", ["mlx"])["mlx"].severity == FINE

@@ -96,6 +96,13 @@ def test_what_is_refused(tmp_path: Path, tensors: dict[str, Any], said: str) -> 
     assert caught.value.exit_code in (3, 4)
 
 
+def test_the_name_of_an_adapter_in_that_of_a_bias_is_that_of_its_module(tmp_path: Path) -> None:
+    factors = {f"{DOTTED}.lora_{half}.default_0.weight": torch.ones(2, 2) for half in "AB"}
+    bias = {f"{DOTTED}.lora_B.default_0.bias": torch.ones(2)}
+    adapter = ao.open_adapter(saved(tmp_path / "a.safetensors", factors | bias))
+    assert adapter.updates[f"{DOTTED}.bias"].dense().tolist() == [[1, 1]]
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     flat = ao.open_adapter(saved(tmp_path / "a.safetensors", factors(KOHYA)))
     with pytest.raises(UnsupportedError, match="underscores in the place of dots"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import peft
 import pytest
 from corpus import config
 
-from adapterops.errors import InputError, UnsupportedError
+from adapterops.errors import AdapterWarning, InputError, UnsupportedError
 from adapterops.formats.peft.config import AdapterConfig, is_at_least, read_config
 
 
@@ -27,7 +28,9 @@ def test_what_is_known_of_an_adapter() -> None:
         ({"modules_to_save": "lm_head"}, InputError, "expected names"),
         ({"peft_type": "VBLORA"}, UnsupportedError, "VB-LoRA"),
         ({"peft_type": "NEW"}, UnsupportedError, "peft_type is 'NEW'"),
-        ({"peft_type": "lora"}, UnsupportedError, "PEFT writes it in capitals: LORA"),
+        ({"peft_type": None}, InputError, "peft_type is null, expected the name of a type"),
+        ({"peft_type": "lora"}, UnsupportedError, 'PEFT writes it as "LORA"'),
+        ({"peft_type": "PeftType.LORA"}, UnsupportedError, 'PEFT writes it as "LORA": put that into the config'),
         ({"init_lora_weights": "sparkle"}, UnsupportedError, "'sparkle', which is not known here"),
         ({"init_lora_weights": "pissa_niter_4"}, UnsupportedError, "belong to a base that this initialisation changed"),
         ({"new_field": 1}, UnsupportedError, "'new_field' is set and not known here"),
@@ -36,6 +39,17 @@ def test_what_is_known_of_an_adapter() -> None:
 def test_what_is_refused(fields: dict[str, Any], kind: type[Exception], fact: str) -> None:
     with pytest.raises(kind, match=fact):
         read_config(config(2, **fields))
+
+
+@pytest.mark.parametrize(
+    ("stated", "task"),
+    [("TaskType.SEQ_CLS", "SEQ_CLS"), ("SEQ_CLS ", "SEQ_CLS"), ("causal_lm", "CAUSAL_LM"), ("text-generation", None)],
+)
+def test_a_task_that_peft_does_not_have_is_told_and_not_written(stated: str, task: str | None) -> None:
+    with pytest.raises(ValueError, match="Invalid task type"):
+        peft.LoraConfig(task_type=stated)
+    with pytest.warns(AdapterWarning, match="does not load an adapter"):
+        assert read_config(config(2, task_type=stated)).fields["task_type"] == task
 
 
 @pytest.mark.parametrize("start", [True, False, None, "Gaussian", "eva", "orthogonal", "MiCA", "pissa", "OLoRA"])
