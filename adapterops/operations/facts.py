@@ -17,6 +17,7 @@ from adapterops.formats.diffusion.taken import (
     by_diffusers,
     denoiser,
     encoders_left,
+    encoders_unread,
     models,
     of_one_alpha,
     of_unet,
@@ -145,9 +146,10 @@ def facts_of(
 def _model(kind: str, files: AdapterFiles) -> Iterator[Fact]:
     """Which kind of model it is of, where its task, its format or its names say so."""
     task = files.config.fields.get("task_type")
-    if task in LANGUAGE or kind in OF_LANGUAGE:
+    own = [kind] if kind in OF_IMAGES else [name for name in files.modules if is_of_images(name)]
+    if task in LANGUAGE or (kind in OF_LANGUAGE and not own):
         yield Fact("language", f"task_type {task}" if task in LANGUAGE else kind)
-    elif own := [kind] if kind in OF_IMAGES else [name for name in files.modules if is_of_images(name)]:
+    elif own:
         yield Fact("images", own[0])
 
 
@@ -183,6 +185,7 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
         ("comfyui_left", left),
         ("comfyui_unet", unet),
         ("diffusers_stops" if diffusers.stops else "diffusers_left", diffusers.left),
+        ("diffusers_encoders", encoders_unread(spelled, known)),
     ):
         if those:
             yield Fact(name, _counted(those, len(spelled)), those)

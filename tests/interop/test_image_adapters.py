@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -613,3 +614,29 @@ def test_dora_of_parts_is_written_for_the_joined_weight(
     assert run(["fuse", base, out, "--dtype", "float32", "--precision", "float64", "-o", f"{out}-fused"]) == 0
     found = next(Path(f"{out}-fused").glob("*.safetensors"))
     torch.testing.assert_close(load_file(found)[whole].double(), torch.cat(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_which_text_encoders_diffusers_has_lora_on(tmp_path: Path) -> None:
+    """Those of Stable Diffusion, the first of Flux, and the first two, which are CLIP's, of Stable Diffusion 3. Of any other it
+    loads nothing, and says nothing: what `check` says of them.
+    """
+    mixins = {
+        name: each for name, each in vars(diffusers.loaders.lora_pipeline).items() if name.endswith("LoaderMixin")
+    }
+    loaded = {
+        name: [*filter(re.compile("text_encoder").match, each._lora_loadable_modules)] for name, each in mixins.items()
+    }
+    both = ["text_encoder", "text_encoder_2"]
+    assert {name.removesuffix("LoraLoaderMixin"): parts for name, parts in loaded.items() if parts} == {
+        "StableDiffusion": both[:1], "StableDiffusionXL": both, "SD3": both, "Flux": both[:1], "Amused": both[:1], "": both[:1],
+    }  # fmt: skip
+    pairs = {
+        f"{module}.lora_{half}.weight": torch.ones(4, 4)
+        for module in ("transformer.transformer_blocks.0.img_mod.1", "text_encoder.model.layers.0.mlp.up_proj")
+        for half in "AB"
+    }
+    save_file(pairs, tmp_path / "a.safetensors")
+    found = check(tmp_path / "a.safetensors")["diffusers"]
+    assert [each.fact.modules for each in found.findings if each.rule.severity == "silently wrong"] == [
+        ("text_encoder.model.layers.0.mlp.up_proj",)
+    ]
