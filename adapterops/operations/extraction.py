@@ -18,7 +18,7 @@ from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.plan import once
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count, listed
-from adapterops.formats.models.architectures import SHARED_LAYERS
+from adapterops.formats.models.architectures import CAUSAL, SHARED_LAYERS
 from adapterops.formats.models.loading import Loading, loading
 from adapterops.formats.models.naming import classes
 from adapterops.formats.models.vocabulary import is_end
@@ -336,7 +336,7 @@ def _config(
     tuned: Checkpoint, base: Checkpoint, found: Mapping[str, ModelWeight], unannounced: tuple[str, ...]
 ) -> AdapterConfig:
     config = {**(base.config or {}), **(tuned.config or {})}
-    causal = any(name.endswith("ForCausalLM") for name in classes(config))
+    causal = any(name.endswith(CAUSAL) for name in classes(config))
     remote = base.history.remote if isinstance(base.history, Source) else None
     path = str(base.files.path) if base.files else None
     return AdapterConfig(
@@ -347,6 +347,7 @@ def _config(
         target_parameters=None,
         experts={each.parameter: each.experts for each in found.values() if each.parameter},
         unannounced=unannounced,
+        model=config,
     )
 
 

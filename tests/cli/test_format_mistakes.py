@@ -51,6 +51,7 @@ MISTAKES = {
         "of an image or video model, and llama.cpp runs models of language",
     ),
     "convert image.safetensors --to gguf --base model -o out": (4, "--to kohya, comfy and diffusers are for image"),
+    "convert kohya.safetensors --to mlx -o out": (4, "of an image or video model, and MLX-LM runs models of language"),
     "convert empty --to peft -o out": (3, "name the folder or the file of an adapter"),
     "check kohya.safetensors --for comfy": (2, "did you mean comfyui?"),
     "merge dora dora -o out": (4, "name the model with --base"),

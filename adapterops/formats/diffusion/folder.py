@@ -23,6 +23,7 @@ from adapterops.formats.diffusion.spellings import (
     SET,
     check_handled,
     check_one_adapter,
+    is_of_images,
     is_own,
     is_underscored,
     parse,
@@ -196,6 +197,12 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         raise UnsupportedError(
             f"the adapter is of a language model (task_type {task}), and this format is of image and video models",
             hint="--to peft, mlx and gguf are for language models",
+        )
+    model = config.model or {}
+    if "transformers_version" in model and "auto_map" not in model and not any(map(is_of_images, layout)):
+        raise UnsupportedError(
+            f"the modules are those of a {model.get('model_type')} by itself, and this format is of image and video models",
+            hint="write PEFT's format; of a text encoder convert that, with its pipeline as --base and as its --component",
         )
     single = {module for module, each in layout.items() if each.dense and each.shape[0] == 1}
     alone = {each for each in layout if layout[each].kind == LORA_BIAS and each.removesuffix(".bias") not in layout}

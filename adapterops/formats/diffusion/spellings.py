@@ -248,7 +248,7 @@ def is_of_images(module: str) -> bool:
     >>> is_of_images("transformer.transformer_blocks.0.norm1.linear"), is_of_images("model.layers.0.self_attn.q_proj")
     (True, False)
     """
-    return IN_PEFT.search(f"base_model.model.{without_part(module)}.") is not None
+    return is_underscored(module) or IN_PEFT.search(f"base_model.model.{without_part(module)}.") is not None
 
 
 def check_language(modules: Iterable[str], program: str) -> None:
