@@ -11,6 +11,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError, listed
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.flat import DENOISER, flat
+from adapterops.formats.diffusion.headers import untargeted
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
 from adapterops.formats.diffusion.taken import (
     by_comfyui,
@@ -29,6 +30,7 @@ from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES
 from adapterops.formats.models.naming import last
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.attentions import doubled
+from adapterops.formats.peft.header import EMBEDDED
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.peft.loaded import begun_otherwise
 from adapterops.formats.peft.parts import Parts
@@ -229,6 +231,10 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
     """Where the scales are, and whether they are the same for all."""
     scaled = tuple(m for m, each in files.scalings.items() if each.scale != 1 and not files.modules[m].alpha)
     where = "mlx_scale" if kind == "mlx" else "config_scale" if config else "header_scale"
+    if where == "header_scale" and kind == "diffusers":
+        where = "header_scale" if EMBEDDED in files.file.metadata else "header_entries"
+        if parts := untargeted(files.file.metadata, files.file.entries):
+            yield Fact("header_untargeted", " and ".join(parts))
     if scaled and kind != "gguf":
         yield Fact(where, " and ".join(sorted({f"{files.scalings[m].scale:.4g}" for m in scaled})[:3]), scaled)
     if kind == "comfy" and (beside := tuple(m for m, parts in files.modules.items() if parts.alpha)):

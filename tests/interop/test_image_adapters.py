@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import adapterops as ao
 from adapterops.cli.main import run
+from adapterops.formats.peft.header import EMBEDDED
 from adapterops.operations.serving import check
 
 diffusers = pytest.importorskip("diffusers")
@@ -640,3 +642,50 @@ def test_which_text_encoders_diffusers_has_lora_on(tmp_path: Path) -> None:
     assert [each.fact.modules for each in found.findings if each.rule.severity == "silently wrong"] == [
         ("text_encoder.model.layers.0.mlp.up_proj",)
     ]
+
+
+OF_PART = {"transformer.r": 4, "transformer.lora_alpha": 8, "transformer.target_modules": ["to_q"]}
+
+
+@pytest.mark.parametrize(
+    ("header", "applied"),
+    [
+        ({EMBEDDED: json.dumps(OF_PART)}, 2),
+        ({EMBEDDED: json.dumps({**OF_PART, "transformer.target_modules": None})}, None),
+        ({EMBEDDED: json.dumps({name.replace("transformer", "text_encoder"): each for name, each in OF_PART.items()})}, None),
+        ({"transformer.lora_alpha": "8", "transformer.r": "4"}, 1),
+        ({"lora_alpha": "8"}, 1),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_which_headers_diffusers_takes_a_scale_from(
+    tmp_path: Path, header: dict[str, str], applied: float | None
+) -> None:
+    """`check` says so, and what is written for diffusers has it where diffusers finds it."""
+    name = "transformer.transformer_blocks.0.attn.to_q"
+    model, A, B = flux(tmp_path / "base"), torch.randn(4, 32), torch.randn(32, 4)
+    save_file({f"{name}.lora_A.weight": A, f"{name}.lora_B.weight": B}, tmp_path / "a.safetensors", header)
+    scale = ao.open_adapter(tmp_path / "a.safetensors").scalings[name].scale
+
+    def by_diffusers(file: Path) -> torch.Tensor:
+        loaded, mixin = copy.deepcopy(model), diffusers.loaders.FluxLoraLoaderMixin
+        state, alphas, metadata = mixin.lora_state_dict(
+            str(file.parent), weight_name=file.name, return_alphas=True, return_lora_metadata=True
+        )
+        mixin.load_lora_into_transformer(state, alphas, loaded, metadata=metadata)
+        loaded.fuse_lora()
+        loaded.unload_lora()
+        place = "transformer_blocks.0.attn.to_q.weight"
+        return loaded.state_dict()[place] - model.state_dict()[place]
+
+    severity = check(tmp_path / "a.safetensors")["diffusers"].severity
+    assert severity == {scale: "fine", None: "refused"}.get(applied, "silently wrong")
+    with nullcontext() if applied else pytest.raises(KeyError):
+        torch.testing.assert_close(
+            by_diffusers(tmp_path / "a.safetensors"), (applied or 0) * B @ A, rtol=1e-4, atol=1e-4
+        )
+    assert run(["convert", str(tmp_path / "a.safetensors"), "--to", "diffusers", "-o", str(tmp_path / "out")]) == 0
+    written = tmp_path / "out" / FILES["diffusers"]
+    torch.testing.assert_close(by_diffusers(written), scale * B @ A, rtol=1e-4, atol=1e-4)
+    assert check(written)["diffusers"].severity == "fine"

@@ -47,6 +47,7 @@ from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.others import TUNED, check_no_other
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config
+from adapterops.formats.peft.header import EMBEDDED
 from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.fp8 import in_floats
@@ -96,6 +97,14 @@ class Diffusion:
             return False  # whoever reads it says what is wrong
         own = own or (weights is not None and (weights.name == DIFFUSERS or (place.folder and weights.name == WRITTEN)))
         return own and _spelled(names) == self.name
+
+    def stands(self, files: AdapterFiles) -> bool:
+        """Whether the program applies a file as it is read here: of plain entries of a header diffusers takes no scale."""
+        if self.name != "diffusers":
+            return True
+        metadata = files.file.metadata
+        scaled = any(each.scale != 1 for each in files.scalings.values())
+        return not headers.untargeted(metadata, files.file.entries) and (EMBEDDED in metadata or not scaled)
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
         weights = _weights(place)

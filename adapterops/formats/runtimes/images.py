@@ -49,6 +49,12 @@ IMAGES = {
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": fine("lora_adapter_metadata is read"),
+            "header_entries": wrong(
+                "other entries of the header are not read: the scale is 1 (measured)", TO_DIFFUSERS
+            ),
+            "header_untargeted": refused(
+                "PEFT, which gets it, fails without the target_modules of every part (measured)", TO_DIFFUSERS
+            ),
             "alpha_beside": unknown(
                 "depends on the model: FLUX.2 and Krea 2 fail to load, Qwen-Image is right since 0.42.1 (measured)",
                 TO_KOHYA,
@@ -105,6 +111,7 @@ IMAGES = {
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
+            "header_entries": wrong("the header is not read: the scale is 1", TO_COMFY),
             "comfyui_left": wrong('are left out: "lora key not loaded" in the log', WITH_AUTHORS),
             "comfyui_unet": wrong(
                 'are left out: "lora key not loaded" in the log; after lora_unet_ it has all of them, of attention else those with'

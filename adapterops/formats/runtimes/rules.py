@@ -26,6 +26,8 @@ FACTS = {
     "no_config": "no adapter_config.json",
     "config_scale": "a scale that adapter_config.json says",
     "header_scale": "a scale that the header of the file says",
+    "header_entries": "a scale that entries of the header say, and no lora_adapter_metadata",
+    "header_untargeted": "lora_adapter_metadata without target_modules",
     "mlx_scale": "a scale that MLX's config says",
     "alpha_beside": ".alpha next to lora_A and lora_B",
     "rslora": "use_rslora",
