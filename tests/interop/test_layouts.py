@@ -80,7 +80,7 @@ KINDS = ("LoHa", "LoKr", "LoCon, Tucker")
 """What is written as LoRA."""
 
 SPELLINGS = (
-    "DoRA: magnitude", "DoRA: lora_magnitude_vector", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
+    "DoRA: magnitude", "DoRA: lora_magnitude_vector", "diff_m", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
     "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner: transformer.lora_alpha",
     "lora_adapter_metadata", "SimpleTuner of 2024", "XLabs",
     "B-LoRA of 2024", "a wrapper of training before blocks", "DiffSynth's Flux",
