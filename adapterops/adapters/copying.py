@@ -78,12 +78,14 @@ def unchanged(adapter: Adapter, arranged: Arrangement, format: str, dtype: str |
 
     An adapter is copied if nothing was done to it, it is in the `format` that is asked for, and that would have the same
     tensors, under the same names and in the same dtype, and the same other files; the alpha of a module whose scale is 1
-    may be missing.
-    Its scales stay where they are, and so does all that its header says. What a base made another kind of update of, such
-    as LoRA of PiSSA, is rewritten.
+    may be missing. Its scales stay where they are, if the program of the format reads them there, and so does all that its
+    header says. What a base made another kind of update of, such as LoRA of PiSSA, is rewritten.
     """
     own = _own(adapter, format)
     if own is None or own.file.path.suffix != Path(arranged.file).suffix:  # a pickle stays one
+        return {}
+    stands = getattr(FORMATS[format], "stands", None)
+    if stands and not stands(own):
         return {}
     if isinstance(arranged, Verbatim):
         return {arranged.file: own.file.path, **arranged.others}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.arrays.dtypes import WIDE
 from adapterops.errors import AdapterWarning, IncompatibleError, InputError, UnsupportedError, at
 from adapterops.formats.adapter_files import AdapterFiles
+from adapterops.formats.diffusion.spellings import check_language
 from adapterops.formats.gguf_experts import experts_in, parts_in
 from adapterops.formats.gguf_parts import PART, first_files, opened, opened_parts, part_paths
 from adapterops.formats.gguf_written import check_held, groups, note, written_for
@@ -91,6 +92,7 @@ class Gguf:
         """One rank for all modules, which is alpha: factors of fewer dimensions are filled up with zeros. The scale is 1. In
         Q8_0, what has no rows of whole blocks is stored in F16, as llama.cpp's converter does, and so is an embedding.
         """
+        check_language(layout, "llama.cpp")
         model = config.model
         if model is None:
             raise UnsupportedError(

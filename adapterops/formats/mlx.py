@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at, in_json
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
-from adapterops.formats.diffusion.spellings import check_dotted
+from adapterops.formats.diffusion.spellings import check_language
 from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import entries
@@ -238,8 +238,7 @@ def _parts(
 
 def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
     """Raise UnsupportedError for what MLX's adapters cannot hold."""
-    for module in layout:
-        check_dotted(module)
+    check_language(layout, "MLX-LM")
     vectors = magnitudes_of(layout)
     single = [module for module, each in layout.items() if each.dense and each.shape[0] == 1 and module not in vectors]
     cannot = {

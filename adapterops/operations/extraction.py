@@ -18,7 +18,7 @@ from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.plan import once
 from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count, listed
-from adapterops.formats.models.architectures import SHARED_LAYERS
+from adapterops.formats.models.architectures import CAUSAL, SHARED_LAYERS
 from adapterops.formats.models.classifiers import is_head, task_of
 from adapterops.formats.models.loading import Loading, loading
 from adapterops.formats.models.naming import classes
@@ -344,9 +344,7 @@ def _config(
 ) -> AdapterConfig:
     config = {**(base.config or {}), **(tuned.config or {})}
     tasks = [
-        each
-        for name in classes(config)
-        if (each := task_of(name) or ("CAUSAL_LM" if name.endswith("ForCausalLM") else ""))
+        each for name in classes(config) if (each := task_of(name) or ("CAUSAL_LM" if name.endswith(CAUSAL) else ""))
     ]
     remote = base.history.remote if isinstance(base.history, Source) else None
     path = str(base.files.path) if base.files else None
@@ -359,6 +357,7 @@ def _config(
         saved=tuple(sorted({name.partition(".")[0] for name in full if is_head(name)})),
         experts={each.parameter: each.experts for each in found.values() if each.parameter},
         unannounced=unannounced(full, tuned),
+        model=config,
     )
 
 

@@ -11,12 +11,14 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError, listed
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.diffusion.flat import DENOISER, flat
+from adapterops.formats.diffusion.headers import untargeted
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
 from adapterops.formats.diffusion.taken import (
     by_comfyui,
     by_diffusers,
     denoiser,
     encoders_left,
+    encoders_unread,
     models,
     of_one_alpha,
     of_unet,
@@ -30,6 +32,7 @@ from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.attentions import doubled
+from adapterops.formats.peft.header import EMBEDDED
 from adapterops.formats.peft.keys import parse
 from adapterops.formats.peft.loaded import begun_otherwise
 from adapterops.formats.peft.parts import Parts
@@ -152,9 +155,10 @@ def facts_of(
 def _model(kind: str, files: AdapterFiles) -> Iterator[Fact]:
     """Which kind of model it is of, where its task, its format or its names say so."""
     task = files.config.fields.get("task_type")
-    if task in LANGUAGE or kind in OF_LANGUAGE:
+    own = [kind] if kind in OF_IMAGES else [name for name in files.modules if is_of_images(name)]
+    if task in LANGUAGE or (kind in OF_LANGUAGE and not own):
         yield Fact("language", f"task_type {task}" if task in LANGUAGE else kind)
-    elif own := [kind] if kind in OF_IMAGES else [name for name in files.modules if is_of_images(name)]:
+    elif own:
         yield Fact("images", own[0])
 
 
@@ -190,6 +194,7 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
         ("comfyui_left", left),
         ("comfyui_unet", unet),
         ("diffusers_stops" if diffusers.stops else "diffusers_left", diffusers.left),
+        ("diffusers_encoders", encoders_unread(spelled, known)),
     ):
         if those:
             yield Fact(name, _counted(those, len(spelled)), those)
@@ -233,6 +238,10 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
     """Where the scales are, and whether they are the same for all."""
     scaled = tuple(m for m, each in files.scalings.items() if each.scale != 1 and not files.modules[m].alpha)
     where = "mlx_scale" if kind == "mlx" else "config_scale" if config else "header_scale"
+    if where == "header_scale" and kind == "diffusers":
+        where = "header_scale" if EMBEDDED in files.file.metadata else "header_entries"
+        if parts := untargeted(files.file.metadata, files.file.entries):
+            yield Fact("header_untargeted", " and ".join(parts))
     if scaled and kind != "gguf":
         yield Fact(where, " and ".join(sorted({f"{files.scalings[m].scale:.4g}" for m in scaled})[:3]), scaled)
     if kind == "comfy" and (with_alpha := tuple(m for m, parts in files.modules.items() if parts.alpha)):

@@ -30,7 +30,7 @@ from adapterops.formats.runtimes.table import RUNTIMES
 from adapterops.operations.facts import Fact, config_of, facts_of
 from adapterops.storage.place import Place
 
-LOST = ("config_scale", "header_scale", "mlx_scale")
+LOST = ("config_scale", "header_scale", "header_entries", "mlx_scale")
 """Facts of a scale that a program which does not read it takes for 1."""
 
 SCALES = (*LOST, "rslora", "rslora_experts", "alpha_pattern", "rank_pattern")

@@ -31,6 +31,11 @@ SECOND, FIRST = "transformer_2.", "transformer."
 BARE = re.compile(r"(?:text_model|model|layers|encoder)\.")
 """What the names of a text encoder begin with, in a file of its own."""
 
+ROOTS = re.compile(
+    r"^(?:text_encoder(?:_\d)?\.)?(?:text_model[._](?=encoder[._]layers|embeddings|final_layer_norm)|model[._](?=layers[._]))"
+)
+"""How a name may begin whose weight is by another version of transformers below no such root."""
+
 T5 = re.compile(r"(?:^|[._])encoder[._]block[._]\d")
 """What is in the names of that encoder alone, whichever of a pipeline's it is."""
 
@@ -67,7 +72,11 @@ def may_be_in(name: str, part: str) -> bool:
 
 def alike(module: str, layout: Mapping[str, object]) -> list[str]:
     """The tensors that a module may be by its letters: those that share the most of them, and have the fewest others."""
-    wanted, part = letters(HEADS.sub("", module)), encoder(module)
+    name, part = HEADS.sub("", module), encoder(module)
+    return _ending_alike(letters(name), part, layout) or _ending_alike(letters(ROOTS.sub("", name)), part, layout)
+
+
+def _ending_alike(wanted: str, part: str, layout: Mapping[str, object]) -> list[str]:
     found = []
     for name in layout:
         there = letters(name)

@@ -1,4 +1,4 @@
-"""Ten mistakes with formats: each ends in one message that says what to do next."""
+"""Mistakes with formats: each ends in one message that says what to do next."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pair = {f"{KOHYA}.lora_down.weight": torch.ones(2, 6), f"{KOHYA}.lora_up.weight": torch.ones(15, 2)}
     save_file(pair, "kohya.safetensors")
+    image = "transformer.transformer_blocks.0.attn.to_q"
+    save_file(
+        {f"{image}.lora_A.weight": torch.ones(2, 6), f"{image}.lora_B.weight": torch.ones(5, 2)}, "image.safetensors"
+    )
     save_file({"transformer_blocks.0.attn.to_q.weight": torch.ones(5, 6)}, "model.safetensors")
     Path("model").mkdir()
     save_file({"transformer_blocks.0.attn.to_q.weight": torch.ones(5, 6)}, "model/diffusion_pytorch_model.safetensors")
@@ -41,6 +45,13 @@ MISTAKES = {
     ),
     "convert language --to kohya -o out": (4, "--to peft, mlx and gguf are for language models"),
     "convert language --to diffusers -o out": (4, "is of a language model (task_type CAUSAL_LM)"),
+    "convert image.safetensors --to mlx -o out": (4, "of an image or video model, and MLX-LM runs models of language"),
+    "convert image.safetensors --to gguf -o out": (
+        4,
+        "of an image or video model, and llama.cpp runs models of language",
+    ),
+    "convert image.safetensors --to gguf --base model -o out": (4, "--to kohya, comfy and diffusers are for image"),
+    "convert kohya.safetensors --to mlx -o out": (4, "of an image or video model, and MLX-LM runs models of language"),
     "convert empty --to peft -o out": (3, "name the folder or the file of an adapter"),
     "check kohya.safetensors --for comfy": (2, "did you mean comfyui?"),
     "merge dora dora -o out": (4, "name the model with --base"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import adapterops as ao
 from adapterops.cli.main import run
+from adapterops.formats.peft.header import EMBEDDED
 from adapterops.operations.serving import check
 
 diffusers = pytest.importorskip("diffusers")
@@ -613,3 +616,76 @@ def test_dora_of_parts_is_written_for_the_joined_weight(
     assert run(["fuse", base, out, "--dtype", "float32", "--precision", "float64", "-o", f"{out}-fused"]) == 0
     found = next(Path(f"{out}-fused").glob("*.safetensors"))
     torch.testing.assert_close(load_file(found)[whole].double(), torch.cat(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_which_text_encoders_diffusers_has_lora_on(tmp_path: Path) -> None:
+    """Those of Stable Diffusion, the first of Flux, and the first two, which are CLIP's, of Stable Diffusion 3. Of any other it
+    loads nothing, and says nothing: what `check` says of them.
+    """
+    mixins = {
+        name: each for name, each in vars(diffusers.loaders.lora_pipeline).items() if name.endswith("LoaderMixin")
+    }
+    loaded = {
+        name: [*filter(re.compile("text_encoder").match, each._lora_loadable_modules)] for name, each in mixins.items()
+    }
+    both = ["text_encoder", "text_encoder_2"]
+    assert {name.removesuffix("LoraLoaderMixin"): parts for name, parts in loaded.items() if parts} == {
+        "StableDiffusion": both[:1], "StableDiffusionXL": both, "SD3": both, "Flux": both[:1], "Amused": both[:1], "": both[:1],
+    }  # fmt: skip
+    pairs = {
+        f"{module}.lora_{half}.weight": torch.ones(4, 4)
+        for module in ("transformer.transformer_blocks.0.img_mod.1", "text_encoder.model.layers.0.mlp.up_proj")
+        for half in "AB"
+    }
+    save_file(pairs, tmp_path / "a.safetensors")
+    found = check(tmp_path / "a.safetensors")["diffusers"]
+    assert [each.fact.modules for each in found.findings if each.rule.severity == "silently wrong"] == [
+        ("text_encoder.model.layers.0.mlp.up_proj",)
+    ]
+
+
+OF_PART = {"transformer.r": 4, "transformer.lora_alpha": 8, "transformer.target_modules": ["to_q"]}
+
+
+@pytest.mark.parametrize(
+    ("header", "applied"),
+    [
+        ({EMBEDDED: json.dumps(OF_PART)}, 2),
+        ({EMBEDDED: json.dumps({**OF_PART, "transformer.target_modules": None})}, None),
+        ({EMBEDDED: json.dumps({name.replace("transformer", "text_encoder"): each for name, each in OF_PART.items()})}, None),
+        ({"transformer.lora_alpha": "8", "transformer.r": "4"}, 1),
+        ({"lora_alpha": "8"}, 1),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_which_headers_diffusers_takes_a_scale_from(
+    tmp_path: Path, header: dict[str, str], applied: float | None
+) -> None:
+    """`check` says so, and what is written for diffusers has it where diffusers finds it."""
+    name = "transformer.transformer_blocks.0.attn.to_q"
+    model, A, B = flux(tmp_path / "base"), torch.randn(4, 32), torch.randn(32, 4)
+    save_file({f"{name}.lora_A.weight": A, f"{name}.lora_B.weight": B}, tmp_path / "a.safetensors", header)
+    scale = ao.open_adapter(tmp_path / "a.safetensors").scalings[name].scale
+
+    def by_diffusers(file: Path) -> torch.Tensor:
+        loaded, mixin = copy.deepcopy(model), diffusers.loaders.FluxLoraLoaderMixin
+        state, alphas, metadata = mixin.lora_state_dict(
+            str(file.parent), weight_name=file.name, return_alphas=True, return_lora_metadata=True
+        )
+        mixin.load_lora_into_transformer(state, alphas, loaded, metadata=metadata)
+        loaded.fuse_lora()
+        loaded.unload_lora()
+        place = "transformer_blocks.0.attn.to_q.weight"
+        return loaded.state_dict()[place] - model.state_dict()[place]
+
+    severity = check(tmp_path / "a.safetensors")["diffusers"].severity
+    assert severity == {scale: "fine", None: "refused"}.get(applied, "silently wrong")
+    with nullcontext() if applied else pytest.raises(KeyError):
+        torch.testing.assert_close(
+            by_diffusers(tmp_path / "a.safetensors"), (applied or 0) * B @ A, rtol=1e-4, atol=1e-4
+        )
+    assert run(["convert", str(tmp_path / "a.safetensors"), "--to", "diffusers", "-o", str(tmp_path / "out")]) == 0
+    written = tmp_path / "out" / FILES["diffusers"]
+    torch.testing.assert_close(by_diffusers(written), scale * B @ A, rtol=1e-4, atol=1e-4)
+    assert check(written)["diffusers"].severity == "fine"

@@ -80,8 +80,9 @@ KINDS = ("LoHa", "LoKr", "LoCon, Tucker")
 """What is written as LoRA."""
 
 SPELLINGS = (
-    "DoRA: magnitude", "DoRA: lora_magnitude_vector", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
-    "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner of 2024", "XLabs",
+    "DoRA: magnitude", "DoRA: lora_magnitude_vector", "diff_m", "w_norm", "b_norm", "lora_A.default", "lora_A without .weight",
+    "lora_alpha in the header", "network_alpha in the header", "alpha in the header", "diffusers: ", "SimpleTuner: transformer.lora_alpha",
+    "lora_adapter_metadata", "SimpleTuner of 2024", "XLabs",
     "B-LoRA of 2024", "a wrapper of training before blocks", "DiffSynth's Flux",
     "DoRA of diffusers in kohya", "kohya's names before", "prefix lora_te1. before", "prefix lora_unet. before",
     "prefix base_model.model.", "prefix unet.base_model.model.", "no prefix", "Z-Image: each update twice", "down and up in Comfy's names",

@@ -23,6 +23,7 @@ from adapterops.formats.diffusion.spellings import (
     SET,
     check_handled,
     check_one_adapter,
+    is_of_images,
     is_own,
     is_underscored,
     parse,
@@ -46,6 +47,7 @@ from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.others import TUNED, check_no_other
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config
+from adapterops.formats.peft.header import EMBEDDED
 from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.storage.fp8 import in_floats
@@ -95,6 +97,14 @@ class Diffusion:
             return False  # whoever reads it says what is wrong
         own = own or (weights is not None and (weights.name == DIFFUSERS or (place.folder and weights.name == WRITTEN)))
         return own and _spelled(names) == self.name
+
+    def stands(self, files: AdapterFiles) -> bool:
+        """Whether the program applies a file as it is read here: of plain entries of a header diffusers takes no scale."""
+        if self.name != "diffusers":
+            return True
+        metadata = files.file.metadata
+        scaled = any(each.scale != 1 for each in files.scalings.values())
+        return not headers.untargeted(metadata, files.file.entries) and (EMBEDDED in metadata or not scaled)
 
     def read(self, place: Place, alpha: float | None) -> AdapterFiles:
         weights = _weights(place)
@@ -196,6 +206,12 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         raise UnsupportedError(
             f"the adapter is of a language model (task_type {task}), and this format is of image and video models",
             hint="--to peft, mlx and gguf are for language models",
+        )
+    model = config.model or {}
+    if "transformers_version" in model and "auto_map" not in model and not any(map(is_of_images, layout)):
+        raise UnsupportedError(
+            f"the modules are those of a {model.get('model_type')} by itself, and this format is of image and video models",
+            hint="write PEFT's format; of a text encoder convert that, with its pipeline as --base and as its --component",
         )
     single = {module for module, each in layout.items() if each.dense and each.shape[0] == 1}
     lone = {each for each in layout if layout[each].kind == LORA_BIAS and each.removesuffix(".bias") not in layout}

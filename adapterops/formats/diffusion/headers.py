@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from adapterops.formats.diffusion.spellings import is_own
-from adapterops.formats.peft.header import EMBEDDED
+from adapterops.formats.peft.header import EMBEDDED, packed
 from adapterops.storage.checksums import SHA256, new
 from adapterops.storage.strict import json_text
 from adapterops.updates.layout import BY_OUTPUTS
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SCALES = {"lora_alpha", "network_alpha", "alpha", "r", "rank", "rank_pattern", "alpha_pattern", "use_rslora"}
 """Last words of entries that say scales, which are no longer true of factors that hold them."""
 
+TARGETS = ("target_modules", "target_parameters")
 MODULE, NETWORK = "ss_network_module", "networks.lora"
 DIMENSIONS = {"ss_network_dim", "ss_network_alpha", "ss_network_args"}
 HASHES = {"sshs_model_hash": 64, "sshs_legacy_hash": 8, "modelspec.hash_sha256": 66}
@@ -39,6 +40,20 @@ def kept(metadata: Mapping[str, str]) -> dict[str, str]:
     """
     left = {EMBEDDED, "format", *DIMENSIONS, *HASHES}
     return {name: text for name, text in metadata.items() if name not in left and name.rpartition(".")[2] not in SCALES}
+
+
+def untargeted(metadata: Mapping[str, str], names: Collection[str]) -> tuple[str, ...]:
+    """The components of a pipeline, of those that the names begin with, of which a whole config in a header does not say the
+    `target_modules`: diffusers hands it over to PEFT, which ends with an error.
+
+    >>> untargeted({"lora_adapter_metadata": '{"unet.r": 4}'}, ["unet.conv_in.lora_A.weight"]), untargeted({}, ["unet.conv_in"])
+    (('unet',), ())
+    """
+    config = packed(metadata)
+    if not isinstance(config, dict):
+        return ()
+    own = sorted({name.partition(".")[0] for name in names})
+    return tuple(part for part in own if not any(config.get(f"{part}.{field}") for field in TARGETS))
 
 
 def room(metadata: Mapping[str, str], ranks: Mapping[str, int]) -> int:

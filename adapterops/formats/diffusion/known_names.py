@@ -22,6 +22,7 @@ class KnownNames(NamedTuple):
         diffusers: what is before names → those that diffusers converts. It loads none of the others.
         stops: whether any other name ends the loading with an error.
         every: names of which diffusers needs all in every block, or it ends with an error.
+        clip: what is before the names of modules of CLIP that diffusers loads, in the pipeline of the model.
     """
 
     model: str
@@ -33,6 +34,7 @@ class KnownNames(NamedTuple):
     diffusers: Mapping[str, str] = {}
     stops: bool = False
     every: Collection[str] = ()
+    clip: tuple[str, ...] = ()
 
 
 UNET_IN_DIFFUSERS = r"(?:down|up)_blocks_\d.*|mid_block_.*|conv_(?:in|out)|(?:time|add)_embedding_linear_\d"
@@ -48,6 +50,11 @@ ENCODERS = (
     r"|lora_te\d_encoder_(?:block|layer)_|lora_te_layers_|lora_(?:te[12]|prior_te)_text_projection\."
 )
 """The names of text encoders that ComfyUI has: CLIP's, of T5 and BERT kohya's, and its own of any."""
+
+CLIP_KEY = r"(?:text_model_)?(?:encoder_layers_|embeddings_|final_layer_norm)|text_projection"
+"""The names of modules of CLIP, without what says which encoder it is."""
+
+CLIP_OF_ANY = ("lora_te", "text_encoder")
 
 STREAMS = r"double_blocks_\d+_(?:img|txt)_(?:attn_(?:qkv|proj)|mlp_[02]{})|single_blocks_\d+_(?:linear[12]{})"
 AROUND = r"(?:img|txt)_in|{}_in_(?:in|out)_layer|final_layer_(?:linear{})"
@@ -114,13 +121,18 @@ HUNYUAN_BLOCKS = {"transformer_blocks": (19,), "single_transformer_blocks": (39,
 
 NAMES = (
     KnownNames(
-        "Stable Diffusion", f"{UNET}|out_0", comfy=OWN, diffusers={KOHYA: rf"(?!output_blocks_\d+_1_conv)(?:{UNET})"}
+        "Stable Diffusion",
+        f"{UNET}|out_0",
+        comfy=OWN,
+        diffusers={KOHYA: rf"(?!output_blocks_\d+_1_conv)(?:{UNET})"},
+        clip=CLIP_OF_ANY,
     ),
     KnownNames(
         "Stable Diffusion in diffusers' names",
         f"{UNET_IN_DIFFUSERS}|conv_norm_out",
         comfy=(KOHYA, LYCORIS, "unet.", ""),
         diffusers={KOHYA: rf"(?!add_embedding)(?:{UNET_IN_DIFFUSERS})"},
+        clip=CLIP_OF_ANY,
     ),
     KnownNames(
         "Flux",
@@ -130,6 +142,7 @@ NAMES = (
         OWN,
         diffusers={KOHYA: FLUX},
         stops=True,
+        clip=CLIP_OF_ANY,
     ),
     KnownNames(
         "FLUX.2",
@@ -151,6 +164,7 @@ NAMES = (
         FLUX_IN_DIFFUSERS,
         {ONE_TRAINER: rf"(?:single_)?transformer_blocks_\d+_{ATTENTION}"},
         stops=True,
+        clip=CLIP_OF_ANY,
     ),
     KnownNames(
         "FLUX.2 in diffusers' names",
@@ -180,6 +194,7 @@ NAMES = (
         {"transformer_blocks": (23, 37)},
         "stable-diffusion-3|sd3",
         (DIFFUSERS, ONE_TRAINER, LYCORIS, PEFT),
+        clip=("text_encoder",),
     ),
     KnownNames(
         "Qwen-Image",

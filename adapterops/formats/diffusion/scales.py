@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Collection, Mapping
+from math import isclose
 
 from adapterops.errors import AdapterWarning, InputError
 from adapterops.formats.diffusion.flat import DENOISER, flat, without_part
@@ -19,8 +20,9 @@ from adapterops.storage.tensors import TensorFile
 def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float | None) -> dict[str, Scaling]:
     """alpha over rank of every module; where no alpha is stated, or 0, it is the rank.
 
-    What has no rank to divide by (a difference, LoKr of whole matrices) is as it is stored: 1, whatever is stated. A bias of
-    LoRA has the scale of its module, as in PEFT and diffusers.
+    An alpha in a tensor that is rounded from the one that the header states is that one. What has no rank to divide by (a
+    difference, LoKr of whole matrices) is as it is stored: 1, whatever is stated. A bias of LoRA has the scale of its module,
+    as in PEFT and diffusers.
 
     Raises:
         InputError: an alpha is no number, or two that are stated differ.
@@ -30,10 +32,12 @@ def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float |
     result = {module: Scaling(1, 1) for module in found.keys() - ranks.keys()}
     for module, rank in ranks.items():
         name = found[module].alpha
-        own = number(file, name) if name else None
         known = header.get(module, [])
-        known += [Scaling(own or rank, rank)] if own is not None else []
         known += [Scaling(check_alpha("alpha", alpha), rank)] if alpha is not None else []
+        if name:
+            stored, step = Scaling(number(file, name) or rank, rank), STEP.get(file.entries[name].spec.dtype, 0.0)
+            rounded = known and all(isclose(stored.scale, each.scale, rel_tol=step) for each in known)
+            known += [] if rounded else [stored]
         if len({each.scale for each in known}) > 1:
             shown = " and ".join(f"{each.alpha:g}" for each in known)
             raise InputError(
@@ -51,6 +55,9 @@ def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float |
             result[module] = result[_owner(module, found)]
     return {module: result[module] for module in found}
 
+
+STEP = {"F32": 2**-24, "F16": 2**-11, "BF16": 2**-8, "F8_E4M3": 2**-4, "F8_E5M2": 2**-3}
+"""By how much a number may differ from what it is stored as: 0.3 is 0.300781 in bfloat16."""
 
 UNREAD = re.compile(r"(?!ss_|modelspec\.)(?:.*[._])?(?:lora|network)?_?(?:alpha|scale|scaling)", re.IGNORECASE)
 """Entries of a header that may say a scale, and that are read only where they are spelled as programs read them."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.adapter_files import CONFIG
+from adapterops.formats.diffusion.flat import without_part
 from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.header import ALPHAS, packed
 from adapterops.formats.peft.keys import BIAS, updates
@@ -244,10 +245,20 @@ def check_dotted(module: str) -> None:
 def is_of_images(module: str) -> bool:
     """Whether only a model of images or videos has a module of this name.
 
-    >>> is_of_images("transformer_blocks.0.attn.to_q"), is_of_images("model.layers.0.self_attn.q_proj")
+    >>> is_of_images("transformer.transformer_blocks.0.norm1.linear"), is_of_images("model.layers.0.self_attn.q_proj")
     (True, False)
     """
-    return IN_PEFT.search(f"base_model.model.{module}.") is not None
+    return is_underscored(module) or IN_PEFT.search(f"base_model.model.{without_part(module)}.") is not None
+
+
+def check_language(modules: Iterable[str], program: str) -> None:
+    """Raise UnsupportedError where a module is one of an image or video model: a program runs models of language."""
+    for module in filter(is_of_images, modules):
+        raise UnsupportedError(
+            f"is a module of an image or video model, and {program} runs models of language",
+            tensor=module,
+            hint="--to kohya, comfy and diffusers are for image and video models; or fuse the adapter into its base",
+        )
 
 
 def is_own(names: Collection[str], metadata: Mapping[str, str], configured: bool) -> bool:

@@ -5,12 +5,14 @@ takes.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from adapterops.formats.diffusion.families import is_of_authors
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.known_names import (
+    CLIP_KEY,
     ENCODERS,
     KOHYA,
     LYCORIS,
@@ -84,6 +86,23 @@ def encoders_left(spelled: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(
         module for module, name in spelled.items() if flat(module).part.isdecimal() and not re.match(ENCODERS, name)
     )
+
+
+def encoders_unread(spelled: Mapping[str, str], known: Collection[KnownNames]) -> tuple[str, ...]:
+    """The modules of text encoders that diffusers does not load, of models that may be meant: it has LoRA on CLIP alone, and
+    that not in every pipeline, nor by kohya's names.
+
+    >>> clip, t5 = "lora_te1_text_model_encoder_layers_0_mlp_fc1", "lora_te3_encoder_block_0_layer_0_SelfAttention_q"
+    >>> encoders_unread({clip: f"{clip}.alpha", t5: f"{t5}.alpha"}, ())
+    ('lora_te3_encoder_block_0_layer_0_SelfAttention_q',)
+    """
+
+    def unread(module: str, name: str) -> bool:
+        key, part = flat(module)
+        clip = part in ("1", "2") and re.match(CLIP_KEY, key)
+        return part.isdecimal() and not (clip and (not known or any(name.startswith(each.clip) for each in known)))
+
+    return tuple(module for module, name in spelled.items() if unread(module, name))
 
 
 def models(keys: Iterable[str], stated: str = "") -> tuple[KnownNames, ...]:
@@ -173,16 +192,19 @@ def of_unet(modules: Mapping[str, Module]) -> tuple[str, ...]:
 
 
 def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
-    """The modules of a UNet's attention, where alphas of the UNet differ: all of them get one, and each keeps its rank."""
+    """The modules of a UNet's attention that diffusers gives another alpha than their own: all of them get the most frequent one
+    of the UNet, and each keeps its rank. Of several that are as frequent the order in the file decides.
+    """
     own = {module: flat(module) for module in modules}
     unet = {
         module: key
         for module, (key, part) in own.items()
         if part == DENOISER and re.fullmatch(f"{UNET}|{UNET_IN_DIFFUSERS}", key)
     }
-    if len({modules[module].alpha for module in unet}) < 2:
-        return ()
-    return tuple(module for module, key in unet.items() if re.search(r"_attn[12]_to_", key))
+    counts = Counter(modules[module].alpha for module in unet)
+    most = {alpha for alpha, count in counts.items() if count == max(counts.values())}
+    attention = (module for module, key in unet.items() if re.search(r"_attn[12]_to_", key))
+    return tuple(module for module in attention if most != {modules[module].alpha})
 
 
 def _agreed(

@@ -189,9 +189,9 @@ def _scalings(
                 stated_scales = {module: each.scale for module, each in scalings(others, ranks, stacked).items()}
             check_same(known, stated_scales, config_path.name if config_path.exists() else EMBEDDED)
         return agreeing(known, written, "config")
-    ranks = {module: None if found[module].kind.name == PRUNED else rank for module, rank in ranks.items()}
+    divisors = {module: _divisor(module, pair) for module, pair in found.items()}
     if header := stated(file.metadata):
-        known = of_each(header, {module: _rank(module, rank) for module, rank in ranks.items()})
+        known = of_each(header, divisors)
         given = {} if alpha is None else dict.fromkeys(known, check_alpha("alpha", alpha))
         return agreeing(agreeing(known, written, "header"), given, "header", "--alpha")
     if written and len(written) < len(found):
@@ -206,19 +206,20 @@ def _scalings(
             code="E-ALPHA",
         )
     alphas = written or dict.fromkeys(found, check_alpha("alpha", alpha))
-    return {module: Scaling(alphas[module], _rank(module, rank)) for module, rank in ranks.items()}
+    return {module: Scaling(alphas[module], rank) for module, rank in divisors.items()}
 
 
-def _rank(module: str, rank: int | None) -> int:
+def _divisor(module: str, parts: Parts) -> int:
     """What alpha is divided by, where the tensors alone have to say it."""
-    if rank is None:
+    if parts.rank is None or parts.kind.name == PRUNED:
+        divided = "its tensors do not say the rank that alpha is divided by"
         raise InputError(
-            "its tensors do not say the rank that alpha is divided by",
+            divided if parts.kind.alpha else f"is {parts.kind.name}, and no config says how it is computed",
             tensor=module,
             hint=f"give it the {CONFIG} that it was saved with",
             code="E-RANK",
         )
-    return rank
+    return parts.rank
 
 
 def _alpha(file: TensorHeader, name: str) -> float:

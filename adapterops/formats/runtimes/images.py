@@ -6,7 +6,7 @@ From their source, unless a rule says measured.
 from __future__ import annotations
 
 from adapterops.formats.runtimes.rules import (
-    CUT_TO_PEFT,
+    CUT_TO_DIFFUSERS,
     FUSE,
     OTHERS,
     OTHERS_SHOWN,
@@ -49,6 +49,12 @@ IMAGES = {
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": fine("lora_adapter_metadata is read"),
+            "header_entries": wrong(
+                "other entries of the header are not read: the scale is 1 (measured)", TO_DIFFUSERS
+            ),
+            "header_untargeted": refused(
+                "PEFT, which gets it, fails without the target_modules of every part (measured)", TO_DIFFUSERS
+            ),
             "alpha_with_factors": unknown(
                 "depends on the model: FLUX.2 and Krea 2 fail to load, Qwen-Image is right since 0.42.1 (measured)",
                 TO_KOHYA,
@@ -61,7 +67,7 @@ IMAGES = {
                 "of kohya's Stable Diffusion 1.5 the magnitudes are dropped (OneTrainer #1563); of PEFT right", FUSE
             ),
             "dora_peft": fine("applied right (measured for Flux)"),
-            "dora_magnitude": unknown(remedy=FUSE),
+            "dora_magnitude": wrong("the magnitudes are silently left out (measured for Flux)", FUSE),
             "dora_inputs": wrong(
                 "of Stable Diffusion the magnitudes are dropped, with a line in the log (measured)", FUSE
             ),
@@ -69,16 +75,19 @@ IMAGES = {
                 "are not loaded: with a line in the log (measured), by some pipelines with an error", TO_DIFFUSERS
             ),
             "diffusers_stops": refused("end the loading of the whole file with an error", TO_DIFFUSERS),
+            "diffusers_encoders": wrong(
+                "are silently left out: of text encoders it loads CLIP's, of Stable Diffusion and Flux (measured)", FUSE
+            ),
             "diffusers_unsure": unknown("which model it is settles it: name it with --base", TO_DIFFUSERS),
             "alphas": wrong(
                 "attention of a UNet gets the most frequent alpha of all, over the rank of each module (measured)",
                 TO_DIFFUSERS,
             ),
-            "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_PEFT),
-            "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_PEFT),
+            "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_DIFFUSERS),
+            "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_DIFFUSERS),
             "lokr": unknown(
                 "depends on the model: SDXL and Qwen-Image fail to load, Z-Image and FLUX.2 are right (measured)",
-                CUT_TO_PEFT,
+                CUT_TO_DIFFUSERS,
             ),
             "difference": wrong("of Flux and Wan, norms and biases are filtered with a line in the log", FUSE),
             "set": unknown(
@@ -105,6 +114,7 @@ IMAGES = {
             **OTHERS,
             "config_scale": wrong("adapter_config.json is not read: the scale is 1"),
             "header_scale": wrong("the header is not read: the scale is 1", TO_COMFY),
+            "header_entries": wrong("the header is not read: the scale is 1", TO_COMFY),
             "comfyui_left": wrong('are left out: "lora key not loaded" in the log', WITH_AUTHORS),
             "comfyui_unet": wrong(
                 'are left out: "lora key not loaded" in the log; after lora_unet_ it has all of them, of attention else those with'

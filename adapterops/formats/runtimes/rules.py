@@ -28,6 +28,8 @@ FACTS = {
     "no_config": "no adapter_config.json",
     "config_scale": "a scale that adapter_config.json says",
     "header_scale": "a scale that the header of the file says",
+    "header_entries": "a scale that entries of the header say, and no lora_adapter_metadata",
+    "header_untargeted": "lora_adapter_metadata without target_modules",
     "mlx_scale": "a scale that MLX's config says",
     "alpha_with_factors": ".alpha next to lora_A and lora_B",
     "rslora": "use_rslora",
@@ -45,6 +47,7 @@ FACTS = {
     "comfyui_unsure": "names that ComfyUI has of some models alone, or of none that is known here",
     "diffusers_left": "names that diffusers does not have",
     "diffusers_stops": "names that stop diffusers",
+    "diffusers_encoders": "LoRA on text encoders that diffusers does not load",
     "diffusers_unsure": "names that diffusers has of some models alone",
     "alphas": "alphas that differ in a UNet",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
@@ -98,6 +101,7 @@ TRUNCATE = "adapterops truncate {source}{names} --rank {limit} -o truncated"
 TO_PEFT = "adapterops convert {source}{names} --to peft -o converted"
 CUT_TO_PEFT = "adapterops convert {source}{names} --to peft --rank 32 -o converted"
 TO_PEFT_BASED = "adapterops convert {source} --base BASE --to peft -o converted"
+CUT_TO_DIFFUSERS = "adapterops convert {source} --base BASE --to diffusers --rank 32 -o converted"
 TO_KOHYA = "adapterops convert {source}{names} --to kohya -o converted"
 TO_COMFY = "adapterops convert {source}{names} --to comfy -o converted"
 WITH_AUTHORS = "adapterops convert {source} --base BASE --to comfy -o converted"
@@ -119,6 +123,7 @@ STOPS = {
     TRUNCATE: {*DORA, "gain"},
     TO_PEFT: {*DORA, "gain"},
     CUT_TO_PEFT: {*DORA, "gain"},
+    CUT_TO_DIFFUSERS: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_COMFY: {*DORA, "gain", "experts", "replication", *TRAINED},
     WITH_AUTHORS: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_DIFFUSERS: {*DORA, "gain", "experts", "replication", *TRAINED},

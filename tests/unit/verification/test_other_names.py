@@ -16,6 +16,19 @@ def test_the_longest_common_letters_decide() -> None:
 
 
 @pytest.mark.parametrize(
+    ("module", "tensor"),
+    [
+        ("lora_te1_text_model_encoder_layers_0_mlp_fc1", "text_encoder.encoder.layers.0.mlp.fc1.weight"),
+        ("text_encoder_2.text_model.encoder.layers.0.mlp.fc1", "text_encoder_2.encoder.layers.0.mlp.fc1.weight"),
+        ("text_encoder.model.layers.0.mlp.up_proj", "text_encoder.layers.0.mlp.up_proj.weight"),
+    ],
+)
+def test_roots_that_another_version_of_transformers_has(module: str, tensor: str) -> None:
+    others = ["text_encoder_3.encoder.layers.0.mlp.fc1.weight", "transformer.layers.0.mlp.up_proj.weight"]
+    assert alike(module, dict.fromkeys([*others, tensor])) == [tensor]
+
+
+@pytest.mark.parametrize(
     ("name", "number"),
     [
         ("lora_te_text_model_x", "1"),

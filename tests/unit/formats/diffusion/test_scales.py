@@ -82,6 +82,13 @@ def test_two_that_differ_are_refused_and_two_alike_are_not(tmp_path: Path) -> No
     assert scales(tmp_path, {Q: torch.tensor(16.0)}, {"lora_alpha": "16"}, alpha=16.0) == [4.0, 4.0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_an_alpha_that_is_rounded_from_that_of_the_header_is_that_one(tmp_path: Path, dtype: torch.dtype) -> None:
+    assert scales(tmp_path, {Q: torch.tensor(0.3, dtype=dtype)}, {"lora_alpha": "0.3"}) == [0.075, 0.075]
+    with pytest.raises(InputError, match="stated more than once"):
+        scales(tmp_path, {Q: torch.tensor(0.304, dtype=dtype)}, {"lora_alpha": "0.3"})
+
+
 @pytest.mark.parametrize(
     "header", [{"lora_alpha": "16", "r": "8"}, {"lora_alpha": "many"}, {"lora_adapter_metadata": "{"}]
 )

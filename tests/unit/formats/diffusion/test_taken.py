@@ -11,6 +11,7 @@ from adapterops.formats.diffusion.taken import (
     by_comfyui,
     by_diffusers,
     denoiser,
+    encoders_unread,
     models,
     of_one_alpha,
     of_unet,
@@ -162,10 +163,35 @@ def test_attention_of_a_unet_in_the_names_that_diffusers_has_now() -> None:
     assert found(["diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q"], "comfyui") == Found()
 
 
+@pytest.mark.parametrize(
+    ("image", "encoders", "left"),
+    [
+        ("transformer.single_transformer_blocks.37.proj_mlp", ["text_encoder.text_model.encoder.layers.0.mlp.fc1"], []),
+        ("lora_unet_double_blocks_18_img_attn_proj", ["lora_te1_text_model_encoder_layers_0_mlp_fc1"], []),
+        ("lora_unet_double_blocks_18_img_attn_proj", ["lora_te3_encoder_block_0_layer_0_SelfAttention_q"], [0]),
+        ("transformer.single_transformer_blocks.37.proj_mlp", ["text_encoder_2.encoder.block.0.layer.0.SelfAttention.q"], [0]),
+        ("transformer.transformer_blocks.0.img_mod.1", ["text_encoder.model.layers.0.self_attn.q_proj"], [0]),
+        ("lora_unet_transformer_blocks_0_img_mod_1", ["lora_te_layers_0_self_attn_q_proj"], [0]),
+        ("transformer.x_embedder.proj", ["text_encoder_2.text_model.encoder.layers.0.mlp.fc1"], [0]),
+        ("unet.mid_block.resnets.0.conv1", ["text_encoder_2.text_projection"], []),
+        ("transformer.transformer_blocks.0.attn2.to_q", ["text_encoder_3.encoder.block.0.layer.0.SelfAttention.q"], [0]),
+    ],
+)  # fmt: skip
+def test_text_encoders_that_diffusers_does_not_load(image: str, encoders: list[str], left: list[int]) -> None:
+    """As its pipelines of Flux, SD 3, SD, HunyuanVideo, Qwen-Image and Wan did when they were run."""
+    spelled = {each: f"{each}.x" for each in (image, *encoders)}
+    known = models(each.key for each in denoiser(spelled).values())
+    assert encoders_unread(spelled, known) == tuple(encoders[number] for number in left)
+
+
 def test_attention_of_a_unet_has_one_alpha() -> None:
     q, ff = (
         f"lora_unet_mid_block_attentions_0_transformer_blocks_0_{name}" for name in ("attn1_to_q", "ff_net_0_proj")
     )
     assert of_one_alpha({q: Scaling(2, 2), ff: Scaling(4, 4)}) == (q,)
     assert of_one_alpha({q: Scaling(2, 2), ff: Scaling(2, 4)}) == ()
+    others = {f"lora_unet_mid_block_resnets_{number}_conv1": Scaling(4, 4) for number in (0, 1)}
+    k = q.replace("to_q", "to_k")
+    assert of_one_alpha({q: Scaling(2, 2), k: Scaling(4, 2), **others}) == (q,)  # 4 is the most frequent
+    assert of_one_alpha({k: Scaling(4, 2), ff: Scaling(2, 2), **others}) == ()
     assert of_one_alpha({"lora_unet_blocks_0_attn1_to_q": Scaling(2, 2), "lora_te1_x": Scaling(4, 4)}) == ()

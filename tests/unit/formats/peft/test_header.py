@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -86,9 +87,23 @@ def test_a_config_next_to_a_file_that_its_header_contradicts(tmp_path: Path, hea
         scales(tmp_path, header)
 
 
-def test_what_is_left_of_adalora_does_not_say_its_divisor(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alpha", [None, 8.0])
+def test_what_is_left_of_adalora_does_not_say_its_divisor(tmp_path: Path, alpha: float | None) -> None:
     """Training cuts the rank, and alpha stays over the one that it began with, which only the config has."""
     arrays = {"lora_A": torch.ones(3, 6), "lora_B": torch.ones(5, 3), "lora_E": torch.ones(3, 1)}
     save_file({f"{Q}.{role}": each for role, each in arrays.items()}, tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="do not say the rank that alpha is divided by"):
-        ao.open_adapter(tmp_path / "a.safetensors", alpha=8)
+        ao.open_adapter(tmp_path / "a.safetensors", alpha=alpha)
+
+
+@pytest.mark.parametrize("alpha", [None, 8.0])
+@pytest.mark.parametrize(
+    ("kind", "arrays"),
+    [("(IA)³", {"ia3_l": (5, 1)}), ("BOFT", {"boft_R": (1, 2, 3, 3), "boft_s": (6, 1)})],
+)
+def test_what_has_no_scale_needs_its_config_and_no_alpha(
+    tmp_path: Path, kind: str, arrays: dict[str, tuple[int, ...]], alpha: float | None
+) -> None:
+    save_file({f"{Q}.{role}": torch.ones(shape) for role, shape in arrays.items()}, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=f"is {re.escape(kind)}, and no config says how it is computed"):
+        ao.open_adapter(tmp_path / "a.safetensors", alpha=alpha)
