@@ -49,7 +49,9 @@ class Merged:
         for first in range(wanted.start - wanted.start % height, wanted.stop, height):
             low, high = (_before(wanted, end) for end in (first, first + height))
             if low < high:
-                tile, own = self.tiling.tile(first), slice(wanted[low] - first, height, wanted.step)
+                whole = high - low == min(height, self.shape[0] - first)
+                tile = self.tiling.opened(first) if whole else self.tiling.tile(first)
+                own = slice(wanted[low] - first, height, wanted.step)
                 with np.errstate(all="ignore"):
                     np.multiply(placed_like(tile[own, part[1]][: high - low], out), self.factor, out=out[low:high])
         return out
@@ -57,6 +59,10 @@ class Merged:
     def each(self, function: Callable[[slice], Result]) -> list[Result]:
         """`function` of the rows of each tile, in their order; by several threads, each of which asks for these rows alone."""
         return together(function, self.tiling.tiles(self.shape[0]))
+
+    def begin(self) -> None:
+        """Find what has to be known before the first tile, such as thresholds."""
+        self.tiling.tiles(0)
 
     def into(self, W: Array) -> None:
         """All entries, in a matrix."""
