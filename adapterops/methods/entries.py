@@ -112,15 +112,18 @@ class Entries:
         there: Array = sent(out, self.way)  # what has no factors is computed here
         return there
 
-    def map(self, function: Callable[[Tile], Array]) -> Callable[[int], Array]:
-        """`function` of a tile, as a function of its first row."""
+    def map(self, function: Callable[[Tile], Array]) -> Callable[..., Array]:
+        """`function` of a tile, as a function of its first row, and of where it is to be, if that is known."""
 
-        def in_lent_memory(first: int) -> Array:
+        def in_lent_memory(first: int, out: Array | None = None) -> Array:
             with lent((len(self), *self._tile), self.dtype) as memory:
                 found = function(self.tile(first, memory))
+                if out is not None:
+                    np.copyto(out, found)
+                    return out
                 return found.copy() if np.may_share_memory(found, memory) else found
 
-        return (lambda first: function(self.tile(first))) if self.way else in_lent_memory
+        return (lambda first, out=None: function(self.tile(first))) if self.way else in_lent_memory
 
     def largest(self, count: int) -> list[Cut]:
         """For each update the cut that keeps exactly `count` entries; equal magnitudes: the lower index wins."""

@@ -100,7 +100,7 @@ def disjoint_sum(
     none has. The votes are overwritten.
     """
     each_agrees = []
-    kept: Any = 0.0
+    kept: Any = None
     for index, (vote, weight) in enumerate(zip(votes, weights, strict=True)):
         agrees = np.greater(vote, 0, out=own(f"agrees {index}", vote, bool))
         np.equal(agrees, positive, out=agrees)
@@ -108,7 +108,7 @@ def disjoint_sum(
         if divisors:  # a zero is not negative, either
             each_agrees.append(np.not_equal(vote, 0, out=agrees))
         weighted = vote if weight == 1 else np.multiply(vote, weight, out=vote)
-        kept = np.add(kept, weighted, out=kept if index else None)
+        kept = np.add(kept, weighted, out=kept) if index else weighted
     found: Array = kept
     return np.divide(found, _divisor(each_agrees, divisors, found.dtype), out=found) if divisors else found
 
