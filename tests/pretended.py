@@ -50,6 +50,7 @@ def pretend(patch: pytest.MonkeyPatch) -> Gpu:
     class Stream:
         def __init__(self, device: torch.device) -> None:
             assert device.type == "cuda"
+            gpu.sending.pop(threading.get_ident(), None)  # of a thread that has ended, whose number and memory are free
             self.waiting: list[Callable[[], object]] = gpu.streams.setdefault(threading.get_ident(), [])
 
         def synchronize(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from adapterops.adapters.checks import check_needs_no_base, check_ordered, name
 from adapterops.adapters.copying import verbatim
 from adapterops.adapters.magnitudes import with_magnitudes
 from adapterops.arrays.dtypes import bits
+from adapterops.arrays.parallel import LARGE
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.local import AHEAD
 from adapterops.engine.plan import Job, Plan, hashed, missing, statistics, steps
@@ -21,7 +23,7 @@ from adapterops.formats.spelling import CODE as SPELLING
 from adapterops.methods.registry import METHODS
 from adapterops.provenance.history import Step, sources
 from adapterops.storage.outputs import named_file
-from adapterops.updates.layout import LAUNCHED, TILE
+from adapterops.updates.layout import LAUNCHED, TILE, searched
 
 FORMED = 3
 """How often the entries of a module are in memory at most, in the dtype that they are computed in: all of them, once more in the
@@ -145,13 +147,11 @@ def working_memory(
     written.
 
     Factors are computed with in float64, entries in float32, with tiles of each update and what they become; on a GPU these are
-    there, and larger. What is computed from a weight or a Gram matrix holds that, too.
+    there, and larger. Of large merges of entries all workers have one at a time. What is computed from a weight or a Gram matrix
+    holds that, too.
     """
     adapter = with_magnitudes(adapter)
     held = max((layout.working or 0 for layout in adapter.layout.values()), default=0)
-    largest = max(
-        (layout.entries * (2 if layout.dtype == "F64" else 1) for layout in adapter.layout.values()), default=0
-    )
     kept = max(stored_sizes(adapter, arrangement(adapter, dtype, format)).values(), default=0)
     read = sum(
         max((entry.spec.bytes for entry in file.entries.values()), default=0)
@@ -160,12 +160,32 @@ def working_memory(
     )
     done = list(steps(adapter.history))
     factors = 4 * (6 if any(map(_in_core, done)) else 2) * read
-    by_entries = any(map(_by_entries, done))
-    often = DECOMPOSED if any(map(_by_singular_values, done)) else FORMED
+    own, one, largest = _matrices(adapter, done, device)
     tile = min(TILE if device == DEFAULT.device else LAUNCHED * TILE, largest)
     merged = max((len(step.parameters.get("weights", ())) for step in done), default=0)
-    entries = often * largest + (3 * max(merged, len(sources(adapter.history))) + 6) * tile
-    return workers * (held + (4 * entries if by_entries else factors) + AHEAD * kept)
+    entries = 4 * (own + (3 * max(merged, len(sources(adapter.history))) + 6) * tile)
+    return workers * (held + (entries if largest else factors) + AHEAD * kept) + 4 * one
+
+
+def _matrices(adapter: Adapter, done: Sequence[Step], device: str) -> tuple[int, int, int]:
+    """Entries, counted in float32, of the matrices that are formed: of those that each worker has, of the one that all have, and of
+    the largest.
+    """
+    forming = list(filter(_by_entries, done))
+    sizes = {module: each.entries * (2 if each.dtype == "F64" else 1) for module, each in adapter.layout.items()}
+    if not forming or not sizes:
+        return 0, 0, 0
+    largest = max(sizes.values())
+    if any(map(_by_singular_values, done)):
+        return DECOMPOSED * largest, 0, largest
+    shared_by_all = device == DEFAULT.device and all(map(_tile_by_tile, forming))
+    shared = {
+        module: size
+        for module, size in sizes.items()
+        if shared_by_all and 4 * size > LARGE and searched(adapter.layout[module].shape, adapter.layout[module].rank)
+    }
+    own = max((size for module, size in sizes.items() if module not in shared), default=0)
+    return FORMED * own, max(shared.values(), default=0), largest
 
 
 def stored_sizes(adapter: Adapter, arranged: Arrangement) -> dict[str, int]:
@@ -187,6 +207,11 @@ def _by_entries(step: Step) -> bool:
         return step.operation == "extract"
     acts = METHODS[step.parameters["method"]].acts
     return acts in ("matrices", "entries") and step.parameters["space"] == "delta"
+
+
+def _tile_by_tile(step: Step) -> bool:
+    """Whether these are computed by all workers together, so that of large ones there is one at a time."""
+    return step.operation == "merge" and METHODS[step.parameters["method"]].acts == "entries"
 
 
 def _by_singular_values(step: Step) -> bool:

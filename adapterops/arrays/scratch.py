@@ -37,7 +37,7 @@ class Scratch:
         key = use, None, tuple(shape), dtype
         if key not in self._views:
             size = math.prod(shape) * np.dtype(dtype).itemsize
-            self._views[key] = self._memory(use, None, size, _aligned)[:size].view(dtype).reshape(shape)
+            self._views[key] = self._memory(use, None, size, aligned)[:size].view(dtype).reshape(shape)
         view: NDArray[Any] = self._views[key]
         return view
 
@@ -68,7 +68,8 @@ class Scratch:
         return torch.empty(size, dtype=torch.uint8, device=device, pin_memory=self._pinned)
 
 
-def _aligned(size: int) -> NDArray[np.uint8]:
+def aligned(size: int) -> NDArray[np.uint8]:
+    """New memory that begins at a line of the cache."""
     import numpy as np
 
     memory = np.empty(size + LINE, np.uint8)
@@ -100,7 +101,7 @@ def lent(shape: Sequence[int], dtype: DTypeLike) -> Iterator[NDArray[Any]]:
     memory, _OWN.spare = _OWN.spare, None  # a block inside of this one takes its own
     if memory is None or len(memory) < size:
         memory = None  # before there is more
-        memory = _aligned(size)
+        memory = aligned(size)
     try:
         yield memory[:size].view(dtype).reshape(shape)
     finally:

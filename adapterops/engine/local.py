@@ -12,11 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from adapterops.arrays import columns, scratch
 from adapterops.arrays.libraries import imported_torch
-from adapterops.arrays.parallel import Batch, offering
+from adapterops.arrays.parallel import Crew, working
 from adapterops.engine.execution import DEFAULT, Execution, default_workers
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ class _Work(Generic[Item, Result]):
         self._lanes = list(lanes.values())
         self._outcomes: dict[int, Future[Result]] = {}
         self._next, self._running, self._begun, self._stopped = 0, 0, False, False
-        self._batches: list[Batch[Any, Any]] = []
-        self._changed = threading.Condition()
+        self._crew = Crew()
+        self._changed = self._crew.changed
         self.place: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def begin(self) -> None:
@@ -139,12 +139,6 @@ class _Work(Generic[Item, Result]):
         """Begin nothing more."""
         with self._changed:
             self._lanes, self._stopped = [], True
-            self._changed.notify_all()
-
-    def offer(self, batch: Batch[Any, Any]) -> None:
-        """Let whoever has nothing to begin help with a batch."""
-        with self._changed:
-            self._batches.append(batch)
             self._changed.notify_all()
 
     def help(self, without_torch: bool = False) -> None:
@@ -178,7 +172,7 @@ class _Work(Generic[Item, Result]):
         index = self._take(without_torch)
         if index is not None:
             return partial(self._do, index)
-        return None if without_torch else next((batch.help for batch in self._batches if batch.open), None)
+        return None if without_torch else self._crew.open()
 
     def _lasts(self, without_torch: bool) -> bool:
         """Whether there may be more to do than now."""
@@ -223,13 +217,12 @@ class _Work(Generic[Item, Result]):
             torch.set_num_threads(1)  # it counts for the thread that says it
         outcome: Future[Result] = Future()
         try:
-            with self.place(), offering(self.offer if self.place is nullcontext else None):
+            with self.place(), working(self._crew if self.place is nullcontext else None):
                 outcome.set_result(self._function(self._items[index]))
         except Exception as error:  # whatever it is, it is raised when it is the item's turn
             outcome.set_exception(error)
         with self._changed:
             self._outcomes[index] = outcome
-            self._batches = [batch for batch in self._batches if batch.open]  # what they are of is no longer needed
             self._running -= 1
             if outcome.exception() is not None:  # what comes before it has its turn before
                 for lane in self._lanes:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from adapterops.arrays.device import DeviceArray, device, home, placed_like, sent, way_of
+from adapterops.arrays.parallel import in_parallel, matrix
 from adapterops.arrays.scratch import lent
 from adapterops.errors import InputError, OptionError
 from adapterops.linalg.qr import check_core, orthonormal, triangle
 from adapterops.linalg.singular import svd
 from adapterops.updates.dense import Dense
+from adapterops.updates.layout import OVERSAMPLING, searched
 from adapterops.updates.lowrank import LowRank, gram, tiles, zero
 from adapterops.updates.merged import Merged
 from adapterops.updates.protocol import Array, Linear, all_rows, norm, norm_by_rows
 from adapterops.updates.sums import Sum
 
-OVERSAMPLING = 2
 GAIN = 0.01
 """A Krylov block that raises the energy caught by less than this fraction is the last."""
+
+PIECE = 1 << 22
+"""Entries of a matrix that are multiplied at a time, by any thread: as fast as all at once, and the same pieces on any number of
+threads. Nothing is added up over them.
+"""
 
 ROUNDING = 1e-6
 """Energies that differ by less than this fraction are the same in float32."""
@@ -47,17 +54,25 @@ def reduced(update: Linear, rank: int, exact: bool = False) -> LowRank:
     """
     factors = update.lowrank()
     if factors is None:
-        with all_entries(update) as dense:
+        with all_entries(update, matrix if not exact and searched(update.shape, rank) else lent) as dense:
             return factorize(dense, rank, exact=exact)
     return truncate(factors, rank)
 
 
+Memory = Callable[[Sequence[int], DTypeLike], AbstractContextManager[Array]]
+
+
 @contextmanager
-def all_entries(update: Linear) -> Iterator[Dense]:
-    """All entries of an update, on the device that this thread computes on; good until the block ends."""
+def all_entries(update: Linear, memory: Memory = lent) -> Iterator[Dense]:
+    """All entries of an update, on the device that this thread computes on; good until the block ends.
+
+    Args:
+        memory: for a block in which all that takes long is done together, `matrix`.
+    """
     way = device()
     if way is None and isinstance(update, Merged):
-        with lent(update.shape, update.dtype) as W:
+        update.begin()
+        with memory(update.shape, update.dtype) as W:
             update.into(W)
             yield Dense(W, update.error, update.near)
         return
@@ -203,7 +218,7 @@ def factorize(update: Dense, rank: int, *, exact: bool = False) -> LowRank:
     if rank == 0:
         return replace(zero(update.shape, W.dtype), error=update.norm())
     block = rank + OVERSAMPLING
-    if exact or 3 * block >= min(W.shape):
+    if exact or not searched(update.shape, rank):
         u, s, vt = svd(W.astype(np.float64, copy=False))
         u, s, vt = home(u), home(s), home(vt)
         root = np.sqrt(s[:rank])
@@ -239,8 +254,8 @@ def _krylov(W: Array, start: Array, rank: int, total: float) -> tuple[Array, Arr
     """Orthonormal rows L (k, out), and L W (k, in),
     that hold nearly all of the energy that `rank` dimensions can; `total` is ‖W‖_F².
     """
-    left = _orthonormal(start @ W.T)
-    projected = left @ W
+    left = _orthonormal(_times(start, W.T))
+    projected = _times(left, W)
     caught = 0.0
     while True:
         wide = projected.astype(np.float64)
@@ -249,10 +264,24 @@ def _krylov(W: Array, start: Array, rank: int, total: float) -> tuple[Array, Arr
         enough = caught - before < GAIN * caught or total - float(energies.sum()) < ROUNDING * total
         if enough or len(left) + len(start) > min(W.shape):
             return left, projected
-        block = _orthonormal(projected[-len(start) :]) @ W.T
+        block = _times(_orthonormal(projected[-len(start) :]), W.T)
         for _ in range(2):  # what is left of a block that adds nothing is rounding, and has to be cleaned again
             block = _orthonormal(block - (block @ left.T) @ left)
-        left, projected = np.concatenate([left, block]), np.concatenate([projected, block @ W])
+        left, projected = np.concatenate([left, block]), np.concatenate([projected, _times(block, W)])
+
+
+def _times(rows: Array, W: Array) -> Array:
+    """rows @ W, some columns of W at a time, by several threads."""
+    if way_of(W):
+        return rows @ W
+    found, width = np.empty((len(rows), W.shape[1]), W.dtype), max(1, PIECE // len(W))
+
+    def piece(first: int) -> None:
+        columns = slice(first, first + width)
+        np.matmul(rows, W[:, columns], out=found[:, columns])
+
+    in_parallel(piece, range(0, W.shape[1], width))
+    return found
 
 
 def _orthonormal(rows: Array) -> Array:

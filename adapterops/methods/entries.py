@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adapterops.arrays.device import device, home, own, sent
+from adapterops.arrays.device import device, home, sent
 from adapterops.arrays.scratch import lent
 from adapterops.methods.thresholds import Numbers, Tiles, threshold
 from adapterops.methods.tiles import Cut, Tile
@@ -73,14 +73,13 @@ class Entries:
         return map(self.tile, range(0, self.shape[0], self.height))
 
     def tile(self, first: int, memory: Array | None = None) -> Tile:
-        """The rows from `first` on, a multiple of `height`; in `memory`, where that is given, which has room for two of each update."""
-        rows = np.empty((len(self), *self._tile), self.dtype) if memory is None else memory[0]
+        """The rows from `first` on, a multiple of `height`; in `memory`, where that is given. They are not those of an update."""
+        rows = np.empty((len(self), *self._tile), self.dtype) if memory is None else memory
         values = [self._rows(update, first, into) for update, into in zip(self._updates, rows, strict=True)]
         if self._moving is not None:
             random = np.random.default_rng((self._moving, first))
             values = [_moved(rows, random) for rows in values]
-        room = None if memory is None else memory[1, :, : len(values[0])]
-        return Tile(values, first * self.shape[1], self.names, tile_height(self.shape), room)
+        return Tile(values, first * self.shape[1], self.names, tile_height(self.shape))
 
     @contextmanager
     def moving(self, seed: int) -> Iterator[None]:
@@ -107,18 +106,24 @@ class Entries:
             return rows
         out = memory[: part[0].stop - first]
         with self._reading:
-            found: Array = sent(update.rows(part, out), self.way)  # what has no factors is computed here
-        return found
+            found = update.rows(part, out)
+            if found is not out:
+                np.copyto(out, found)
+        there: Array = sent(out, self.way)  # what has no factors is computed here
+        return there
 
-    def map(self, function: Callable[[Tile], Array]) -> Callable[[int], Array]:
-        """`function` of a tile, as a function of its first row."""
+    def map(self, function: Callable[[Tile], Array]) -> Callable[..., Array]:
+        """`function` of a tile, as a function of its first row, and of where it is to be, if that is known."""
 
-        def in_lent_memory(first: int) -> Array:
-            with lent((2, len(self), *self._tile), self.dtype) as memory:
+        def in_lent_memory(first: int, out: Array | None = None) -> Array:
+            with lent((len(self), *self._tile), self.dtype) as memory:
                 found = function(self.tile(first, memory))
+                if out is not None:
+                    np.copyto(out, found)
+                    return out
                 return found.copy() if np.may_share_memory(found, memory) else found
 
-        return (lambda first: function(self.tile(first))) if self.way else in_lent_memory
+        return (lambda first, out=None: function(self.tile(first))) if self.way else in_lent_memory
 
     def largest(self, count: int) -> list[Cut]:
         """For each update the cut that keeps exactly `count` entries; equal magnitudes: the lower index wins."""
@@ -152,7 +157,7 @@ class Entries:
         def tile(first: int) -> Numbers:
             with lent(self._tile, self.dtype) as memory:
                 rows = self._rows(self._updates[index], first, memory)
-                return np.abs(rows, out=own("sizes", rows)).reshape(-1)
+                return np.abs(rows, out=rows).reshape(-1)
 
         return self._each(tile)
 

@@ -86,8 +86,8 @@ What acts on updates gets anything that has + and scalar *, updates or matrices,
 products gets the inner products of the updates, (T, T) in float64, and returns what each of them is multiplied by before they
 are added. What acts on matrices gets one in float64 for each adapter, zeros where it lacks the module, and returns one: in
 core space small ones. What acts on inputs gets the factors of the updates, and after the weights the Gram matrices of their
-inputs, (in, in) for each, and returns factors. What acts on entries gets `Entries`, may look at all of them, and returns a
-function from the first row of a tile to its result.
+inputs, (in, in) for each, and returns factors. What acts on entries gets `Entries`, may look at all of them, and returns what
+its `map` makes of a function of a `Tile`.
 """
 
 

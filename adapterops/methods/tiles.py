@@ -5,11 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from adapterops.arrays.device import own, placed_like
 from adapterops.updates.protocol import Array
+
+
+def passing(array: Array, dtype: DTypeLike | None = None) -> Any:
+    """Memory of the shape of an array, until such memory is asked for next, for numbers of as many bytes: the fewer there are, the
+    more of a tile is in the cache.
+    """
+    return own(f"passing {(array.dtype if dtype is None else np.dtype(dtype)).itemsize}", array, dtype)
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class Cut:
 
     def kept(self, x: Array, start: int) -> Array:
         """Which entries of `x` are not below the cut; the first has the flat index `start`."""
-        size = np.abs(x, out=own("magnitudes", x))
+        size = np.abs(x, out=passing(x))
         kept: Array = size >= self.value
         if self.last is not None and start + x.size > self.last + 1:
             tail = slice(max(self.last + 1 - start, 0), None)
@@ -32,18 +41,13 @@ class Cut:
 @dataclass(frozen=True)
 class Tile:
     """Some rows of each update: (rows, in) each. `start` is the flat index of their first entry; random numbers are of `height`
-    rows at a time, by default of all of these. `room`: memory for what becomes of each, good as long as `values`; by default new.
+    rows at a time, by default of all of these. The values are the tile's own, and what is made of them may take their place.
     """
 
     values: list[Array]
     start: int
     names: Sequence[str]
     height: int | None = None
-    room: Array | None = None
-
-    def room_of(self, index: int) -> Array | None:
-        """Memory for what becomes of the rows of one update; None where that is to be new."""
-        return None if self.room is None else self.room[index]
 
     def uniform(self, index: int, seed: int) -> Array:
         """Numbers in [0, 1), a function of the seed, the name of the update, and where the rows are."""

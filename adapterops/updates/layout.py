@@ -12,6 +12,9 @@ TILE = 400_000
 each other's turn with the interpreter three times as often, and with twice as many each computes no faster.
 """
 
+OVERSAMPLING = 2
+"""Directions that are searched for beyond those that are wanted."""
+
 LAUNCHED = 5
 """Tiles that a GPU works on at a time: to start a function there takes about as long as it takes to compute one of them."""
 
@@ -87,6 +90,15 @@ class Layout:
     def held(self) -> int:
         """About the bytes that are in memory while its entries are computed, beyond a tile."""
         return 4 * (self.entries if self.dense else self.parameters) if self.working is None else self.working
+
+
+def searched(shape: tuple[int, int], rank: int) -> bool:
+    """Whether so many leading directions of a matrix are searched for; where they are no small part of it, all are found.
+
+    >>> searched((4096, 4096), 16), searched((4096, 64), 32)
+    (True, False)
+    """
+    return 3 * (min(rank, *shape) + OVERSAMPLING) < min(shape)
 
 
 def working(layouts: Sequence[Layout]) -> int | None:

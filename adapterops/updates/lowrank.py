@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -273,6 +274,7 @@ def tiles(height: int, width: int) -> list[slice]:
     return [slice(begin, min(begin + step, height)) for begin in range(0, height, step)]
 
 
+@lru_cache(1000)
 def _runs(length: int, most: int) -> list[tuple[slice, int, int]]:
     """Where, how many and how large pieces of a length are, in runs of one size: one run, if that takes at most twice
     as many.

@@ -46,17 +46,28 @@ class Merged:
 
     def rows(self, part: Part, out: Array) -> Array:
         wanted, height = range(self.shape[0])[part[0]], self.tiling.height
+        in_place = isinstance(out, np.ndarray) and out.dtype == self.dtype and out.shape[1] == self.shape[1]
         for first in range(wanted.start - wanted.start % height, wanted.stop, height):
             low, high = (_before(wanted, end) for end in (first, first + height))
             if low < high:
-                tile, own = self.tiling.tile(first), slice(wanted[low] - first, height, wanted.step)
-                with np.errstate(all="ignore"):
-                    np.multiply(placed_like(tile[own, part[1]][: high - low], out), self.factor, out=out[low:high])
+                into = out[low:high]
+                if in_place and len(into) == min(height, self.shape[0] - first):
+                    tile = self.tiling.opened(first, into)
+                else:
+                    own = slice(wanted[low] - first, height, wanted.step)
+                    tile = self.tiling.tile(first)[own, part[1]][: high - low]
+                if tile is not into or self.factor != 1:
+                    with np.errstate(all="ignore"):
+                        np.multiply(placed_like(tile, out), self.factor, out=into)
         return out
 
     def each(self, function: Callable[[slice], Result]) -> list[Result]:
         """`function` of the rows of each tile, in their order; by several threads, each of which asks for these rows alone."""
         return in_parallel(function, self.tiling.tiles(self.shape[0]))
+
+    def begin(self) -> None:
+        """Find what has to be known before the first tile, such as thresholds."""
+        self.tiling.tiles(0)
 
     def into(self, W: Array) -> None:
         """All entries, in a matrix."""
@@ -111,18 +122,19 @@ def _before(rows: range, end: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """Rows of a matrix, `height` at a time, by a function that is made when the first of them is asked for. `moving` makes, until
-    the end of its block, what the function is of entries that are rounded otherwise.
+    """Rows of a matrix, `height` at a time, by a function that is made when the first of them is asked for: of the first row, and
+    of the memory for them, where they are to be all in one place; it may return others. `moving` makes, until the end of its block,
+    what the function is of entries that are rounded otherwise.
     """
 
     height: int
-    open: Callable[[], Callable[[int], Array]]
+    open: Callable[[], Callable[..., Array]]
     moving: Callable[[int], AbstractContextManager[None]] = lambda seed: nullcontext()
-    _opened: list[Callable[[int], Array]] = field(default_factory=list, init=False, repr=False)
+    _opened: list[Callable[..., Array]] = field(default_factory=list, init=False, repr=False)
     _last: dict[int, Array] = field(default_factory=dict, init=False, repr=False)
 
     @property
-    def opened(self) -> Callable[[int], Array]:
+    def opened(self) -> Callable[..., Array]:
         """The function."""
         self._find()
         return self._opened[0]

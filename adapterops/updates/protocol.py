@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapterops.arrays.device import empty
+from adapterops.arrays.parallel import in_parallel
 from adapterops.arrays.transfer import Transfer
 from adapterops.errors import UnsupportedError
 from adapterops.updates.layout import TILE
@@ -140,7 +141,9 @@ class TransposedUpdate:
 
 def norm(matrix: Array) -> float:
     """‖matrix‖_F: each row in the matrix's dtype, their sum in float64."""
-    return _root(squares(matrix))
+    step = max(1, 8 * TILE // max(1, matrix.shape[1]))
+    found = in_parallel(lambda first: squares(matrix[first : first + step]), range(0, len(matrix), step))
+    return _root(np.concatenate(found)) if found else 0.0
 
 
 def norm_by_rows(update: Linear) -> float:

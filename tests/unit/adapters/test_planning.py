@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corpus import tree
 from peft_folders import adapter
 from peft_models import base, make
 from safetensors.torch import save_file
+from strategies import low_rank
 from torch import Generator, randn
 
-from adapterops import Execution, extract, merge, open_adapter, open_checkpoint, save_adapter, truncate
+from adapterops import Adapter, Execution, extract, merge, open_adapter, open_checkpoint, save_adapter, truncate
+from adapterops.adapters import planning
 from adapterops.adapters.planning import plan_adapter, working_memory
+from adapterops.arrays import together
 from adapterops.errors import OptionError, ResourceError
+from adapterops.linalg import factor
+from adapterops.methods import entries
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.uniting import named_alike
 
@@ -95,6 +101,30 @@ def test_a_cut_to_a_rank_holds_the_entries_of_a_module_as_often_as_is_stated(
     finally:
         tracemalloc.stop()
     assert 0.2 * working_memory(found, None, 1) < peak <= working_memory(found, None, 1)
+
+
+def test_of_large_merges_all_workers_have_one_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And write the same bytes, whoever multiplies which piece of it."""
+    size, modules = 600, [f"layers.{index}.q_proj" for index in range(4)]
+    both = [Adapter.of({name: low_rank(seed, size, size, 3) for seed, name in enumerate(modules, k)}) for k in (0, 9)]
+    found = truncate(merge(both, "ties", scale="sum"), 4)
+    small = [working_memory(found, None, workers) for workers in (1, 2)]
+    assert small[1] == 2 * small[0]
+    for module in (planning, together):
+        monkeypatch.setattr(module, "LARGE", 1000)
+    monkeypatch.setattr(entries, "TILE", 40_000)
+    monkeypatch.setattr(factor, "PIECE", 40_000)
+    one, two, three = (working_memory(found, None, workers) for workers in (1, 2, 3))
+    assert one < small[0]
+    assert three - two == two - one == one - 8 * size**2, "numbers of float64"
+    for workers in (1, 3):
+        tracemalloc.start()
+        try:
+            save_adapter(found, tmp_path / str(workers), how=Execution(workers))
+            assert tracemalloc.get_traced_memory()[1] <= (one, three)[workers > 1]
+        finally:
+            tracemalloc.stop()
+    assert tree(tmp_path / "1") == tree(tmp_path / "3")
 
 
 def test_all_singular_values_take_more_than_the_first(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import torch
 from strategies import entries as matrix
 from strategies import low_rank
 
-from adapterops.arrays.parallel import offering
+from adapterops.arrays.parallel import Crew, working
 from adapterops.linalg.factor import all_entries
 from adapterops.methods import entries, thresholds
 from adapterops.methods.entries import Entries, ModelEntries
@@ -127,8 +130,16 @@ def test_tiles_that_other_threads_compute_have_the_same_bits(
     def merged(threads: int) -> tuple[np.ndarray, Holding]:
         of = Entries(updates)
         found = Merged(of.shape, of.dtype, Tiling(of.height, lambda: find(method).kernel(of, [1.0] * 3)))
-        offer = offering(lambda batch: [pool.submit(batch.help) for _ in range(threads)])
-        with ThreadPoolExecutor(3) as pool, offer, all_entries(found) as W:
+        crew, done = Crew(), threading.Event()
+
+        def help_others() -> None:
+            while not done.is_set():
+                (crew.open() or partial(time.sleep, 1e-4))()
+
+        with ThreadPoolExecutor(3) as pool, ExitStack() as ended, working(crew), all_entries(found) as W:
+            ended.callback(done.set)
+            for _ in range(threads):
+                pool.submit(help_others)
             return W.weight.copy(), hold(found, [low_rank(seed, 90, 70, 3) for seed in range(3)])
 
     (alone, one), (helped, other) = merged(0), merged(3)
@@ -147,6 +158,17 @@ def read(W: np.ndarray) -> Callable[[int, int], np.ndarray]:
         return some
 
     return rows
+
+
+def test_what_is_done_to_tiles_is_not_done_to_updates() -> None:
+    W = np.random.default_rng(0).standard_normal((40, 30))
+    updates = [Dense(W.copy()), Dense(-2 * W)]
+    for method in ("ties", "dare_linear", "breadcrumbs"):
+        of = Entries(updates)
+        tile = find(method).kernel(of, [1.0, 1.0], density=0.5)
+        assert np.concatenate([tile(first) for first in range(0, 40, of.height)]).any()
+    assert (updates[0].weight == W).all()
+    assert (updates[1].weight == -2 * W).all()
 
 
 def test_a_number_of_all_modules_is_computed_once_and_may_be_known_elsewhere() -> None:

@@ -67,7 +67,7 @@ def test_entries_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a merge whose entries are what takes time."""
     tiles: list[int] = []
 
-    def tile(first: int) -> np.ndarray:
+    def tile(first: int, out: np.ndarray | None = None) -> np.ndarray:
         tiles.append(first)
         return random.standard_normal((min(2, 17 - first), 15)).astype(np.float32)
 

@@ -131,7 +131,9 @@ VALUES = np.random.default_rng(0).standard_normal((60, 50)).astype(np.float32)
 def counted(tried: list[int]) -> Merged:
     """A merge that notes which tiles of it are computed."""
     return Merged(
-        VALUES.shape, VALUES.dtype, Tiling(10, lambda: lambda first: tried.append(first) or VALUES[first : first + 10])
+        VALUES.shape,
+        VALUES.dtype,
+        Tiling(10, lambda: lambda first, out=None: tried.append(first) or VALUES[first : first + 10]),
     )
 
 

@@ -14,7 +14,7 @@ from adapterops.updates.protocol import Array
 ENTRIES = np.random.default_rng(0).standard_normal((23, 6))
 
 
-def tiles(first: int) -> Array:
+def tiles(first: int, out: Array | None = None) -> Array:
     assert first % 5 == 0
     return ENTRIES[first : first + 5]
 
@@ -62,9 +62,9 @@ def test_what_is_found_in_all_entries_is_found_in_those_that_are_not_moved() -> 
         yield
         by[0] = 0.0
 
-    def opened() -> Callable[[int], Array]:
+    def opened() -> Callable[..., Array]:
         threshold = by[0]
-        return lambda first: ENTRIES[first : first + 5] + by[0] + 100 * threshold
+        return lambda first, out=None: ENTRIES[first : first + 5] + by[0] + 100 * threshold
 
     update = Merged((23, 6), np.dtype(np.float64), Tiling(5, opened, moving))
     part = slice(0, 23), slice(0, 6)
