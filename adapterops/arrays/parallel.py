@@ -72,7 +72,7 @@ class Batch(Generic[Item, Result]):
 
 
 class Crew:
-    """Threads that work on one list of items: what they do together, and memory for one large matrix.
+    """Threads that work on one list of items: what they do in parallel, and memory for one large matrix.
 
     Attributes:
         changed: is held while anything here is asked or said, and told of whatever there may be to do.

@@ -18,7 +18,7 @@ from torch import Generator, randn
 from adapterops import Adapter, Execution, extract, merge, open_adapter, open_checkpoint, save_adapter, truncate
 from adapterops.adapters import planning
 from adapterops.adapters.planning import plan_adapter, working_memory
-from adapterops.arrays import together
+from adapterops.arrays import parallel
 from adapterops.errors import OptionError, ResourceError
 from adapterops.linalg import factor
 from adapterops.methods import entries
@@ -110,7 +110,7 @@ def test_of_large_merges_all_workers_have_one_matrix(tmp_path: Path, monkeypatch
     found = truncate(merge(both, "ties", scale="sum"), 4)
     small = [working_memory(found, None, workers) for workers in (1, 2)]
     assert small[1] == 2 * small[0]
-    for module in (planning, together):
+    for module in (planning, parallel):
         monkeypatch.setattr(module, "LARGE", 1000)
     monkeypatch.setattr(entries, "TILE", 40_000)
     monkeypatch.setattr(factor, "PIECE", 40_000)
