@@ -106,4 +106,5 @@ class Forked:
 
 
 if __name__ == "__main__":
+    del __file__  # each process that multiprocessing starts would run it again, and import pytest
     sys.exit(pytest.main(sys.argv[2:], [Forked(int(sys.argv[1]))]))
