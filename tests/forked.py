@@ -76,6 +76,8 @@ class Forked:
             capture.start_global_capturing()
             self._run(session, files, there)
             code = 0
+        except KeyboardInterrupt:
+            session._setupstate.teardown_exact(None)  # the fixtures that are in use
         except Exception:
             traceback.print_exc()
         finally:
