@@ -35,7 +35,7 @@ test: $(VENV)/.dev
 # bitsandbytes has the compiler of torch imported, more than a second in each process, for kernels that a CPU does not take.
 tests: export TORCHDYNAMO_DISABLE = 1
 tests: $(VENV)/.dev
-	$(BIN)/python tests/forked.py $(WORKERS) -q --dist loadfile --no-loadscope-reorder $(addprefix --basetemp=,$(IN_MEMORY)) tests
+	$(BIN)/python tests/forked.py $(WORKERS) -q $(addprefix --basetemp=,$(IN_MEMORY)) tests
 	rm -rf $(IN_MEMORY)
 
 test-all: export TESTS = all

@@ -43,6 +43,7 @@ CHUNK, SECONDS, TOLERANCE, LARGEST = 24, 240, 2e-4, 3e7
 _SIZES = """
 320 vocab_size text_vocab_size vocab_size_per_layer_input
 32 hidden_size d_model n_embd embed_dim dim embedding_size n_embed emb_dim word_embed_proj_dim model_dim
+32 projector_input_dim projector_output_dim vision_output_dim
 48 intermediate_size ffn_dim d_ff n_inner encoder_ffn_dim decoder_ffn_dim intermediate_size_mlp ffn_hidden_size dim_ff
 24 moe_intermediate_size shared_expert_intermediate_size shared_intermediate_size expert_hidden_size
 2 num_hidden_layers num_layers n_layer n_layers depth encoder_layers decoder_layers num_decoder_layers num_blocks
@@ -51,6 +52,7 @@ _SIZES = """
 4 num_experts num_local_experts n_routed_experts moe_num_experts linear_num_value_heads
 4 mamba_d_state state_size mamba_dt_rank rotary_dim
 8 head_dim d_kv attention_head_size kv_channels qk_rope_head_dim qk_nope_head_dim v_head_dim mamba_n_heads mamba_d_head
+8 mamba_num_heads
 8 linear_key_head_dim linear_value_head_dim
 1 n_group topk_group n_shared_experts num_shared_experts first_k_dense_replace num_nextn_predict_layers
 64 max_position_embeddings n_positions n_ctx seq_length max_seq_len max_source_positions max_target_positions

@@ -28,8 +28,8 @@ TOKENS = 32
 
 
 def counting(first: int, step: int, generator: torch.Generator) -> torch.Tensor:
-    """16 sequences of 24 tokens that count in `step`s, among `TOKENS` tokens from `first` on."""
-    starts = torch.randint(TOKENS, (16, 1), generator=generator)
+    """8 sequences of 24 tokens that count in `step`s, among `TOKENS` tokens from `first` on."""
+    starts = torch.randint(TOKENS, (8, 1), generator=generator)
     return first + (starts + step * torch.arange(24)) % TOKENS
 
 
@@ -71,7 +71,7 @@ def train(name: str, **config: object) -> None:
     """Train an adapter on one task and save it, all with PEFT."""
     torch.manual_seed(1)
     model = get_peft_model(base_model(), LoraConfig(task_type="CAUSAL_LM", **config))
-    fit(model, *TASKS[name], 150, 4e-3)
+    fit(model, *TASKS[name], 100, 4e-3)
     model.save_pretrained(FOLDER / name)
 
 

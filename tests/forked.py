@@ -1,74 +1,112 @@
-"""`python tests/forked.py N [OPTIONS]`: pytest in N workers, forked from one process that has imported the tests.
+"""`python tests/forked.py N [OPTIONS]`: pytest, whose tests run in N processes that are forked when all are collected.
 
-Each worker that pytest-xdist starts by itself imports torch, transformers and all tests again.
+So torch, transformers and the tests are imported once. Each process takes one file after another.
 """
 
-import contextlib
+from __future__ import annotations
+
 import gc
+import multiprocessing
 import os
-import select
-import shlex
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
+import traceback
+from collections.abc import Iterator
+from itertools import groupby
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
-STREAMS = (0, 1, 2)
+import pytest
 
 
-def controlled(workers: str, options: list[str]) -> int:
-    """What pytest returns: its workers are asked for at a socket, and forked from this process."""
-    import pytest
+class Reports:
+    """A plugin that keeps what is reported."""
 
-    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
-        server.bind(place := os.path.join(folder, "workers"))
-        server.listen()
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            pytest.main(["-qq", "--collect-only", *options])
+    def __init__(self) -> None:
+        self.all: list[pytest.TestReport] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.all.append(report)
+
+
+class Forked:
+    """A plugin that runs what was collected in so many processes."""
+
+    def __init__(self, processes: int) -> None:
+        self._processes, self._begun = processes, multiprocessing.get_context("fork").Value("i")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Whether it did; pytest itself says what is wrong with the collection."""
+        hook = session.config.hook
+        if session.testsfailed or session.config.option.collectonly:
+            return None
+        session.config._tmp_path_factory.getbasetemp()  # which is made anew, once for all
+        files = [list(items) for _, items in groupby(session.items, lambda item: item.path)]
         gc.collect()
         gc.freeze()  # what is shared is not written to, by looking for garbage
-        asking = shlex.join([sys.executable, __file__, place])
-        until, held = os.pipe()
-        apart = [f"--tx={workers}*popen//python={asking}", "--max-worker-restart=2"]
-        tests = subprocess.Popen([sys.executable, "-m", "pytest", *apart, *options], pass_fds=[held])
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests end by it, and all that is here with them
-        os.close(held)  # who reads is told when the tests have ended, and nobody has it any more
-        while server in select.select([server, until], [], [])[0]:
-            worker, _ = server.accept()
-            if os.fork() == 0:
-                become(worker)
-            worker.close()
-        return tests.wait()
+        running = dict(self._fork(session, files) for _ in range(self._processes))
+        last = dict.fromkeys(running, "its first test")
+        while running:
+            for connection in wait(running):
+                try:
+                    said = connection.recv()
+                except EOFError:
+                    if os.waitpid(running.pop(connection), 0)[1]:
+                        session.shouldfail = f"a process of the tests died after {last[connection]}"
+                    continue
+                for each in said:
+                    report = hook.pytest_report_from_serializable(config=session.config, data=each)
+                    hook.pytest_runtest_logreport(report=report)
+                    last[connection] = report.nodeid
+                if session.shouldfail:
+                    self._begun.value = len(files)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        return True
 
+    def _fork(self, session: pytest.Session, files: list[list[pytest.Item]]) -> tuple[Connection, int]:
+        """Where a new process says what its tests do, and its number."""
+        here, there = multiprocessing.Pipe(duplex=False)
+        if process := os.fork():
+            there.close()
+            return here, process
+        code, capture = 1, session.config.pluginmanager.getplugin("capturemanager")
+        try:
+            capture.stop_global_capturing()  # into files that are those of all processes
+            capture.start_global_capturing()
+            self._run(session, files, there)
+            code = 0
+        except KeyboardInterrupt:
+            session._setupstate.teardown_exact(None)  # the fixtures that are in use
+        except Exception:
+            traceback.print_exc()
+        finally:
+            capture.stop_global_capturing()
+            os._exit(code)
 
-def become(worker: socket.socket) -> None:
-    """Read from the streams of who asked, as Python does when execnet starts it."""
-    _, streams, *_ = socket.recv_fds(worker, 1, len(STREAMS))
-    for stream, number in zip(streams, STREAMS, strict=True):
-        os.dup2(stream, number)
-        os.close(stream)
-    sys.argv, sys.stdin = ["-c"], open(0)  # noqa: SIM115  # for as long as the process lives
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = 1
-    try:
-        exec(eval(sys.stdin.readline()), {"__name__": "__main__"})
-        code = 0
-    finally:
-        os._exit(code)
+    def _run(self, session: pytest.Session, files: list[list[pytest.Item]], there: Connection) -> None:
+        """Run tests as pytest does, and send the reports of each."""
+        config, reports, items = session.config, Reports(), self._taken(files)
+        config.pluginmanager.unregister(name="terminalreporter")
+        config.pluginmanager.register(reports)
+        item = next(items, None)
+        while item:
+            following = None if session.shouldfail else next(items, None)
+            config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            there.send([config.hook.pytest_report_to_serializable(config=config, report=each) for each in reports.all])
+            reports.all.clear()
+            item = following
 
-
-def asked(place: str) -> None:
-    """Have a worker forked that has the streams of this process, and wait for its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX) as worker:
-        worker.connect(place)
-        socket.send_fds(worker, [b"."], STREAMS)
-        worker.recv(1)
+    def _taken(self, files: list[list[pytest.Item]]) -> Iterator[Any]:
+        """The tests of one file after another that no process has begun."""
+        while True:
+            with self._begun.get_lock():
+                number, self._begun.value = self._begun.value, self._begun.value + 1
+            if number >= len(files):
+                return
+            yield from files[number]
 
 
 if __name__ == "__main__":
-    if os.path.sep in sys.argv[1]:
-        asked(sys.argv[1])
-    else:
-        sys.exit(controlled(sys.argv[1], sys.argv[2:]))
+    del __file__  # each process that multiprocessing starts would run it again, and import pytest
+    sys.exit(pytest.main(sys.argv[2:], [Forked(int(sys.argv[1]))]))

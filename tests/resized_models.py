@@ -73,7 +73,10 @@ def of_bart(kind: Any, model: Any) -> Callable[[bool], Any]:
 
     def made(tied: bool) -> Any:
         words = {"pad_token_id": 1, "decoder_start_token_id": 2, "eos_token_id": 2, "bos_token_id": 0}
-        found = model(kind(vocab_size=WORDS, d_model=32, tie_word_embeddings=tied, **sizes, **words))
+        config = kind(
+            vocab_size=WORDS, d_model=32, max_position_embeddings=32, tie_word_embeddings=tied, **sizes, **words
+        )
+        found = model(config)
         found.final_logits_bias.normal_()
         return found
 

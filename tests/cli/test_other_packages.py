@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,6 @@ def toy(updates, weights, *, part_kept=1.0):
 '''
 
 CHECK = "from adapterops.testing import check_method; check_method('toy', range(2))"
-
 
 FORMAT = '''
 import json
@@ -256,14 +256,11 @@ COMMANDS = [
     "diagnose base-pairs --base base",
 ]
 
-CHECK_SCHEME = f"""
-from adapterops.cli.main import run
+CHECK_SCHEME = """
 from adapterops.quant.registry import make
 from adapterops.testing import check_scheme
 
 check_scheme(make("pairs", "F32"), range(1))
-for line in {COMMANDS}:
-    assert run(line.split()) == 0, line
 """
 
 ENGINE = """
@@ -290,62 +287,81 @@ def written(folder: Path, group: str, code: str) -> Path:
     return folder / "packages"
 
 
-class Python:
+class Package:
     """Where the package is installed."""
 
     def __init__(self, folder: Path, group: str, code: str) -> None:
         self._folder = folder
         self._environment = {**os.environ, "PYTHONPATH": str(written(folder, group, code))}
 
-    def __call__(self, *arguments: str, code: int = 0) -> str:
+    def __call__(self, *lines: str, check: str = "", code: int = 0) -> str:
+        """What commands print, on both streams, each after its line: all in one process, in which Python runs then.
+
+        Args:
+            code: of the last command.
+        """
         done = subprocess.run(
-            [sys.executable, *arguments],
+            [sys.executable, "-c", f"{RUN}{check}", json.dumps([*map(shlex.split, lines)]), str(code)],
             cwd=self._folder,
             env=self._environment,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == code, done.stderr
-        return done.stderr if code else done.stdout
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
 
-    def adapterops(self, *arguments: str, code: int = 0) -> str:
-        return self("-m", "adapterops", *arguments, code=code)
+
+RUN = """
+import json
+import sys
+
+from adapterops.cli.main import run
+
+lines = json.loads(sys.argv[1])
+for index, line in enumerate(lines, 1):
+    print("$", *line)
+    assert run(line) == (int(sys.argv[2]) if index == len(lines) else 0), line
+"""
 
 
 def test_a_method(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         torch.manual_seed(seed)
         write_adapter(tmp_path / name)
-    python = Python(tmp_path, "adapterops.methods", TOY)
-    shown = python.adapterops("merge", "--help")
-    assert "--part-kept" in shown
-    assert "How much is kept of the sum" in shown
-    listed = python.adapterops("methods")
+    shown = Package(tmp_path, "adapterops.methods", TOY)(
+        "merge --help",
+        "methods",
+        "merge a b --toy --part-kept 2 -w 1 -w 1 -o merged",
+        "calc 'toy(a, b, part_kept=2, weights=[1, 1])' a=a b=b -o calculated",
+        "calc '2*a + 2*b' a=a b=b -o expected",
+        check=CHECK,
+    )
+    helped, _, listed = shown.partition("$ methods")
+    assert "--part-kept" in helped
+    assert "How much is kept of the sum" in helped
     assert "The weighted sum, times what is kept" in listed
     assert "--part-kept [1.0]" in listed
-    python.adapterops("merge", "a", "b", "--toy", "--part-kept", "2", "-w", "1", "-w", "1", "-o", "merged")
-    python.adapterops("calc", "toy(a, b, part_kept=2, weights=[1, 1])", "a=a", "b=b", "-o", "calculated")
-    python.adapterops("calc", "2*a + 2*b", "a=a", "b=b", "-o", "expected")
     merged, calculated, expected = (products(tmp_path / name) for name in ("merged", "calculated", "expected"))
     for module, update in expected.items():
         torch.testing.assert_close(merged[module], update, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(calculated[module], update, rtol=1e-4, atol=1e-5)
-    python("-c", CHECK)
 
 
 def test_a_format(tmp_path: Path) -> None:
     write_adapter(tmp_path / "a")
-    python = Python(tmp_path, "adapterops.formats", FORMAT)
-    assert "[comfy|diffusers|gguf|kohya|mlx|peft|toy]" in python.adapterops("merge", "--help")
-    python.adapterops("merge", "a", "-w", "0.5", "--format", "toy", "-o", "half")
+    shown = Package(tmp_path, "adapterops.formats", FORMAT)(
+        "merge --help",
+        "merge a -w 0.5 --format toy -o half",
+        "merge half half -w 1 -w 1 -o back",  # opened as what it is
+        check="from adapterops.testing import check_format; check_format('toy')",
+    )
+    assert "[comfy|diffusers|gguf|kohya|mlx|peft|toy]" in shown
     stored = load_file(tmp_path / "half/toy.safetensors")
     for module, update in products(tmp_path / "a").items():
         torch.testing.assert_close(stored[f"{module}/up"] @ stored[f"{module}/down"], 0.5 * update)
-    python.adapterops("merge", "half", "half", "-w", "1", "-w", "1", "-o", "back")  # opened as what it is
     for module, update in products(tmp_path / "back").items():
         torch.testing.assert_close(update, products(tmp_path / "a")[module], rtol=1e-5, atol=1e-5)
-    python("-c", "from adapterops.testing import check_format; check_format('toy')")
 
 
 def test_a_kind_of_update(tmp_path: Path) -> None:
@@ -357,18 +373,16 @@ def test_a_kind_of_update(tmp_path: Path) -> None:
     config = {"peft_type": "OUTER", "r": 1, "strength": 3.0, "target_modules": ["q_proj"]}
     (tmp_path / "a/adapter_config.json").write_text(json.dumps(config))
     save_file({"layers.0.q_proj.weight": W}, tmp_path / "base/model.safetensors")
-    python = Python(tmp_path, "adapterops.updates", KIND)
-    assert "Outer" in python.adapterops("show", "a")
-    refused = python.adapterops("check", "a", "--for", "vllm", code=8)
-    assert "a kind that is LoRA in another form (Outer): refused" in refused
-    python.adapterops("fuse", "base", "a", "-o", "fused")
+    package = Package(tmp_path, "adapterops.updates", KIND)
+    shown = package("show a", "fuse base a -o fused", "merge a a --ties -o merged", "check a --for vllm", code=8)
+    assert "Outer" in shown.partition("$ fuse")[0]
+    assert "a kind that is LoRA in another form (Outer): refused" in shown
     fused = load_file(tmp_path / "fused/model.safetensors")["layers.0.q_proj.weight"]
     torch.testing.assert_close(fused, W + 3 * torch.outer(u, v))
-    python.adapterops("merge", "a", "a", "--ties", "-o", "merged")
     (update,) = products(tmp_path / "merged").values()
     assert update.shape == (6, 4)
     (tmp_path / "a/adapter_config.json").write_text(json.dumps(config | {"inside": True}))
-    assert "inside is set: it is the inner product then" in python.adapterops("show", "a", code=4)
+    assert "inside is set: it is the inner product then" in package("show a", code=4)
 
 
 def test_a_kind_that_depends_on_its_weight(tmp_path: Path) -> None:
@@ -380,11 +394,9 @@ def test_a_kind_that_depends_on_its_weight(tmp_path: Path) -> None:
     config = {"peft_type": "MIXTURE", "r": 2, "lora_alpha": 1, "target_modules": ["q_proj"]}
     (tmp_path / "a/adapter_config.json").write_text(json.dumps(config))
     save_file({"layers.0.q_proj.weight": W}, tmp_path / "base/model.safetensors")
-    python = Python(tmp_path, "adapterops.updates", TURNED)
-    python.adapterops("fuse", "base", "a", "-o", "fused")
+    Package(tmp_path, "adapterops.updates", TURNED)("fuse base a -o fused", check=CHECK_TURNED)
     fused = load_file(tmp_path / "fused/model.safetensors")["layers.0.q_proj.weight"]
     torch.testing.assert_close(fused, W + W @ M / 2)
-    python("-c", CHECK_TURNED)
 
 
 def test_a_scheme(tmp_path: Path) -> None:
@@ -393,7 +405,7 @@ def test_a_scheme(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(1)
     weights = {f"{module}.weight": torch.randn(11, 8, generator=generator) for module in MODULES}
     save_file(weights, tmp_path / "base/model.safetensors")
-    shown = Python(tmp_path, "adapterops.schemes", SCHEME)("-c", CHECK_SCHEME)
+    shown = Package(tmp_path, "adapterops.schemes", SCHEME)(*COMMANDS, check=CHECK_SCHEME)
     assert "this is the base and a, complete" in shown
     assert shown.count("  verified\n") == 2
     back = load_file(tmp_path / "back/model.safetensors")
@@ -414,8 +426,7 @@ def toy(updates, weights, *, NAME=1.0):
 @pytest.mark.parametrize("taken", ["workers", "ties"])
 def test_a_parameter_that_is_called_as_an_option(taken: str, tmp_path: Path) -> None:
     """It would be taken for the number of workers, and for the method."""
-    python = Python(tmp_path, "adapterops.methods", CLASH.replace("NAME", taken))
-    error = python.adapterops("merge", "a", "--workers", "2", "-o", "out", code=4)
+    error = Package(tmp_path, "adapterops.methods", CLASH.replace("NAME", taken))("merge a --workers 2 -o out", code=4)
     assert f"{taken} is the name of an option of adapterops merge, and one of the method toy in toy_package" in error
     assert "uninstall it" in error
 
@@ -424,19 +435,22 @@ def test_an_engine(tmp_path: Path) -> None:
     write_adapter(tmp_path / "a")
     (tmp_path / "base").mkdir()
     save_file({f"{module}.weight": torch.ones(12, 8) for module in MODULES}, tmp_path / "base/model.safetensors")
-    python = Python(tmp_path, "adapterops.engines", ENGINE)
-    assert "[processes|ray|toy]" in python.adapterops("fuse", "--help")
-    fuse = ("fuse", "base", "a", "--max-shard-size", "0.4kB", "-o")
-    python.adapterops(*fuse, "here")
-    shown = python.adapterops(*fuse, "there", "--engine", "toy", "--address", "home")
+    fuse = "fuse base a --max-shard-size 0.4kB -o"
+    shown = Package(tmp_path, "adapterops.engines", ENGINE)(
+        "fuse --help",
+        f"{fuse} here",
+        f"{fuse} there --engine toy --address home",
+        "verify there --engine toy --address home",
+        check="from adapterops.testing import check_engine; check_engine('toy')",
+    )
+    assert "[processes|ray|toy]" in shown
     files = sorted(path.name for path in (tmp_path / "here").glob("*.safetensors"))
-    assert shown.count("home has True") == len(files) > 1
+    fused, _, verified = shown.partition("$ verify")
+    assert fused.count("home has True") == len(files) > 1
     for name in files:
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
-    verified = python.adapterops("verify", "there", "--engine", "toy", "--address", "home")
     assert "home has True" in verified
-    assert verified.endswith("verified\n")
-    python("-c", "from adapterops.testing import check_engine; check_engine('toy')")
+    assert "verified\n" in verified
 
 
 def products(folder: Path) -> dict[str, torch.Tensor]:

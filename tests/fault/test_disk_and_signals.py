@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import Command
 from corpus import tree, write_adapter
 
 from adapterops.cli.main import run
@@ -21,17 +22,15 @@ from adapterops.cli.main import run
 COMMAND = ["truncate", "a", "--rank", "1", "-o", "out"]
 CLEAN = {"a"}
 SLOW = """
-import sys, time
+import time
 import adapterops.adapters.factors as module
-real = module._factors
+real, first = module._factors, [pause]
 def slow(*arguments):
-    print("working", file=sys.stderr, flush=True)
+    while first:
+        first.pop()()
     time.sleep({seconds})
     return real(*arguments)
 module._factors = slow
-from adapterops.cli.main import main
-sys.argv = ["adapterops", *sys.argv[1:]]
-main()
 """
 
 
@@ -47,12 +46,12 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def start(*arguments: str, seconds: float = 0.3) -> subprocess.Popen[str]:
-    """A command that takes a while for each module."""
-    code = SLOW.format(seconds=seconds)
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def working(*arguments: str, seconds: float = 0.3) -> Command:
+    """A command that takes a while for each module, and is at the first."""
+    command = Command(arguments, setup=SLOW.format(seconds=seconds))
+    assert command.paused()
+    command.go_on()
+    return command
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO], ids=errno.errorcode.get)
@@ -110,11 +109,10 @@ def test_a_file_that_may_not_grow(place: Path) -> None:
 def test_killed_at_any_time(place: Path) -> None:
     chance, before = random.Random(0), tree(place / "a")
     for _ in range(12):
-        process = start(*COMMAND, seconds=0.05)
-        process.stderr.readline()  # it works now, or has failed
+        command = working(*COMMAND, seconds=0.05)
         time.sleep(chance.random() * 0.25)
-        process.kill()
-        process.communicate()
+        command.signal(signal.SIGKILL)
+        command.end()
         assert tree(place / "a") == before
         if (place / "out").exists():
             assert set(tree(place / "out")) == {"adapter_config.json", "adapter_model.safetensors", "adapterops.json"}
@@ -126,21 +124,20 @@ def test_killed_at_any_time(place: Path) -> None:
 
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)])
 def test_signals(place: Path, number: signal.Signals, times: int) -> None:
-    process = start(*COMMAND)
-    process.stderr.readline()
+    command = working(*COMMAND)
     for _ in range(times):
-        process.send_signal(number)
+        command.signal(number)
         time.sleep(0.02)
-    _, shown = process.communicate(timeout=20)
-    assert process.returncode == 128 + number
-    assert "nothing was written" in shown
-    assert "Traceback" not in shown
+    ended = command.end()
+    assert ended.code == 128 + number
+    assert "nothing was written" in ended.err
+    assert "Traceback" not in ended.err
     assert names(place) == CLEAN
 
 
 def test_two_write_to_one_place(place: Path) -> None:
-    processes = [start(*COMMAND) for _ in range(2)]
-    assert sorted(process.wait(30) for process in processes) == [0, 6]
+    commands = [working(*COMMAND) for _ in range(2)]
+    assert sorted(command.end().code for command in commands) == [0, 6]
     assert names(place) == {"a", "out"}
     assert run(["show", "out"]) == 0
 
@@ -166,14 +163,16 @@ def test_the_output_may_not_touch_an_input(place: Path, out: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mask", "folder", "file"), [("077", 0o700, 0o600), ("000", 0o777, 0o666), ("022", 0o755, 0o644)]
+    ("mask", "folder", "file"),
+    [(0o077, 0o700, 0o600), (0o000, 0o777, 0o666), (0o022, 0o755, 0o644)],
+    ids="{:03o}".format,
 )
-def test_modes_follow_the_umask(place: Path, mask: str, folder: int, file: int) -> None:
-    subprocess.run(
-        ["sh", "-c", f"umask {mask}; {sys.executable} -m adapterops {' '.join(COMMAND)}"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+def test_modes_follow_the_umask(place: Path, mask: int, folder: int, file: int) -> None:
+    before = os.umask(mask)
+    try:
+        assert run(COMMAND) == 0
+    finally:
+        os.umask(before)
     assert (place / "out").stat().st_mode & 0o777 == folder
     assert {path.stat().st_mode & 0o777 for path in (place / "out").iterdir()} == {file}
 

@@ -52,7 +52,7 @@ def unmerged(place: Path, hub: Hub) -> None:
 
 def gguf_model(place: Path, hub: Hub) -> None:
     gguf_models.write(place / "base.gguf", "llama", gguf_models.mixed)
-    write_adapter(place / "a", fields=config(2), modules=["model.layers.0.self_attn.v_proj"], rank=2, out=128, into=256)
+    write_adapter(place / "a", fields=config(2), modules=["model.layers.0.self_attn.k_proj"], rank=2, out=128, into=256)
 
 
 def gguf_adapter(place: Path, hub: Hub) -> None:

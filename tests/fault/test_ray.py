@@ -38,16 +38,15 @@ PATIENCE = 60
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head that works on nothing, and two nodes of one processor each."""
+    """Two nodes of one processor each, and nothing that looks at the cluster for people."""
     from ray.cluster_utils import Cluster
 
     before = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED",)}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": SOON, **SMALL}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    alone = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": SOON, **alone, **SMALL})
     try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1, **SMALL)
+        cluster.add_node(num_cpus=1, **SMALL)
         yield cluster
     finally:
         cluster.shutdown()

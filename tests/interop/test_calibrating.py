@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ WORDS = [f"w{index}" for index in range(48)]
 TEXTS = [" ".join(WORDS[(7 * line + 3 * place * place) % 48] for place in range(4 + line % 9)) for line in range(60)]
 
 
+@cache
 def tokenizer() -> PreTrainedTokenizerFast:
     words = {word: index for index, word in enumerate(["<s>", "</s>", *WORDS])}
     plain = Tokenizer(models.WordLevel(words, unk_token="<s>"))

@@ -168,22 +168,21 @@ def test_parts_fetch_what_they_need_and_are_of_one_commit(
     assert "revision" in capsys.readouterr().err
 
 
-def test_processes_of_ray_fetch_what_they_need_themselves(hub: Hub, place: Path, tmp_path: Path) -> None:
+def test_processes_of_ray_fetch_what_they_need_themselves(
+    hub: Hub, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each file of the base once, by whoever makes the file of it; the bytes are those of one process."""
     pytest.importorskip("ray")
     hub.put("me/base", write_base(tmp_path / "base"))
     hub.put("me/tuned", write_tuned(tmp_path / "tuned"))
     settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_CACHE": str(tmp_path / "of-ray")}
-    command = [sys.executable, "-m", "adapterops", "fuse", "hf://me/base", "hf://me/tuned", "-o"]
-
-    def fused(*more: str) -> None:
-        done = subprocess.run([*command, *more], env={**os.environ, **settings}, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-
-    fused("out", "--engine", "ray", "--workers", "2")
+    fuse = ["fuse", "hf://me/base", "hf://me/tuned", "-o"]
+    on_ray = [sys.executable, "-m", "adapterops", *fuse, "out", "--engine", "ray", "--workers", "2"]
+    done = subprocess.run(on_ray, env={**os.environ, **settings}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     whole = [each.path for each in hub.asked("GET .*resolve.*/model-.*safetensors$") if not each.range]
     assert len(whole) == len(set(whole)) == len(list((tmp_path / "base").glob("*.safetensors")))
-    fused("whole")
+    succeeds(capsys, *fuse, "whole")
     out, one = tree(place / "out"), tree(place / "whole")
     assert {**out, "adapterops.json": ""} == {**one, "adapterops.json": ""}
     assert manifest("out")["inputs"] == manifest("whole")["inputs"]
