@@ -105,8 +105,8 @@ def _check_order(module: str, tensor: str, transposed: bool, names: Names) -> No
     if (names.types and INTERLEAVED.isdisjoint(names.types)) or not (names.types or transposed):
         return
     raise UnsupportedError(
-        f"is in {tensor}, where gate and up have their rows alternating: there an update that depends on the weight, or one beside "
-        "that of both together, is not handled"
+        f"is in {tensor}, where gate and up have their rows alternating: updates that depend on the weight are not handled there, "
+        "nor gate or up next to an update of both"
         if names.types
         else f"is in {tensor}, where gate and up cannot be told apart: they may have their rows alternating, and no config.json says "
         "the model_type",
