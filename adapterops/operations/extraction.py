@@ -343,18 +343,18 @@ def _config(
     tuned: Checkpoint, base: Checkpoint, found: Mapping[str, ModelWeight], full: Mapping[str, str]
 ) -> AdapterConfig:
     config = {**(base.config or {}), **(tuned.config or {})}
-    tasks = [
-        each for name in classes(config) if (each := task_of(name) or ("CAUSAL_LM" if name.endswith(CAUSAL) else ""))
-    ]
+    heads = sorted({name.partition(".")[0] for name in full if is_head(name)})
+    tasks = ["CAUSAL_LM" if name.endswith(CAUSAL) else task_of(name) if heads else None for name in classes(config)]
+    task = next(filter(None, tasks), None)
     remote = base.history.remote if isinstance(base.history, Source) else None
     path = str(base.files.path) if base.files else None
     return AdapterConfig(
         remote.reference if remote else path,
         remote.revision if remote else None,
-        fields={"task_type": tasks[0]} if tasks else {},
+        fields={"task_type": task} if task else {},
         targets=_targets([module for module, each in found.items() if not each.parameter], tuned),
         target_parameters=None,
-        saved=tuple(sorted({name.partition(".")[0] for name in full if is_head(name)})),
+        saved=tuple(heads),
         experts={each.parameter: each.experts for each in found.values() if each.parameter},
         unannounced=unannounced(full, tuned),
         model=config,

@@ -36,6 +36,7 @@ SHOWN = 3
 HEADS = re.compile(
     r"(?:cls|(?:lm|classification)_head|(?:generator|discriminator|lm|entity)_?predictions|predictions|generator_lm_head"
     r"|(?:\w+_)?classifier|score|qa_outputs|vocab_(?:transform|layer_norm|projector)|(?:\w+\.)?pooler)\."
+    r"|(?:decoder\.(?:weight|bias)|final_logits_bias)$"
 )
 """What the names begin with of tensors that one class of a type of models has, and another has not."""
 

@@ -104,13 +104,12 @@ def _check_order(module: str, tensor: str, transposed: bool, names: Names) -> No
     """
     if (names.types and INTERLEAVED.isdisjoint(names.types)) or not (names.types or transposed):
         return
-    found = (
-        "have their rows alternating"
-        if names.types
-        else "may have their rows alternating: no config.json says the model_type"
-    )
     raise UnsupportedError(
-        f"is in {tensor}, where gate and up cannot be told apart: they {found}",
+        f"is in {tensor}, where gate and up have their rows alternating: updates that depend on the weight are not handled there, "
+        "nor gate or up next to an update of both"
+        if names.types
+        else f"is in {tensor}, where gate and up cannot be told apart: they may have their rows alternating, and no config.json says "
+        "the model_type",
         tensor=module,
         hint="fuse into a checkpoint that stores each expert by itself"
         + ("" if names.types else ", or put the config.json of the base into its folder"),
