@@ -17,6 +17,7 @@ from adapterops.formats.diffusion.taken import (
     by_comfyui,
     by_diffusers,
     denoiser,
+    encoders_in_part,
     encoders_left,
     encoders_unread,
     models,
@@ -195,6 +196,7 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
         ("comfyui_unet", unet),
         ("diffusers_stops" if diffusers.stops else "diffusers_left", diffusers.left),
         ("diffusers_encoders", encoders_unread(spelled, known)),
+        ("diffusers_parts", encoders_in_part(spelled)),
     ):
         if those:
             yield Fact(name, _counted(those, len(spelled)), those)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapterops.adapters.adapter import Adapter
@@ -119,15 +120,18 @@ def _named_as(adapter: Adapter, base: Checkpoint, model: Model, stacked: bool) -
     names = _Names(base, adapter, model, stacked)
     pieces: dict[str, list[ModulePiece]] = {}
     shapes: dict[str, tuple[int, int]] = {}
+    stored: dict[str, tuple[int, ...]] = {}
     stacks: dict[str, int] = {}  # parameters of PEFT, of which the adapter has single experts
     for tensor, edit in resolve(adapter, base, only_updates=True).edits.items():
         for target in names.divided(tensor, edit.targets):
             name, piece, shape, experts = _place(tensor, target, names, edit.start or tensor, adapter)
-            shapes[name] = shape
+            shapes[name], stored[name] = shape, base.layout[edit.start or tensor].shape
             stacks |= experts
             if piece not in pieces.setdefault(name, []):
                 pieces[name].append(piece)
-    layout = {name: _layout(name, pieces[name], shapes[name], adapter) for name in sorted(pieces)}
+    layout = {
+        name: _with_kernel(_layout(name, pieces[name], shapes[name], adapter), stored[name]) for name in sorted(pieces)
+    }
 
     def compute(name: str) -> Update:
         update: Update = update_of_parts([_placed(piece, layout[name].shape, adapter) for piece in pieces[name]])
@@ -350,6 +354,16 @@ def _layout(name: str, pieces: list[ModulePiece], shape: tuple[int, int], adapte
                 hint=IN_ONE if each.reads == "columns" and divided else f"{RANKED}; or {extracted(adapter)}",
             )
     return joined
+
+
+def _with_kernel(layout: Layout, stored: tuple[int, ...]) -> Layout:
+    """The layout with the dimensions of a kernel that the base stores, where the adapter's tensors do not show them.
+
+    >>> _with_kernel(Layout((8, 36), 2, "F32"), (8, 4, 3, 3)).kernel, _with_kernel(Layout((8, 36), 2, "F32"), (8, 36)).kernel
+    ((4, 3, 3), ())
+    """
+    kernel = stored[1:] if len(stored) > 2 and (stored[0], prod(stored[1:])) == layout.shape else ()
+    return layout if layout.kernel or not kernel else replace(layout, kernel=kernel)
 
 
 def _are_all(pieces: Sequence[ModulePiece], layouts: Sequence[Layout], shape: tuple[int, int]) -> bool:

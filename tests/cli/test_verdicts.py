@@ -109,7 +109,8 @@ def ones(start: str, **ends: tuple[int, ...]) -> Tensors:
 
 KOHYA = ones(K, lora_down__weight=(2, 8), lora_up__weight=(8, 2))
 COMFY, DIFFUSERS = (ones(start, lora_A__weight=(2, 8), lora_B__weight=(8, 2)) for start in (C, T))
-META = {"lora_adapter_metadata": json.dumps({"transformer.r": 2, "transformer.lora_alpha": 8})}
+OF_PART = {"transformer.r": 2, "transformer.lora_alpha": 8}
+META = {"lora_adapter_metadata": json.dumps(OF_PART | {"transformer.target_modules": ["to_q"]})}
 
 FILES: dict[str, tuple[Tensors, dict[str, str] | None]] = {
     "peft alone": (factors(), {"lora_alpha": "2"}),
@@ -136,6 +137,8 @@ FILES: dict[str, tuple[Tensors, dict[str, str] | None]] = {
     "comfy, a modulation": (ones("diffusion_model.blocks.0", diff_m=(1, 6, 8), self_attn__q__diff=(8, 8)), None),
     "diffusers": (DIFFUSERS, None),
     "diffusers, a header": (DIFFUSERS, META),
+    "diffusers, no target_modules": (DIFFUSERS, {"lora_adapter_metadata": json.dumps(OF_PART)}),
+    "diffusers, plain entries": (DIFFUSERS, {name: str(each) for name, each in OF_PART.items()}),
 }
 
 MLX = {"mlx": 20.0, "mlx, scale 1": 1.0}
@@ -190,6 +193,8 @@ comfy, a header                 R ? R R R ? R ? W
 comfy, a modulation             R ? R R R ? R W W
 diffusers                       R ? R R R ? R . .
 diffusers, a header             R ? R R R ? R . W
+diffusers, no target_modules    R ? R R R ? R R W
+diffusers, plain entries        R ? R R R ? R W W
 mlx                             R R R W . R R R R
 mlx, scale 1                    R R R ? . R R R R
 """

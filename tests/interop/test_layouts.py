@@ -212,3 +212,18 @@ NO_LORA = (
     "Stable Cascade: q, k and v into in_proj_weight",
 )
 """Differences of what is no layer's matrix; and PEFT's LoRA on a MultiheadAttention of torch."""
+
+
+@pytest.mark.parametrize("form", ["peft", "diffusers", "kohya", "comfy"])
+@pytest.mark.parametrize("name", ["LoHa of a convolution", "LoKr of a convolution"])
+@pytest.mark.filterwarnings("ignore")
+def test_factors_of_a_convolution_have_the_kernel_of_the_base(tmp_path: Path, name: str, form: str) -> None:
+    """The tensors of LoHa and LoKr do not show it; PEFT and diffusers load no matrices for a convolution."""
+    torch.manual_seed(1)
+    base = stored(tmp_path, LAYOUTS[name]())
+    line = ["convert", str(tmp_path / "a.safetensors"), "--base", str(tmp_path / "base"), "--to", form]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
+    (written,) = (tmp_path / "out").glob("*.safetensors")
+    (kernel,) = (each.shape for each in base.values())
+    shapes = [tuple(each.shape) for each in load_file(written).values() if each.dim() > 1]
+    assert sorted(each[1:] for each in shapes) == sorted([tuple(kernel[1:]), (shapes[0][0], 1, 1)])

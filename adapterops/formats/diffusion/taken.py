@@ -38,6 +38,7 @@ OF_DIFFUSERS = ("transformer.", "unet.")
 
 BLOCK = re.compile(r"(?P<root>(?:[a-z]+_)*?(?:blocks|layers|refiner))_(?P<number>\d+)_")
 ATTENTION = re.compile(r"(?:down|up|mid)_block.*_attn[12]_to_")
+ATTENTION_OF_CLIP = re.compile(r"_self_attn_(?:[qkv]|out)_proj$")
 PROCESSOR = ".processor."
 
 
@@ -103,6 +104,29 @@ def encoders_unread(spelled: Mapping[str, str], known: Collection[KnownNames]) -
         return part.isdecimal() and not (clip and (not known or any(name.startswith(each.clip) for each in known)))
 
     return tuple(module for module, name in spelled.items() if unread(module, name))
+
+
+def encoders_in_part(spelled: Mapping[str, str]) -> tuple[str, ...]:
+    """The modules of CLIP that diffusers ends at, or leaves out, for what is missing next to them in their encoder: by kohya's
+    names it needs the last projection of attention for the others, by its own any of the four for all.
+
+    >>> q, mlp = ("lora_te1_text_model_encoder_layers_0_" + each for each in ("self_attn_q_proj", "mlp_fc1"))
+    >>> encoders_in_part({q: f"{q}.alpha", mlp: f"{mlp}.alpha"}), encoders_in_part({mlp: f"{mlp}.alpha"})
+    (('lora_te1_text_model_encoder_layers_0_self_attn_q_proj',), ())
+    """
+    found: dict[str, dict[str, str]] = {}
+    for module, name in spelled.items():
+        key, part = flat(module)
+        if part in ("1", "2") and re.match(CLIP_KEY, key) and (name.startswith("lora_te") or ".lora_A" in name):
+            found.setdefault(f"{part}{name.startswith('lora_te')}", {})[module] = key
+    left: list[str] = []
+    for part, own in found.items():
+        attention = [module for module, key in own.items() if ATTENTION_OF_CLIP.search(key)]
+        if part.endswith("True") and not any(key.endswith("_out_proj") for key in own.values()):
+            left += attention
+        elif not part.endswith("True") and not attention:
+            left += own
+    return tuple(left)
 
 
 def models(keys: Iterable[str], stated: str = "") -> tuple[KnownNames, ...]:

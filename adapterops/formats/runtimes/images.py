@@ -78,6 +78,11 @@ IMAGES = {
             "diffusers_encoders": wrong(
                 "are silently left out: of text encoders it loads CLIP's, of Stable Diffusion and Flux (measured)", FUSE
             ),
+            "diffusers_parts": refused(
+                "by kohya's names q, k and v without out_proj end with an error, or are left out next to others; by its own names"
+                " others without these four end with an error (measured)",
+                FUSE,
+            ),
             "diffusers_unsure": unknown("which model it is settles it: name it with --base", TO_DIFFUSERS),
             "alphas": wrong(
                 "attention of a UNet gets the most frequent alpha of all, over the rank of each module (measured)",

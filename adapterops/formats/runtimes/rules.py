@@ -48,6 +48,7 @@ FACTS = {
     "diffusers_left": "names that diffusers does not have",
     "diffusers_stops": "names that stop diffusers",
     "diffusers_encoders": "LoRA on text encoders that diffusers does not load",
+    "diffusers_parts": "LoRA on a part of a text encoder",
     "diffusers_unsure": "names that diffusers has of some models alone",
     "alphas": "alphas that differ in a UNet",
     "tucker": "LoRA with a kernel between its factors (Tucker)",

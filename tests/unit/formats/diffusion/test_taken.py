@@ -11,6 +11,7 @@ from adapterops.formats.diffusion.taken import (
     by_comfyui,
     by_diffusers,
     denoiser,
+    encoders_in_part,
     encoders_unread,
     models,
     of_one_alpha,
@@ -182,6 +183,28 @@ def test_text_encoders_that_diffusers_does_not_load(image: str, encoders: list[s
     spelled = {each: f"{each}.x" for each in (image, *encoders)}
     known = models(each.key for each in denoiser(spelled).values())
     assert encoders_unread(spelled, known) == tuple(encoders[number] for number in left)
+
+
+@pytest.mark.parametrize(
+    ("start", "modules", "left"),
+    [
+        ("text_encoder.", ["self_attn.q_proj"], 0),
+        ("text_encoder.", ["mlp.fc1", "mlp.fc2"], 2),
+        ("text_encoder.", ["self_attn.q_proj", "mlp.fc1"], 0),
+        ("lora_te_", ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], 3),
+        ("lora_te_", ["self_attn.q_proj", "self_attn.out_proj"], 0),
+        ("lora_te_", ["self_attn.q_proj", "mlp.fc1"], 1),
+        ("lora_te_", ["mlp.fc1"], 0),
+    ],
+)
+def test_parts_of_a_text_encoder_with_which_diffusers_does_not_load_it(
+    start: str, modules: list[str], left: int
+) -> None:
+    """As the pipeline of Stable Diffusion did: the first that are left out, or with which it ends."""
+    names = [f"{start}text_model.encoder.layers.0.{each}" for each in modules]
+    names = [each.replace(".", "_") if start == "lora_te_" else each for each in names]
+    end = "lora_down" if start == "lora_te_" else "lora_A"
+    assert encoders_in_part({each: f"{each}.{end}.weight" for each in names}) == tuple(names[:left])
 
 
 def test_attention_of_a_unet_has_one_alpha() -> None:
