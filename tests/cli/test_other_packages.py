@@ -215,7 +215,7 @@ class Pairs:
         scales = read("pair_scale", 4 * (begin // 2), 4 * -(-end // 2)).view(torch.float32)
         return scales.repeat_interleave(2)[: end - begin, None], 0
 
-    def coded(self, shape, codes, read, begin):
+    def encoded_parts(self, shape, codes, read, begin):
         return {"weight": codes.view(int8())}
 
     def changed(self, shape, read, begin, parts):
