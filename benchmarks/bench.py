@@ -165,6 +165,7 @@ def machine(folder: Path) -> dict[str, Any]:
         "cpu": models[0] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "sha_ni": any("sha_ni" in line.split() for line in lines) and MASK not in os.environ,
+        "avx512": any("avx512f" in line.split() for line in lines),
         "hashing GB/s": hashing(),
         "copying GB/s": copying(folder),
         "GFLOP/s": multiplying(),

@@ -75,7 +75,10 @@ def _machine(found: dict[str, Any]) -> str:
     names = ("python", "numpy", "torch", "peft", "transformers", "mergekit", "bitsandbytes", "ray")
     versions = ", ".join(f"{name} {about[name]}" for name in names if about.get(name))
     speeds = [f"{about[what]:.3g} {what}" for what in ("copying GB/s", "GFLOP/s") if what in about]
-    hardware = ", ".join([about.get("gpu", ""), about["cpu"], f"{about['cores']} cores", *speeds]).removeprefix(", ")
+    speeds += [f"BLAKE3 {about['hashing GB/s']['blake3']:.2g} GB/s"] if "hashing GB/s" in about else []
+    wide = ["with AVX-512" if about["avx512"] else "without AVX-512"] if "avx512" in about else []
+    parts = [about.get("gpu", ""), about["cpu"], *wide, f"{about['cores']} cores", *speeds]
+    hardware = ", ".join(filter(None, parts))
     times = f"median of {found['repeats']}" if found["repeats"] > 1 else "one run"
     return f"{hardware}; {versions}; {times}."
 
