@@ -40,7 +40,7 @@ class Forked:
         hook = session.config.hook
         if session.testsfailed or session.config.option.collectonly:
             return None
-        session.config._tmp_path_factory.getbasetemp()  # which is made anew, once for all
+        session.config._tmp_path_factory.getbasetemp()  # which is made new, once for all
         files = [list(items) for _, items in groupby(session.items, lambda item: item.path)]
         gc.collect()
         gc.freeze()  # what is shared is not written to, by looking for garbage
@@ -78,7 +78,7 @@ class Forked:
             code = 0
         except KeyboardInterrupt:
             session._setupstate.teardown_exact(None)  # the fixtures that are in use
-        except Exception:
+        except Exception:  # of pytest itself: a test's own is in its report
             traceback.print_exc()
         finally:
             capture.stop_global_capturing()

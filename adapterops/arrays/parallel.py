@@ -32,7 +32,7 @@ class Batch(Generic[Item, Result]):
     def __init__(self, function: Callable[[Item], Result], items: Sequence[Item]) -> None:
         self._function, self._items = function, items
         self._results: list[Result | None] = [None] * len(items)
-        self._errors: dict[int, Exception] = {}
+        self._errors: dict[int, BaseException] = {}
         self._begun, self._done, self._changed = 0, 0, threading.Condition()
 
     def __len__(self) -> int:
@@ -48,11 +48,14 @@ class Batch(Generic[Item, Result]):
         while (place := self._take()) is not None:
             try:
                 self._results[place] = self._function(self._items[place])
-            except Exception as error:  # whatever it is, it is raised where the results are asked for
+            except BaseException as error:  # whatever it is, it is raised where the results are asked for
                 self._errors[place] = error
-            with self._changed:
-                self._done += 1
-                self._changed.notify_all()
+                if not isinstance(error, Exception):
+                    raise  # an interrupt ends this thread's own work, too
+            finally:
+                with self._changed:
+                    self._done += 1
+                    self._changed.notify_all()
 
     def results(self) -> list[Result]:
         """All of them, in the order of the items; the first error, where there is one."""
@@ -75,7 +78,7 @@ class Crew:
     """Threads that work on one list of items: what they do in parallel, and memory for one large matrix.
 
     Attributes:
-        changed: is held while anything here is asked or said, and told of whatever there may be to do.
+        changed: held while this is read or changed, and notified of whatever there may be to do.
     """
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from adapterops.arrays import parallel as module
-from adapterops.arrays.parallel import Crew, in_parallel, matrix, working
+from adapterops.arrays.parallel import Batch, Crew, in_parallel, matrix, working
 
 
 @contextmanager
@@ -62,6 +62,30 @@ def test_the_first_error_is_raised_and_nothing_is_begun_after_one(crew: Crew | N
         in_parallel(fails, range(9))
     assert begun == [0, 1, 2]
     assert crew is None or crew.open() is None
+
+
+def test_nobody_waits_for_a_thread_that_was_interrupted() -> None:
+    begun = threading.Barrier(2)
+
+    def interrupted(item: int) -> None:
+        begun.wait(timeout=10)
+        if item == 1:
+            raise KeyboardInterrupt
+
+    batch, found = Batch(interrupted, [0, 1]), list[BaseException]()
+
+    def owner() -> None:
+        try:
+            batch.results()
+        except BaseException as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=owner, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=5)
+    assert [type(error) for error in found] == [KeyboardInterrupt] * 2
 
 
 def test_a_large_matrix_is_one_threads_at_a_time_and_who_waits_for_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:
