@@ -119,9 +119,10 @@ def remove_stale(out: Path) -> None:
     """
     for folder in next_to(out):
         if folder.name.endswith(ASIDE) and not os.path.lexists(out):
-            os.rename(folder, out)
-            continue
-        remove_if_dead(folder)
+            with suppress(OSError):  # another run was faster
+                os.rename(folder, out)
+        else:
+            remove_if_dead(folder)
 
 
 def remove_if_dead(folder: Path) -> None:

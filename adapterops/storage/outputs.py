@@ -10,7 +10,7 @@ from typing import Any
 
 from adapterops.errors import AdapterOpsError, NotFoundError, OptionError, OutputExistsError, ResourceError
 from adapterops.storage.checksums import BLAKE3, file_digests
-from adapterops.storage.hidden import abandoned, hidden
+from adapterops.storage.hidden import hidden, next_to
 from adapterops.storage.strict import check_path, read_all, read_json, reading
 
 MANIFEST = "adapterops.json"
@@ -106,23 +106,24 @@ def check_replaceable(out: Path) -> None:
 
     Another run may put its own there at any time: what is found is found of one output, or looked for again.
     """
-    fact, seen = _not_ours(out), None
-    while fact and (now := _identity(out)) != seen:
-        fact, seen = _not_ours(out), now
-    if fact:
-        raise OutputExistsError(
-            f"{fact}, so --force does not replace it",
-            path=out,
-            hint="remove it yourself, or name another place with -o",
-        )
+    while seen := _identity(out):
+        with suppress(FileNotFoundError):
+            if not (fact := _not_ours(out)):
+                return
+            if _identity(out) == seen:
+                raise OutputExistsError(
+                    f"{fact}, so --force does not replace it",
+                    path=out,
+                    hint="remove it yourself, or name another place with -o",
+                )
 
 
 def _identity(out: Path) -> list[tuple[int, int]]:
-    """Which folder or file, and which manifest, has the name."""
+    """Which folder or file, and which manifest, has the name; nothing, where nothing has."""
     found = []
     for path in (out, manifest_of(out)):
         with suppress(OSError):
-            status = path.stat()
+            status = path.lstat()
             found.append((status.st_dev, status.st_ino))
     return found
 
@@ -133,7 +134,7 @@ def _not_ours(out: Path) -> str | None:
         return f"was not written by adapterops (it has no {MANIFEST})"
     if (named := _outputs(manifest_of(out))) is None:
         return f"its {MANIFEST} does not say which files adapterops wrote"
-    before = [each for folder in abandoned(out) if (each := _outputs(folder / REPLACED)) is not None]
+    before = [each for folder in next_to(out) if (each := _outputs(folder / REPLACED)) is not None]
     others = [
         name for name, path in _inside(out, named) if not any(_written(name, path, each) for each in (named, *before))
     ]
@@ -202,4 +203,6 @@ def plain_name(name: str) -> bool:
 
 def empty(path: Path) -> bool:
     """Whether it is a folder with nothing in it."""
-    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    with suppress(FileNotFoundError):
+        return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    return False

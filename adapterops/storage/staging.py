@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WITHOUT_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 """What file systems say that have no second name for a file."""
 DISK = (*DISK_FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EXDEV)
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+"""What is said of a rename to a name that something else has."""
 ELSEWHERE = "or write elsewhere with -o"
 
 
@@ -84,7 +87,11 @@ def staged(
                 (folder / JOURNAL).unlink()
             if sync:
                 sync_folders(folder)
-            (publish_file if single else publish)(folder, out, force)
+            if single:
+                with _turn(out.parent):
+                    publish_file(folder, out, force)
+            else:
+                publish(folder, out, force)
             published = True
             forget(out)
         if sync:
@@ -133,19 +140,25 @@ def writing(out: Path, left: str, then: str = ELSEWHERE) -> Iterator[None]:
 def publish(folder: Path, out: Path, force: bool) -> None:
     """Rename a complete folder to `out`; with `force`, an output that is there is exchanged for it.
 
+    Another run may put its own there, or exchange it, between a look and a step: then it is looked at again.
+
     Raises:
         OutputExistsError: something else is there.
     """
-    if force and out.is_dir() and not empty(out):
-        check_replaceable(out)  # somebody may have added something meanwhile
-        _exchange(folder, out)
-        return
-    try:
-        os.rename(folder, out)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise _appeared(out) from error
-        raise
+    while True:
+        if force and out.is_dir() and not empty(out):
+            check_replaceable(out)  # somebody may have added something meanwhile
+            if _exchange(folder, out):
+                return
+            continue
+        try:
+            os.rename(folder, out)
+            return
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+            if not force or error.errno == errno.ENOTDIR:
+                raise _appeared(out) from error
 
 
 def publish_file(folder: Path, out: Path, force: bool) -> None:
@@ -175,6 +188,18 @@ def publish_file(folder: Path, out: Path, force: bool) -> None:
         elif (folder / REPLACED).exists() and (folder / out.name).exists():
             os.replace(folder / REPLACED, manifest_of(out))
         raise
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """One run at a time, where the disk has locks: a file and its manifest are named one after the other."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _name_file(path: Path, out: Path, force: bool) -> None:
@@ -214,19 +239,27 @@ def _appeared(out: Path) -> OutputExistsError:
     return OutputExistsError("appeared while this run was writing", path=out, hint="name another place with -o")
 
 
-def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders in one step, so that a reader sees one or the other;
-    `old`'s content ends up under `new`'s name.
+def _exchange(new: Path, old: Path) -> bool:
+    """Swap two folders in one step, so that a reader sees one or the other; `old`'s content ends up under `new`'s name.
+    False where another run was faster: then `new` is where it was.
     """
     at_fdcwd, exchange = -100, 2
     with suppress(AttributeError, OSError):
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.renameat2(at_fdcwd, os.fsencode(new), at_fdcwd, os.fsencode(old), exchange) == 0:
-            return
+            return True
     aside = new.with_name(new.name + ASIDE)  # where the system has no exchange: two renames
-    os.rename(old, aside)
-    os.rename(new, old)
-    os.rename(aside, new)
+    try:
+        os.rename(old, aside)
+        os.rename(new, old)
+    except OSError as error:
+        if error.errno not in (*TAKEN, errno.ENOENT) or not new.exists():
+            raise
+        remove(aside)  # what another run has replaced
+        return False
+    with suppress(FileNotFoundError):  # nothing holds a lock on it: another run may have removed it
+        os.rename(aside, new)
+    return True
 
 
 def sync_folders(folder: Path) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from adapterops.errors import DiskError, OutputExistsError, ResourceError
+from adapterops.storage.checksums import BLAKE3, file_digests
+from adapterops.storage.hidden import create, remove_stale
 from adapterops.storage.measured import Measured
-from adapterops.storage.outputs import MANIFEST
+from adapterops.storage.outputs import MANIFEST, check_replaceable
 from adapterops.storage.staging import publish, staged, writing
 
 
@@ -74,6 +80,61 @@ def test_only_an_output_of_ours_is_exchanged(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError):
         publish(new, old, force=True)
     assert (old / "old").exists()
+
+
+@pytest.mark.parametrize(("there", "nth"), [(False, 1), (True, 1), (True, 2), (True, 3)])
+def test_another_run_is_active_between_two_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, nth: int
+) -> None:
+    """On a file system without an exchange: before what was there is moved aside, before the new one takes its place,
+    and before what was aside is removed, as it is by a run that starts."""
+    out, renames, rename = tmp_path / "out", iter(range(1, 99)), os.rename
+    locks: list[int] = []
+
+    def no_exchange(*_: object, **__: object) -> None:
+        raise OSError
+
+    def made(by: str) -> Path:
+        folder, lock = create(out)
+        locks.append(lock)
+        (folder / MANIFEST).write_text(json.dumps({"outputs": {}, "by": by}))
+        return folder
+
+    def late(old: Path, new: Path) -> None:
+        if next(renames) == nth:
+            monkeypatch.setattr(os, "rename", rename)
+            remove_stale(out)
+            if nth < 3:
+                publish(made("other"), out, force=True)
+            monkeypatch.setattr(os, "rename", late)
+        rename(old, new)
+
+    monkeypatch.setattr(ctypes, "CDLL", no_exchange)
+    monkeypatch.setattr(os, "rename", late)
+    if there:
+        rename(made("old"), out)
+    publish(made("new"), out, force=True)
+    assert "new" in (out / MANIFEST).read_text()
+    for lock in locks:
+        os.close(lock)
+    remove_stale(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_several_replace_one_file_and_each_is_found_with_its_manifest(tmp_path: Path) -> None:
+    out = tmp_path / "m.gguf"
+
+    def replace(by: bytes) -> None:
+        for number in range(40):
+            with staged(out, force=True, single=True, sync=False) as folder:
+                (folder / out.name).write_bytes(by * number)
+                written = {"size": number * len(by)} | file_digests(folder / out.name, BLAKE3)
+                (folder / MANIFEST).write_text(json.dumps({"outputs": {out.name: written}}))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(replace, (b"a", b"bc", b"def")))
+    check_replaceable(out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf", f"m.gguf.{MANIFEST}"]
 
 
 def test_a_failure_of_the_disk_is_one_of_the_output(tmp_path: Path) -> None:
