@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 from turns import ALL
 
+from adapterops.engine import local
+
 gc.set_threshold(100_000)  # what is imported and collected here is no garbage, and is looked through less often
 settings.register_profile(
     "quick",
@@ -24,6 +26,7 @@ settings.load_profile("quick")
 torch.set_num_threads(1)  # matrices here are tiny, and workers of pytest share the processors
 threadpool_limits(1)  # of numpy, too: two threads for one small matrix wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands and examples that tests start
+local.QUICK = local.FIRST = 0.0  # what is quick is divided among threads here, too
 os.fsync = written
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` has it ignored by every process
 

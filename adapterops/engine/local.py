@@ -9,9 +9,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache, partial
 from itertools import accumulate
+from time import perf_counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from adapterops.arrays import columns, scratch
@@ -28,6 +29,17 @@ AHEAD = 3
 """How many of the largest results may wait for their turn, for each worker, in bytes: many more small ones than large ones,
 so that nobody waits while another is at a large one.
 """
+
+QUICK = 0.002
+"""Seconds that an item takes at most which is not worth a second thread: what two of them do in turn with the interpreter's lock
+takes longer.
+"""
+FEW = 8
+"""Items after the first that say how long one takes."""
+FIRST = 0.03
+"""Seconds that the first may take besides: for what is imported with it."""
+LOOK = 0.004
+"""Seconds after which another thread looks again whether it is of use."""
 
 STOPPING = threading.Event()
 """Set when the process is about to end: what its threads still do is of no use, and nobody waits for it."""
@@ -53,8 +65,8 @@ def run(
     to_the_bit: bool = False,
     how: Execution = DEFAULT,
 ) -> Generator[Result, None, None]:
-    """`function(item)` for each item, at most `how.workers` at a time: this thread is one of them. A worker that has nothing to begin
-    helps another with what that does together.
+    """`function(item)` for each item, at most `how.workers` at a time: this thread is one of them, and alone while items are quick.
+    A worker that has nothing to begin helps another with what that does together.
 
     The results do not depend on the number of workers. They come in the order of the items, and those that wait for
     their turn are kept; with lanes they come as they are done. After an exception nothing is started that comes after
@@ -74,12 +86,14 @@ def run(
         work.place = partial(_computing, how.device, to_the_bit, how.memory)
     needing = list(map(needs_torch, queue))
     useful = max(len(queue), default_workers() if queue and how.device == "cpu" else 0)  # who has no item helps
-    others = [threading.Thread(target=work.help, daemon=True) for _ in range(min(workers, useful) - 1)]
+    count = min(workers, useful) - 1
+    more = [threading.Thread(target=work.help, daemon=True) for _ in range(count - 1)]
+    first = [threading.Thread(target=work.help_with, args=(more,), daemon=True)] if count > 0 else []
     if any(needing) and not all(needing):
-        others.append(threading.Thread(target=work.help, args=(True,), daemon=True))
+        first.append(threading.Thread(target=work.help, args=(True,), daemon=True))
     with _numpy().limit(limits=1, user_api="blas"):
         try:
-            for thread in others:
+            for thread in first:
                 thread.start()
             with _one_thread_in_torch(needed=any(needing)):
                 work.begin()
@@ -91,7 +105,7 @@ def run(
             columns.forget()  # the other threads end
             scratch.forget()
             work.stop()
-            for thread in others:
+            for thread in (*first, *more):
                 if thread.ident is not None and not STOPPING.is_set():
                     thread.join()
 
@@ -128,6 +142,7 @@ class _Work(Generic[Item, Result]):
         self._crew = Crew()
         self._changed = self._crew.changed
         self.place: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._since, self._taken, self._over = perf_counter(), 0, threading.Event()
 
     def begin(self) -> None:
         """From now on any item can be begun, those that need torch too."""
@@ -140,6 +155,7 @@ class _Work(Generic[Item, Result]):
         with self._changed:
             self._lanes, self._stopped = [], True
             self._changed.notify_all()
+        self._over.set()
 
     def help(self, without_torch: bool = False) -> None:
         """Do what is open, or what of it needs no torch, until nothing is."""
@@ -150,6 +166,16 @@ class _Work(Generic[Item, Result]):
                         return
                     self._changed.wait()
             work()
+
+    def help_with(self, others: Sequence[threading.Thread]) -> None:
+        """The same, begun with other threads when items are not quick."""
+        while self._quick():
+            if self._over.wait(LOOK):
+                return
+        with self._changed, suppress(RuntimeError):  # there are no more threads: those that there are do it
+            for thread in () if self._stopped else others:
+                thread.start()
+        self.help()
 
     def result(self, place: int) -> Result:
         """What became of the item of that place; with lanes, of that many a one. Others are done until it is known."""
@@ -173,6 +199,10 @@ class _Work(Generic[Item, Result]):
         if index is not None:
             return partial(self._do, index)
         return None if without_torch else self._crew.open()
+
+    def _quick(self) -> bool:
+        """Whether the items that were begun took so little that one thread does them sooner than two."""
+        return perf_counter() - self._since < (FIRST if self._taken < 2 else QUICK * max(FEW, self._taken))
 
     def _lasts(self, without_torch: bool) -> bool:
         """Whether there may be more to do than now."""
@@ -207,6 +237,9 @@ class _Work(Generic[Item, Result]):
                 (lane for lane in can if lane.thread is None), None
             )
         self._running += bool(can)
+        self._taken += bool(can)
+        if self._taken == 2:
+            self._since = perf_counter()
         if lane is not None:
             lane.thread = me
             return lane.open.popleft()

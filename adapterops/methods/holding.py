@@ -92,8 +92,11 @@ def _of_factors(result: LowRank | None, updates: Sequence[LowRank], weights: Seq
     each = [*updates, *([] if result is None else [result])]
     ends = np.cumsum([0, *(update.rank for update in each)])
     blocks, (height, width) = [slice(begin, end) for begin, end in pairwise(ends)], each[0].shape
-    left = gram(height, ends[-1], lambda rows: _joined([update.scale * _double(update.B[rows]) for update in each]))
-    right = gram(width, ends[-1], lambda rows: _joined([_double(update.A[:, rows]).T for update in each]))
+    scales = np.repeat([update.scale for update in each], np.diff(ends))
+    left = gram(height, ends[-1], lambda rows: _joined([update.B[rows] for update in each], 1)) * np.outer(
+        scales, scales
+    )
+    right = gram(width, ends[-1], lambda rows: _joined([update.A[:, rows] for update in each], 0).T)
     shared = left * right
     products = np.array([[shared[one, other].sum() for other in blocks] for one in blocks])
     if result is None:
@@ -118,8 +121,8 @@ def _double(array: Array) -> Array:
     return array.astype(np.float64, copy=False)
 
 
-def _joined(columns: Sequence[Array]) -> Array:
-    return np.concatenate(columns, axis=1)
+def _joined(parts: Sequence[Array], axis: int) -> Array:
+    return np.concatenate(parts, axis, dtype=np.float64)
 
 
 def _through(own: Array, across: Array, left: Array, right: Array) -> float:
@@ -158,8 +161,10 @@ def _of_merged(result: Linear, updates: Sequence[LowRank]) -> Holding:
     (height, width), step = result.shape, tile_height(result.shape)
     bases = [_read(each) for each in updates]
     ends = np.cumsum([0, *(basis.shape[1] for basis in bases)])
-    columns, basis = [slice(begin, end) for begin, end in pairwise(ends)], _joined(bases)
-    own = _joined([each.scale * (_double(each.B) @ (each.A @ one)) for each, one in zip(updates, bases, strict=True)])
+    columns, basis = [slice(begin, end) for begin, end in pairwise(ends)], _joined(bases, 1)
+    own = _joined(
+        [each.scale * (_double(each.B) @ (each.A @ one)) for each, one in zip(updates, bases, strict=True)], 1
+    )
 
     def of_tile(rows: slice) -> tuple[float, Array, Array]:
         memory = scratch().array("merged", (rows.stop - rows.start, width), np.float64)

@@ -45,6 +45,24 @@ def test_this_thread_is_one_of_the_workers() -> None:
     assert len(threads) <= 3
 
 
+@pytest.mark.parametrize(
+    ("first", "each", "alone"), [(0.0, 0.0, True), (0.02, 0.0, True), (0.0, 0.006, False), (0.2, 0.0, False)]
+)
+def test_quick_items_are_done_by_this_thread(
+    monkeypatch: pytest.MonkeyPatch, first: float, each: float, alone: bool
+) -> None:
+    """And so are those after a first one that takes a little longer, but not all the others while it takes long."""
+    monkeypatch.setattr(local, "QUICK", 0.002)
+    monkeypatch.setattr(local, "FIRST", 0.1)
+
+    def where(item: int) -> int:
+        time.sleep(each if item else first)
+        return threading.get_ident()
+
+    threads = set(local.run(where, range(60), how=Execution(3)))
+    assert (threads == {threading.get_ident()}) is alone
+
+
 @pytest.mark.parametrize("items", [1, 2])
 def test_a_worker_that_has_nothing_to_begin_helps_another(items: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first item is done by both, when the other one is."""
