@@ -73,7 +73,7 @@ def aligned(size: int) -> NDArray[np.uint8]:
     import numpy as np
 
     memory = np.empty(size + LINE, np.uint8)
-    return memory[-memory.ctypes.data % LINE :]
+    return memory[-memory.__array_interface__["data"][0] % LINE :]
 
 
 class _Own(threading.local):

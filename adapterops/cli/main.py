@@ -68,10 +68,11 @@ def main() -> NoReturn:
     handled = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]  # nohup
     for number in handled:
         signal.signal(number, _leave_early)
-    from adapterops.cli import commands, usage  # noqa: F401  # imported before signals are handled: `run` uses them
     from adapterops.engine.process import tune
 
     tune()
+    from adapterops.cli import commands, usage  # noqa: F401  # imported before signals are handled: `run` uses them
+
     # where they are closed, no file of ours may take their numbers
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):

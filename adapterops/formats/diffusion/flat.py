@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import NamedTuple
 
 from adapterops.errors import UnsupportedError
@@ -81,6 +82,7 @@ class Flat(NamedTuple):
         return self.key == other.key and (not self.part or not other.part or self.part == other.part)
 
 
+@lru_cache(1 << 16)  # a name is asked for several times
 def flat(name: str) -> Flat:
     """
     >>> flat("lora_unet_blocks_0_attn_q"), flat("model.diffusion_model.blocks.0.attn.q.weight")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from itertools import takewhile
 
 from adapterops.errors import InputError
@@ -81,6 +82,7 @@ def _joined(parts: list[str]) -> str:
     return ".".join(parts)
 
 
+@lru_cache(1 << 16)  # a name is asked for several times
 def unwrapped(name: str) -> str:
     """The name of a module or tensor in the model itself, without what was put around it.
 
