@@ -46,13 +46,13 @@ def test_this_thread_is_one_of_the_workers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "each", "alone"), [(0.0, 0.0, True), (0.02, 0.0, True), (0.0, 0.006, False), (0.2, 0.0, False)]
+    ("first", "each", "quick", "alone"), [(0.0, 0.0, 1.0, True), (0.0, 0.006, 0.001, False), (0.4, 0.0, 1.0, False)]
 )
 def test_quick_items_are_done_by_this_thread(
-    monkeypatch: pytest.MonkeyPatch, first: float, each: float, alone: bool
+    monkeypatch: pytest.MonkeyPatch, first: float, each: float, quick: float, alone: bool
 ) -> None:
-    """And so are those after a first one that takes a little longer, but not all the others while it takes long."""
-    monkeypatch.setattr(local, "QUICK", 0.002)
+    """Others begin when items take longer, or the first one much longer."""
+    monkeypatch.setattr(local, "QUICK", quick)
     monkeypatch.setattr(local, "FIRST", 0.1)
 
     def where(item: int) -> int:
