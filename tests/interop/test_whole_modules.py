@@ -31,6 +31,8 @@ from transformers import (
     RobertaForMaskedLM,
     SegformerConfig,
     SegformerForSemanticSegmentation,
+    Wav2Vec2Config,
+    Wav2Vec2ForCTC,
 )
 from turns import in_turn
 
@@ -319,3 +321,28 @@ def test_what_depends_on_its_base_is_measured_as_what_is_extracted(capsys: pytes
     for way in ways.strip().replace("BASE", "base").split("; "):
         assert run([*way.split()[1:-1], "measured" if "extract" in way else "fused"]) == 0
     assert run(["show", "measured", "--spectrum"]) == 0
+
+
+def test_a_mean_with_a_head_that_was_replaced_is_not_taken_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """One adapter has the head whole, and one LoRA on it, with which PEFT saves the base's."""
+    for name, config in ("a", {"modules_to_save": ["lm_head"]}), ("b", {}):
+        targets = ["q_proj"] if config else ["q_proj", "lm_head"]
+        trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=targets, **config)
+        Path("lora").rename(name)
+    how = ["a", "b", "-w", "0.5,0.5", "--full", "mean", "-o"]
+    assert run(["fuse", "base", *how, "fused", "--allow-base-mismatch"]) == 0
+    assert run(["unfuse", "fused", *how, "back", "--allow-base-mismatch"]) == 4
+    assert "a: lm_head.weight: replaced the base's" in capsys.readouterr().err
+
+
+def test_biases_of_a_module_that_computes_its_weight() -> None:
+    """Whose parameters are in a module of its own, which is none that PEFT can replace."""
+    convolutions = {"conv_dim": (8,), "conv_stride": (4,), "conv_kernel": (8,), "num_feat_extract_layers": 1}
+    around = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    sound, model = torch.randn(1, 400), Wav2Vec2ForCTC(Wav2Vec2Config(**TEXT, **convolutions, **around))
+    live = trained(model, target_modules=["q_proj"], bias="all").merge_and_unload()
+    live.save_pretrained("tuned")
+    assert run(["extract", "tuned", "--base", "base", "--rank", "4", "-o", "out"]) == 0
+    found = PeftModel.from_pretrained(Wav2Vec2ForCTC.from_pretrained("base"), "out").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(found(sound).logits, live(sound).logits, rtol=1e-4, atol=1e-5)
