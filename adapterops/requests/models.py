@@ -41,7 +41,7 @@ def model(request: Request, opened: Opened, truncate: Truncate, how: Execution =
         made = dequantize(models["base"], output.dtype)
     else:
         made = _fused(request, opened, truncate, how)
-    check_rounding(made)
+    check_rounding(made, OF_UNFUSING if request.kind == UNFUSE else "")
     made = cast(made, output.dtype) if output.dtype else made
     return sharded(made, output.max_shard_size) if output.max_shard_size else made
 
