@@ -23,6 +23,8 @@ from transformers import (
     LlamaForSequenceClassification,
     MixtralConfig,
     MixtralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
     ResNetConfig,
@@ -346,3 +348,42 @@ def test_biases_of_a_module_that_computes_its_weight() -> None:
     found = PeftModel.from_pretrained(Wav2Vec2ForCTC.from_pretrained("base"), "out").eval()
     with torch.no_grad():
         torch.testing.assert_close(found(sound).logits, live(sound).logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trains", "lora"),
+    [
+        ({"bias": "all"}, False),
+        ({"modules_to_save": ["input_layernorm"]}, False),
+        ({"modules_to_save": ["embed_tokens"]}, False),
+        ({"trainable_token_indices": [1, 5]}, False),
+        ({"modules_to_save": ["lm_head"]}, True),
+    ],
+    ids=["biases", "norms", "embedding", "rows", "head"],
+)
+def test_the_way_out_for_a_full_tensor_that_others_lack(
+    trains: dict[str, Any], lora: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a Linear layer `extract` makes LoRA, which is merged; of anything else not, and what is fused gets the others."""
+
+    def model() -> Any:
+        torch.manual_seed(0)
+        return Qwen2ForCausalLM(Qwen2Config(**TEXT, num_key_value_heads=2, tie_word_embeddings=False))
+
+    trained(model(), target_modules=["q_proj"])
+    Path("lora").rename("plain")
+    live = trained(model(), target_modules=["v_proj"], **trains).merge_and_unload()
+    both = PeftModel.from_pretrained(live, "plain").eval()
+    assert run(["merge", "plain", "lora", "-w", "1,1", "-o", "out"]) == 4
+    said = capsys.readouterr().err
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    if lora:
+        assert "adapterops extract fused --base BASE --rank 32 -o lora" in said
+        assert run(["extract", "fused", "--base", "base", "--rank", "32", "-o", "extracted"]) == 0
+        assert run(["fuse", "base", "plain", "extracted", "-w", "1,1", "--allow-base-mismatch", "-o", "all"]) == 0
+    else:
+        assert "adapterops fuse BASE lora -o fused; adapterops fuse fused OTHER" in said
+        assert run(["fuse", "fused", "plain", "-o", "all"]) == 0
+    with torch.no_grad():
+        found = Qwen2ForCausalLM.from_pretrained("all").eval()(IDS).logits
+        torch.testing.assert_close(found, both(IDS).logits, rtol=1e-3, atol=1e-5)
