@@ -22,7 +22,8 @@ from adapterops.adapters.means import mean
 from adapterops.adapters.pairs import warn_of_pairs
 from adapterops.errors import ShapeError, UnsupportedError, at, count, factor
 from adapterops.formats.experts import check_alike
-from adapterops.formats.models.vocabulary import is_end
+from adapterops.formats.models.classifiers import is_head
+from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end, is_input
 from adapterops.formats.peft.combining import combine
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.scaling import Scaling
@@ -223,13 +224,23 @@ def if_not_trained(tensor: str, adapter: Adapter) -> str:
 
 
 def _unlike(fact: str, tensor: str, adapter: Adapter, hint: str = "") -> UnsupportedError:
+    fused = f"adapterops fuse BASE {quote(name(adapter))} -o fused"
+    if all(_becomes_lora(each, stored) for each, stored in adapter.full.items()):
+        hint += f"its update can be: {fused}; adapterops extract fused --base BASE --rank 32 -o lora"
+    elif not hint.startswith(MEAN):
+        hint += f"fuse it, and the others into what that makes: {fused}; adapterops fuse fused OTHER"
     return UnsupportedError(
         f"is a full tensor (of modules_to_save, or a bias), {fact}: those that differ cannot be added",
         path=name(adapter),
         tensor=tensor,
-        hint=f"{hint}its update can be: adapterops fuse BASE {quote(name(adapter))} -o fused; "
-        "adapterops extract fused --base BASE --rank 32 -o lora",
+        hint=hint.removesuffix("; or "),
     )
+
+
+def _becomes_lora(tensor: str, stored: Stored) -> bool:
+    """Whether `extract` makes LoRA of what was trained of a full tensor: of no embedding, vector or head of a classifier."""
+    held = len(stored.spec.shape) == 2 and not is_head(tensor) and not tensor.endswith(TOKEN_ROWS)
+    return held and not is_input(tensor)
 
 
 def joint(adapters: Sequence[Adapter], module: str) -> Layout:

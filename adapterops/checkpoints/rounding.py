@@ -19,9 +19,9 @@ beyond, a warning, and an error.
 """
 
 
-def check_rounding(checkpoint: Checkpoint) -> None:
+def check_rounding(checkpoint: Checkpoint, instead: str = "") -> None:
     """Raise OptionError where an update would be rounded to nearest on the grid that the weight is on,
-    unless that was asked for.
+    unless that was asked for. `instead`: the way out of what does not fuse.
     """
     names = [name for name in checkpoint.changed if checkpoint.on_grid(name)] if checkpoint.rounding is None else []
     if names:
@@ -29,9 +29,10 @@ def check_rounding(checkpoint: Checkpoint) -> None:
         weights = f"{count(len(names), 'adapted weight')} of the base stored in {scheme.name}"
         if is_written(scheme):
             fact = f"{weights}: rounding to nearest on that grid erases most of an update"
+            fusing = f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original"
             hint = (
-                f"fuse into the 16-bit model, with --quantize {scheme.name}; or take its numbers, with --original; "
-                "or --rounding stochastic; or write 16 bits, with --dtype bfloat16; or load base and adapter unmerged"
+                f"{instead or fusing}; or --rounding stochastic; or write 16 bits, with --dtype bfloat16"
+                f"{'' if instead else '; or load base and adapter unmerged'}"
             )
         elif is_kept(scheme):
             fact = f"{weights}, whose grid is kept: rounding to nearest loses changes below half a step of it"

@@ -77,7 +77,10 @@ def open_unmerged(
     with at(path=files.path):
         if not any(map(is_adapters, tensors)):
             raise InputError(
-                "has no adapter in it: no tensor is one of PEFT's layers", hint="it is a base as it is", code="E-KEY"
+                "has no adapter in it: no tensor is one of PEFT's layers",
+                hint="it is a base as it is, or an adapter was merged into it: adapterops unfuse MODEL ADAPTER takes that out, and "
+                "adapterops extract MODEL --base BASE writes it",
+                code="E-KEY",
             )
         division = divided(tensors)
     adapter = {name: tensors[there] for name, there in {**division.updates, **division.full}.items()}

@@ -14,7 +14,7 @@ from adapterops.arrays.dtypes import ALIASES, FLOATS
 from adapterops.cli.usage import meant
 from adapterops.formats.registry import FORMATS
 from adapterops.formats.registry import written as writable
-from adapterops.hub.references import Reference, choose, parse
+from adapterops.hub.references import Reference, check_no_address, choose, parse
 from adapterops.methods.registry import Parameter
 from adapterops.quant.registry import SCHEMES, written
 from adapterops.storage.place import Place
@@ -194,6 +194,7 @@ class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in 
     name = "reference"
 
     def convert(self, value: str | Reference, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        check_no_address(str(value))
         found = value if isinstance(value, Reference) else parse(value)
         if not found and ctx and ctx.command.name == "push" and os.path.isdir(str(value)):
             self.fail(f"{value!r} is a folder here: name it first, and then the repository as owner/name", param, ctx)

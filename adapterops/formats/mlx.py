@@ -19,6 +19,8 @@ from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import entries
 from adapterops.formats.magnitudes import of_outputs
+from adapterops.formats.models.architectures import HEAD
+from adapterops.formats.models.ties import says_tied
 from adapterops.formats.models.vocabulary import is_input
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts, of_experts
@@ -241,6 +243,8 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
     check_language(layout, "MLX-LM")
     vectors = magnitudes_of(layout)
     single = [module for module, each in layout.items() if each.dense and each.shape[0] == 1 and module not in vectors]
+    tied = [module for module in layout if module.rpartition(".")[2] == HEAD] if says_tied(config.model or {}) else []
+    copied = {tensor for tensor in full if tensor.removesuffix(".weight") in layout}
     cannot = {
         **dict.fromkeys(full, "a full tensor"),
         **dict.fromkeys(config.experts, "a parameter of experts"),
@@ -249,10 +253,16 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         **dict.fromkeys((module for module, each in layout.items() if len(each.kernel) > 1), "a convolution"),
         **{module: f"a difference of {what}" for module, what in of_no_layer(layout).items()},
         **dict.fromkeys(single, "a vector"),
+        **dict.fromkeys(tied, "the head of a model that ties it, where MLX-LM has no layer"),
     }
     for name, what in cannot.items():
+        own = (
+            "name the model with --base, which leaves out what is the base's own; or " if copied >= full.keys() else ""
+        )
         raise UnsupportedError(
-            f"is {what}, which is not written for MLX", tensor=name, hint="fuse the adapter into its base"
+            f"is {what}, which is not written for MLX",
+            tensor=name,
+            hint=f"{own if name in copied else ''}fuse the adapter into its base: adapterops fuse BASE ADAPTER",
         )
 
 

@@ -117,18 +117,33 @@ def _file(reference: Reference) -> bool:
     )
 
 
+PAGE = re.compile(
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<repo>[^/]+/[^/?]+)"
+    r"(?:/(?:tree|blob|resolve)/(?P<revision>[^/?]+)(?:/(?P<inner>[^?]*?))?)?/?(?:\?.*)?"
+)
+"""A page of a repository, or of a folder or a file in it."""
+
+
+def check_no_address(text: str) -> None:
+    """Raise OptionError for an address of the web, with the reference that a page of the Hub is about."""
+    if re.match(r"https?://", text):
+        page = PAGE.fullmatch(text)
+        revision = page and page["revision"] != "main" and page["revision"]
+        hint = (
+            f"write {Reference(page['repo'], unquote(revision or '') or None, page['inner'] or '').uri}"
+            if page
+            else "download it, and name the file"
+        )
+        raise OptionError(f"{text}: an address of the web is not opened", hint=hint)
+
+
 def choose(text: str) -> Path | Reference:
     """A path or a reference. A local path comes before the Hub, and so does one that is missing in a local folder.
 
     Raises:
         OptionError: it is an address of the web, or as `parse` says.
     """
-    if re.match(r"https?://", text):
-        page = re.fullmatch(
-            r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([^/]+/[^/]+?)(?:/(?:tree|blob|resolve)/.*)?/?", text
-        )
-        hint = f"write {SCHEME}{page[1]}" if page else "download it, and name the file"
-        raise OptionError(f"{text}: an address of the web is not opened", hint=hint)
+    check_no_address(text)
     reference = parse(text)
     if reference is None or text.startswith(SCHEME):
         return reference or Path(text).expanduser()

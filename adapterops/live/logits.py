@@ -77,7 +77,7 @@ def check_comparable(model: Checkpoint, adapter: Adapter) -> None:
             path=path_of(model),
             hint=hint,
         )
-    if any(layout.dense for layout in adapter.layout.values()):
+    if any(layout.dense and not layout.vector for layout in adapter.layout.values()):
         raise OptionError(
             "--logits runs the unmerged adapter, and this merge has the full rank of the weights", hint=hint
         )

@@ -103,6 +103,7 @@ def difference(
         module: weight
         for module, weight in weights(tuned.layout, {**(base.config or {}), **(tuned.config or {})}).items()
         if all(_is_paired(each.tensor, pairs, tuned, base) for each in weight.pieces)
+        and not any(_is_replaced(each.tensor, tuned) for each in weight.pieces)
     }
     if rest != "drop":
         way = "; if it is that, --rest drop leaves such tensors out" if known else ""
@@ -143,6 +144,11 @@ def difference(
 def _is_paired(name: str, pairs: Mapping[str, str], tuned: Checkpoint, base: Checkpoint) -> bool:
     """Whether the base has a tensor in this shape."""
     return name in pairs and tuned.layout[name].shape == base.layout[pairs[name]].shape
+
+
+def _is_replaced(name: str, tuned: Checkpoint) -> bool:
+    """Whether a tensor is in the head of a classifier: for its task PEFT replaces that, and loads no LoRA on it."""
+    return is_head(name) and any(map(task_of, classes(tuned.config or {})))
 
 
 def _found(names: Collection[str], value: Any) -> bool:

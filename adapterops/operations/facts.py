@@ -28,10 +28,10 @@ from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import CONSTANTS, architecture_of
 from adapterops.formats.mlx import LEGACY
-from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES
+from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES, WEIGHT
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
-from adapterops.formats.models.ties import says_tied
+from adapterops.formats.models.ties import says_tied, ties_of
 from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.header import EMBEDDED
 from adapterops.formats.peft.keys import parse
@@ -349,5 +349,7 @@ def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Itera
     if kind in REWRITTEN and model == "llama" and rotated:
         yield Fact("rotated", "on a llama", rotated)
     heads = tuple(module for module in adapter.layout if last(module) == HEAD)
-    if heads and says_tied(config):
+    if heads and (
+        says_tied(config) or ties_of(base.layout, config).missing.keys() & {f"{head}{WEIGHT}" for head in heads}
+    ):
         yield Fact("tied", ", ".join(heads), heads)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterops.adapters.adapter import Adapter
-from adapterops.adapters.checks import name
+from adapterops.adapters.checks import name, under_updates
 from adapterops.arrays.dtypes import FLOATS
 from adapterops.arrays.finite import check_all_finite
 from adapterops.checkpoints.checkpoint import Checkpoint, original
@@ -293,6 +293,17 @@ def _reads_all(adapter: Adapter, target: Target) -> bool:
     return True
 
 
+def check_replaces_nothing(adapter: Adapter) -> None:
+    """Raise UnsupportedError for an adapter that cannot be taken out again; of each, as a mean of full tensors does not tell."""
+    for tensor in sorted(adapter.full.keys() - under_updates(adapter)):
+        raise UnsupportedError(
+            "replaced the base's, and what that was is not known",
+            path=sources(adapter.history)[0].name,
+            tensor=tensor,
+            hint=OF_UNFUSING,
+        )
+
+
 def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precision: str = "float32") -> Checkpoint:
     """W ← W - ΔW: what `fuse` added is taken away again, up to the rounding of both.
 
@@ -308,13 +319,6 @@ def unfuse(fused: Checkpoint, adapter: Adapter, *, dtype: str | None = None, pre
             hint=OF_UNFUSING,
         )
     adapter = fitted(adapter, fused)
-    trained = [tensor for tensor in adapter.full if tensor.removesuffix(WEIGHT) not in adapter.layout]
-    if trained:
-        raise UnsupportedError(
-            "replaced the base's, and what that was is not known",
-            path=sources(adapter.history)[0].name,
-            tensor=trained[0],
-            hint=OF_UNFUSING,
-        )
+    check_replaces_nothing(adapter)
     negative = on_base(-replace(adapter, full={}), fused)
     return _fused(fused, negative, resolve(negative, fused), {}, dtype, precision)

@@ -100,8 +100,11 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
             column.
     """
     path = Path(path)
-    if (path / RECIPE).is_file():
-        hint = f"name the recipe in it: {path / RECIPE}"
+    if path.is_dir():
+        here = (path / RECIPE).is_file()
+        hint = (
+            f"name the recipe in it: {path / RECIPE}" if here else "a recipe is a file of YAML that says what to make"
+        )
         raise InputError("is a folder, not a file", path=path, hint=hint, code="E-NOT-A-FILE")
     with os.fdopen(open_regular(path), "rb") as file, reading(path):
         data = file.read(LIMIT + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from adapterops.formats.peft.combining import location
 from adapterops.operations.comparing.analysis import ENERGY, kept_energy, rank_of
 from adapterops.operations.comparing.comparison import Comparison
 from adapterops.operations.comparing.pairs import Pair
@@ -27,7 +28,8 @@ UNEVEN = 4.0
 
 
 def bases(comparison: Comparison) -> Iterator[Finding]:
-    named = sorted({profile.base_model for profile in comparison.profiles if profile.base_model})
+    found = [profile.base_model for profile in comparison.profiles if profile.base_model]
+    named = sorted({location(base): base for base in found}.values())
     if len(named) > 1:
         text = f"The adapters name different base models: {some(named)}. An update of one model is not one of another."
         yield Finding("bases", "warning", text, tuple(range(len(comparison.profiles))), {"bases": named})

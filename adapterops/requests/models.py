@@ -13,7 +13,7 @@ from adapterops.checkpoints.rounding import check_rounding
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterWarning, OptionError
 from adapterops.expressions.formula import untouched
-from adapterops.operations.fusion import OF_UNFUSING, fuse, unfuse, without_copies
+from adapterops.operations.fusion import OF_UNFUSING, check_replaces_nothing, fuse, unfuse, without_copies
 from adapterops.operations.quantization import dequantize, quantize, rounding, viewed
 from adapterops.operations.stacking import Slice, stack
 from adapterops.operations.targets.based import fitted, on_base
@@ -41,7 +41,7 @@ def model(request: Request, opened: Opened, truncate: Truncate, how: Execution =
         made = dequantize(models["base"], output.dtype)
     else:
         made = _fused(request, opened, truncate, how)
-    check_rounding(made)
+    check_rounding(made, OF_UNFUSING if request.kind == UNFUSE else "")
     made = cast(made, output.dtype) if output.dtype else made
     return sharded(made, output.max_shard_size) if output.max_shard_size else made
 
@@ -87,6 +87,7 @@ def adapters_for(request: Request, adapters: Mapping[str, Adapter], base: Checkp
     if request.kind == UNFUSE:
         for each in adapters.values():
             check_needs_no_base(each, "taken out of a model again", hint=OF_UNFUSING)
+            check_replaces_nothing(each)
     if len(adapters) == 1:
         return adapters
     return dict(zip(adapters, united(list(adapters.values()), base), strict=True))

@@ -282,6 +282,18 @@ def test_a_classifier_is_extracted_from_the_model_that_it_was_made_of(
     assert run([*command, str(tmp_path / "without"), "--rest", "refuse"]) == 4
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_classifier_is_extracted_from_an_earlier_one(task: str, tmp_path: Path) -> None:
+    """Its head goes along whole: PEFT replaces it for these tasks, and loads no LoRA on it."""
+    base = save(f"BertFor{TASKS[task].__name__[len('AutoModelFor') :]}", BERT, tmp_path / "base")
+    live = train(base, tmp_path / "a", task, "query", labels=2).merge_and_unload()
+    live.save_pretrained(tmp_path / "tuned")
+    command = ["extract", str(tmp_path / "tuned"), "--base", str(base), "--rank", "4", "-o", str(tmp_path / "out")]
+    assert run(command) == 0
+    found = peft.PeftModel.from_pretrained(TASKS[task].from_pretrained(base), tmp_path / "out").eval()
+    torch.testing.assert_close(answers(found), answers(live), rtol=1e-4, atol=1e-5)
+
+
 def test_a_classifier_is_no_task_vector_of_the_model_that_it_was_made_of(tmp_path: Path) -> None:
     base = save("LlamaForCausalLM", LLAMA, tmp_path / "base")
     train(base, tmp_path / "a", "SEQ_CLS", "q_proj").merge_and_unload().save_pretrained(tmp_path / "tuned")

@@ -189,3 +189,33 @@ def test_a_model_that_mlx_quantized_is_called_so(tmp_path: Path, capsys: pytest.
     assert run(["show", str(tmp_path)]) == 4
     assert "as MLX stores quantized weights" in (said := capsys.readouterr().err)
     assert "--dequantize" in said
+
+
+def test_lora_on_a_head_that_the_model_ties(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """MLX-LM has no layer for it there, and ends with an error; PEFT saves the weight with it, which the base shows as its own."""
+    import peft
+    from mlx_lm.tuner.utils import load_adapters
+    from mlx_lm.utils import load_model
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    plain, base = Gemma2ForCausalLM(Gemma2Config(**sizes, vocab_size=64, head_dim=8)), tmp_path / "base"
+    plain.save_pretrained(base)
+    peft.get_peft_model(plain, peft.LoraConfig(r=2, target_modules=["q_proj", "lm_head"])).save_pretrained(
+        tmp_path / "a"
+    )
+    line, told = ["convert", str(tmp_path / "a"), "--to", "mlx"], ["--base", str(base)]
+    assert run([*line, "-o", str(tmp_path / "out")]) == 4
+    assert "name the model with --base" in capsys.readouterr().err
+    assert run([*line, *told, "-o", str(tmp_path / "out")]) == 4
+    assert "lm_head: is the head of a model that ties it" in capsys.readouterr().err
+    stated = (base / "config.json").read_text()
+    silent = {name: each for name, each in json.loads(stated).items() if name != "tie_word_embeddings"}
+    (base / "config.json").write_text(json.dumps(silent))
+    assert run([*line, *told, "-o", str(tmp_path / "out")]) == 0
+    for config in stated, json.dumps(silent):
+        (base / "config.json").write_text(config)
+        assert run(["check", str(tmp_path / "out"), "--for", "mlx", *told]) == 8
+        assert "LoRA on the lm_head of a model that ties it" in capsys.readouterr().out
+        with pytest.raises(ValueError, match=r"lm_head.lora_a: not an adapter parameter"):
+            load_adapters(load_model(base)[0], str(tmp_path / "out"))

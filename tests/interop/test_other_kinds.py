@@ -248,6 +248,28 @@ def test_biases_in_bfloat16_are_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_biases_of_one_of_two_adapters_in_other_dtypes(tmp_path: Path) -> None:
+    """Whose weights are summed in a wider one, and layers that the other alone has get a bias of zeros."""
+    made(tmp_path, "llama", LINEAR["lora_bias"][1]())
+    shutil.move("adapter", "biased")
+    made(tmp_path, "llama", peft.LoraConfig(r=2, target_modules=["q_proj", "k_proj"]))
+    for folder, dtype in ("biased", torch.float16), ("adapter", torch.bfloat16):
+        path = tmp_path / folder / "adapter_model.safetensors"
+        save_file({name: each.to(dtype) for name, each in load_file(path).items()}, path, {"format": "pt"})
+    adapted = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "biased").merge_and_unload()
+    expected = logits(peft.PeftModel.from_pretrained(adapted, "adapter"))
+    assert run(["merge", "biased", "adapter", "-w", "1,1", "-o", "out"]) == 0
+    torch.testing.assert_close(loaded(tmp_path, tmp_path / "out"), expected, atol=2e-2, rtol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_biases_are_run_unmerged(tmp_path: Path) -> None:
+    made(tmp_path, "llama", LINEAR["lora_bias"][1]())
+    assert run(["fuse", "base", "adapter", "-o", "fused"]) == 0
+    assert run(["verify", "fused", "--logits"]) == 0
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_biases_are_not_normalized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made(tmp_path, *[part() if callable(part) else part for part in LINEAR["lora_bias"]])
     assert run(["normalize", "adapter", "-o", "out"]) == 4

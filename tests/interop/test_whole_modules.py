@@ -23,6 +23,8 @@ from transformers import (
     LlamaForSequenceClassification,
     MixtralConfig,
     MixtralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
     ResNetConfig,
@@ -31,6 +33,8 @@ from transformers import (
     RobertaForMaskedLM,
     SegformerConfig,
     SegformerForSemanticSegmentation,
+    Wav2Vec2Config,
+    Wav2Vec2ForCTC,
 )
 from turns import in_turn
 
@@ -319,3 +323,67 @@ def test_what_depends_on_its_base_is_measured_as_what_is_extracted(capsys: pytes
     for way in ways.strip().replace("BASE", "base").split("; "):
         assert run([*way.split()[1:-1], "measured" if "extract" in way else "fused"]) == 0
     assert run(["show", "measured", "--spectrum"]) == 0
+
+
+def test_a_mean_with_a_head_that_was_replaced_is_not_taken_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """One adapter has the head whole, and one LoRA on it, with which PEFT saves the base's."""
+    for name, config in ("a", {"modules_to_save": ["lm_head"]}), ("b", {}):
+        targets = ["q_proj"] if config else ["q_proj", "lm_head"]
+        trained(LlamaForCausalLM(LlamaConfig(**TEXT)), target_modules=targets, **config)
+        Path("lora").rename(name)
+    how = ["a", "b", "-w", "0.5,0.5", "--full", "mean", "-o"]
+    assert run(["fuse", "base", *how, "fused", "--allow-base-mismatch"]) == 0
+    assert run(["unfuse", "fused", *how, "back", "--allow-base-mismatch"]) == 4
+    assert "a: lm_head.weight: replaced the base's" in capsys.readouterr().err
+
+
+def test_biases_of_a_module_that_computes_its_weight() -> None:
+    """Whose parameters are in a module of its own, which is none that PEFT can replace."""
+    convolutions = {"conv_dim": (8,), "conv_stride": (4,), "conv_kernel": (8,), "num_feat_extract_layers": 1}
+    around = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    sound, model = torch.randn(1, 400), Wav2Vec2ForCTC(Wav2Vec2Config(**TEXT, **convolutions, **around))
+    live = trained(model, target_modules=["q_proj"], bias="all").merge_and_unload()
+    live.save_pretrained("tuned")
+    assert run(["extract", "tuned", "--base", "base", "--rank", "4", "-o", "out"]) == 0
+    found = PeftModel.from_pretrained(Wav2Vec2ForCTC.from_pretrained("base"), "out").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(found(sound).logits, live(sound).logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trains", "lora"),
+    [
+        ({"bias": "all"}, False),
+        ({"modules_to_save": ["input_layernorm"]}, False),
+        ({"modules_to_save": ["embed_tokens"]}, False),
+        ({"trainable_token_indices": [1, 5]}, False),
+        ({"modules_to_save": ["lm_head"]}, True),
+    ],
+    ids=["biases", "norms", "embedding", "rows", "head"],
+)
+def test_the_way_out_for_a_full_tensor_that_others_lack(
+    trains: dict[str, Any], lora: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a Linear layer `extract` makes LoRA, which is merged; of anything else not, and what is fused gets the others."""
+
+    def model() -> Any:
+        torch.manual_seed(0)
+        return Qwen2ForCausalLM(Qwen2Config(**TEXT, num_key_value_heads=2, tie_word_embeddings=False))
+
+    trained(model(), target_modules=["q_proj"])
+    Path("lora").rename("plain")
+    live = trained(model(), target_modules=["v_proj"], **trains).merge_and_unload()
+    both = PeftModel.from_pretrained(live, "plain").eval()
+    assert run(["merge", "plain", "lora", "-w", "1,1", "-o", "out"]) == 4
+    said = capsys.readouterr().err
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    if lora:
+        assert "adapterops extract fused --base BASE --rank 32 -o lora" in said
+        assert run(["extract", "fused", "--base", "base", "--rank", "32", "-o", "extracted"]) == 0
+        assert run(["fuse", "base", "plain", "extracted", "-w", "1,1", "--allow-base-mismatch", "-o", "all"]) == 0
+    else:
+        assert "adapterops fuse BASE lora -o fused; adapterops fuse fused OTHER" in said
+        assert run(["fuse", "fused", "plain", "-o", "all"]) == 0
+    with torch.no_grad():
+        found = Qwen2ForCausalLM.from_pretrained("all").eval()(IDS).logits
+        torch.testing.assert_close(found, both(IDS).logits, rtol=1e-3, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -114,8 +115,14 @@ def _experts(configs: Sequence[AdapterConfig], names: Sequence[str]) -> dict[str
     return found
 
 
+def location(base: str) -> str:
+    """What a base is compared by: a folder here by where it is, which adapters may have written in several ways."""
+    return os.path.realpath(base) if os.path.isdir(base) else base
+
+
 def _agreed(what: str, values: Iterable[str | None], names: Sequence[str], allow: bool) -> str | None:
-    known = {value: name for value, name in reversed(list(zip(values, names, strict=True))) if value is not None}
+    found = [(value, name) for value, name in zip(values, names, strict=True) if value is not None]
+    known = dict({location(base): (base, name) for base, name in reversed(found)}.values())
     if len(known) > 1 and not allow:
         places = "; ".join(f"{name}: {value}" for value, name in known.items())
         raise IncompatibleError(

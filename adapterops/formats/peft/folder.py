@@ -131,10 +131,13 @@ class _Stacked:
         found |= {key: Spec(dtypes[name], shape) for name, (key, shape) in self.vectors.items()}
         adapted = self.layouts.keys() - self.biases - self.vectors.keys()
         heights = {stack: each[0].shape[0] for stack, each in self.layouts.items() if stack in adapted}
-        return found | {_bias(stack): Spec(dtypes[stack], (heights[stack],)) for stack in heights if self.biases}
+        of_biases = {stack: dtypes.get(f"{stack}.bias", dtypes[stack]) for stack in heights if self.biases}
+        return found | {_bias(stack): Spec(dtype, (heights[stack],)) for stack, dtype in of_biases.items()}
 
     def joined(self, dtype: str, stack: str, factors: Mapping[str, Factors]) -> tuple[dict[str, Array], int]:
         """The tensors of a stack, which are stored in `dtype`, and its rank."""
+        import numpy as np
+
         if stack in self.transposed:
             factors = {module: (B.T, A.T) for module, (A, B) in factors.items()}
         A, B, own = stacked_factors(stack, factors, self.experts)
@@ -152,7 +155,7 @@ class _Stacked:
         if stack in self.embeddings:
             A, B = A.T, B.T
         without = self.biases and f"{stack}.bias" not in self.groups
-        zeros = {_bias(stack): B[:, :0].sum(axis=1)} if without else {}
+        zeros = {_bias(stack): np.zeros(len(B), B.dtype)} if without else {}
         return {**dict(zip(self._keys(stack), (A, B), strict=True)), **zeros}, own
 
     def _shapes(self, stack: str) -> tuple[Shape, Shape]:

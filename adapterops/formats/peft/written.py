@@ -35,7 +35,7 @@ def write_config(
     parameters = [name for name in ranks if name in config.experts]
     announced = [tensor for tensor in full if tensor not in {*config.unannounced, *config.tokens}]
     tokens = {name.removesuffix(TOKEN_ROWS): list(rows) for name, rows in config.tokens.items() if name in full}
-    modules = {tensor: config.replaced(tensor) or tensor.rpartition(".")[0] for tensor in announced}
+    modules = {tensor: config.replaced(tensor) or _module_of(tensor) for tensor in announced}
     saved_in = {module for tensor, module in modules.items() if not tensor.endswith(".bias")}
     saved_in -= {name.removesuffix(".weight") if name in config.experts else name for name in ranks}
     saved = sorted(name for name in saved_in if not any(name.startswith(f"{above}.") for above in saved_in))
@@ -80,3 +80,12 @@ def _targets(targets: Suffixes | str | None, modules: Sequence[str]) -> list[str
     if not targets or left:
         return sorted(modules)
     return targets if isinstance(targets, str) else list(targets)
+
+
+def _module_of(tensor: str) -> str:
+    """The module that a tensor is a parameter of, or that computes one from it.
+
+    >>> _module_of("encoder.norm.weight"), _module_of("encoder.conv.parametrizations.weight.original0")
+    ('encoder.norm', 'encoder.conv')
+    """
+    return tensor.partition(".parametrizations.")[0] if ".parametrizations." in tensor else tensor.rpartition(".")[0]

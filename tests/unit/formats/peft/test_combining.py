@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,16 @@ def test_other_bases() -> None:
     with pytest.raises(IncompatibleError, match="different base models"):
         combine(configs, NAMES)
     assert combine(configs, NAMES, allow_base_mismatch=True).base_model is None
+
+
+def test_one_folder_by_two_names_is_one_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PEFT writes what from_pretrained was given, here and there."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert combine([AdapterConfig("base/"), AdapterConfig(str(tmp_path / "base"))], NAMES).base_model == "base/"
+    with pytest.raises(IncompatibleError, match="different base models"):
+        combine([AdapterConfig("base"), AdapterConfig("other")], NAMES)
 
 
 def test_other_architectures() -> None:
