@@ -34,7 +34,7 @@ def test_the_bytes_are_those_of_gguf(name: str, size: float) -> None:
 
 @pytest.mark.parametrize("name", NEW)
 def test_at_random_the_mean_is_right(name: str) -> None:
-    W = torch.from_numpy(values())
+    W = torch.from_numpy(values()[:16])
     total = sum(Ggml(name).encoder(W.shape, f"{seed}").rows(W, 0)[1]() for seed in range(200)) / 200
     step = {
         "Q8_0": 3 / 127,
