@@ -104,7 +104,7 @@ def test_a_weight_of_many_tiles(name: str, tmp_path: Path, monkeypatch: pytest.M
     """Which are computed, written, verified and judged one by one: codes in words that hold those of several rows, too."""
     monkeypatch.setattr(checkpoint, "BLOCK", 12000)
     monkeypatch.setattr(witness, "TILE", 9000)
-    monkeypatch.setattr(columns, "BAND", 6000)
+    monkeypatch.setattr(columns, "BAND", 2000)
     layout = LAYOUTS[name]()
     base = write_layout(tmp_path / "base", layout)
     own, update = adapter(tmp_path / "adapter", layout, Q, 0.01)
