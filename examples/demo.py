@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 import warnings
+from contextlib import chdir
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
+
+from adapterops.cli.main import run as adapterops
 
 warnings.simplefilter("ignore", FutureWarning)  # transformers' own
 logging.disable_progress_bar()
@@ -97,8 +99,9 @@ def answer(model: str, adapter: str | None = None) -> list[int]:
 def run(command: str) -> None:
     """Show a command, and run it in the folder of the demo."""
     print(f"\n$ {command}", flush=True)
-    arguments = shlex.split(command)[1:]
-    subprocess.run([sys.executable, "-m", "adapterops", *arguments], cwd=FOLDER, check=True)
+    with chdir(FOLDER):
+        if code := adapterops(shlex.split(command)[1:]):
+            sys.exit(code)
 
 
 def main() -> None:

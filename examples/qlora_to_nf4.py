@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
 from adapterops.cli.main import run as adapterops
@@ -51,6 +51,13 @@ def load(name: str) -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(FOLDER / name, dtype=torch.bfloat16)
 
 
+def to_train(name: str) -> torch.nn.Module:
+    """A model in 4 bits that computes in 32: many processors are slow at training in 16."""
+    config = AutoConfig.from_pretrained(FOLDER / name)
+    config.quantization_config["bnb_4bit_compute_dtype"] = "float32"
+    return AutoModelForCausalLM.from_pretrained(FOLDER / name, config=config, dtype=torch.float32)
+
+
 def run(*arguments: str) -> int:
     """A command, in this process: most of them need torch, which is here."""
     print("$ adapterops " + shlex.join(arguments), flush=True)
@@ -72,7 +79,7 @@ def main() -> None:
     run("quantize", "base", "--to", "nf4", "-o", "base-nf4")
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     model = get_peft_model(
-        load("base-nf4"), LoraConfig(r=16, lora_alpha=16, target_modules=targets, task_type="CAUSAL_LM")
+        to_train("base-nf4"), LoraConfig(r=16, lora_alpha=16, target_modules=targets, task_type="CAUSAL_LM")
     )
     fit(model, 3, 80, 7e-4)
     model.save_pretrained(FOLDER / "adapter")

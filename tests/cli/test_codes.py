@@ -363,12 +363,11 @@ def test_seeds_of_merging_and_of_rounding_are_one(place: Path, capsys: Capture) 
     ids=" ".join,
 )
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(place: Path, command: list[str]) -> None:
-    assert Command([*command, "-o", "whole"]).end().code == 0
+    assert run([*command, "-o", "whole"]) == 0
     ended = Command([*command, "-o", "out"], Fault("fsync", "kill", r"/\.journal$", 3, after=True)).end()
     assert ended.code == -signal.SIGKILL, ended
     assert not (place / "out").exists()
-    ended = Command([*command, "-o", "out", "--resume"]).end()
-    assert ended.code == 0, ended
+    assert run([*command, "-o", "out", "--resume"]) == 0
     assert tree(place / "out") == tree(place / "whole")
 
 

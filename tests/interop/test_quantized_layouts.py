@@ -102,8 +102,8 @@ def test_it_stands_for_what_its_library_says_and_holds_the_mean_of_an_update(lay
 @pytest.mark.parametrize("name", some(MANY_TILES, 2))
 def test_a_weight_of_many_tiles(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which are computed, written, verified and judged one by one: codes in words that hold those of several rows, too."""
-    monkeypatch.setattr(checkpoint, "BLOCK", 4000)
-    monkeypatch.setattr(witness, "TILE", 3000)
+    monkeypatch.setattr(checkpoint, "BLOCK", 12000)
+    monkeypatch.setattr(witness, "TILE", 9000)
     monkeypatch.setattr(columns, "BAND", 2000)
     layout = LAYOUTS[name]()
     base = write_layout(tmp_path / "base", layout)

@@ -44,7 +44,8 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("bare")
     declared = Parser().parsestr(metadata(wheel)).get_all("Requires-Dist") or []
     scripts = environment(place, declared)
-    done(sys.executable, "-m", "pip", "--python", place, "install", "--no-deps", "--no-index", wheel, cwd=place)
+    options = ["--no-compile", "--no-deps", "--no-index"]
+    done(sys.executable, "-m", "pip", "--python", place, "install", *options, wheel, cwd=place)
     return scripts
 
 
