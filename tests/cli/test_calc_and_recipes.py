@@ -419,7 +419,7 @@ def test_text_that_is_not_utf8(place: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_recipes_that_are_not_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not exist" in failed(capsys, 5, "run", "nowhere.yaml")
-    assert "plain: is a folder, not a file\n  name a file in it" in failed(capsys, 3, "run", "plain")
+    assert "plain: is a folder, not a file\n  a recipe is a file of YAML" in failed(capsys, 3, "run", "plain")
     done(capsys, "calc", "2*a", "a=plain", "-o", "twice")
     assert "name the recipe in it: twice/recipe.yaml" in failed(capsys, 3, "run", "twice")
     assert "does not exist" in failed(
