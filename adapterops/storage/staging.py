@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from adapterops.errors import DiskError, OutputExistsError
@@ -193,13 +193,12 @@ def publish_file(folder: Path, out: Path, force: bool) -> None:
 @contextmanager
 def _turn(folder: Path) -> Iterator[None]:
     """One run at a time, where the disk has locks: a file and its manifest are named one after the other."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with ExitStack() as held:
         with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _name_file(path: Path, out: Path, force: bool) -> None:
