@@ -10,6 +10,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError, listed
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.diffusion.convolutions import flattened
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.headers import untargeted
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
@@ -45,7 +46,7 @@ from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Edit
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
-from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
+from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA, LORA_BIAS, REPLACEMENT
 
 KINDS = {
     "DoRA": "dora",
@@ -143,6 +144,9 @@ def facts_of(
     if dotted := [target for target in targets if "." in target and not isinstance(targets, str)]:
         yield Fact("full_names", dotted[0] + (" ..." if len(dotted) > 1 else ""))
     layouts = {module: files.layout(module) for module in files.modules}
+    plain = {module: each for module, each in layouts.items() if kind in OF_IMAGES and each.kind == LORA}
+    if modules := flattened(plain):
+        yield Fact("flattened", _counted(modules, len(layouts)), modules)
     rank = max((layout.rank for layout in layouts.values()), default=0)
     yield Fact("rank", str(rank))
     if wide := tuple(module for module, layout in layouts.items() if layout.rank > min(layout.shape) > 0):

@@ -89,6 +89,10 @@ IMAGES = {
                 TO_DIFFUSERS,
             ),
             "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_DIFFUSERS),
+            "flattened": refused(
+                "end the loading of the whole file with an error: their shapes are not the weights' (measured)",
+                TO_KOHYA,
+            ),
             "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_DIFFUSERS),
             "lokr": unknown(
                 "depends on the model: SDXL and Qwen-Image fail to load, Z-Image and FLUX.2 are right (measured)",
@@ -139,6 +143,7 @@ IMAGES = {
                 FUSE,
             ),
             "tucker": fine(),
+            "flattened": fine("takes the shape of the weight"),
             "loha": fine(),
             "lokr": fine(),
             "difference": fine("diff and diff_b are keys of its own"),

@@ -52,6 +52,7 @@ FACTS = {
     "diffusers_unsure": "names that diffusers has of some models alone",
     "alphas": "alphas that differ in a UNet",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
+    "flattened": "LoRA of convolutions in matrices",
     "loha": "LoHa",
     "lokr": "LoKr",
     "other": "a kind that is LoRA in another form",
