@@ -29,6 +29,7 @@ from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import CONSTANTS, architecture_of
 from adapterops.formats.mlx import LEGACY
+from adapterops.formats.mlx_names import in_mlx
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES, WEIGHT
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
@@ -346,6 +347,8 @@ def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Itera
         yield Fact("base", error.message)
     else:
         yield from _divided(kind, edits, base)
+        if kind == "mlx" and (named := tuple(name for name in adapter.layout if in_mlx(name, config) != name)):
+            yield Fact("mlx_names", f"{named[0]}, for {in_mlx(named[0], config)}", named)
     model = str(config.get("model_type", "unknown"))
     rotated = tuple(module for module in adapter.layout if last(module) in ROTATED)
     if kind in REWRITTEN and model not in CONVERTED:

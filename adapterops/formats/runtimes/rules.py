@@ -86,6 +86,7 @@ FACTS = {
     "wide": "a rank above a dimension of its module",
     "base": "modules that the base does not have",
     "divided": "projections that the base has joined, or in parts",
+    "mlx_names": "names that MLX-LM does not have",
     "other_architecture": "a base of another architecture",
     "architecture": "the architecture of the base",
     "rotated": "LoRA on q and k",
