@@ -21,6 +21,7 @@ from adapterops.formats.diffusion.taken import (
     encoders_in_part,
     encoders_left,
     encoders_unread,
+    lokr_of_unet,
     models,
     of_one_alpha,
     of_unet,
@@ -114,6 +115,10 @@ def facts_of(
     for name in [*KINDS, *sorted(kinds - KINDS.keys())]:
         of_kind = {m: parts for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)}
         facts = {m: _called(kind, parts) or KINDS.get(name, "other") for m, parts in of_kind.items()}
+        if name == "LoKr" and kind in OF_IMAGES:
+            facts |= lokr_of_unet({m: min(parts.tensors.values()) for m, parts in of_kind.items()})
+            scaled = (m for m in of_kind if facts[m] == "lokr_unet" and files.scalings[m].scale != 1)
+            facts |= dict.fromkeys(scaled, "lokr_scale")
         for fact in dict.fromkeys(facts.values()):
             yield Fact(fact, name, tuple(m for m in of_kind if facts[m] == fact))
     if modules := tuple(module for module, parts in files.modules.items() if _by_inputs(parts)):
@@ -251,7 +256,8 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
             yield Fact("header_untargeted", " and ".join(parts))
     if scaled and kind != "gguf":
         yield Fact(where, " and ".join(sorted({f"{files.scalings[m].scale:.4g}" for m in scaled})[:3]), scaled)
-    if kind == "comfy" and (with_alpha := tuple(m for m, parts in files.modules.items() if parts.alpha)):
+    factored = {m: parts for m, parts in files.modules.items() if parts.kind.name not in CONVERTED_BY_KIND}
+    if kind == "comfy" and (with_alpha := tuple(m for m, parts in factored.items() if parts.alpha)):
         yield Fact("alpha_with_factors", f"{with_alpha[0]}.alpha", with_alpha)
     rooted = tuple(module for module, each in files.scalings.items() if each.rslora and each.rank > 1)
     if rooted:

@@ -730,3 +730,43 @@ def test_which_headers_diffusers_takes_a_scale_from(
     written = tmp_path / "out" / FILES["diffusers"]
     torch.testing.assert_close(by_diffusers(written), scale * B @ A, rtol=1e-4, atol=1e-4)
     assert check(written)["diffusers"].severity == "fine"
+
+
+@pytest.mark.parametrize(
+    ("start", "alpha", "said"),
+    [
+        ("lora_unet_", 2.0, "refused"),
+        ("unet.", 2.0, "fine"),
+        ("unet.", 1.0, "silently wrong"),
+        ("lycoris_", 2.0, "silently wrong"),
+    ],
+)
+@pytest.mark.parametrize("mixin", ["StableDiffusionLoraLoaderMixin", "StableDiffusionXLLoraLoaderMixin"])
+@pytest.mark.filterwarnings("ignore")
+def test_which_lokr_of_a_unet_diffusers_applies(
+    tmp_path: Path, start: str, alpha: float, said: str, mixin: str
+) -> None:
+    """By its own names all of it, at a scale of 1; by kohya's an error, and by others nothing."""
+    model, tensors, loader = unet(tmp_path / "base"), {}, getattr(diffusers.loaders, mixin)
+    before = load_file(tmp_path / "base" / BASE)
+    for name in (UNET[0], UNET[-1]):
+        out, into = before[f"{name}.weight"].shape
+        key = f"{start}{name if start == 'unet.' else name.replace('.', '_')}"
+        shapes = {"lokr_w1": (4, 4), "lokr_w2_a": (out // 4, 2), "lokr_w2_b": (2, into // 4)}
+        tensors |= {f"{key}.{role}": 0.3 * torch.randn(shape) for role, shape in shapes.items()}
+        tensors[f"{key}.alpha"] = torch.tensor(alpha)
+    save_file(tensors, tmp_path / "a.safetensors")
+    verdict = check(tmp_path / "a.safetensors")["diffusers"]
+    assert [each.rule.severity for each in verdict.findings if each.fact.found == "LoKr"] == [said]
+    assert "alpha_with_factors" not in {each.fact.name for each in verdict.findings}
+    with pytest.raises(ValueError, match="not been correctly renamed") if said == "refused" else nullcontext():
+        state, alphas = loader.lora_state_dict(str(tmp_path / "a.safetensors"), unet_config=model.config)[:2]
+        loader.load_lora_into_unet(state, alphas, model)
+        assert bool(getattr(model, "peft_config", None)) == (start == "unet.")
+    if start == "unet.":
+        for key in tensors:
+            tensors[key] = torch.tensor(2.0) if key.endswith(".alpha") else tensors[key]
+        save_file(tensors, tmp_path / "a.safetensors")
+        model.fuse_lora()
+        model.unload_lora()
+        agree(model, fused(tmp_path, tmp_path / "a.safetensors"), before)
