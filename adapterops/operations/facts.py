@@ -37,7 +37,7 @@ from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.ties import says_tied, ties_of
 from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.header import EMBEDDED
-from adapterops.formats.peft.keys import parse
+from adapterops.formats.peft.keys import are_norms, parse
 from adapterops.formats.peft.loaded import begun_otherwise
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import alpha_field
@@ -312,10 +312,11 @@ def _full(files: AdapterFiles) -> Iterator[Fact]:
     ends = tuple(f"{end}.weight" for end in (HEAD, *EMBEDDINGS))
     embeddings = tuple(tensor for tensor in files.full if tensor.endswith(ends))
     saved = tuple(tensor for tensor in files.full if tensor not in {*biases, *embeddings})
-    for name, tensors in (("saved", saved), ("biases", biases), ("embeddings", embeddings)):
+    norms = are_norms(files.file.entries)
+    for name, tensors in (("norms" if norms else "saved", saved), ("biases", biases), ("embeddings", embeddings)):
         if tensors:
             yield Fact(name, tensors[0] + (f" and {len(tensors) - 1} more" if len(tensors) > 1 else ""), tensors)
-    if files.config.saved and not saved and not embeddings:
+    if files.config.saved and not norms and not saved and not embeddings:
         yield Fact("saved", f"{', '.join(files.config.saved)} in the config alone")
     if files.config.biases and not biases:
         yield Fact("biases", "in the config alone")

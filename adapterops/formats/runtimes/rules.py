@@ -67,6 +67,7 @@ FACTS = {
     "difference": "differences of whole tensors",
     "modulation": "differences of modulations (diff_m)",
     "set": "tensors that replace the base's (set_weight)",
+    "norms": "trained norms (LN_TUNING)",
     "saved": "modules_to_save",
     "biases": "trained biases",
     "embeddings": "whole embeddings or heads",
@@ -122,7 +123,7 @@ OWN_BASE = "give the base that the adapter was trained on"
 OTHERS_SHOWN = "adapterops check {source}, which shows the programs of all kinds"
 
 DORA = {"dora", "dora_peft", "dora_magnitude", "dora_inputs", "dora_vector"}
-TRAINED = {"saved", "biases", "embeddings", "difference", "set"}
+TRAINED = {"norms", "saved", "biases", "embeddings", "difference", "set"}
 STOPS = {
     NORMALIZE: {*DORA, "gain", "replication", *TRAINED},
     BASED: {*DORA, "gain", "replication", *TRAINED},
@@ -205,5 +206,6 @@ OTHERS = {
     "started": STARTED,
     "gain": refused("reads LoRA alone", FUSE),
     "rotation": refused("reads LoRA alone", FUSE),
+    "norms": refused("reads LoRA alone", FUSE),
     "attention": refused("adapts Linear layers, and not what is inside of a MultiheadAttention", FUSE),
 }
