@@ -27,7 +27,8 @@ tells what depends on the type of the model.
 
 `normalize` writes the same updates in PEFT's format with one rank R (zeros fill up), every scale folded into B, r =
 lora_alpha = R, no patterns and no rsLoRA: each of the rules for a scale that a program may have then gives 1. It refuses,
-by name, what LoRA cannot hold: DoRA, full tensors, biases, trained embeddings. `fuse` takes these.
+by name, what LoRA cannot hold: full tensors, biases, trained embeddings, and DoRA, of which `--base` makes the nearest LoRA. `fuse`
+takes these.
 
 ## Table
 

@@ -14,6 +14,7 @@ from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.errors import AdapterOpsError
 from adapterops.formats.diffusion.flat import Flat, flat, in_model
 from adapterops.formats.diffusion.written import of_clip
+from adapterops.formats.models.naming import canonical
 from adapterops.linalg.factor import reduced
 from adapterops.storage.checksums import digest
 from adapterops.storage.writer import rows_of
@@ -224,11 +225,13 @@ def _names(written: Adapter, images: Mapping[str, Image | Exact]) -> dict[str, s
     by_key: dict[str, list[str]] = {}
     for name, module in known.items():
         by_key.setdefault(name.key, []).append(module)
-    # the last: kohya's name of a module that is called like a part of a pipeline
+    plain = {canonical(module): module for module in written.layout}
+    # the third: kohya's name of a module that is called like a part of a pipeline; the last: MLX-LM's order of prefixes
     found = {
         module: _one(flat(module), known, by_key)
         or known.get(flat(of_clip(module)))
         or _one(Flat(in_model(module)), known, by_key)
+        or plain.get(canonical(module))
         for module in images
     }
     for module, named in found.items():

@@ -29,7 +29,8 @@ def command(source: str, out: Path | None, names: str | None, making: Making) ->
     folder, or at SOURCE.
 
     One rank for all modules, filled up with zeros; every scale folded into B, lora_alpha = r, no patterns, no rsLoRA.
-    What LoRA cannot hold (DoRA, modules_to_save, trained biases and embeddings) is refused by name: fuse it.
+    What LoRA cannot hold (modules_to_save, trained biases and embeddings, and DoRA without --base) is refused by name: fuse it.
+    With --base, DoRA becomes the LoRA nearest to what it changes, and how near is printed.
 
     \b
     adapterops normalize my-adapter -o served

@@ -19,6 +19,7 @@ from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.further import further_weights
 from adapterops.formats.kernels import entries
 from adapterops.formats.magnitudes import of_outputs
+from adapterops.formats.mlx_names import check_named, in_mlx
 from adapterops.formats.models.architectures import HEAD
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.models.vocabulary import is_input
@@ -87,12 +88,13 @@ class Mlx:
     ) -> Arrangement:
         """One rank for all modules: factors of fewer dimensions are filled up with zeros. The scale is 1."""
         _check_held(layout, config, full)
-        vectors = {name: f"{module}.m" for name, (module, _) in of_outputs(layout).items()}
+        vectors = {name: f"{in_mlx(module, config.model)}.m" for name, (module, _) in of_outputs(layout).items()}
         linear = {module: each for module, each in layout.items() if module not in vectors}
+        named = {module: in_mlx(module, config.model) for module in linear}
         rank = max(each.rank for each in linear.values())
         dtypes = {module: dtype or widest([each.dtype for each in layout.values()]) for module in layout}
         tensors = {
-            f"{module}.{role}": Spec(dtypes[module], shape)
+            f"{named[module]}.{role}": Spec(dtypes[module], shape)
             for module, each in linear.items()
             for role, shape in (("lora_a", (each.shape[1], rank)), ("lora_b", (rank, each.shape[0])))
         }
@@ -103,10 +105,10 @@ class Mlx:
             if module in vectors:
                 return {vectors[module]: entries(A, B, dtypes[module])[0]}, 1
             filled = padded(A, B, rank)
-            return {f"{module}.lora_a": filled[0].T, f"{module}.lora_b": filled[1].T}, len(A)
+            return {f"{named[module]}.lora_a": filled[0].T, f"{named[module]}.lora_b": filled[1].T}, len(A)
 
         def documents(ranks: Mapping[str, int]) -> dict[str, Any]:
-            inner = sorted({found["inner"] if (found := LAYER.fullmatch(module)) else module for module in linear})
+            inner = sorted({found["inner"] if (found := LAYER.fullmatch(name)) else name for name in named.values()})
             parameters = {"rank": rank, "scale": 1.0, "dropout": 0.0, "keys": inner}
             return {
                 CONFIG: {
@@ -241,6 +243,7 @@ def _parts(
 def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mapping[str, Stored]) -> None:
     """Raise UnsupportedError for what MLX's adapters cannot hold."""
     check_language(layout, "MLX-LM")
+    check_named(layout, config.model)
     vectors = magnitudes_of(layout)
     single = [module for module, each in layout.items() if each.dense and each.shape[0] == 1 and module not in vectors]
     tied = [module for module in layout if module.rpartition(".")[2] == HEAD] if says_tied(config.model or {}) else []

@@ -10,6 +10,7 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError, listed
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.diffusion.convolutions import flattened
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.headers import untargeted
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
@@ -20,6 +21,7 @@ from adapterops.formats.diffusion.taken import (
     encoders_in_part,
     encoders_left,
     encoders_unread,
+    lokr_of_unet,
     models,
     of_one_alpha,
     of_unet,
@@ -28,13 +30,14 @@ from adapterops.formats.gguf import check_architecture
 from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import CONSTANTS, architecture_of
 from adapterops.formats.mlx import LEGACY
+from adapterops.formats.mlx_names import in_mlx
 from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES, WEIGHT
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.ties import says_tied, ties_of
 from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.header import EMBEDDED
-from adapterops.formats.peft.keys import parse
+from adapterops.formats.peft.keys import are_norms, parse
 from adapterops.formats.peft.loaded import begun_otherwise
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import alpha_field
@@ -45,7 +48,7 @@ from adapterops.operations.targets.table import resolve
 from adapterops.operations.targets.target import Edit
 from adapterops.storage.place import Place
 from adapterops.storage.strict import read_json
-from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA_BIAS, REPLACEMENT
+from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS, DIFFERENCE, LORA, LORA_BIAS, REPLACEMENT
 
 KINDS = {
     "DoRA": "dora",
@@ -112,6 +115,10 @@ def facts_of(
     for name in [*KINDS, *sorted(kinds - KINDS.keys())]:
         of_kind = {m: parts for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)}
         facts = {m: _called(kind, parts) or KINDS.get(name, "other") for m, parts in of_kind.items()}
+        if name == "LoKr" and kind in OF_IMAGES:
+            facts |= lokr_of_unet({m: min(parts.tensors.values()) for m, parts in of_kind.items()})
+            scaled = (m for m in of_kind if facts[m] == "lokr_unet" and files.scalings[m].scale != 1)
+            facts |= dict.fromkeys(scaled, "lokr_scale")
         for fact in dict.fromkeys(facts.values()):
             yield Fact(fact, name, tuple(m for m in of_kind if facts[m] == fact))
     if modules := tuple(module for module, parts in files.modules.items() if _by_inputs(parts)):
@@ -143,6 +150,9 @@ def facts_of(
     if dotted := [target for target in targets if "." in target and not isinstance(targets, str)]:
         yield Fact("full_names", dotted[0] + (" ..." if len(dotted) > 1 else ""))
     layouts = {module: files.layout(module) for module in files.modules}
+    plain = {module: each for module, each in layouts.items() if kind in OF_IMAGES and each.kind == LORA}
+    if modules := flattened(plain):
+        yield Fact("flattened", _counted(modules, len(layouts)), modules)
     rank = max((layout.rank for layout in layouts.values()), default=0)
     yield Fact("rank", str(rank))
     if wide := tuple(module for module, layout in layouts.items() if layout.rank > min(layout.shape) > 0):
@@ -246,7 +256,8 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
             yield Fact("header_untargeted", " and ".join(parts))
     if scaled and kind != "gguf":
         yield Fact(where, " and ".join(sorted({f"{files.scalings[m].scale:.4g}" for m in scaled})[:3]), scaled)
-    if kind == "comfy" and (with_alpha := tuple(m for m, parts in files.modules.items() if parts.alpha)):
+    factored = {m: parts for m, parts in files.modules.items() if parts.kind.name not in CONVERTED_BY_KIND}
+    if kind == "comfy" and (with_alpha := tuple(m for m, parts in factored.items() if parts.alpha)):
         yield Fact("alpha_with_factors", f"{with_alpha[0]}.alpha", with_alpha)
     rooted = tuple(module for module, each in files.scalings.items() if each.rslora and each.rank > 1)
     if rooted:
@@ -301,10 +312,11 @@ def _full(files: AdapterFiles) -> Iterator[Fact]:
     ends = tuple(f"{end}.weight" for end in (HEAD, *EMBEDDINGS))
     embeddings = tuple(tensor for tensor in files.full if tensor.endswith(ends))
     saved = tuple(tensor for tensor in files.full if tensor not in {*biases, *embeddings})
-    for name, tensors in (("saved", saved), ("biases", biases), ("embeddings", embeddings)):
+    norms = are_norms(files.file.entries)
+    for name, tensors in (("norms" if norms else "saved", saved), ("biases", biases), ("embeddings", embeddings)):
         if tensors:
             yield Fact(name, tensors[0] + (f" and {len(tensors) - 1} more" if len(tensors) > 1 else ""), tensors)
-    if files.config.saved and not saved and not embeddings:
+    if files.config.saved and not norms and not saved and not embeddings:
         yield Fact("saved", f"{', '.join(files.config.saved)} in the config alone")
     if files.config.biases and not biases:
         yield Fact("biases", "in the config alone")
@@ -342,6 +354,8 @@ def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Itera
         yield Fact("base", error.message)
     else:
         yield from _divided(kind, edits, base)
+        if kind == "mlx" and (named := tuple(name for name in adapter.layout if in_mlx(name, config) != name)):
+            yield Fact("mlx_names", f"{named[0]}, for {in_mlx(named[0], config)}", named)
     model = str(config.get("model_type", "unknown"))
     rotated = tuple(module for module in adapter.layout if last(module) in ROTATED)
     if kind in REWRITTEN and model not in CONVERTED:

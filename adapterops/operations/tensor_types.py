@@ -94,6 +94,23 @@ def tensor_types(checkpoint: Checkpoint, given: Sequence[str]) -> Checkpoint:
     return _with(checkpoint, files, types)
 
 
+def types_of(model: Checkpoint, base: Checkpoint) -> tuple[str, ...]:
+    """What was asked for, as `tensor_types` takes it, where tensors of a GGUF model have other types than in its base."""
+    files = {name: like(base, shard) for shard, names in base.shards.items() for name in names}
+    found: dict[str, str] = {}
+    for name, file in files.items():
+        if name in file.spans and name in model.layout:
+            stored, kind = _stored(file, name), _type(model, name)
+            if kind != _type(base, name) and kind in TYPES and _is_matrix(file, stored) and _fits(file, stored, kind):
+                found[stored] = kind
+    return tuple(f"^{re.escape(stored)}$={kind}" for stored, kind in found.items())
+
+
+def _type(checkpoint: Checkpoint, name: str) -> str:
+    scheme = checkpoint.schemes.get(name)
+    return scheme.type if isinstance(scheme, Ggml) else checkpoint.layout[name].dtype
+
+
 def _with(checkpoint: Checkpoint, files: dict[str, GgufRows], types: dict[str, str]) -> Checkpoint:
     layout, schemes = dict(checkpoint.layout), dict(checkpoint.schemes)
     for name, file in files.items():
@@ -121,13 +138,21 @@ def _only_read(checkpoint: Checkpoint, name: str) -> bool:
 def _meant(file: GgufRows, stored: str, pattern: re.Pattern[str] | None, unwritten: set[str]) -> bool:
     if pattern is None:
         return stored in unwritten
-    matrix = len(file.file.raw.entries[stored].shape) > 1 and stored.endswith(".weight") and ROUTER not in stored
-    return matrix and pattern.search(stored) is not None
+    return _is_matrix(file, stored) and pattern.search(stored) is not None
+
+
+def _is_matrix(file: GgufRows, stored: str) -> bool:
+    return len(file.file.raw.entries[stored].shape) > 1 and stored.endswith(".weight") and ROUTER not in stored
+
+
+def _fits(file: GgufRows, stored: str, kind: str) -> bool:
+    """Whether rows are whole blocks of a type."""
+    return kind not in SIZES or file.file.shape(stored)[-1] % SIZES[kind].entries == 0
 
 
 def _check_rows(file: GgufRows, stored: str, kind: str) -> None:
-    width = file.file.shape(stored)[-1]
-    if kind in SIZES and width % SIZES[kind].entries:
+    if not _fits(file, stored, kind):
+        width = file.file.shape(stored)[-1]
         raise IncompatibleError(
             f"has rows of {width}, and {kind} has blocks of {SIZES[kind].entries}",
             path=file.path,

@@ -215,7 +215,7 @@ def comparison(
         model,
         expected,
         second,
-        [name for name in expected.layout if model.layout.get(name) == expected.layout[name]],
+        [name for name in expected.layout if _stored(name, model) == _stored(name, expected)],
         stated,
         len({*files, *(path.name for path in stated)}),
         [*problems, *filter(None, files.values())],
@@ -226,6 +226,11 @@ def _all_in(dtype: str, model: Checkpoint, expected: Checkpoint) -> bool:
     """Whether tensors that no module adapts were stored in the dtype that was asked for, too."""
     others = [name for name, spec in expected.layout.items() if spec.dtype in FLOATS and spec.dtype != dtype]
     return any(name in model.layout and model.layout[name].dtype == dtype for name in others)
+
+
+def _stored(name: str, checkpoint: Checkpoint) -> tuple[object, object]:
+    """Shape, dtype and scheme of a tensor."""
+    return checkpoint.layout.get(name), checkpoint.schemes.get(name)
 
 
 def _names(model: Checkpoint, expected: Checkpoint) -> Iterator[Problem]:

@@ -19,8 +19,9 @@ from adapterops.errors import OptionError, at
 from adapterops.expressions.expression import Expression
 from adapterops.hub.references import SCHEME
 from adapterops.operations import verifying
-from adapterops.operations.output_files import Problem, read_manifest
+from adapterops.operations.output_files import Problem, read_manifest, sums
 from adapterops.operations.quantization import viewed
+from adapterops.operations.tensor_types import types_of
 from adapterops.operations.verifying import Audit, Verification
 from adapterops.provenance import reader
 from adapterops.provenance.history import Source, sources
@@ -212,6 +213,9 @@ def proof(
         IncompatibleError: the inputs do not fit together.
     """
     base, change = base_of(request, opened), expected(request, opened, how)
+    output = request.output
+    if model.gguf and base.gguf and not (output.tensor_types or output.dtype or request.quantize or sums(model)):
+        request = replace(request, output=replace(output, tensor_types=types_of(model, base)))
     rounded, seed = rounding_of(request, base)
     compared = verifying.comparison(
         model,

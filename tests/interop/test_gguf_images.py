@@ -34,9 +34,11 @@ def numbers(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize(("architecture", "layers"), [("flux", FLUX), ("sdxl", SDXL)])
+@pytest.mark.parametrize(
+    ("architecture", "layers", "to"), [("flux", FLUX, "single=Q8_0"), ("sdxl", SDXL, "attn1=Q8_0")]
+)
 def test_an_adapter_goes_into_a_gguf_model_of_images(
-    architecture: str, layers: dict[str, tuple[tuple[int, ...], Type]], tmp_path: Path
+    architecture: str, layers: dict[str, tuple[tuple[int, ...], Type]], to: str, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
     writer, base = gguf.GGUFWriter(tmp_path / "base.gguf", architecture), tmp_path / "base.gguf"
@@ -65,6 +67,11 @@ def test_an_adapter_goes_into_a_gguf_model_of_images(
         near = NEAR[layers[name.removesuffix(".weight")][1]]
         assert np.abs(after[name] - before[name] - update).max() < near * np.abs(update).max()
     assert run(["verify", str(out), "--base", str(base), "--adapter", str(adapter)]) == 0
+    for number, types in enumerate(("block=F16", to)):
+        retyped = tmp_path / f"{number}.gguf"
+        assert run(["fuse", str(base), str(adapter), "--tensor-type", types, "-o", str(retyped)]) == 0
+        (tmp_path / f"{number}.gguf.adapterops.json").unlink()  # which says the type
+        assert run(["verify", str(retyped), "--base", str(base), "--adapter", str(adapter)]) == 0
     extracted = [
         "extract",
         str(out),
@@ -79,3 +86,5 @@ def test_an_adapter_goes_into_a_gguf_model_of_images(
     ]
     assert run(extracted) == 0
     assert run(["check", str(adapter), "--for", "comfyui", "--base", str(base)]) == 0
+    retyped.replace(out)
+    assert run(["verify", str(out)]) == 8  # whose manifest says another type

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -217,12 +218,16 @@ def test_another_type_than_was_asked_for_is_found(tmp_path: Path, capsys: pytest
     path = write(tmp_path / "a.gguf", "llama", mixed)
     adapter(of_gguf(path), tmp_path / "adapter", modules=["v_proj"])
     given = ["fuse", str(path), str(tmp_path / "adapter"), "-o"]
-    assert run([*given, str(tmp_path / "b.gguf"), "--tensor-type", "attn_v=Q8_0"]) == 0
-    assert run(["verify", str(tmp_path / "b.gguf")]) == 0
-    (tmp_path / "b.gguf.adapterops.json").unlink()
+    for name, kind in (("b", "Q8_0"), ("other", "F16")):
+        assert run([*given, str(tmp_path / f"{name}.gguf"), "--tensor-type", f"attn_v={kind}"]) == 0
+        assert run(["verify", str(tmp_path / f"{name}.gguf")]) == 0
+    (tmp_path / "b.gguf").replace(tmp_path / "other.gguf")
     capsys.readouterr()
-    assert run(["verify", str(tmp_path / "b.gguf"), "--base", str(path), "--adapter", str(tmp_path / "adapter")]) == 8
-    assert "is stored as" in capsys.readouterr().out
+    assert run(["verify", str(tmp_path / "other.gguf")]) == 8
+    assert re.search(r"v_proj.weight: is BF16 .*, expected F16", capsys.readouterr().out)
+    (tmp_path / "other.gguf.adapterops.json").unlink()  # after which nothing says what was asked for
+    based = ["--base", str(path), "--adapter", str(tmp_path / "adapter")]
+    assert run(["verify", str(tmp_path / "other.gguf"), *based]) == 0
     assert run([*given, str(tmp_path / "c.gguf"), "--tensor-type", "attn_v=Q8_0", "--dtype", "bfloat16"]) == 2
 
 

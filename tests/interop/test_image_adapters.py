@@ -47,7 +47,7 @@ def flux(folder: Path) -> Any:
     return model
 
 
-def unet(folder: Path) -> Any:
+def unet(folder: Path, **fields: Any) -> Any:
     model = diffusers.UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
@@ -56,9 +56,9 @@ def unet(folder: Path) -> Any:
         block_out_channels=(16, 32),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=24,
         attention_head_dim=4,
         norm_num_groups=4,
+        **{"cross_attention_dim": 24, **fields},
     )
     model.save_pretrained(folder)
     return model
@@ -261,6 +261,47 @@ def test_a_unet_with_convolutions(tmp_path: Path) -> None:
     before = load_file(tmp_path / "base" / BASE)
     file = of_unet(tmp_path / "a.safetensors", before)
     agree(unet_with_diffusers(model, file), fused(tmp_path, file), before)
+
+
+CONVOLVED = (
+    *("conv_in", "conv_out", "down_blocks.0.resnets.0.conv1", "down_blocks.1.resnets.0.conv_shortcut"),
+    *("down_blocks.0.downsamplers.0.conv", "up_blocks.0.upsamplers.0.conv", "mid_block.attentions.0.proj_in"),
+    "mid_block.attentions.0.transformer_blocks.0.attn2.to_k",
+)
+
+
+@pytest.mark.parametrize(("width", "linear"), [(768, False), (2048, True)], ids=["as 1", "as XL"])
+@pytest.mark.filterwarnings("ignore")
+def test_loha_of_convolutions_is_written_with_their_kernels(tmp_path: Path, width: int, linear: bool) -> None:
+    """Also without a base, which alone has them: diffusers and LyCORIS load no LoRA in matrices on a convolution."""
+    locon = pytest.importorskip("lycoris.modules").LoConModule
+    model = unet(tmp_path / "base", cross_attention_dim=width, use_linear_projection=linear)
+    before, tensors = load_file(tmp_path / "base" / BASE), {}
+    keys = {name: f"lora_unet_{name.replace('.', '_')}" for name in CONVOLVED}
+    for name, key in keys.items():
+        out, into = before[f"{name}.weight"].flatten(1).shape
+        tensors |= {f"{key}.hada_w{n}_a": 0.3 * torch.randn(out, 2) for n in (1, 2)}
+        tensors |= {f"{key}.hada_w{n}_b": 0.3 * torch.randn(2, into) for n in (1, 2)}
+    a, out, flat = (tmp_path / f"{name}.safetensors" for name in ("a", "out", "flat"))
+    save_file(tensors, a)
+    assert run(["convert", str(a), "--to", "kohya", "-o", str(out)]) == 0
+    written = load_file(out)
+    agree(unet_with_diffusers(model, out), fused(tmp_path, a), before)
+    layer, key = torch.nn.Conv2d(4, 16, 3, padding=1), keys["conv_in"]
+    down, up, alpha = (written[f"{key}.{end}"] for end in ("lora_down.weight", "lora_up.weight", "alpha"))
+    made = locon.make_module_from_state_dict(key, layer, up, down, None, alpha, None)
+    wanted = fused(tmp_path, a, "--force")["conv_in.weight"] - before["conv_in.weight"]
+    torch.testing.assert_close(made.get_diff_weight()[0], wanted, atol=1e-5, rtol=1e-4)
+    save_file({name: each.flatten(1) if each.ndim > 1 else each for name, each in written.items()}, flat)
+    assert [check(file)["diffusers"].severity for file in (out, flat)] == ["fine", "refused"]
+    assert check(flat)["comfyui"].findings[-1].rule.severity == "fine"
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        unet_with_diffusers(unet(tmp_path / "again", cross_attention_dim=width, use_linear_projection=linear), flat)
+    with pytest.raises(RuntimeError, match="broadcast shape"):
+        locon.make_module_from_state_dict(key, layer, up.flatten(1), down.flatten(1), None, alpha, None)
+    assert run(["convert", str(flat), "--to", "kohya", "-o", str(tmp_path / "mended.safetensors")]) == 0
+    mended = load_file(tmp_path / "mended.safetensors")
+    assert {name: each.shape for name, each in mended.items()} == {name: each.shape for name, each in written.items()}
 
 
 @pytest.mark.parametrize("form", ["kohya", "comfy", "diffusers"])
@@ -689,3 +730,43 @@ def test_which_headers_diffusers_takes_a_scale_from(
     written = tmp_path / "out" / FILES["diffusers"]
     torch.testing.assert_close(by_diffusers(written), scale * B @ A, rtol=1e-4, atol=1e-4)
     assert check(written)["diffusers"].severity == "fine"
+
+
+@pytest.mark.parametrize(
+    ("start", "alpha", "said"),
+    [
+        ("lora_unet_", 2.0, "refused"),
+        ("unet.", 2.0, "fine"),
+        ("unet.", 1.0, "silently wrong"),
+        ("lycoris_", 2.0, "silently wrong"),
+    ],
+)
+@pytest.mark.parametrize("mixin", ["StableDiffusionLoraLoaderMixin", "StableDiffusionXLLoraLoaderMixin"])
+@pytest.mark.filterwarnings("ignore")
+def test_which_lokr_of_a_unet_diffusers_applies(
+    tmp_path: Path, start: str, alpha: float, said: str, mixin: str
+) -> None:
+    """By its own names all of it, at a scale of 1; by kohya's an error, and by others nothing."""
+    model, tensors, loader = unet(tmp_path / "base"), {}, getattr(diffusers.loaders, mixin)
+    before = load_file(tmp_path / "base" / BASE)
+    for name in (UNET[0], UNET[-1]):
+        out, into = before[f"{name}.weight"].shape
+        key = f"{start}{name if start == 'unet.' else name.replace('.', '_')}"
+        shapes = {"lokr_w1": (4, 4), "lokr_w2_a": (out // 4, 2), "lokr_w2_b": (2, into // 4)}
+        tensors |= {f"{key}.{role}": 0.3 * torch.randn(shape) for role, shape in shapes.items()}
+        tensors[f"{key}.alpha"] = torch.tensor(alpha)
+    save_file(tensors, tmp_path / "a.safetensors")
+    verdict = check(tmp_path / "a.safetensors")["diffusers"]
+    assert [each.rule.severity for each in verdict.findings if each.fact.found == "LoKr"] == [said]
+    assert "alpha_with_factors" not in {each.fact.name for each in verdict.findings}
+    with pytest.raises(ValueError, match="not been correctly renamed") if said == "refused" else nullcontext():
+        state, alphas = loader.lora_state_dict(str(tmp_path / "a.safetensors"), unet_config=model.config)[:2]
+        loader.load_lora_into_unet(state, alphas, model)
+        assert bool(getattr(model, "peft_config", None)) == (start == "unet.")
+    if start == "unet.":
+        for key in tensors:
+            tensors[key] = torch.tensor(2.0) if key.endswith(".alpha") else tensors[key]
+        save_file(tensors, tmp_path / "a.safetensors")
+        model.fuse_lora()
+        model.unload_lora()
+        agree(model, fused(tmp_path, tmp_path / "a.safetensors"), before)

@@ -202,6 +202,8 @@ def test_with_the_base_one_is_cut_and_scaled_as_what_peft_changes_in_it(
             update = entries(found.updates[name.removesuffix(".weight")]).double()
             torch.testing.assert_close(update, (u[:, :2] * s[:2]) @ vt[:2], atol=1e-5, rtol=1e-3)
         torch.testing.assert_close(half[name] - W[name], 0.5 * change, atol=2e-6, rtol=1e-4)
+    assert "DoRA without --base) is refused" in " ".join(typed("normalize", "--help").split())
+    assert "name the model with --base" in typed("normalize", "dora", "-o", "lora", code=4)
     assert "every update is what is kept of it, relative error" in typed(
         "normalize", "dora", "--base", base, "-o", "lora"
     )

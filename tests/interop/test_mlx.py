@@ -219,3 +219,43 @@ def test_lora_on_a_head_that_the_model_ties(tmp_path: Path, capsys: pytest.Captu
         assert "LoRA on the lm_head of a model that ties it" in capsys.readouterr().out
         with pytest.raises(ValueError, match=r"lm_head.lora_a: not an adapter parameter"):
             load_adapters(load_model(base)[0], str(tmp_path / "out"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_language_model_that_is_a_part_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """MLX-LM has it after `language_model.`, files and transformers otherwise: what is written for the base is what it applies."""
+    import peft
+    import torch
+    from mlx_lm.tuner.utils import load_adapters
+    from mlx_lm.utils import load_model
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    text = {**SIZES, "model_type": "gemma3_text", "num_hidden_layers": 2, "head_dim": 8}
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    seeing = Gemma3Config(
+        text_config=text, vision_config={**sizes, "image_size": 28, "patch_size": 14}, mm_tokens_per_image=1
+    )
+    Gemma3ForConditionalGeneration(seeing).save_pretrained(tmp_path / "base")
+    live = Gemma3ForConditionalGeneration.from_pretrained(tmp_path / "base")
+    torch.manual_seed(0)
+    fields = peft.LoraConfig(r=2, target_modules=r".*language_model.*(q_proj|up_proj)", init_lora_weights=False)
+    adapted = peft.get_peft_model(live, fields)
+    adapted.save_pretrained(tmp_path / "a")
+    line, based = ["convert", str(tmp_path / "a"), "--to", "mlx"], ["--base", str(tmp_path / "base")]
+    assert run([*line, "-o", str(tmp_path / "refused")]) == 4
+    assert "name the model with --base" in capsys.readouterr().err
+    assert run([*line, *based, "-o", str(tmp_path / "out")]) == 0
+    applied = load_adapters(load_model(tmp_path / "base", strict=False)[0], str(tmp_path / "out"))
+    for theirs, ours in zip(applied.layers, adapted.base_model.model.model.language_model.layers, strict=True):
+        for found, wanted in (theirs.self_attn.q_proj, ours.self_attn.q_proj), (theirs.mlp.up_proj, ours.mlp.up_proj):
+            delta = np.array(found.scale * (found.lora_a @ found.lora_b)).T
+            np.testing.assert_allclose(delta, wanted.get_delta_weight("default").detach().numpy(), atol=1e-5)
+    assert run(["check", str(tmp_path / "out"), "--for", "mlx", *based]) == 0
+    written = mx.load(str(tmp_path / "out/adapters.safetensors"))
+    inner = {name.removeprefix("language_model."): each for name, each in written.items()}
+    mx.save_safetensors(str(tmp_path / "out/adapters.safetensors"), inner)
+    with pytest.raises(ValueError, match="not an adapter parameter"):
+        load_adapters(load_model(tmp_path / "base", strict=False)[0], str(tmp_path / "out"))
+    capsys.readouterr()
+    assert run(["check", str(tmp_path / "out"), "--for", "mlx", *based]) == 8
+    assert "names that MLX-LM does not have" in capsys.readouterr().out

@@ -232,6 +232,45 @@ def test_trained_norms_take_the_place_of_the_base_s(
     assert run(["verify", "fused"]) == 0
     assert run(["merge", "adapter", "adapter", "-o", "out"]) == 2
     assert "full tensors, which are neither merged nor cut" in capsys.readouterr().err
+    shutil.copy("adapter/adapter_model.safetensors", "lone.safetensors")  # whose names say all
+    assert run(["fuse", "base", "lone.safetensors", "-o", "again"]) == 0
+    close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "again")), expected)
+    assert run(["convert", "lone.safetensors", "--to", "peft", "-o", "out"]) == 2
+    assert "fuse it into its base" in capsys.readouterr().err
+    for source in ("adapter", "lone.safetensors"):
+        assert run(["check", source, "--for", "sglang"]) == 8
+        assert "trained norms (LN_TUNING)" in (shown := capsys.readouterr().out)
+        assert f"adapterops fuse BASE {source} -o fused" in shown
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_trained_norms_are_found_in_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """PEFT's own merge, the base, a part of the merge, and a model with something else."""
+    made(tmp_path, "llama", peft.LNTuningConfig(target_modules=["input_layernorm", "norm"]))
+    live = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), "adapter")
+    live.merge_and_unload().save_pretrained("merged")
+    stored = {name: load_file(f"{name}/model.safetensors") for name in ("merged", "base")}
+    for name, change in {
+        "partly": {"model.norm.weight": stored["base"]["model.norm.weight"]},
+        "more": {"model.layers.0.mlp.up_proj.weight": 2 * stored["base"]["model.layers.0.mlp.up_proj.weight"]},
+        "other": {
+            each: torch.ones(32) * 7 for each in stored["base"] if "input_layernorm" in each or "model.norm" in each
+        },
+    }.items():
+        shutil.copytree("merged", name)
+        save_file({**stored["merged"], **change}, f"{name}/model.safetensors", {"format": "pt"})
+    for name, code, verdict, said in (
+        ("merged", 0, "base-plus-adapters", "complete"),
+        ("base", 8, "base", "no full tensor of the adapters is in it"),
+        ("partly", 8, "partly", "2 of 3"),
+        ("more", 8, "partly", "other tensors differ"),
+        ("other", 8, "something-else", "no full tensor"),
+    ):
+        capsys.readouterr()
+        assert run(["diagnose", name, "--base", "base", "--adapter", "adapter"]) == code
+        found = capsys.readouterr()
+        assert said in found.out
+        assert ("next: adapterops fuse base adapter -o fused" in found.err) == (verdict in ("base", "partly"))
 
 
 @pytest.mark.filterwarnings("ignore")

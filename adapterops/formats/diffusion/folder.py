@@ -15,6 +15,7 @@ from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, Unsup
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
 from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion import headers
+from adapterops.formats.diffusion.convolutions import with_kernels
 from adapterops.formats.diffusion.flat import flat
 from adapterops.formats.diffusion.scales import scaling_of_each
 from adapterops.formats.diffusion.spellings import (
@@ -131,6 +132,8 @@ class Diffusion:
         has no factors, a difference of a whole tensor, a bias of LoRA or a magnitude vector of DoRA, is one tensor.
         """
         _check_held(layout, config, full, self.name)
+        if config.component is None:  # no base has said which kernels there are
+            layout = with_kernels(layout, needed=self.name != "comfy")
         component = component_of(layout) if config.component is None else config.component
         named = partial(NAMED[self.name], component=component)
         own = {module: self._stored(module, each, named) for module, each in layout.items()}

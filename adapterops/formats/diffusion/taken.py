@@ -215,6 +215,21 @@ def of_unet(modules: Mapping[str, Module]) -> tuple[str, ...]:
     return tuple(name for name, module in modules.items() if re.fullmatch(UNET_IN_DIFFUSERS, module.key))
 
 
+def lokr_of_unet(spelled: Mapping[str, str]) -> dict[str, str]:
+    """The modules of a UNet, of all modules with LoKr and the name of a tensor of each, and the fact that diffusers makes of its
+    spelling.
+
+    >>> q = "mid_block.attentions.0.proj_in"
+    >>> list(lokr_of_unet({q: f"unet.{q}.lokr_w1", f"lycoris_{q}": f"lycoris_{q}.lokr_w1"}).values())
+    ['lokr_unet', 'lokr_unread']
+    """
+    own = {
+        name: each for name, each in denoiser(spelled).items() if re.fullmatch(f"{UNET}|{UNET_IN_DIFFUSERS}", each.key)
+    }
+    known = {KOHYA: "lokr_kohya", **({"unet.": "lokr_unet"} if len(of_unet(own)) == len(own) else {})}
+    return {name: known.get(module.prefix, "lokr_unread") for name, module in own.items()}
+
+
 def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
     """The modules of a UNet's attention that diffusers gives another alpha than their own: all of them get the most frequent one
     of the UNet, and each keeps its rank. Of several that are as frequent the order in the file decides.

@@ -225,13 +225,21 @@ def doubts(full: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
     return {tensor: inner_name(name.replace(".modules_to_save.", ".", 1)) for tensor, name in of_copies.items()}
 
 
+def are_norms(names: Collection[str]) -> bool:
+    """Whether all tensors are trained norms of LN_TUNING."""
+    return bool(names) and all(map(NORM.search, names))
+
+
 def of_norms(fields: Any, names: Collection[str]) -> Any:
-    """A config as that of LoRA: where norms alone are trained (LN_TUNING), of LoRA on nothing that has them as full tensors.
+    """A config as that of LoRA: where norms alone are trained (LN_TUNING), of LoRA on nothing that has them as full tensors. Of a
+    file of these without a config the names say all that one would.
 
     >>> fields = {"peft_type": "LN_TUNING", "target_modules": ".*norm"}
     >>> of_norms(fields, ["base_model.model.layers.0.norm.ln_tuning_layers.weight"])["modules_to_save"]
     ['layers.0.norm']
     """
+    if fields is None and are_norms(names):
+        fields = {"peft_type": "LN_TUNING"}
     if not isinstance(fields, dict) or fields.get("peft_type") != "LN_TUNING":
         return fields
     norms = {plain(inner_name(name)).rpartition(".")[0] for name in names if NORM.search(name)}

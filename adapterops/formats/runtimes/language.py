@@ -229,6 +229,7 @@ LANGUAGE = {
             "tied": refused("has no layer for it: an unknown name is an error (measured)", FUSE),
             "base": refused("an unknown name is an error", OWN_BASE),
             "divided": refused("an unknown name is an error", MLX_BASED),
+            "mlx_names": refused("an unknown name is an error (measured)", MLX_BASED),
         },
     ),
     "tensorrt-llm": Runtime(

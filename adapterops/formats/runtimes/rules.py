@@ -52,8 +52,13 @@ FACTS = {
     "diffusers_unsure": "names that diffusers has of some models alone",
     "alphas": "alphas that differ in a UNet",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
+    "flattened": "LoRA of convolutions in matrices",
     "loha": "LoHa",
     "lokr": "LoKr",
+    "lokr_kohya": "LoKr of a UNet in kohya's names",
+    "lokr_unet": "LoKr of a UNet in the names of diffusers",
+    "lokr_scale": "a scale of LoKr of a UNet in the names of diffusers",
+    "lokr_unread": "LoKr of a UNet in names of neither",
     "other": "a kind that is LoRA in another form",
     "started": "LoRA that was trained on a changed base",
     "gain": "(IA)³",
@@ -62,6 +67,7 @@ FACTS = {
     "difference": "differences of whole tensors",
     "modulation": "differences of modulations (diff_m)",
     "set": "tensors that replace the base's (set_weight)",
+    "norms": "trained norms (LN_TUNING)",
     "saved": "modules_to_save",
     "biases": "trained biases",
     "embeddings": "whole embeddings or heads",
@@ -85,6 +91,7 @@ FACTS = {
     "wide": "a rank above a dimension of its module",
     "base": "modules that the base does not have",
     "divided": "projections that the base has joined, or in parts",
+    "mlx_names": "names that MLX-LM does not have",
     "other_architecture": "a base of another architecture",
     "architecture": "the architecture of the base",
     "rotated": "LoRA on q and k",
@@ -116,7 +123,7 @@ OWN_BASE = "give the base that the adapter was trained on"
 OTHERS_SHOWN = "adapterops check {source}, which shows the programs of all kinds"
 
 DORA = {"dora", "dora_peft", "dora_magnitude", "dora_inputs", "dora_vector"}
-TRAINED = {"saved", "biases", "embeddings", "difference", "set"}
+TRAINED = {"norms", "saved", "biases", "embeddings", "difference", "set"}
 STOPS = {
     NORMALIZE: {*DORA, "gain", "replication", *TRAINED},
     BASED: {*DORA, "gain", "replication", *TRAINED},
@@ -199,5 +206,6 @@ OTHERS = {
     "started": STARTED,
     "gain": refused("reads LoRA alone", FUSE),
     "rotation": refused("reads LoRA alone", FUSE),
+    "norms": refused("reads LoRA alone", FUSE),
     "attention": refused("adapts Linear layers, and not what is inside of a MultiheadAttention", FUSE),
 }

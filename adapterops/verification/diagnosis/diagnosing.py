@@ -158,9 +158,34 @@ def _diagnosed(
     found = looks(subject, how)
     names = list(name_findings(subject, [doubts for _, doubts in pairs]))
     if not found:
-        return Diagnosis(UNKNOWN, "no weight that the adapters change is in both", UNJUDGED, findings=names)
+        return _replaced(subject, names, how)
     under, ground, found = _ground(subject, base, original, found, how)
     return _judged(subject, list(adapters), found, under, ground, names, how)
+
+
+def _replaced(subject: Subject, names: list[Symptom], how: Execution) -> Diagnosis:
+    """Of adapters without an update of a weight that is in both: whether their full tensors are there."""
+    model, base = subject.model, subject.witnesses[0].base
+    wanted = {tensor for each in subject.witnesses for tensor, its in each.wanted.items() if its.full or its.rows}
+    full = sorted(wanted & model.layout.keys())
+    if not full:
+        return Diagnosis(UNKNOWN, "no weight that the adapters change is in both", UNJUDGED, findings=names)
+    found = local.run(lambda name: _others(subject, name, "base", None), sorted(model.layout), how=how)
+    symptoms = [each for some in found for each in some]
+    findings, wrong = list(dict.fromkeys([*names, *symptoms])), {each.place for each in symptoms}
+    there = [name for name in full if name not in wrong]
+    absent = [name for name in full if name in base.stored and base.stored[name].same_bytes(model.stored[name])]
+    others = "; other tensors differ" if wrong - wanted or names else ""
+    if not there:
+        none = "no full tensor of the adapters is in it"
+        if absent == full:
+            return Diagnosis(BASE, f"this is the base: {none}{others}", SICK, findings=findings)
+        return Diagnosis(ELSE, f"this is not the base and the adapters: {none}{others}", SICK, findings=findings)
+    sum_ = "this is the base and full tensors of the adapters, which have no updates of weights"
+    if not findings:
+        return Diagnosis(ADAPTED, f"{sum_}, complete", HEALTHY)
+    some = f", {len(there)} of {len(full)}" if len(there) < len(full) else ""
+    return Diagnosis(PARTLY, f"{sum_}{some}{others}", SICK, findings=findings)
 
 
 def _ground(

@@ -1,0 +1,83 @@
+"""The convolutions of the UNet of Stable Diffusion 1, 2 and XL, by their names: LoHa and LoKr are stored as matrices of these,
+too, and programs that load LoRA need the dimensions of the kernel. Names are flat (see `flat`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from adapterops.errors import UnsupportedError
+from adapterops.formats.diffusion.flat import DENOISER, flat
+from adapterops.updates.layout import Layout
+
+BLOCK = r"(?:(?:down|up)_blocks_\d+|mid_block)"
+OF_AUTHORS = r"(?:(?:in|out)put_blocks_\d+_0|middle_block_\d)"
+"""A residual block."""
+
+OF_3 = re.compile(
+    rf"conv_(?:in|out)|{BLOCK}_(?:resnets_\d+_conv[12]|(?:down|up)samplers_\d+_conv)"
+    rf"|input_blocks_0_0|out_2|{OF_AUTHORS}_(?:in_layers_2|out_layers_3|op)|output_blocks_\d+_\d_conv"
+)
+"""Kernels of 3 × 3, by the names of diffusers and by those of the authors."""
+
+OF_1 = re.compile(rf"{BLOCK}_resnets_\d+_conv_shortcut|{OF_AUTHORS}_skip_connection")
+AROUND = re.compile(rf"(?:{BLOCK}_attentions_\d+|(?:in|out)put_blocks_\d+_1|middle_block_1)_proj_(?:in|out)")
+"""Kernels of 1 × 1, and what is one in the first of these models, and a Linear layer in the others."""
+
+TEXT = re.compile(r".*_attn2_to_[kv]")
+OF_TEXT = {768: True, 1024: False, 2048: False}
+"""How many numbers of a text the attention of each of these models gets → whether it has convolutions around attention."""
+
+PRODUCTS = ("LoHa", "LoKr")
+"""Kinds that are stored as matrices of convolutions, too."""
+
+
+def with_kernels(layout: Mapping[str, Layout], *, needed: bool) -> dict[str, Layout]:
+    """Layouts with the kernels that no base says, where the names do.
+
+    Args:
+        needed: whether what is written is read with them alone.
+
+    >>> list(with_kernels({"unet.conv_in": Layout((8, 36), 2, "F32")}, needed=True).values())[0].kernel
+    (4, 3, 3)
+
+    Raises:
+        UnsupportedError: LoHa or LoKr may be of a convolution or of a Linear layer, and kernels are needed.
+    """
+    found = {module: (each, _key(module)) for module, each in layout.items()}
+    widths = {each.shape[1] for each, key in found.values() if TEXT.fullmatch(key)}
+    convolved = {OF_TEXT[width] for width in widths if width in OF_TEXT}
+
+    def known(module: str, each: Layout, key: str) -> Layout:
+        if each.kernel or each.vector or not each.matrix:
+            return each
+        if OF_3.fullmatch(key) and each.shape[1] % 9 == 0:
+            return replace(each, kernel=(each.shape[1] // 9, 3, 3))
+        if OF_1.fullmatch(key) or (AROUND.fullmatch(key) and convolved == {True}):
+            return replace(each, kernel=(each.shape[1], 1, 1))
+        if needed and each.kind in PRODUCTS and AROUND.fullmatch(key) and len(convolved) != 1:
+            raise UnsupportedError(
+                f"is {each.kind} of a convolution in Stable Diffusion 1, and of a Linear layer in 2 and XL: which of these the "
+                "adapter is for is not seen, and programs that load it as LoRA need the dimensions that the weight has",
+                tensor=module,
+                hint="name the model with --base",
+            )
+        return each
+
+    return {module: known(module, each, key) for module, (each, key) in found.items()}
+
+
+def flattened(layout: Mapping[str, Layout]) -> tuple[str, ...]:
+    """The modules whose factors are matrices, and are of a convolution by their names.
+
+    >>> flattened({"unet.conv_in": Layout((8, 36), 2, "F32"), "unet.conv_out": Layout((8, 36), 2, "F32", kernel=(4, 3, 3))})
+    ('unet.conv_in',)
+    """
+    return tuple(module for module, each in with_kernels(layout, needed=False).items() if each != layout[module])
+
+
+def _key(module: str) -> str:
+    key, part = flat(module)
+    return key if part in ("", DENOISER) else ""
