@@ -138,11 +138,11 @@ class _Work(Generic[Item, Result]):
             lanes.setdefault(key, _Lane(key[1])).open.append(index)
         self._lanes = list(lanes.values())
         self._outcomes: dict[int, Future[Result]] = {}
-        self._next, self._running, self._begun, self._stopped = 0, 0, False, False
+        self._next, self._running, self._begun = 0, 0, False
         self._crew = Crew()
         self._changed = self._crew.changed
         self.place: Callable[[], AbstractContextManager[None]] = nullcontext
-        self._since, self._taken, self._over = perf_counter(), 0, threading.Event()
+        self._since, self._taken, self._stopped = perf_counter(), 0, threading.Event()
 
     def begin(self) -> None:
         """From now on any item can be begun, those that need torch too."""
@@ -153,9 +153,9 @@ class _Work(Generic[Item, Result]):
     def stop(self) -> None:
         """Begin nothing more."""
         with self._changed:
-            self._lanes, self._stopped = [], True
+            self._lanes = []
+            self._stopped.set()
             self._changed.notify_all()
-        self._over.set()
 
     def help(self, without_torch: bool = False) -> None:
         """Do what is open, or what of it needs no torch, until nothing is."""
@@ -170,10 +170,10 @@ class _Work(Generic[Item, Result]):
     def help_with(self, others: Sequence[threading.Thread]) -> None:
         """The same, begun with other threads when items are not quick."""
         while self._quick():
-            if self._over.wait(LOOK):
+            if self._stopped.wait(LOOK):
                 return
         with self._changed, suppress(RuntimeError):  # there are no more threads: those that there are do it
-            for thread in () if self._stopped else others:
+            for thread in () if self._stopped.is_set() else others:
                 thread.start()
         self.help()
 
@@ -208,7 +208,7 @@ class _Work(Generic[Item, Result]):
         """Whether there may be more to do than now."""
         if without_torch:
             return any(lane.open for lane in self._lanes if not lane.needs_torch)
-        return not self._stopped and (self._running > 0 or any(lane.open for lane in self._lanes))
+        return not self._stopped.is_set() and (self._running > 0 or any(lane.open for lane in self._lanes))
 
     def _known(self, place: int) -> int | None:
         """The item whose outcome is next; a failure is, when all before it that was begun is done."""

@@ -93,9 +93,8 @@ def _of_factors(result: LowRank | None, updates: Sequence[LowRank], weights: Seq
     ends = np.cumsum([0, *(update.rank for update in each)])
     blocks, (height, width) = [slice(begin, end) for begin, end in pairwise(ends)], each[0].shape
     scales = np.repeat([update.scale for update in each], np.diff(ends))
-    left = gram(height, ends[-1], lambda rows: _joined([update.B[rows] for update in each], 1)) * np.outer(
-        scales, scales
-    )
+    left = gram(height, ends[-1], lambda rows: _joined([update.B[rows] for update in each], 1))
+    left *= np.outer(scales, scales)
     right = gram(width, ends[-1], lambda rows: _joined([update.A[:, rows] for update in each], 0).T)
     shared = left * right
     products = np.array([[shared[one, other].sum() for other in blocks] for one in blocks])
@@ -162,9 +161,8 @@ def _of_merged(result: Linear, updates: Sequence[LowRank]) -> Holding:
     bases = [_read(each) for each in updates]
     ends = np.cumsum([0, *(basis.shape[1] for basis in bases)])
     columns, basis = [slice(begin, end) for begin, end in pairwise(ends)], _joined(bases, 1)
-    own = _joined(
-        [each.scale * (_double(each.B) @ (each.A @ one)) for each, one in zip(updates, bases, strict=True)], 1
-    )
+    pairs = zip(updates, bases, strict=True)
+    own = _joined([each.scale * (_double(each.B) @ (each.A @ one)) for each, one in pairs], 1)
 
     def of_tile(rows: slice) -> tuple[float, Array, Array]:
         memory = scratch().array("merged", (rows.stop - rows.start, width), np.float64)

@@ -254,7 +254,8 @@ def _exchange(new: Path, old: Path) -> bool:
     except OSError as error:
         if error.errno not in (*TAKEN, errno.ENOENT) or not new.exists():
             raise
-        remove(aside)  # what another run has replaced
+        check_replaceable(old)  # it is another run's, and what is aside was replaced by that
+        remove(aside)
         return False
     with suppress(FileNotFoundError):  # nothing holds a lock on it: another run may have removed it
         os.rename(aside, new)

@@ -165,9 +165,8 @@ def similar(path: Path) -> str:
     """What may have been meant by a path at which nothing is."""
     if "\\" in path.name:
         return f"write it with slashes: {path.as_posix().replace(chr(92), '/')}"
-    if (
-        inner := Path(str(path).replace(":", "/", 1))
-    ) != path and inner.exists():  # as folders in a repository are named
+    inner = Path(str(path).replace(":", "/", 1))  # as folders in a repository are named
+    if inner != path and inner.exists():
         return f"did you mean {inner}?"
     try:
         there = [entry.name for entry in path.parent.iterdir()]
