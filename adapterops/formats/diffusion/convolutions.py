@@ -10,20 +10,16 @@ from dataclasses import replace
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.diffusion.flat import DENOISER, flat
+from adapterops.formats.diffusion.known_names import UNET_IN_DIFFUSERS
+from adapterops.formats.diffusion.unet import renamed
 from adapterops.updates.layout import Layout
 
 BLOCK = r"(?:(?:down|up)_blocks_\d+|mid_block)"
-OF_AUTHORS = r"(?:(?:in|out)put_blocks_\d+_0|middle_block_\d)"
-"""A residual block."""
+OF_3 = re.compile(rf"conv_(?:in|out)|{BLOCK}_(?:resnets_\d+_conv[12]|(?:down|up)samplers_\d+_conv)")
+"""Kernels of 3 × 3, by the names of diffusers."""
 
-OF_3 = re.compile(
-    rf"conv_(?:in|out)|{BLOCK}_(?:resnets_\d+_conv[12]|(?:down|up)samplers_\d+_conv)"
-    rf"|input_blocks_0_0|out_2|{OF_AUTHORS}_(?:in_layers_2|out_layers_3|op)|output_blocks_\d+_\d_conv"
-)
-"""Kernels of 3 × 3, by the names of diffusers and by those of the authors."""
-
-OF_1 = re.compile(rf"{BLOCK}_resnets_\d+_conv_shortcut|{OF_AUTHORS}_skip_connection")
-AROUND = re.compile(rf"(?:{BLOCK}_attentions_\d+|(?:in|out)put_blocks_\d+_1|middle_block_1)_proj_(?:in|out)")
+OF_1 = re.compile(rf"{BLOCK}_resnets_\d+_conv_shortcut")
+AROUND = re.compile(rf"{BLOCK}_attentions_\d+_proj_(?:in|out)")
 """Kernels of 1 × 1, and what is one in the first of these models, and a Linear layer in the others."""
 
 TEXT = re.compile(r".*_attn2_to_[kv]")
@@ -79,5 +75,7 @@ def flattened(layout: Mapping[str, Layout]) -> tuple[str, ...]:
 
 
 def _key(module: str) -> str:
+    """The name that diffusers has for a module of a denoiser; empty for others."""
     key, part = flat(module)
-    return key if part in ("", DENOISER) else ""
+    names = (key, *renamed(key)) if part in ("", DENOISER) else ()
+    return next((name for name in names if re.fullmatch(UNET_IN_DIFFUSERS, name)), "")
