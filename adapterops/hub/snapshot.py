@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +18,7 @@ from adapterops.hub.ranges import Fetched, Streamed
 from adapterops.hub.references import COMMIT, Reference, referred
 from adapterops.storage.checksums import BLAKE3, SHA256, file_digests
 from adapterops.storage.content import Content
-from adapterops.storage.place import PICKLES, Place
+from adapterops.storage.place import PICKLES, SHOWN, Place
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.strict import read_all
 
@@ -75,7 +75,7 @@ class Snapshot:
         return SafetensorsFile(path, content=content)
 
     def _what(self, path: Path) -> str:
-        return f"{self._repo}@{self.revision[:12]}:{self.name(path)}"
+        return f"{self._repo}@{self.revision[:SHOWN]}:{self.name(path)}"
 
     def _pieces(self, path: Path, begin: int) -> AbstractContextManager[Iterator[bytes]]:
         return _answer(
@@ -177,6 +177,7 @@ def locate(source: Reference | str, *, verify: bool = False, streamed: bool = Fa
     """
     reference = referred(source)
     root = _cache(reference.repo)
+    reference = replace(reference, revision=_in_full(root, reference.revision))
     try:
         if offline():
             from huggingface_hub.errors import OfflineModeIsEnabled
@@ -184,13 +185,14 @@ def locate(source: Reference | str, *, verify: bool = False, streamed: bool = Fa
             raise explained(OfflineModeIsEnabled(), str(reference))
         revision, files = ask(str(reference), lambda: _listing(reference))
         _note(root, reference, revision)
-        say(f"{reference} is commit {revision[:12]}")
+        if reference.revision != revision:
+            say(f"{reference} is commit {revision[:SHOWN]}")
     except NotFoundError as error:
         found = _cached(root, reference) if error.code in UNANSWERED else None
         if found is None:
             raise
         revision, files = found
-        say(f"{reference} is commit {revision[:12]}, as the cache has it; {'offline' if offline() else error.message}")
+        say(f"{reference} is commit {revision[:SHOWN]}, as the cache has it; {'offline' if offline() else error.message}")
     snapshot = Snapshot(reference, revision, root / "snapshots" / revision, files, streamed=streamed)
     if not snapshot.sizes:
         top = sorted({name.partition("/")[0] for name in files})
@@ -241,6 +243,18 @@ def _cache(repo: str) -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE).expanduser().resolve() / f"models--{repo.replace('/', '--')}"
+
+
+def _in_full(root: Path, revision: str | None) -> str | None:
+    """The commit that the beginning of one stands for, as messages show it, of those that the cache has seen: the Hub takes
+    whole ones alone.
+    """
+    if not re.fullmatch(rf"[0-9a-f]{{{SHOWN}}}", revision or "") or (root / "refs" / str(revision)).exists():
+        return revision
+    noted = (path.read_text(errors="replace").strip() for path in (root / "refs").rglob("*") if path.is_file())
+    seen = {*noted, *(path.name for path in (root / "snapshots").glob("*"))}
+    found = [each for each in seen if each.startswith(str(revision)) and COMMIT.fullmatch(each)]
+    return found[0] if len(found) == 1 else revision
 
 
 def _note(root: Path, reference: Reference, revision: str) -> None:

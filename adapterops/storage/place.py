@@ -22,6 +22,10 @@ COLLECTION, SEPARATOR = "collection.safetensors", "#"
 """The file of many adapters in one, and what the name of one of them follows in a path."""
 
 
+SHOWN = 12
+"""Digits of a commit in messages."""
+
+
 class Remote(Protocol):
     """Where the files of a place come from, pinned to one commit.
 
@@ -108,7 +112,7 @@ class Place:
         if self.remote is None:
             return f"{self.path}{SEPARATOR}{self.member}" if self.member else str(self.path)
         name, colon, inner = self.remote.reference.partition(":")
-        return f"{name}@{self.remote.revision[:12]}{colon}{inner}"
+        return f"{name}@{self.remote.revision[:SHOWN]}{colon}{inner}"
 
     @property
     def folder(self) -> bool:

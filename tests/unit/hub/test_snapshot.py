@@ -69,3 +69,16 @@ def test_a_folder_that_is_not_there(hub: Hub) -> None:
     with pytest.raises(NotFoundError, match=r"has no sub; it has adapter_config\.json") as caught:
         locate("hf://me/a/sub")
     assert caught.value.hint == "name a folder that it has, or leave sub out"
+
+
+def test_a_commit_as_messages_show_it_is_taken(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The Hub takes whole commits alone, and what is printed is the beginning of one."""
+    hub.put("me/a", write_adapter(tmp_path / "a"), inner="sub")
+    first = locate("me/a:sub")
+    hub.put("me/a", {"README.md": b"later"})
+    assert (locate(str(first)).path, locate("me/a:sub").path == first.path) == (first.path, False)
+    capsys.readouterr()
+    locate(f"me/a@{first.remote.revision}")
+    assert not capsys.readouterr().err, "what was asked for is said again"
+    with pytest.raises(NotFoundError, match="no such revision"):
+        locate(f"me/a@{'0' * 12}")
