@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterops.cli.terminal import painted, quiet, width_of
+from adapterops.cli.terminal import moving, painted, quiet, width_of
 from adapterops.engine.execution import Progress
 from adapterops.errors import printable
 from adapterops.provenance.manifest import SCHEMA, plain
@@ -24,6 +24,9 @@ from adapterops.provenance.manifest import SCHEMA, plain
 if TYPE_CHECKING:
     from adapterops.reports.findings import Finding
     from adapterops.reports.summary import Summary
+
+AROUND = 24
+"""Characters of a progress bar's line around it, besides its label."""
 
 QUIET_SECONDS = 0.5
 """Work that is done sooner shows no progress bar."""
@@ -164,7 +167,7 @@ def print_command(short: Summary) -> None:
 @contextmanager
 def progress(label: str) -> Iterator[Progress | None]:
     """A bar on stderr, for work that takes a while and a person who watches."""
-    if quiet() or not sys.stderr.isatty():
+    if quiet() or not moving(sys.stderr):
         yield None
         return
     begin, bar = time.monotonic(), None
@@ -175,7 +178,8 @@ def progress(label: str) -> Iterator[Progress | None]:
             bar.render_finish()
             bar = None
         if bar is None and done < total and time.monotonic() - begin > QUIET_SECONDS:
-            bar = click.progressbar(length=total, label=label, file=sys.stderr)
+            width = max(1, min(36, (width_of(sys.stderr) or 80) - len(label) - AROUND))
+            bar = click.progressbar(length=total, label=label, file=sys.stderr, width=width)
             bar.update(done - 1)
         if bar is not None:
             bar.update(1)

@@ -82,7 +82,9 @@ def write(
         if how.memory is not None:  # too little of it is said before anything is measured
             room = min(room, how.memory - plan(made, how).memory)
         if not (running.as_json or running.spread.part or quiet()):
-            print_held(made, how=how, room=0 if running.spread.engine else room)
+            print_held(
+                made, how=how, room=0 if running.spread.engine else room, fetch=not (push or running.spread.engine)
+            )
         noted = command_line() if command is None else command
         if running.spread.part:
             from adapterops.requests.parts import write_part  # here, as below: it takes long to import
@@ -169,7 +171,7 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
         ranks = sorted({layout.rank for layout in result.layout.values()})
         size = amount(plan.bytes, "B")
         of_rank = f", rank {span(ranks)}" if ranks else ""
-        line(f"would write {out}: {count(len(result.layout), 'module')}{of_rank}, at most {size}{there}")
+        line(f"would write {out}: {count(len(result.layout), 'module')}{of_rank}, tensors of at most {size}{there}")
     else:
         tensors, changed = len(result.layout), len(result.changed)
         files = f"{count(tensors, 'tensor')} in {count(len(plan.jobs), 'file')}, {amount(plan.bytes, 'B')}"

@@ -192,7 +192,9 @@ def locate(source: Reference | str, *, verify: bool = False, streamed: bool = Fa
         if found is None:
             raise
         revision, files = found
-        say(f"{reference} is commit {revision[:SHOWN]}, as the cache has it; {'offline' if offline() else error.message}")
+        say(
+            f"{reference} is commit {revision[:SHOWN]}, as the cache has it; {'offline' if offline() else error.message}"
+        )
     snapshot = Snapshot(reference, revision, root / "snapshots" / revision, files, streamed=streamed)
     if not snapshot.sizes:
         top = sorted({name.partition("/")[0] for name in files})

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpus import factors, write_adapter
+from hub_server import Hub
 
 import adapterops as ao
 from adapterops.cli import writing
@@ -116,3 +117,16 @@ def test_gram_files_given_in_another_order_than_the_adapters_are_refused(capsys:
     assert "b.safetensors: has the inputs of b, and is given for a" in shown
     assert "a.safetensors: has the inputs of a, and is given for b" in shown
     assert merged("a", "b") == merged("a-before", "b") == merged("b-before", "a-before") == 0
+
+
+def test_what_is_kept_of_adapters_on_the_hub_is_said_the_first_time(
+    hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        hub.put(f"me/{name}", Path(name))
+    shown = []
+    for out in ("first", "second"):
+        assert run(["merge", "me/a", "me/b", "-o", out]) == 0
+        shown.append(capsys.readouterr().out.replace(out, "OUT"))
+    assert shown[0] == shown[1]
+    assert "no forecast of accuracy" in shown[0]
