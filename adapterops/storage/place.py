@@ -126,7 +126,7 @@ class Place:
 
     def has(self, path: Path) -> bool:
         """Whether a file is there, or a link, be it here or elsewhere."""
-        with reading(path):
+        with reading(path.parent):
             return (self.remote is not None and path in self.remote.sizes) or path.exists() or path.is_symlink()
 
     def entries(self) -> list[Path]:
