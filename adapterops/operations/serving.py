@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import OptionError
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.further import check_whole
 from adapterops.formats.peft.scaling import Scaling, alpha_field
@@ -116,6 +117,9 @@ def check(
 
     Cost: headers.
     """
+    for each in runtimes:
+        if each not in RUNTIMES:
+            raise OptionError(f"there is no program {each!r}", hint=f"list some of {', '.join(RUNTIMES)}")
     place = replace(Place.of(source), allow_pickle=allow_pickle).once()
     check_whole(place)
     kind = format_of(place)
