@@ -142,8 +142,8 @@ def _print_all(source: Place, found: dict[str, Verdict]) -> None:
 
 
 def _named(finding: Judgement) -> str:
-    found = finding.fact.found
-    return f"{FACTS[finding.fact.name]} ({found})" if found else FACTS[finding.fact.name]
+    called, found = FACTS[finding.fact.name], finding.fact.found
+    return f"{called} ({found})" if found not in ("", called) else called
 
 
 def _factor(factor: tuple[float, float] | None) -> str:

@@ -147,13 +147,13 @@ def _saved(made: Made, out: Path, running: Running, command: Sequence[str], stor
     return saved
 
 
-def print_part(part: FinishedPart, share: Share, as_json: bool) -> None:
+def print_part(part: FinishedPart, share: Share, as_json: bool, did: str = "wrote") -> None:
     """What one of several processes did, and what is left."""
     if as_json:
         print_json("part", {**vars(part), "path": str(part.path), "part": str(share)})
         return
     kept = f", {len(part.kept)} finished before" if part.kept else ""
-    line(f"part {share} of {part.path}: wrote {count(len(part.written), 'file')}{kept}")
+    line(f"part {share} of {part.path}: {did} {count(len(part.written), 'file')}{kept}")
     if part.missing:
         line(f"  not finished yet: {count(len(part.missing), 'file')} of other parts")
     else:

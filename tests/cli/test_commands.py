@@ -126,6 +126,9 @@ def test_an_adapter_that_was_never_trained_is_said_to_be(place: Path, capsys: py
     tensors = {name: tensor * ("lora_A" in name) for name, tensor in factors().items()}
     write_adapter(place / "new", tensors)
     assert "never trained" in printed(capsys, "show", "new")
+    assert " energy over " not in printed(capsys, "show", "new", "--spectrum"), (
+        "it has none, of which a rank keeps a part"
+    )
     assert "every module is zero" in printed(capsys, "truncate", "new", "--rank", "1")
 
 

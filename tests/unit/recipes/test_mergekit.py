@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from adapterops import run_recipe
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.errors import AdapterWarning, OptionError
+from adapterops.errors import AdapterWarning, NotFoundError, OptionError
 from adapterops.recipes.schema import read_recipe
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "mergekit_values.json").read_text())
@@ -98,6 +98,14 @@ def test_what_is_not_understood_is_named(place: Path, change: dict[str, Any], sa
 def test_both_ways_to_say_whose_tokenizer_it_is(place: Path) -> None:
     table = read_recipe(written(place, {**TIES, "tokenizer": {"source": "base"}})).request
     assert table == read_recipe(written(place, {**TIES, "tokenizer_source": "base"})).request
+
+
+def test_a_model_that_is_missing_in_a_folder_is_not_looked_for_on_the_hub(place: Path) -> None:
+    stacked(place, "models/base", ["x"])
+    models = [{"model": name, "parameters": {"weight": 0.5}} for name in ("models/chat", "code")]
+    with pytest.raises(NotFoundError, match="models/chat: does not exist") as caught:
+        read_recipe(written(place, {**TIES, "models": models}))
+    assert caught.value.code != "E-HUB-NETWORK"
 
 
 def test_some_layers_of_a_model_are_refused(place: Path) -> None:
