@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from adapterops import run_recipe
 from adapterops.checkpoints.opening import open_checkpoint
-from adapterops.errors import AdapterWarning, NotFoundError, OptionError
+from adapterops.errors import AdapterWarning, OptionError
 from adapterops.recipes.schema import read_recipe
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "mergekit_values.json").read_text())
@@ -102,10 +102,9 @@ def test_both_ways_to_say_whose_tokenizer_it_is(place: Path) -> None:
 
 def test_a_model_that_is_missing_in_a_folder_is_not_looked_for_on_the_hub(place: Path) -> None:
     stacked(place, "models/base", ["x"])
-    models = [{"model": name, "parameters": {"weight": 0.5}} for name in ("models/chat", "code")]
-    with pytest.raises(NotFoundError, match="models/chat: does not exist") as caught:
-        read_recipe(written(place, {**TIES, "models": models}))
-    assert caught.value.code != "E-HUB-NETWORK"
+    models = [{"model": name, "parameters": {"weight": 0.5}} for name in ("models/chat", "owner/code")]
+    inputs = read_recipe(written(place, {**TIES, "models": models})).request.inputs
+    assert [each.path for each in inputs.values()] == ["models/chat", "hf://owner/code"]
 
 
 def test_some_layers_of_a_model_are_refused(place: Path) -> None:
