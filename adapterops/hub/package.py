@@ -166,7 +166,7 @@ def made(
     """What the card is about, after a check that the manifest describes these files.
 
     Args:
-        base: the model of an adapter, whose config says what it is loaded with.
+        base: the model of an adapter, which names it and whose config says what loads it.
         licensed: ask the Hub for the licenses of the inputs.
     """
     manifest = (read_manifest(folder) if folder.is_dir() else None) or {}
@@ -180,19 +180,19 @@ def made(
                 code="E-HASH",
             )
     licenses = [_license(given) for given in manifest.get("inputs", ())] if licensed else []
+    named = {"base_model_name_or_path": base.remote.reference} if base and base.remote else {}
     if weights := _lone(contents, folder):
-        reference = str(base.remote.reference) if base and base.remote else ""
-        found = CardFacts(repo, manifest, {"base_model_name_or_path": reference}, licenses, file=weights)
+        found = CardFacts(repo, manifest, named, licenses, file=weights)
         if not found.bases:
             warnings.warn(f"{weights} names no base: {SAY}", AdapterWarning, stacklevel=3)
         return found
-    adapter = read_json(folder / CONFIG) if CONFIG in contents else None
+    adapter = {**read_json(folder / CONFIG), **named} if CONFIG in contents else None
     model = (base or _named(adapter)) if adapter is not None else Place(folder)
     config = read_config(model, model.path if model.folder else model.path.parent) if model else None
     found = CardFacts(repo, manifest, adapter, licenses, config, _labels(folder) if adapter is not None else 0)
     if adapter is not None and not found.bases:
-        named = adapter.get("base_model_name_or_path")
-        fact = f"the base in {CONFIG}, {named!r}, is not a Hub repository" if named else f"{CONFIG} names no base"
+        own = adapter.get("base_model_name_or_path")
+        fact = f"the base in {CONFIG}, {own!r}, is not a Hub repository" if own else f"{CONFIG} names no base"
         warnings.warn(f"{fact}: {SAY}", AdapterWarning, stacklevel=3)
     return found
 
