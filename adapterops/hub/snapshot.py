@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from adapterops.errors import InputError, NotFoundError, ResourceError
-from adapterops.hub.client import UNANSWERED, api, ask, explained, offline, say, timeout
+from adapterops.hub.client import UNANSWERED, WAITS, api, ask, explained, offline, say, timeout
 from adapterops.hub.ranges import Fetched, Streamed
 from adapterops.hub.references import COMMIT, Reference, referred
 from adapterops.storage.checksums import BLAKE3, SHA256, file_digests
@@ -183,7 +183,10 @@ def locate(source: Reference | str, *, verify: bool = False, streamed: bool = Fa
             from huggingface_hub.errors import OfflineModeIsEnabled
 
             raise explained(OfflineModeIsEnabled(), str(reference))
-        revision, files = ask(str(reference), lambda: _listing(reference))
+        here = _cached(root, reference)
+        has_tensors = here is not None and any(name.endswith(TENSORS) for name in here[1])
+        waits = WAITS[:1] if has_tensors else WAITS  # for what is here nobody waits long
+        revision, files = ask(str(reference), lambda: _listing(reference), waits)
         _note(root, reference, revision)
         if reference.revision != revision:
             say(f"{reference} is commit {revision[:SHOWN]}")
