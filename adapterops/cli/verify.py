@@ -265,7 +265,7 @@ def _fused(record: Request | None, model: Place, complete: bool) -> Request | No
         if record is not None:
             fact, hint = (
                 f"was made by {record.kind}, and not fused",
-                f"adapterops diagnose {model} --base BASE says what it is",
+                f"adapterops diagnose {shlex.quote(str(model))} --base BASE says what it is",
             )
         raise OptionError(fact, path=model, hint=hint)
     return None

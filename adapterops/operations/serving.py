@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
@@ -146,7 +147,7 @@ def _verdict(
     def finding(fact: Fact, rule: Rule) -> Judgement:
         factors = [strength(module, {fact.name: fact.modules}) for module in fact.modules if fact.name in unread]
         way = FUSE if STOPS.get(rule.remedy, set()) & names else rule.remedy
-        remedy = way.format(source=place, names=named, limit=limit)
+        remedy = way.format(source=quote(str(place)), names=named, limit=limit)
         return Judgement(fact, rule, remedy, (min(factors), max(factors)) if factors else None)
 
     findings = sorted((finding(*each) for each in found), key=lambda each: SEVERITIES.index(each.rule.severity))

@@ -124,3 +124,9 @@ def test_a_fact_is_not_said_twice(capsys: Capture) -> None:
     write_adapter(Path("dora"), tensors, config(2, use_dora=True))
     assert run(["check", "dora", "--for", "vllm"]) == 8
     assert "refused: DoRA: use_dora is an error" in capsys.readouterr().out
+
+
+def test_what_mends_it_can_be_pasted(capsys: Capture) -> None:
+    write_adapter(Path("my $style"), fields=config(2, use_rslora=True))
+    assert run(["check", "my $style", "--for", "sglang"]) == 8
+    assert capsys.readouterr().err.rstrip().endswith("adapterops normalize 'my $style' -o normalized")

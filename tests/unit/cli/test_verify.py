@@ -68,8 +68,8 @@ def test_a_model_without_a_manifest_needs_names(capsys: Capture) -> None:
 
 
 def test_what_was_quantized_is_for_diagnose(capsys: Capture) -> None:
-    assert run(["quantize", "base", "--to", "int8", "-o", "coded"]) == 0
-    assert run(["verify", "coded"]) == 2
-    assert "adapterops diagnose coded --base BASE says what it is" in capsys.readouterr().err
-    assert run(["diagnose", "coded", "--base", "base"]) == 8
+    assert run(["quantize", "base", "--to", "int8", "-o", "in codes"]) == 0
+    assert run(["verify", "in codes"]) == 2
+    assert "adapterops diagnose 'in codes' --base BASE says what it is" in capsys.readouterr().err
+    assert run(["diagnose", "in codes", "--base", "base"]) == 8
     assert "only rounded to int8" in capsys.readouterr().out
