@@ -157,7 +157,7 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         output.remark("warning", every)
     if found.shares:
         output.remark("warning", shares_of(found.shares))
-    if spectra and len(found.zero or ()) < found.modules:
+    if spectra and any(spectra.bracket):
         few, most = spectra.bracket
         least = (
             f"at least {analysis.LITTLE:.0%} of the energy over all modules, rank {most} at least {analysis.ENERGY:.0%}"
