@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from threading import Event
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from adapterops.errors import (
     AdapterOpsError,
@@ -26,6 +26,9 @@ from adapterops.errors import (
     ResourceError,
     printable,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT = ResourceError(
@@ -233,8 +236,8 @@ def _stopped(stop: BaseException) -> int:
 
 
 def _bug() -> int:
-    """Say that it is one of ours; unless a signal came inside of one of Python's locks, which then fails by itself."""
-    behind = sys.exc_info()[1]
+    """Say whose it is; unless a signal came inside of one of Python's locks, which then fails by itself."""
+    error = behind = sys.exc_info()[1]
     while behind is not None:
         if isinstance(behind, Terminated):
             return _stopped(behind)
@@ -242,8 +245,20 @@ def _bug() -> int:
     import traceback
 
     _say(traceback.format_exc().rstrip())
-    _say("this is a bug in adapterops\n  report it with the command and the lines above", "error")
+    package = _failing(traceback.walk_tb(error.__traceback__ if error else None))
+    _say(f"this is a bug in {package}\n  report it with the command and the lines above", "error")
     return 1
+
+
+def _failing(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """The package that failed: the innermost of this one and those that add to it."""
+    from importlib.metadata import entry_points
+
+    own, points = __name__.partition(".")[0], entry_points()
+    groups = [points.select(group=group) for group in points.groups if group.startswith(f"{own}.")]
+    others = {point.module.partition(".")[0] for group in groups for point in group}
+    names = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame, _ in frames]
+    return next((name for name in reversed(names) if name in {own, *others}), own)
 
 
 def _not_imported(error: ImportError, as_json: bool) -> int:
