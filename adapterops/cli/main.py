@@ -138,19 +138,19 @@ def run(arguments: list[str]) -> int:
     except (RuntimeError, ImportError) as error:
         if any(phrase in str(error) for phrase in NO_MEMORY):
             return _fail(SHORT, as_json)
-        return _not_imported(error, as_json) if isinstance(error, ImportError) else _bug()
+        return _not_imported(error, as_json) if isinstance(error, ImportError) else _bug(as_json)
     except OSError as error:
         if error.errno == errno.ENOMEM or any(phrase in str(error) for phrase in NO_MEMORY):
             return _fail(SHORT, as_json)
         if error.filename is None and error.errno is None:
-            return _bug()
+            return _bug(as_json)
         if error.filename is None:  # a stream of ours: it is dealt with when it is flushed
             return _broken_stream(error)
         kind = InputError if error.errno in OF_PATHS else ResourceError
         hint = "check the path and its permissions" if kind is InputError else "check the disk that it is on"
         return _fail(kind(f"{error.strerror}", path=error.filename, hint=hint), as_json)
     except Exception:
-        return _bug()
+        return _bug(as_json)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -235,7 +235,7 @@ def _stopped(stop: BaseException) -> int:
     return 128 + number
 
 
-def _bug() -> int:
+def _bug(as_json: bool) -> int:
     """Say whose it is; unless a signal came inside of one of Python's locks, which then fails by itself."""
     error = behind = sys.exc_info()[1]
     while behind is not None:
@@ -246,8 +246,8 @@ def _bug() -> int:
 
     _say(traceback.format_exc().rstrip())
     package = _failing(traceback.walk_tb(error.__traceback__ if error else None))
-    _say(f"this is a bug in {package}\n  report it with the command and the lines above", "error")
-    return 1
+    hint = f"report it with the command and the lines {'on stderr' if as_json else 'above'}"
+    return _fail(AdapterOpsError(f"this is a bug in {package}", hint=hint, code="E-BUG"), as_json)
 
 
 def _failing(frames: Iterable[tuple[FrameType, int]]) -> str:
@@ -270,7 +270,7 @@ def _not_imported(error: ImportError, as_json: bool) -> int:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     library = (missing or failed).partition(".")[0]
     if library in ("", __package__.partition(".")[0]):
-        return _bug()
+        return _bug(as_json)
     why = "is not installed" if missing else f"cannot be imported: {str(error).strip().splitlines()[-1]}"
     hint = f"install it again in this environment: pip install --force-reinstall {library}"
     return _fail(NotFoundError(f"the library {library} {why}", hint=hint, code="E-NOT-INSTALLED"), as_json)

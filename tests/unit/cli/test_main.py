@@ -105,6 +105,10 @@ def test_a_bug_in_another_package_is_not_ours(
     ending(monkeypatch, caught.value)
     assert main.run(["methods"]) == 1
     assert "error: this is a bug in toy_package\n" in capsys.readouterr().err
+    assert main.run(["methods", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["error"]["code"] == "E-BUG"
+    assert "ValueError: odd" in printed.err
 
 
 def test_a_signal_inside_of_what_then_fails(
