@@ -163,8 +163,9 @@ def print_part(part: FinishedPart, share: Share, as_json: bool, did: str = "wrot
 def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bool, how: Execution) -> None:
     """Print what would be written to a folder, or to a repository, which has no disk of which anything is free."""
     result, there = made.result, "" if free is None else f"; {amount(free, 'B')} are free"
+    inputs = [source.name for source in sources(result.history)]
     if as_json:
-        what = {**plan.as_json(), **scales(made, planned=True, how=how), **_details(made)}
+        what = {**plan.as_json(), "inputs": inputs, **scales(made, planned=True, how=how), **_details(made)}
         print_json("plan", {"dry_run": True, "path": str(out), "free": free, **what})
         return
     if isinstance(result, Adapter):
@@ -182,7 +183,7 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
     print_held(made, how=how)
     print_scales(made, planned=True, how=how)
     line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
-    line(f"  inputs: {', '.join(source.name for source in sources(result.history))}")
+    line(f"  inputs: {', '.join(inputs)}")
     for each in plan.statistics:
         line(f"  measured first: {each}")
     if plan.download:

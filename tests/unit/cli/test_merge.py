@@ -69,7 +69,9 @@ def test_what_is_kept_of_each_is_said_before_anything_is_written(
     assert not Path("merged").exists()
     monkeypatch.setattr(writing, "save", save)
     assert run(["merge", "a", "b", "c", "--dry-run", "--json"]) == 0
-    (planned,) = json.loads(capsys.readouterr().out)["scales"]
+    plan = json.loads(capsys.readouterr().out)
+    (planned,) = plan["scales"]
+    assert (plan["inputs"], planned["weights"]) == (["a", "b", "c"], [1.0, 1.0, 1.0])
     assert run(["merge", "a", "b", "c", "--json"]) == 0
     (made,) = json.loads(capsys.readouterr().out)["scales"]
     noted = json.loads(Path("merged/adapterops.json").read_text())["operation"]
