@@ -166,7 +166,9 @@ def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, An
     reported, how = [], _measuring(made, how)
     for step in merges(made):
         scale, number = step.parameters["scale"], _number(step)
-        each = {name: step.parameters[name] for name in ("method", "weights", "scale")} | {"factor": fixed(scale, number)}
+        each = {name: step.parameters[name] for name in ("method", "weights", "scale")} | {
+            "factor": fixed(scale, number)
+        }
         if step.why:
             each["why"] = step.why
         if each["factor"] is None:

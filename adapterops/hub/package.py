@@ -169,7 +169,9 @@ def made(
         base: the model of an adapter, which names it and whose config says what loads it.
         licensed: ask the Hub for the licenses of the inputs.
     """
-    manifest = (read_manifest(folder) if folder.is_dir() else None) or {}
+    manifest = read_manifest(folder) or {}
+    if RECIPE not in contents and RECIPE in manifest.get("command", ()):
+        manifest = {**manifest, "command": []}  # which would run what is not sent
     for name, expected in manifest.get("outputs", {}).items():
         there = contents.get(name)
         if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:

@@ -119,6 +119,16 @@ def test_adapters_of_image_models_are_what_diffusers_loads(tmp_path: Path, form:
     assert "peft" not in text.lower()
 
 
+def test_the_card_of_a_file_says_how_it_was_made(tmp_path: Path) -> None:
+    source, out = lone(tmp_path / "a.safetensors"), tmp_path / "weaker.safetensors"
+    (tmp_path / "recipe.yaml").write_text(f"adapterops: 1\ninputs: {{a: {source}}}\nresult: 0.5*a\n")
+    ao.run_recipe(tmp_path / "recipe.yaml", out)
+    with pytest.warns(AdapterWarning, match="names no base"):
+        text = card(out, repo="me/style")
+    assert "**scale** by 0.5" in text
+    assert "recipe.yaml" not in text, "it is not sent"
+
+
 def test_the_base_of_an_image_adapter_is_named_in_its_card(tmp_path: Path) -> None:
     base = Place(tmp_path / "base", remote=FakeRemote())  # what it is asked for
     contents = {"a.safetensors": Payload.of(lone(tmp_path / "a.safetensors"))}
