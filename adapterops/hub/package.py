@@ -22,10 +22,11 @@ from adapterops.formats.registry import DEFAULT, format_of, read_adapter
 from adapterops.hub.card import CardFacts
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
+from adapterops.operations.collections import COLLECTION
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.outputs import CARD, MANIFEST, MARK, RECIPE
-from adapterops.storage.place import Place, check_inside
+from adapterops.storage.place import SEPARATOR, Place, check_inside
 from adapterops.storage.strict import check_path, read_all, read_json
 
 SMALL = {
@@ -141,10 +142,11 @@ def _adapter(source: Path) -> AdapterFiles:
     form = format_of(Place.of(source))
     if form not in PUSHED:
         quoted = quote(str(source))
+        one = quote(f"{source}{SEPARATOR}NAME") if form == COLLECTION else quoted
         raise UnsupportedError(
             f"is an adapter in the format {form}, and only {', '.join(PUSHED)} are pushed",
             path=source,
-            hint=f"hf upload REPO {quoted} sends it as it is; adapterops convert {quoted} --to peft makes one that is",
+            hint=f"hf upload REPO {quoted} sends it as it is; adapterops convert {one} --to peft makes one that is",
         )
     return read_adapter(Place.of(source))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from collections_of import adapters, collection
 from corpus import config, write_adapter
 from safetensors.torch import save_file
 
@@ -147,3 +148,7 @@ def test_what_no_card_tells_how_to_load_is_named(tmp_path: Path) -> None:
         files(tmp_path / "out")
     with pytest.raises(UnsupportedError, match="a file by itself, and PEFT loads folders"):
         files(tmp_path / "a/adapter_model.safetensors")
+    many = collection(tmp_path, adapters(tmp_path, 2))
+    with pytest.raises(UnsupportedError, match="in the format collection") as caught:
+        files(many)
+    assert f"adapterops convert '{many}#NAME' --to peft" in str(caught.value.hint)
