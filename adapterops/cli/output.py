@@ -8,7 +8,7 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
@@ -18,7 +18,7 @@ import click
 
 from adapterops.cli.terminal import moving, painted, quiet, width_of
 from adapterops.engine.execution import Progress
-from adapterops.errors import printable
+from adapterops.errors import AdapterWarning, printable
 from adapterops.provenance.manifest import SCHEMA, plain
 
 if TYPE_CHECKING:
@@ -150,6 +150,24 @@ def _aligned(column: Sequence[str], align: Callable[[str, int], str]) -> list[st
 def remark(level: str, text: str) -> None:
     """A sentence of a result, after its level: a note or a warning."""
     print(f"{painted(f'{level}:', level, sys.stdout)} {printable(text)}")
+
+
+def print_warnings(warned: Iterable[str]) -> None:
+    for text in warned:
+        remark("warning", text)
+
+
+def check_strict(warned: Sequence[str]) -> None:
+    """Raise AdapterWarning for the first of what is warned of, where --strict makes an error of it: in text after it is
+    printed, and in JSON in the place of the document.
+    """
+    if warned and "--strict" in (click.get_current_context().obj or ()):
+        raise AdapterWarning(warned[0])
+
+
+def warned_of(findings: Iterable[Finding]) -> list[str]:
+    """The sentences of a diagnosis that are warnings."""
+    return [finding.text for finding in findings if finding.level == "warning"]
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
