@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from adapterops.errors import InputError, NotFoundError, ResourceError
+from adapterops.formats.adapter_files import CONFIG
 from adapterops.hub.client import UNANSWERED, WAITS, api, ask, explained, offline, say, timeout
 from adapterops.hub.ranges import Fetched, Streamed
 from adapterops.hub.references import COMMIT, Reference, referred
@@ -41,7 +42,9 @@ class Known:
 
 
 class Snapshot:
-    """The files of one commit, or of one folder of it, by where they are in the Hub's cache, or will be."""
+    """The files of one commit, or of one folder of it, or one file and the config next to it, by where they are in the Hub's
+    cache, or will be.
+    """
 
     def __init__(
         self, reference: Reference, revision: str, root: Path, files: Mapping[str, Known], *, streamed: bool = False
@@ -50,7 +53,9 @@ class Snapshot:
         self.reference, self.revision, self._streamed = reference.place, revision, streamed
         self._repo, self._root, self._files = reference.repo, root, files
         known = (name for name in files if name == reference.inner or PurePosixPath(name).suffix in (*TAKEN, *PICKLES))
-        inside = (name for name in known if f"{name}/".startswith(f"{reference.inner}/" if reference.inner else ""))
+        config = str(PurePosixPath(reference.inner).with_name(CONFIG)) if reference.inner in files else None
+        begin = f"{reference.inner}/" if reference.inner else ""
+        inside = (name for name in known if f"{name}/".startswith(begin) or name == config)
         self.sizes: Mapping[Path, int] = {root / name: files[name].size for name in inside}
         self._locks: dict[Path, threading.Lock] = {path: threading.Lock() for path in self.sizes}
 
