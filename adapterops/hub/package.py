@@ -142,11 +142,11 @@ def _adapter(source: Path) -> AdapterFiles:
     form = format_of(Place.of(source))
     if form not in PUSHED:
         quoted = quote(str(source))
-        one = quote(f"{source}{SEPARATOR}NAME") if form == COLLECTION else quoted
+        one = f"{source}{SEPARATOR}NAME" if form == COLLECTION else str(source)
         raise UnsupportedError(
             f"is an adapter in the format {form}, and only {', '.join(PUSHED)} are pushed",
             path=source,
-            hint=f"hf upload REPO {quoted} sends it as it is; adapterops convert {one} --to peft makes one that is",
+            hint=f"hf upload REPO {quoted} sends it as it is; adapterops convert {quote(one)} --to peft makes one that is",
         )
     return read_adapter(Place.of(source))
 
