@@ -74,7 +74,7 @@ def _pair(text: str) -> tuple[str, str]:
     name, separator, path = text.partition("=")
     if separator and path and not name.endswith(" "):
         return name, path
-    hint = f"write name=path, such as {f'{name.strip()}=runs/a' if separator else f'a={text}'}, or name a collection"
+    hint = f"write name=path, such as {f'{name.strip()}=runs/a' if separator else f'a={text}'}, or name a collection that is here"
     if not separator and not re.match(r"[\w./~\\]", text):
         hint = 'put the whole expression in quotes: adapterops calc "0.7*a + 0.3*b" a=runs/a b=runs/b'
     elif separator:

@@ -81,14 +81,16 @@ def command(
     failed = verdict if verdict and not (verdict.ok and verdict.judged) else None
     if sarif and verdict:
         _write(sarif, source.path, verdict)
+    warned = [shares_of(partial)] if partial else []
     if as_json and not failed:
+        output.check_strict(warned)
         output.print_json("check", judged)
     elif not as_json and verdict:
         _print(source, verdict)
     elif not as_json:
         _print_all(source, found)
-    if partial and not as_json:
-        output.remark("warning", shares_of(partial))
+    if not as_json:
+        output.print_warnings(warned)
     if failed:
         worst = next(each for each in failed.findings if failed.judged or each.rule.severity == UNKNOWN)
         fact = f"{_named(worst)}: {worst.rule.severity}"
@@ -101,6 +103,7 @@ def command(
             )
         )
         raise error(says, path=source, hint=worst.remedy or None, code="E-RUNTIME", details=judged)
+    output.check_strict(warned)
 
 
 def _write(out: Path, folder: Path, verdict: Verdict) -> None:
@@ -142,8 +145,8 @@ def _print_all(source: Place, found: dict[str, Verdict]) -> None:
 
 
 def _named(finding: Judgement) -> str:
-    found = finding.fact.found
-    return f"{FACTS[finding.fact.name]} ({found})" if found else FACTS[finding.fact.name]
+    called, found = FACTS[finding.fact.name], finding.fact.found
+    return f"{called} ({found})" if found not in ("", called) else called
 
 
 def _factor(factor: tuple[float, float] | None) -> str:

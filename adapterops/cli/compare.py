@@ -95,7 +95,9 @@ def command(
     short = summary(found, findings)
     merges = outlooks(found) if advise or plan else []
     default = by_default(adapters, looking.how(None)) if advise else None
+    warned = output.warned_of(findings)
     if looking.as_json:
+        output.check_strict(warned)
         document = numbers(found, short, findings)
         if merges:
             document["outlook"] = outlook_numbers(found, merges) | ({"default": default} if default else {})
@@ -108,6 +110,7 @@ def command(
         _print_tables(found, merges, default)
         output.print_findings(findings)
         output.print_command(short)
+    output.check_strict(warned)
     if write:
         for sentence in opposed_sentences(write(), [each.name for each in found.profiles], drop_opposed):
             output.line(sentence)

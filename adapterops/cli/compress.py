@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,17 @@ from adapterops.adapters.compressing import compress as save
 from adapterops.adapters.opening import open_adapter
 from adapterops.cli import options, values
 from adapterops.cli.collections import at_most
-from adapterops.cli.output import amount, line, percent, print_json, progress, remark, written
+from adapterops.cli.output import (
+    amount,
+    check_strict,
+    line,
+    percent,
+    print_json,
+    print_warnings,
+    progress,
+    remark,
+    written,
+)
 from adapterops.cli.running import Running, running
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import quiet
@@ -109,7 +119,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _print(done: Compressed, out: Path, as_json: bool) -> None:
+    warned = list(_warnings(done))
     if as_json:
+        check_strict(warned)
         fields = {**done.as_json(), "path": str(out)}
         print_json(
             "plan" if done.path is None else "saved-collection", {**fields, **({} if done.path else {"dry_run": True})}
@@ -117,17 +129,17 @@ def _print(done: Compressed, out: Path, as_json: bool) -> None:
         return
     if not (quiet() and done.path):
         _print_sizes(done, out)
-    if done.bytes >= done.in_16_bits:
-        remark(
-            "warning", "the collection is no smaller than the adapters in 16 bits: give a larger --error, or keep them"
-        )
-    if done.worst[0] > done.asked:
-        remark(
-            "warning",
-            f"the error is larger than the {done.asked:g} that was asked for{' because of --rank' if done.cut else ''}",
-        )
+    print_warnings(warned)
     if done.path and not quiet():
         line(f"  one of them: {out}{SEPARATOR}{_largest(done)}")
+    check_strict(warned)
+
+
+def _warnings(done: Compressed) -> Iterator[str]:
+    if done.bytes >= done.in_16_bits:
+        yield "the collection is no smaller than the adapters in 16 bits: give a larger --error, or keep them"
+    if done.worst[0] > done.asked:
+        yield f"the error is larger than the {done.asked:g} that was asked for{' because of --rank' if done.cut else ''}"
 
 
 def _largest(done: Compressed) -> str:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from threading import Event
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from adapterops.errors import (
     AdapterOpsError,
@@ -26,6 +26,9 @@ from adapterops.errors import (
     ResourceError,
     printable,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT = ResourceError(
@@ -135,19 +138,19 @@ def run(arguments: list[str]) -> int:
     except (RuntimeError, ImportError) as error:
         if any(phrase in str(error) for phrase in NO_MEMORY):
             return _fail(SHORT, as_json)
-        return _not_imported(error, as_json) if isinstance(error, ImportError) else _bug()
+        return _not_imported(error, as_json) if isinstance(error, ImportError) else _bug(as_json)
     except OSError as error:
         if error.errno == errno.ENOMEM or any(phrase in str(error) for phrase in NO_MEMORY):
             return _fail(SHORT, as_json)
         if error.filename is None and error.errno is None:
-            return _bug()
+            return _bug(as_json)
         if error.filename is None:  # a stream of ours: it is dealt with when it is flushed
             return _broken_stream(error)
         kind = InputError if error.errno in OF_PATHS else ResourceError
         hint = "check the path and its permissions" if kind is InputError else "check the disk that it is on"
         return _fail(kind(f"{error.strerror}", path=error.filename, hint=hint), as_json)
     except Exception:
-        return _bug()
+        return _bug(as_json)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -232,9 +235,9 @@ def _stopped(stop: BaseException) -> int:
     return 128 + number
 
 
-def _bug() -> int:
-    """Say that it is one of ours; unless a signal came inside of one of Python's locks, which then fails by itself."""
-    behind = sys.exc_info()[1]
+def _bug(as_json: bool) -> int:
+    """Say whose it is; unless a signal came inside of one of Python's locks, which then fails by itself."""
+    error = behind = sys.exc_info()[1]
     while behind is not None:
         if isinstance(behind, Terminated):
             return _stopped(behind)
@@ -242,8 +245,20 @@ def _bug() -> int:
     import traceback
 
     _say(traceback.format_exc().rstrip())
-    _say("this is a bug in adapterops\n  report it with the command and the lines above", "error")
-    return 1
+    package = _failing(traceback.walk_tb(error.__traceback__ if error else None))
+    hint = f"report it with the command and the lines {'on stderr' if as_json else 'above'}"
+    return _fail(AdapterOpsError(f"this is a bug in {package}", hint=hint, code="E-BUG"), as_json)
+
+
+def _failing(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """The package that failed: the innermost of this one and those that add to it."""
+    from importlib.metadata import entry_points
+
+    own, points = __name__.partition(".")[0], entry_points()
+    groups = [points.select(group=group) for group in points.groups if group.startswith(f"{own}.")]
+    others = {point.module.partition(".")[0] for group in groups for point in group}
+    names = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame, _ in frames]
+    return next((name for name in reversed(names) if name in {own, *others}), own)
 
 
 def _not_imported(error: ImportError, as_json: bool) -> int:
@@ -255,7 +270,7 @@ def _not_imported(error: ImportError, as_json: bool) -> int:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     library = (missing or failed).partition(".")[0]
     if library in ("", __package__.partition(".")[0]):
-        return _bug()
+        return _bug(as_json)
     why = "is not installed" if missing else f"cannot be imported: {str(error).strip().splitlines()[-1]}"
     hint = f"install it again in this environment: pip install --force-reinstall {library}"
     return _fail(NotFoundError(f"the library {library} {why}", hint=hint, code="E-NOT-INSTALLED"), as_json)

@@ -8,7 +8,7 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterops.cli.terminal import painted, quiet, width_of
+from adapterops.cli.terminal import moving, painted, quiet, width_of
 from adapterops.engine.execution import Progress
-from adapterops.errors import printable
+from adapterops.errors import AdapterWarning, printable
 from adapterops.provenance.manifest import SCHEMA, plain
 
 if TYPE_CHECKING:
     from adapterops.reports.findings import Finding
     from adapterops.reports.summary import Summary
+
+AROUND = 24
+"""Characters of a progress bar's line around it, besides its label."""
 
 QUIET_SECONDS = 0.5
 """Work that is done sooner shows no progress bar."""
@@ -149,6 +152,24 @@ def remark(level: str, text: str) -> None:
     print(f"{painted(f'{level}:', level, sys.stdout)} {printable(text)}")
 
 
+def print_warnings(warned: Iterable[str]) -> None:
+    for text in warned:
+        remark("warning", text)
+
+
+def check_strict(warned: Sequence[str]) -> None:
+    """Raise AdapterWarning for the first of what is warned of, where --strict makes an error of it: in text after it is
+    printed, and in JSON in the place of the document.
+    """
+    if warned and "--strict" in (click.get_current_context().obj or ()):
+        raise AdapterWarning(warned[0])
+
+
+def warned_of(findings: Iterable[Finding]) -> list[str]:
+    """The sentences of a diagnosis that are warnings."""
+    return [finding.text for finding in findings if finding.level == "warning"]
+
+
 def print_findings(findings: Sequence[Finding]) -> None:
     """What a diagnosis says, a sentence or two each."""
     for finding in findings:
@@ -164,7 +185,7 @@ def print_command(short: Summary) -> None:
 @contextmanager
 def progress(label: str) -> Iterator[Progress | None]:
     """A bar on stderr, for work that takes a while and a person who watches."""
-    if quiet() or not sys.stderr.isatty():
+    if quiet() or not moving(sys.stderr):
         yield None
         return
     begin, bar = time.monotonic(), None
@@ -175,7 +196,8 @@ def progress(label: str) -> Iterator[Progress | None]:
             bar.render_finish()
             bar = None
         if bar is None and done < total and time.monotonic() - begin > QUIET_SECONDS:
-            bar = click.progressbar(length=total, label=label, file=sys.stderr)
+            width = max(1, min(36, (width_of(sys.stderr) or 80) - len(label) - AROUND))
+            bar = click.progressbar(length=total, label=label, file=sys.stderr, width=width)
             bar.update(done - 1)
         if bar is not None:
             bar.update(1)

@@ -60,8 +60,10 @@ def command(
     with output.progress("measuring") as progress:
         how = looking.how(progress)
         done = report(adapters, out, base=model, figures=figures, force=force, command=command_line(), how=how)
+    warned = output.warned_of(done.findings)
     with output.written(out):
         if looking.as_json:
+            output.check_strict(warned)
             output.print_json(
                 "report",
                 {
@@ -76,9 +78,11 @@ def command(
             )
             return
         if quiet():
+            output.check_strict(warned)
             return
         output.line(f"wrote {done.path}: {output.amount(done.bytes, 'B')}; its numbers are in {done.numbers}")
         if done.figures:
             output.line(f"wrote {done.figures}: {count(len(done.drawn), 'figure')}")
         output.print_findings(done.findings)
         output.print_command(done.summary)
+        output.check_strict(warned)

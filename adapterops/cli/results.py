@@ -74,15 +74,16 @@ def print_result(made: Made, saved: Written, more: Mapping[str, Any]) -> None:
         _warn(saved)
 
 
-def print_held(made: Made, *, how: Execution = AS_IS, room: int = 0) -> None:
+def print_held(made: Made, *, how: Execution = AS_IS, room: int = 0, fetch: bool = False) -> None:
     """What each merge of several holds of each, in all its modules or in some that are measured before anything is written, of which
-    `room` bytes are kept until they are.
+    `room` bytes are kept until they are. `fetch`: bring files here that are on the Hub.
     """
     from adapterops.reports.holding import called, held_rows, held_sentences
 
     how = _measuring(made, how)
-    for step in merges(made):
-        found = _holdings(step, how, room)
+    all_merges = list(merges(made))
+    for step in all_merges:
+        found = _holdings(step, how, room, fetch)
         if step.holdings and not step.holdings.modules and _number(step) > 1:
             with ahead():
                 line("  what it keeps of each is not known before all is merged: the method looks at all modules first")
@@ -96,6 +97,10 @@ def print_held(made: Made, *, how: Execution = AS_IS, room: int = 0) -> None:
                 scales = {}  # at these no module of it is the sum
             rules = step.holdings.rule_distance(partial(run, how=how)) if parallel(whole(found)) else None
             with ahead():
+                if len(all_merges) > 1:
+                    weights = ", ".join(f"{each:g}" for each in step.parameters["weights"])
+                    modules = count(step.holdings.count, "module")
+                    line(f"{step.parameters['method']}, weights {weights}, in {modules}:")
                 print_table(*held_rows(called(step.inputs[:number]), found, scales, scaled))
                 for sentence in held_sentences(found, step.holdings.count, rules, cut=_is_cut(made.result)):
                     line(f"  {sentence}")
@@ -121,9 +126,9 @@ def _number(step: Step) -> int:
     return len(step.parameters["weights"])
 
 
-def _holdings(step: Step, how: Execution, room: int = 0) -> Mapping[str, Holding] | None:
+def _holdings(step: Step, how: Execution, room: int = 0, fetch: bool = False) -> Mapping[str, Holding] | None:
     each = step.holdings
-    if each is None or _number(step) < 2 or missing(step) or not each.modules:
+    if each is None or _number(step) < 2 or (missing(step) and not fetch) or not each.modules:
         return None
     return each.all(partial(run, how=how), room)
 
@@ -161,7 +166,9 @@ def scales(made: Made, *, planned: bool, how: Execution = AS_IS) -> dict[str, An
     reported, how = [], _measuring(made, how)
     for step in merges(made):
         scale, number = step.parameters["scale"], _number(step)
-        each: dict[str, Any] = {"method": step.parameters["method"], "scale": scale, "factor": fixed(scale, number)}
+        each = {name: step.parameters[name] for name in ("method", "weights", "scale")} | {
+            "factor": fixed(scale, number)
+        }
         if step.why:
             each["why"] = step.why
         if each["factor"] is None:

@@ -28,6 +28,8 @@ from adapterops.storage.place import Place
 from adapterops.updates.layout import DORA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from adapterops.checkpoints.checkpoint import Checkpoint
     from adapterops.operations.comparing.analysis import Inspection, ModuleGroup, Spectra
     from adapterops.operations.comparing.bases import Bases
@@ -84,12 +86,15 @@ def command(
             raise OptionError(f"is a model, and {given} for adapters", path=source, hint="leave it out")
         checkpoint = looking.model(source)
         model = inspect_model(checkpoint)
+        warned = list(_warnings_of_model(model))
         if looking.as_json:
+            output.check_strict(warned)
             output.print_json("checkpoint", model.as_json())
             return
         _print_model(model)
         if verbose():
             _print_tensors(checkpoint)
+        output.check_strict(warned)
         return
     found = analysis.inspect(source, alpha=looking.alpha, allow_pickle=looking.allow_pickle)
     spectra = between = None
@@ -99,13 +104,16 @@ def command(
             spectra = analysis.spectra(adapter, how=looking.how(report)) if spectrum else None
             if base and original:
                 between = bases(adapter, looking.model(base), looking.model(original), how=looking.how(report))
+    warned = list(_warnings(found))
     if looking.as_json:
+        output.check_strict(warned)
         more = {"spectrum": spectra, "bases": between}
         output.print_json("adapter", found.as_json() | {name: each.as_json() for name, each in more.items() if each})
         return
     _print(found, spectra)
     if between:
         _print_bases(between)
+    output.check_strict(warned)
 
 
 def _print(found: Inspection, spectra: Spectra | None) -> None:
@@ -140,24 +148,8 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         names = [name.replace(TOKEN_ROWS, " (rows of some tokens)") for name in found.full[:SHOWN]]
         shown = ", ".join(names) + (" ..." if len(found.full) > SHOWN else "")
         output.line(f"{count(len(found.full), 'full tensor')}, which replace the base's: {shown}")
-    if found.further:
-        output.remark("warning", f"files that may hold trained weights, and are not read: {', '.join(found.further)}")
-    if any(group.scale is None for group in found.groups):
-        output.remark("warning", UNSCALED)
-    if found.missing:
-        output.remark("warning", f"modules_to_save names {', '.join(found.missing)}, and no tensor belongs to that")
-    if found.left_out:
-        output.remark("warning", left_out_of(found.left_out, found.modules))
-    if found.zero:
-        every = (
-            "every B is zero: " + ("its updates were never trained" if found.full else "this adapter was never trained")
-            if len(found.zero) == found.modules
-            else f"B is zero in {', '.join(found.zero)}"
-        )
-        output.remark("warning", every)
-    if found.shares:
-        output.remark("warning", shares_of(found.shares))
-    if spectra:
+    output.print_warnings(_warnings(found))
+    if spectra and any(spectra.bracket):
         few, most = spectra.bracket
         least = (
             f"at least {analysis.LITTLE:.0%} of the energy over all modules, rank {most} at least {analysis.ENERGY:.0%}"
@@ -167,6 +159,25 @@ def _print(found: Inspection, spectra: Spectra | None) -> None:
         output.line(f"rank {few} keeps {least}")
         if DORA in found.kinds:
             output.remark("note", "this is DoRA: norms and ranks are those of BA, without the magnitudes")
+
+
+def _warnings(found: Inspection) -> Iterator[str]:
+    if found.further:
+        yield f"files that may hold trained weights, and are not read: {', '.join(found.further)}"
+    if any(group.scale is None for group in found.groups):
+        yield UNSCALED
+    if found.missing:
+        yield f"modules_to_save names {', '.join(found.missing)}, and no tensor belongs to that"
+    if found.left_out:
+        yield left_out_of(found.left_out, found.modules)
+    if found.zero and len(found.zero) < found.modules:
+        yield f"B is zero in {', '.join(found.zero)}"
+    elif found.zero:
+        yield "every B is zero: " + (
+            "its updates were never trained" if found.full else "this adapter was never trained"
+        )
+    if found.shares:
+        yield shares_of(found.shares)
 
 
 def _scale(group: ModuleGroup) -> str:
@@ -230,11 +241,15 @@ def _print_model(found: ModelInspection) -> None:
     output.line(
         f"{output.amount(found.parameters)} parameters, {output.amount(found.bytes, 'B')}; quantized tensors: {found.quantized}"
     )
+    output.print_warnings(_warnings_of_model(found))
+
+
+def _warnings_of_model(found: ModelInspection) -> Iterator[str]:
     if found.left:
-        output.remark("warning", f"weights in its folder that no index names: {listed(found.left, SHOWN)}")
+        yield f"weights in its folder that no index names: {listed(found.left, SHOWN)}"
     if found.unstated:
         seen = f"{count(len(found.unstated), 'tensor')} of what sees or hears, such as {found.unstated[0]}"
-        output.remark("warning", f"config.json is one for words alone, and there are {seen}")
+        yield f"config.json is one for words alone, and there are {seen}"
 
 
 def _print_tensors(checkpoint: Checkpoint) -> None:

@@ -27,6 +27,11 @@ def coloured(stream: TextIO) -> bool:
         return False
     if forced := os.environ.get("FORCE_COLOR"):
         return forced != "0"
+    return moving(stream)
+
+
+def moving(stream: TextIO) -> bool:
+    """Whether it is a terminal that can write over what it shows."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 

@@ -128,7 +128,7 @@ def command(
             how = replace(how, once=Measured(folder, how.sync))
         asked = proof(checkpoint, request, opened, how=how)
         if spread.part:
-            print_part(write_part(asked, folder, spread.part, how=how), spread.part, looking.as_json)
+            print_part(write_part(asked, folder, spread.part, how=how), spread.part, looking.as_json, "verified")
             return
         if logits:
             from adapterops.live.logits import check_comparable
@@ -261,9 +261,13 @@ def _fused(record: Request | None, model: Place, complete: bool) -> Request | No
             if manifest is None
             else "its manifest does not say how it was made"
         )
+        hint = "name what it was fused from: --base BASE --adapter SOURCE"
         if record is not None:
-            fact = f"was made by {record.kind}, and not fused"
-        raise OptionError(fact, path=model, hint="name what it was fused from: --base BASE --adapter SOURCE")
+            fact, hint = (
+                f"was made by {record.kind}, and not fused",
+                f"adapterops diagnose {shlex.quote(str(model))} --base BASE says what it is",
+            )
+        raise OptionError(fact, path=model, hint=hint)
     return None
 
 

@@ -82,7 +82,9 @@ def write(
         if how.memory is not None:  # too little of it is said before anything is measured
             room = min(room, how.memory - plan(made, how).memory)
         if not (running.as_json or running.spread.part or quiet()):
-            print_held(made, how=how, room=0 if running.spread.engine else room)
+            print_held(
+                made, how=how, room=0 if running.spread.engine else room, fetch=not (push or running.spread.engine)
+            )
         noted = command_line() if command is None else command
         if running.spread.part:
             from adapterops.requests.parts import write_part  # here, as below: it takes long to import
@@ -145,13 +147,13 @@ def _saved(made: Made, out: Path, running: Running, command: Sequence[str], stor
     return saved
 
 
-def print_part(part: FinishedPart, share: Share, as_json: bool) -> None:
+def print_part(part: FinishedPart, share: Share, as_json: bool, did: str = "wrote") -> None:
     """What one of several processes did, and what is left."""
     if as_json:
         print_json("part", {**vars(part), "path": str(part.path), "part": str(share)})
         return
     kept = f", {len(part.kept)} finished before" if part.kept else ""
-    line(f"part {share} of {part.path}: wrote {count(len(part.written), 'file')}{kept}")
+    line(f"part {share} of {part.path}: {did} {count(len(part.written), 'file')}{kept}")
     if part.missing:
         line(f"  not finished yet: {count(len(part.missing), 'file')} of other parts")
     else:
@@ -161,15 +163,16 @@ def print_part(part: FinishedPart, share: Share, as_json: bool) -> None:
 def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bool, how: Execution) -> None:
     """Print what would be written to a folder, or to a repository, which has no disk of which anything is free."""
     result, there = made.result, "" if free is None else f"; {amount(free, 'B')} are free"
+    inputs = [source.name for source in sources(result.history)]
     if as_json:
-        what = {**plan.as_json(), **scales(made, planned=True, how=how), **_details(made)}
+        what = {**plan.as_json(), "inputs": inputs, **scales(made, planned=True, how=how), **_details(made)}
         print_json("plan", {"dry_run": True, "path": str(out), "free": free, **what})
         return
     if isinstance(result, Adapter):
         ranks = sorted({layout.rank for layout in result.layout.values()})
         size = amount(plan.bytes, "B")
         of_rank = f", rank {span(ranks)}" if ranks else ""
-        line(f"would write {out}: {count(len(result.layout), 'module')}{of_rank}, at most {size}{there}")
+        line(f"would write {out}: {count(len(result.layout), 'module')}{of_rank}, tensors of at most {size}{there}")
     else:
         tensors, changed = len(result.layout), len(result.changed)
         files = f"{count(tensors, 'tensor')} in {count(len(plan.jobs), 'file')}, {amount(plan.bytes, 'B')}"
@@ -180,7 +183,7 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
     print_held(made, how=how)
     print_scales(made, planned=True, how=how)
     line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
-    line(f"  inputs: {', '.join(source.name for source in sources(result.history))}")
+    line(f"  inputs: {', '.join(inputs)}")
     for each in plan.statistics:
         line(f"  measured first: {each}")
     if plan.download:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from adapterops.errors import OptionError
 from adapterops.expressions.formula import Node
 from adapterops.expressions.functions import ExpressionError, known
-from adapterops.expressions.grammar import NAME, Parser, tokens
+from adapterops.expressions.grammar import LETTERS, NAME, Parser, tokens
 
 LENGTH = 1_000_000
 """Characters of the longest expression: a recipe with other numbers for every layer of a large model is long."""
@@ -78,7 +78,7 @@ def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise OptionError(
             f"{name[:80]!r} cannot be the name of an adapter",
-            hint="use letters, digits and _, no digit first, and not true or false",
+            hint=LETTERS,
         )
 
 

@@ -33,6 +33,7 @@ from adapterops.expressions.functions import (
 DEPTH = 50
 """How deep brackets may be nested."""
 
+LETTERS = "use letters from a to z, digits and _, no digit first, and not true or false"
 NAME = re.compile(r"(?!(?:true|false)$)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 TOKEN = re.compile(
     r"""(?P<space>\s+) | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?) | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
@@ -66,6 +67,8 @@ def tokens(text: str) -> Iterator[Token]:
             hint = f"did you mean {MEANT[character]} ?" if character in MEANT else None
             if character == "%":
                 hint = "write a fraction: 20 % is 0.2"
+            elif character.isalpha():
+                hint = f"names: {LETTERS}"
             raise ExpressionError(index, f"{character!r} has no meaning here", hint)
         if match.lastgroup != "space":
             yield Token(str(match.lastgroup), match[0], index)

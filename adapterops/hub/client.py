@@ -232,11 +232,10 @@ def explained(error: Exception, what: str) -> AdapterOpsError:
             hint = f"is the network up, and HF_ENDPOINT right? HF_HUB_OFFLINE=1 takes what is in the cache{_nor(what)}"
             return fault(f"the Hub cannot be reached: {type(cause).__name__}", hint, "NETWORK")
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            return ResourceError(
-                f"the Hub's cache cannot be written: {cause.strerror}",
-                path=what,
-                hint="free some space, or set HF_HOME",
-            )
+            full = cause.errno in (errno.ENOSPC, errno.EDQUOT)
+            hint = "free some space, or set HF_HOME to a folder on another disk"
+            hint = hint if full else "set HF_HOME to a folder that may be written to"
+            return ResourceError(f"the Hub's cache cannot be written: {cause.strerror}", path=what, hint=hint)
         if "Consistency check failed" in str(cause):
             return fault("came incomplete from the Hub", "run it again", "INCOMPLETE")
     shown = _without_queries(str(error).splitlines()[0] if str(error) else "")[:200]

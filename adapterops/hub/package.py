@@ -22,10 +22,11 @@ from adapterops.formats.registry import DEFAULT, format_of, read_adapter
 from adapterops.hub.card import CardFacts
 from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
+from adapterops.operations.collections import COLLECTION
 from adapterops.provenance.reader import read_manifest
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.outputs import CARD, MANIFEST, MARK, RECIPE
-from adapterops.storage.place import Place, check_inside
+from adapterops.storage.place import SEPARATOR, Place, check_inside
 from adapterops.storage.strict import check_path, read_all, read_json
 
 SMALL = {
@@ -141,10 +142,11 @@ def _adapter(source: Path) -> AdapterFiles:
     form = format_of(Place.of(source))
     if form not in PUSHED:
         quoted = quote(str(source))
+        one = f"{source}{SEPARATOR}NAME" if form == COLLECTION else str(source)
         raise UnsupportedError(
             f"is an adapter in the format {form}, and only {', '.join(PUSHED)} are pushed",
             path=source,
-            hint=f"hf upload REPO {quoted} sends it as it is; adapterops convert {quoted} --to peft makes one that is",
+            hint=f"hf upload REPO {quoted} sends it as it is; adapterops convert {quote(one)} --to peft makes one that is",
         )
     return read_adapter(Place.of(source))
 
@@ -166,10 +168,12 @@ def made(
     """What the card is about, after a check that the manifest describes these files.
 
     Args:
-        base: the model of an adapter, whose config says what it is loaded with.
+        base: the model of an adapter, which names it and whose config says what loads it.
         licensed: ask the Hub for the licenses of the inputs.
     """
-    manifest = (read_manifest(folder) if folder.is_dir() else None) or {}
+    manifest = read_manifest(folder) or {}
+    if RECIPE not in contents and RECIPE in manifest.get("command", ()):
+        manifest = {**manifest, "command": []}  # which would run what is not sent
     for name, expected in manifest.get("outputs", {}).items():
         there = contents.get(name)
         if there is not None and expected != {"size": there.size, BLAKE3: there.blake3}:
@@ -180,19 +184,19 @@ def made(
                 code="E-HASH",
             )
     licenses = [_license(given) for given in manifest.get("inputs", ())] if licensed else []
+    named = {"base_model_name_or_path": base.remote.reference} if base and base.remote else {}
     if weights := _lone(contents, folder):
-        reference = str(base.remote.reference) if base and base.remote else ""
-        found = CardFacts(repo, manifest, {"base_model_name_or_path": reference}, licenses, file=weights)
+        found = CardFacts(repo, manifest, named, licenses, file=weights)
         if not found.bases:
             warnings.warn(f"{weights} names no base: {SAY}", AdapterWarning, stacklevel=3)
         return found
-    adapter = read_json(folder / CONFIG) if CONFIG in contents else None
+    adapter = {**read_json(folder / CONFIG), **named} if CONFIG in contents else None
     model = (base or _named(adapter)) if adapter is not None else Place(folder)
     config = read_config(model, model.path if model.folder else model.path.parent) if model else None
     found = CardFacts(repo, manifest, adapter, licenses, config, _labels(folder) if adapter is not None else 0)
     if adapter is not None and not found.bases:
-        named = adapter.get("base_model_name_or_path")
-        fact = f"the base in {CONFIG}, {named!r}, is not a Hub repository" if named else f"{CONFIG} names no base"
+        own = adapter.get("base_model_name_or_path")
+        fact = f"the base in {CONFIG}, {own!r}, is not a Hub repository" if own else f"{CONFIG} names no base"
         warnings.warn(f"{fact}: {SAY}", AdapterWarning, stacklevel=3)
     return found
 

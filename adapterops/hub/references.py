@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,6 @@ def choose(text: str) -> Path | Reference:
     check_no_address(text)
     reference = parse(text)
     if reference is None or text.startswith(SCHEME):
-        return reference or Path(text).expanduser()
+        return reference or Path(os.path.expanduser(text))
     path = Path(text)
     return path if path.parent.is_dir() else reference

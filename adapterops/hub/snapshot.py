@@ -8,17 +8,18 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from adapterops.errors import InputError, NotFoundError, ResourceError
-from adapterops.hub.client import UNANSWERED, api, ask, explained, offline, say, timeout
+from adapterops.formats.adapter_files import CONFIG
+from adapterops.hub.client import UNANSWERED, WAITS, api, ask, explained, offline, say, timeout
 from adapterops.hub.ranges import Fetched, Streamed
 from adapterops.hub.references import COMMIT, Reference, referred
 from adapterops.storage.checksums import BLAKE3, SHA256, file_digests
 from adapterops.storage.content import Content
-from adapterops.storage.place import PICKLES, Place
+from adapterops.storage.place import PICKLES, SHOWN, Place
 from adapterops.storage.safetensors import SafetensorsFile
 from adapterops.storage.strict import read_all
 
@@ -41,7 +42,9 @@ class Known:
 
 
 class Snapshot:
-    """The files of one commit, or of one folder of it, by where they are in the Hub's cache, or will be."""
+    """The files of one commit, or of one folder of it, or one file and the config next to it, by where they are in the Hub's
+    cache, or will be.
+    """
 
     def __init__(
         self, reference: Reference, revision: str, root: Path, files: Mapping[str, Known], *, streamed: bool = False
@@ -50,7 +53,9 @@ class Snapshot:
         self.reference, self.revision, self._streamed = reference.place, revision, streamed
         self._repo, self._root, self._files = reference.repo, root, files
         known = (name for name in files if name == reference.inner or PurePosixPath(name).suffix in (*TAKEN, *PICKLES))
-        inside = (name for name in known if f"{name}/".startswith(f"{reference.inner}/" if reference.inner else ""))
+        config = str(PurePosixPath(reference.inner).with_name(CONFIG)) if reference.inner in files else None
+        begin = f"{reference.inner}/" if reference.inner else ""
+        inside = (name for name in known if f"{name}/".startswith(begin) or name == config)
         self.sizes: Mapping[Path, int] = {root / name: files[name].size for name in inside}
         self._locks: dict[Path, threading.Lock] = {path: threading.Lock() for path in self.sizes}
 
@@ -75,7 +80,7 @@ class Snapshot:
         return SafetensorsFile(path, content=content)
 
     def _what(self, path: Path) -> str:
-        return f"{self._repo}@{self.revision[:12]}:{self.name(path)}"
+        return f"{self._repo}@{self.revision[:SHOWN]}:{self.name(path)}"
 
     def _pieces(self, path: Path, begin: int) -> AbstractContextManager[Iterator[bytes]]:
         return _answer(
@@ -177,20 +182,27 @@ def locate(source: Reference | str, *, verify: bool = False, streamed: bool = Fa
     """
     reference = referred(source)
     root = _cache(reference.repo)
+    reference = replace(reference, revision=_in_full(root, reference.revision))
     try:
         if offline():
             from huggingface_hub.errors import OfflineModeIsEnabled
 
             raise explained(OfflineModeIsEnabled(), str(reference))
-        revision, files = ask(str(reference), lambda: _listing(reference))
+        here = _cached(root, reference)
+        has_tensors = here is not None and any(name.endswith(TENSORS) for name in here[1])
+        waits = WAITS[:1] if has_tensors else WAITS  # for what is here nobody waits long
+        revision, files = ask(str(reference), lambda: _listing(reference), waits)
         _note(root, reference, revision)
-        say(f"{reference} is commit {revision[:12]}")
+        if reference.revision != revision:
+            say(f"{reference} is commit {revision[:SHOWN]}")
     except NotFoundError as error:
         found = _cached(root, reference) if error.code in UNANSWERED else None
         if found is None:
             raise
         revision, files = found
-        say(f"{reference} is commit {revision[:12]}, as the cache has it; {'offline' if offline() else error.message}")
+        say(
+            f"{reference} is commit {revision[:SHOWN]}, as the cache has it; {'offline' if offline() else error.message}"
+        )
     snapshot = Snapshot(reference, revision, root / "snapshots" / revision, files, streamed=streamed)
     if not snapshot.sizes:
         top = sorted({name.partition("/")[0] for name in files})
@@ -241,6 +253,18 @@ def _cache(repo: str) -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE).expanduser().resolve() / f"models--{repo.replace('/', '--')}"
+
+
+def _in_full(root: Path, revision: str | None) -> str | None:
+    """The commit that the beginning of one stands for, as messages show it, of those that the cache has seen: the Hub takes
+    whole ones alone.
+    """
+    if not re.fullmatch(rf"[0-9a-f]{{{SHOWN}}}", revision or "") or (root / "refs" / str(revision)).exists():
+        return revision
+    noted = (path.read_text(errors="replace").strip() for path in (root / "refs").rglob("*") if path.is_file())
+    seen = {*noted, *(path.name for path in (root / "snapshots").glob("*"))}
+    found = [each for each in seen if each.startswith(str(revision)) and COMMIT.fullmatch(each)]
+    return found[0] if len(found) == 1 else revision
 
 
 def _note(root: Path, reference: Reference, revision: str) -> None:

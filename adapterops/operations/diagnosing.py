@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine.execution import DEFAULT, Execution
+from adapterops.errors import OptionError, check_opened
 from adapterops.operations.replication import replicated
 from adapterops.operations.targets.based import on_base
 from adapterops.verification.diagnosis.diagnosing import Diagnosis, diagnosed
@@ -35,6 +36,12 @@ def diagnose(
     each worker.
     """
     given = adapters or {}
+    if not isinstance(given, Mapping):
+        raise OptionError("the adapters are named", hint='ao.diagnose(model, base, {"style": style})')
+    for each in (model, base):
+        check_opened(each, Checkpoint, "open_checkpoint")
+    for adapter in given.values():
+        check_opened(adapter, Adapter, "open_adapter")
     layers = replicated(base, list(given.values()))
     settled = {name: on_base(each, layers) for name, each in given.items()}
     return diagnosed(model, base, settled, original, how)

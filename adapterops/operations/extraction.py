@@ -17,7 +17,16 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
 from adapterops.engine.plan import once
-from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, at, count, listed
+from adapterops.errors import (
+    AdapterWarning,
+    IncompatibleError,
+    OptionError,
+    UnsupportedError,
+    at,
+    check_opened,
+    count,
+    listed,
+)
 from adapterops.formats.models.architectures import CAUSAL, SHARED_LAYERS
 from adapterops.formats.models.classifiers import is_head, task_of
 from adapterops.formats.models.loading import Loading, loading
@@ -96,6 +105,7 @@ def difference(
     if rest not in REST:
         raise OptionError(f"the rest must be one of {', '.join(REST)}, got {rest!r}")
     for model in (tuned, base):
+        check_opened(model, Checkpoint, "open_checkpoint")
         model.check_one("compared")
     pairs = pair(tuned, base, heads=True)
     heads = heads_of(tuned, base, pairs)

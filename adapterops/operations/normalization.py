@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from adapterops.adapters.adapter import Adapter, if_not_trained
 from adapterops.adapters.checks import check_needs_no_base, name, of_base
 from adapterops.adapters.planning import FUSE
-from adapterops.errors import OptionError, UnsupportedError
+from adapterops.errors import OptionError, UnsupportedError, check_opened
 from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.registry import DEFAULT
 from adapterops.formats.stacks import padded
@@ -33,6 +33,7 @@ def normalize(adapter: Adapter) -> Adapter:
 
     Cost: lazy; (out + in) R numbers a module.
     """
+    check_opened(adapter, Adapter, "open_adapter")
     check_needs_no_base(adapter, "written as LoRA", of_base("written as LoRA"))
     if adapter.config.replication:
         raise UnsupportedError(

@@ -10,7 +10,7 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.checkpoints.gguf import in_safetensors
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import IncompatibleError, OptionError
+from adapterops.errors import IncompatibleError, OptionError, check_opened
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.converted import DESCRIBED, convertible, described, skipped, without
 from adapterops.formats.models.model_files import ModelFiles
@@ -41,6 +41,7 @@ def quantize(
         IncompatibleError: no weight can be quantized.
         UnsupportedError: it is a pipeline of several models.
     """
+    check_opened(checkpoint, Checkpoint, "open_checkpoint")
     checkpoint.check_one("quantized")
     checkpoint = in_safetensors(checkpoint)
     names = convertible(checkpoint.layout, checkpoint.config)
@@ -76,6 +77,7 @@ def dequantize(checkpoint: Checkpoint, dtype: str | None = None) -> Checkpoint:
         IncompatibleError: nothing is quantized.
         UnsupportedError: it is a pipeline of several models.
     """
+    check_opened(checkpoint, Checkpoint, "open_checkpoint")
     checkpoint.check_one("dequantized")
     if not checkpoint.schemes and not checkpoint.gguf:
         raise IncompatibleError(

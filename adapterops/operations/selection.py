@@ -12,7 +12,7 @@ from typing import Any
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.checks import check_linear
-from adapterops.errors import OptionError, count, printable
+from adapterops.errors import OptionError, check_opened, count, printable
 from adapterops.formats.diffusion.spellings import ROOTS, is_underscored
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.provenance.history import Step
@@ -98,6 +98,7 @@ def select(adapter: Adapter, *patterns: str) -> Adapter:
     Raises:
         OptionError: there is no pattern, or one that matches nothing.
     """
+    check_opened(adapter, Adapter, "open_adapter")
     if not patterns:
         raise OptionError("select needs at least one pattern", hint='such as select(a, "*.mlp.*")')
     step = Step("select", {"patterns": list(patterns)}, (adapter.history,))
@@ -114,6 +115,7 @@ def drop(adapter: Adapter, reasons: Mapping[str, str]) -> Adapter:
     Raises:
         OptionError: there is no pattern, or one that matches nothing or has no reason in words; or no module is left.
     """
+    check_opened(adapter, Adapter, "open_adapter")
     such = 'such as drop(a, {"layers.0-11": "why"})'
     if not reasons:
         raise OptionError("drop needs at least one pattern", hint=such)
@@ -151,6 +153,7 @@ def scale(adapter: Adapter, by: float | Mapping[str, float]) -> Adapter:
         OptionError: there is no pattern; one matches nothing, or nothing that earlier ones leave, except for a last `*`;
             a factor is not finite.
     """
+    check_opened(adapter, Adapter, "open_adapter")
     if not isinstance(by, Mapping):
         return by * adapter
     if not by:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.errors import OptionError
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.further import check_whole
 from adapterops.formats.peft.scaling import Scaling, alpha_field
@@ -116,6 +118,9 @@ def check(
 
     Cost: headers.
     """
+    for each in runtimes:
+        if each not in RUNTIMES:
+            raise OptionError(f"there is no program {each!r}", hint=f"list some of {', '.join(RUNTIMES)}")
     place = replace(Place.of(source), allow_pickle=allow_pickle).once()
     check_whole(place)
     kind = format_of(place)
@@ -142,7 +147,7 @@ def _verdict(
     def finding(fact: Fact, rule: Rule) -> Judgement:
         factors = [strength(module, {fact.name: fact.modules}) for module in fact.modules if fact.name in unread]
         way = FUSE if STOPS.get(rule.remedy, set()) & names else rule.remedy
-        remedy = way.format(source=place, names=named, limit=limit)
+        remedy = way.format(source=quote(str(place)), names=named, limit=limit)
         return Judgement(fact, rule, remedy, (min(factors), max(factors)) if factors else None)
 
     findings = sorted((finding(*each) for each in found), key=lambda each: SEVERITIES.index(each.rule.severity))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.checks import extracted
 from adapterops.checkpoints.checkpoint import Checkpoint
-from adapterops.errors import UnsupportedError
+from adapterops.errors import UnsupportedError, check_opened
 from adapterops.formats.diffusion.written import component_of
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.loading import loading
@@ -109,6 +109,8 @@ def named_as(adapter: Adapter, base: Checkpoint, *, stacked: bool = False) -> Ad
     Raises:
         IncompatibleError, UnsupportedError: as `resolve` does; or an update that depends on the weight is divided.
     """
+    check_opened(adapter, Adapter, "open_adapter")
+    check_opened(base, Checkpoint, "open_checkpoint")
     adapter = on_base(adapter, base)
     if are_of_words([adapter], base):
         return _settled(adapter)

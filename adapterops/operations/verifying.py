@@ -16,7 +16,7 @@ from adapterops.checkpoints.checkpoint import BLOCK, Checkpoint
 from adapterops.checkpoints.layouts import cast
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import InputError, UnsupportedError, VerificationError, at
+from adapterops.errors import InputError, UnsupportedError, VerificationError, at, check_opened
 from adapterops.operations.fusion import fuse
 from adapterops.operations.output_files import Problem, differs, files_of, sums
 from adapterops.operations.quantization import as_stored, rounding
@@ -174,6 +174,9 @@ def verify(
 
     Cost: both checkpoints are read once, and the files of the model once more for their checksums.
     """
+    for each in (model, base):
+        check_opened(each, Checkpoint, "open_checkpoint")
+    check_opened(adapter, Adapter, "open_adapter")
     found = comparison(model, base, adapter, dtype=dtype, precision=precision, seed=seed, grams=grams, types=types)
     with closing(found.run(found.items, how)) as findings:
         return found.verification(findings)

@@ -155,7 +155,7 @@ def _path(reader: Reader, place: Place, value: Any, folder: Path) -> str:
         model, _, adapter = text.partition("+")
         command = shlex.join(["adapterops", "fuse", model, adapter, "-o", "fused"])
         reader.fail(place, "is a model with an adapter", f"fuse that first, and name the result: {command}")
-    there = reference(text)
+    there = None if (folder / text).parent.is_dir() else reference(text)
     return there.uri if there else text
 
 

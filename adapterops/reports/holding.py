@@ -48,7 +48,9 @@ def held_sentences(
     """
     there = [each for each in held(holdings) if each is not None]
     kept = sorted(each.kept for each in there)[SHOWN:]
-    left = [f"of the {count(len(kept), 'other')} {percent(kept[0])} to {percent(kept[-1])} is kept"] if kept else []
+    between = " to ".join(dict.fromkeys([percent(each) for each in (*kept[:1], *kept[-1:])]))
+    others = "other" if len(kept) == 1 else f"{len(kept)} others"
+    left = [f"of the {others} {between} is kept"] if kept else []
     spread = condition(whole(holdings))
     far = "infinite: one is a combination of the others" if math.isinf(spread) else f"{spread:.3g}"
     columns = ["kept: what the merge has of an adapter", "rest: what else it has, relative to the adapter's norm"]

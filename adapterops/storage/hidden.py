@@ -6,6 +6,7 @@ import fcntl
 import glob
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable
@@ -27,10 +28,21 @@ def hidden(out: Path) -> Path:
 def remove(folder: Path) -> None:
     """Remove a folder that a thread nobody waits for may still write into."""
     for _ in range(100):
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_all(folder)
         if not folder.exists():
             return
         time.sleep(0.01)
+
+
+def _remove_all(folder: Path) -> None:
+    """Remove what can be removed of a folder, also where folders in it, or it itself, are not to be written to."""
+    with suppress(OSError):
+        folder.chmod(stat.S_IRWXU)
+        for path, folders, _ in os.walk(folder):
+            for inner in (Path(path, name) for name in folders):
+                if not inner.is_symlink():
+                    inner.chmod(stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def abandoned(out: Path) -> list[Path]:
@@ -131,6 +143,6 @@ def remove_if_dead(folder: Path) -> None:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_all(folder)
         finally:
             os.close(lock)

@@ -93,6 +93,10 @@ def check_parent(out: Path, option: str = "-o") -> None:
     parent = out.parent
     with reading(out):
         if not parent.is_dir():
+            if parent.exists():
+                raise NotFoundError(
+                    "is a file, and not a folder to write into", path=parent, hint=f"name another place with {option}"
+                )
             raise NotFoundError("the folder to write into does not exist", path=parent, hint="create it first")
         hidden(out).exists()
     if not os.access(parent, os.W_OK | os.X_OK):

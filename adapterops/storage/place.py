@@ -22,6 +22,10 @@ COLLECTION, SEPARATOR = "collection.safetensors", "#"
 """The file of many adapters in one, and what the name of one of them follows in a path."""
 
 
+SHOWN = 12
+"""Digits of a commit in messages."""
+
+
 class Remote(Protocol):
     """Where the files of a place come from, pinned to one commit.
 
@@ -108,7 +112,7 @@ class Place:
         if self.remote is None:
             return f"{self.path}{SEPARATOR}{self.member}" if self.member else str(self.path)
         name, colon, inner = self.remote.reference.partition(":")
-        return f"{name}@{self.remote.revision[:12]}{colon}{inner}"
+        return f"{name}@{self.remote.revision[:SHOWN]}{colon}{inner}"
 
     @property
     def folder(self) -> bool:
@@ -122,7 +126,7 @@ class Place:
 
     def has(self, path: Path) -> bool:
         """Whether a file is there, or a link, be it here or elsewhere."""
-        with reading(path):
+        with reading(path.parent):
             return (self.remote is not None and path in self.remote.sizes) or path.exists() or path.is_symlink()
 
     def entries(self) -> list[Path]:

@@ -126,7 +126,24 @@ def test_an_adapter_that_was_never_trained_is_said_to_be(place: Path, capsys: py
     tensors = {name: tensor * ("lora_A" in name) for name, tensor in factors().items()}
     write_adapter(place / "new", tensors)
     assert "never trained" in printed(capsys, "show", "new")
+    assert " energy over " not in printed(capsys, "show", "new", "--spectrum"), (
+        "it has none, of which a rank keeps a part"
+    )
     assert "every module is zero" in printed(capsys, "truncate", "new", "--rank", "1")
+
+
+@pytest.mark.parametrize("command", ["show new", "compare a new", "report a new -o page.html"])
+def test_what_results_warn_of_is_an_error_under_strict(
+    place: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    write_adapter(place / "new", {name: tensor * ("lora_A" in name) for name, tensor in factors().items()})
+    for options, code in (([], 0), (["--strict"], 3), (["--strict", "--json", *["--force"] * ("-o" in command)], 3)):
+        (place / "page.html").unlink(missing_ok=True)
+        (place / "page.json").unlink(missing_ok=True)
+        assert run([*command.split(), *options]) == code
+    printed = capsys.readouterr()
+    assert json.loads(printed.out[printed.out.rindex('{\n  "schema"') :])["error"]["code"] == "E-STRICT"
+    assert "never trained" in printed.err
 
 
 def test_a_plan_writes_nothing_and_fails_as_the_work_would(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

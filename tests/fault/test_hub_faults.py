@@ -376,7 +376,9 @@ def test_a_base_that_stops_coming_leaves_nothing(
 def test_the_hub_is_down_and_the_cache_is_enough(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["truncate", "me/a", "--rank", "1", "-o", "one"]) == 0
     hub.faults = [Fault("", 503, count=99)]
+    hub.waits.clear()
     assert run(READING) == 0
+    assert hub.waits == [1.0], "for what is here nobody waits long"
     assert "as the cache has it; the Hub has a failure of its own (503)" in capsys.readouterr().err
     assert tree(place / "out") == tree(place / "one")
 

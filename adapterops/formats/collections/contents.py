@@ -242,9 +242,12 @@ def listed(collection: Collection) -> Iterator[tuple[str, StoredModule]]:
 def is_a_collection(collection: Collection, place: Place) -> InputError:
     """What is raised where one adapter is expected, and a collection was named."""
     first = next(iter(collection.members))
+    hint = f"name one, such as {place}{SEPARATOR}{first}; adapterops show {quote(str(place))} lists them"
+    if place.remote:
+        hint = f"download it, and name one: adapterops pull {quote(str(place))} -o many, and many{SEPARATOR}{first}"
     return InputError(
         f"is a collection of {count(len(collection.members), 'adapter')}, where one adapter is expected",
         path=place,
-        hint=f"name one, such as {place.path}{SEPARATOR}{first}; adapterops show {quote(str(place.path))} lists them",
+        hint=hint,
         code="E-COLLECTION",
     )

@@ -202,7 +202,7 @@ def _scalings(
     if alpha is None and not written:
         raise InputError(
             f"does not state its scale: no {CONFIG} in its folder, no config in its header, no alpha tensors",
-            hint="give the lora_alpha it was trained with: --alpha 16",
+            hint="give the lora_alpha it was trained with, such as --alpha 16",
             code="E-ALPHA",
         )
     alphas = written or dict.fromkeys(found, check_alpha("alpha", alpha))

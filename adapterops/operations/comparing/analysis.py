@@ -14,7 +14,7 @@ from adapterops.adapters.opening import HELD
 from adapterops.arrays.dtypes import BITS
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import InputError, at
+from adapterops.errors import InputError, at, check_opened
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.peft.loaded import left_out
 from adapterops.formats.peft.parts import Parts
@@ -230,9 +230,11 @@ def spectra(adapter: Adapter, *, how: Execution = DEFAULT) -> Spectra:
 
     Cost: O((out + in) r²) a module.
     """
+    from adapterops.adapters.adapter import Adapter
     from adapterops.linalg.factor import reduced, spectrum
     from adapterops.operations.comparing.magnitudes import without_magnitudes
 
+    check_opened(adapter, Adapter, "open_adapter")
     adapter = without_magnitudes(adapter)
     check_needs_no_base(adapter, "measured without it", hint=extracted(adapter))
 

@@ -13,12 +13,12 @@ from itertools import combinations
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from adapterops.adapters.adapter import WITH_BASE, Adapter, joint, sum_of
-from adapterops.adapters.checks import check_named, check_needs_no_base, name
+from adapterops.adapters.adapter import Adapter, joint, sum_of
+from adapterops.adapters.checks import check_named, check_needs_no_base, name, of_base
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.engine import local
 from adapterops.engine.execution import DEFAULT, Execution
-from adapterops.errors import InputError, OptionError, at
+from adapterops.errors import InputError, OptionError, at, check_opened
 from adapterops.operations.comparing.analysis import ModuleSpectrum, measured
 from adapterops.operations.comparing.kinds import kinds
 from adapterops.operations.comparing.magnitudes import changes, dora, without_magnitudes
@@ -113,8 +113,9 @@ def compare(
     Cost: O((out + in) R² + ROWS · in · R) a module, R the sum of the ranks; with a base, also reading it. The rank of what has
         no factors is min(out, in).
     """
-    given, dora_modules = adapters, [dora(each) if len(adapters) == 1 else () for each in adapters]
-    adapters, base, layout, targets = plan(adapters, base)
+    given = adapters
+    adapters, base, layout, targets = plan(given, base)
+    dora_modules = [dora(each) if len(given) == 1 else () for each in given]
 
     def one(module: str) -> _Module:
         with at(tensor=module):
@@ -182,6 +183,10 @@ def plan(
     """
     if not adapters:
         raise OptionError("there is nothing to compare", hint="name at least one adapter")
+    for each in adapters:
+        check_opened(each, Adapter, "open_adapter")
+    if base is not None:
+        check_opened(base, Checkpoint, "open_checkpoint")
     if len(adapters) == 1:
         adapters = [without_magnitudes(adapters[0])]
     if base is not None:
@@ -189,7 +194,7 @@ def plan(
         adapters = united(adapters, base)
     for each in adapters:
         way = f"make a difference of it: adapterops convert {quote(name(each))} --base BASE --to comfy -o difference"
-        check_needs_no_base(each, "compared", WITH_BASE if len(adapters) > 1 else None, replaced=way)
+        check_needs_no_base(each, "compared", of_base("compared") if len(adapters) > 1 else None, replaced=way)
     if base is None:
         check_named(adapters)
     tables = [resolve(each, with_biases(each, base), only_updates=True) for each in adapters] if base else []

@@ -65,6 +65,16 @@ def test_a_base_says_what_loads_it(folder: Path, tmp_path: Path, capsys: pytest.
     assert "from transformers import BertModel" in capsys.readouterr().out
 
 
+def test_a_base_on_the_hub_is_the_one_that_is_named(folder: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.put("me/base", {"config.json": b'{"architectures": ["BertModel"]}'})
+    write_adapter(Path("b"), fields=config(base_model_name_or_path="/a/path/of/this/machine"))
+    assert run(["card", "b", "--base", "me/base"]) == 0
+    shown = capsys.readouterr()
+    assert "base_model: me/base" in shown.out
+    assert 'BertModel.from_pretrained("me/base")' in shown.out
+    assert "warning" not in shown.err
+
+
 def test_wrong_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(["card", "nowhere"]) == 5

@@ -113,3 +113,20 @@ def test_what_cannot_be_read_is_said_as_elsewhere(capsys: Capture) -> None:
     assert run(["check", "alora", "--for", "vllm"]) == 4
     assert run(["check", "nothing"]) == 5
     assert run(["check", "rs", "--for", "nobody"]) == 2
+
+
+def test_a_fact_is_not_said_twice(capsys: Capture) -> None:
+    tensors = factors() | {
+        name.replace("lora_B.weight", "lora_magnitude_vector"): torch.ones(len(tensor))
+        for name, tensor in factors().items()
+        if "lora_B" in name
+    }
+    write_adapter(Path("dora"), tensors, config(2, use_dora=True))
+    assert run(["check", "dora", "--for", "vllm"]) == 8
+    assert "refused: DoRA: use_dora is an error" in capsys.readouterr().out
+
+
+def test_what_mends_it_can_be_pasted(capsys: Capture) -> None:
+    write_adapter(Path("my $style"), fields=config(2, use_rslora=True))
+    assert run(["check", "my $style", "--for", "sglang"]) == 8
+    assert capsys.readouterr().err.rstrip().endswith("adapterops normalize 'my $style' -o normalized")

@@ -32,3 +32,5 @@ def test_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert json.loads(capsys.readouterr().out)["kind"] == "finalized"
     assert run(["finalize", "nothing", "--json"]) == 5
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "E-PARTS"
+    assert run(["verify", "out", "--part", "1/1"]) == 0
+    assert capsys.readouterr().out.startswith("part 1/1 of out: verified ")

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import pytest
@@ -89,6 +91,24 @@ def test_how_a_command_ends(
     assert message in printed.err
     assert printed.out == ""
     assert ("Traceback" in printed.err) == (code == 1)
+
+
+def test_a_bug_in_another_package_is_not_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = EntryPoint("toy", "toy_package.methods", "adapterops.methods")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda: EntryPoints([point]))
+    toy: dict[str, Any] = {"__name__": "toy_package.methods"}
+    exec("def fail(): raise ValueError('odd')", toy)
+    with pytest.raises(ValueError, match="odd") as caught:
+        toy["fail"]()
+    ending(monkeypatch, caught.value)
+    assert main.run(["methods"]) == 1
+    assert "error: this is a bug in toy_package\n" in capsys.readouterr().err
+    assert main.run(["methods", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["error"]["code"] == "E-BUG"
+    assert "ValueError: odd" in printed.err
 
 
 def test_a_signal_inside_of_what_then_fails(

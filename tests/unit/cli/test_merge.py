@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpus import factors, write_adapter
+from hub_server import Hub
 
 import adapterops as ao
 from adapterops.cli import writing
@@ -68,7 +69,9 @@ def test_what_is_kept_of_each_is_said_before_anything_is_written(
     assert not Path("merged").exists()
     monkeypatch.setattr(writing, "save", save)
     assert run(["merge", "a", "b", "c", "--dry-run", "--json"]) == 0
-    (planned,) = json.loads(capsys.readouterr().out)["scales"]
+    plan = json.loads(capsys.readouterr().out)
+    (planned,) = plan["scales"]
+    assert (plan["inputs"], planned["weights"]) == (["a", "b", "c"], [1.0, 1.0, 1.0])
     assert run(["merge", "a", "b", "c", "--json"]) == 0
     (made,) = json.loads(capsys.readouterr().out)["scales"]
     noted = json.loads(Path("merged/adapterops.json").read_text())["operation"]
@@ -116,3 +119,16 @@ def test_gram_files_given_in_another_order_than_the_adapters_are_refused(capsys:
     assert "b.safetensors: has the inputs of b, and is given for a" in shown
     assert "a.safetensors: has the inputs of a, and is given for b" in shown
     assert merged("a", "b") == merged("a-before", "b") == merged("b-before", "a-before") == 0
+
+
+def test_what_is_kept_of_adapters_on_the_hub_is_said_the_first_time(
+    hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        hub.put(f"me/{name}", Path(name))
+    shown = []
+    for out in ("first", "second"):
+        assert run(["merge", "me/a", "me/b", "-o", out]) == 0
+        shown.append(capsys.readouterr().out.replace(out, "OUT"))
+    assert shown[0] == shown[1]
+    assert "no forecast of accuracy" in shown[0]

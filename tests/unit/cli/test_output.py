@@ -68,6 +68,7 @@ def test_amounts_are_right_to_a_twentieth(number: int) -> None:
 
 
 def test_progress_is_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     with output.progress("working") as report:
         assert report is None
     terminal = Terminal()
@@ -78,11 +79,18 @@ def test_progress_is_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         report(2, 2)
     assert terminal.getvalue() == "", "what is done soon shows no bar"
     monkeypatch.setattr(output, "QUIET_SECONDS", -1.0)
+    for columns in (40, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        with output.progress("working") as report:
+            assert report is not None
+            report(1, 2)
+            report(2, 2)
+        shown = terminal.getvalue().replace("\033[?25l", "").replace("\033[?25h", "").split("\r")
+        assert "working" in shown[-1]
+        assert max(map(len, shown)) < columns, "a longer line could not be written over"
+    monkeypatch.setenv("TERM", "dumb")
     with output.progress("working") as report:
-        assert report is not None
-        report(1, 2)
-        report(2, 2)
-    assert "working" in terminal.getvalue()
+        assert report is None
 
 
 def test_an_error_after_the_output_says_that_it_is_there() -> None:

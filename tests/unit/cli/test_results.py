@@ -53,6 +53,14 @@ def test_energy_is_a_part_of_this_result_alone(shown: Shown, command: str, whole
     assert f"% of {whole}, lowest " in shown(command)
 
 
+def test_each_of_several_merges_says_which_it_is(shown: Shown) -> None:
+    several = shown("calc 'ties(linear(a, b, weights=[1, 0.5]), a)' a=a b=b -o out")
+    assert [line for line in several.splitlines() if line.endswith(":")] == [
+        "ties, weights 1, 1, in 6 modules:",
+        "linear, weights 1, 0.5, in 6 modules:",
+    ]
+
+
 def test_why_the_method_of_a_merge_is_the_default_is_printed_and_noted(shown: Shown) -> None:
     why = "the default for two adapters: the sum, a + b"
     for command, noted in (("merge a b", True), ("fuse base a b", True), ("merge a b --linear", False)):

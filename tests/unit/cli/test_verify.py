@@ -65,3 +65,11 @@ def test_what_does_not_go_together(arguments: list[str], message: str, capsys: C
 def test_a_model_without_a_manifest_needs_names(capsys: Capture) -> None:
     assert run(["verify", "base"]) == 2
     assert "has no manifest that says how it was made" in capsys.readouterr().err
+
+
+def test_what_was_quantized_is_for_diagnose(capsys: Capture) -> None:
+    assert run(["quantize", "base", "--to", "int8", "-o", "in codes"]) == 0
+    assert run(["verify", "in codes"]) == 2
+    assert "adapterops diagnose 'in codes' --base BASE says what it is" in capsys.readouterr().err
+    assert run(["diagnose", "in codes", "--base", "base"]) == 8
+    assert "only rounded to int8" in capsys.readouterr().out

@@ -214,6 +214,7 @@ MISTAKES = [
     ("1 + 2", 1, "the number 3", None),
     ("(a + b", 7, "expected an operator or ')'", None),
     ("a − b", 3, "'−' has no meaning", "did you mean - ?"),
+    ("0.5*über", 5, "'ü' has no meaning", "names: use letters from a to z"),
     ("a + 'b", 5, "has no end", None),
     ("tis(a, b)", 1, "no function 'tis'", "did you mean ties?"),
     ("dare-ties(a, b)", 1, "no adapter named 'dare'", "did you mean dare_ties?"),

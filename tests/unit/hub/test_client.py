@@ -105,6 +105,12 @@ def test_every_answer_has_its_code(
     assert "hf_secret" not in str(found)
 
 
+def test_a_cache_that_may_not_be_written_to_needs_no_space() -> None:
+    full, closed = (client.explained(OSError(each, "so"), "me/a").hint or "" for each in (errno.ENOSPC, errno.EROFS))
+    assert "free some space" in full
+    assert closed == "set HF_HOME to a folder that may be written to"
+
+
 def test_addresses_are_shown_without_their_queries() -> None:
     found = client.explained(RuntimeError("GET https://hub/x?X-Amz-Signature=secret failed"), "me/a")
     assert "https://hub/x failed" in str(found)

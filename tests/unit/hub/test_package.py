@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from collections_of import adapters, collection
 from corpus import config, write_adapter
 from safetensors.torch import save_file
 
@@ -119,6 +120,16 @@ def test_adapters_of_image_models_are_what_diffusers_loads(tmp_path: Path, form:
     assert "peft" not in text.lower()
 
 
+def test_the_card_of_a_file_says_how_it_was_made(tmp_path: Path) -> None:
+    source, out = lone(tmp_path / "a.safetensors"), tmp_path / "weaker.safetensors"
+    (tmp_path / "recipe.yaml").write_text(f"adapterops: 1\ninputs: {{a: {source}}}\nresult: 0.5*a\n")
+    ao.run_recipe(tmp_path / "recipe.yaml", out)
+    with pytest.warns(AdapterWarning, match="names no base"):
+        text = card(out, repo="me/style")
+    assert "**scale** by 0.5" in text
+    assert "recipe.yaml" not in text, "it is not sent"
+
+
 def test_the_base_of_an_image_adapter_is_named_in_its_card(tmp_path: Path) -> None:
     base = Place(tmp_path / "base", remote=FakeRemote())  # what it is asked for
     contents = {"a.safetensors": Payload.of(lone(tmp_path / "a.safetensors"))}
@@ -137,3 +148,7 @@ def test_what_no_card_tells_how_to_load_is_named(tmp_path: Path) -> None:
         files(tmp_path / "out")
     with pytest.raises(UnsupportedError, match="a file by itself, and PEFT loads folders"):
         files(tmp_path / "a/adapter_model.safetensors")
+    many = collection(tmp_path, adapters(tmp_path, 2))
+    with pytest.raises(UnsupportedError, match="in the format collection") as caught:
+        files(many)
+    assert f"adapterops convert '{many}#NAME' --to peft" in str(caught.value.hint)

@@ -74,3 +74,5 @@ def test_what_is_here_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "me/a").mkdir()
     assert choose("me/a") == Path("me/a")
     assert choose("hf://me/a") == Reference("me/a")
+    assert choose("~/a") == Path.home() / "a"
+    assert choose("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")

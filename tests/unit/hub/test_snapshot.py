@@ -9,6 +9,7 @@ from corpus import write_adapter
 from hub_server import Hub
 from huggingface_hub import constants, hf_hub_download
 
+import adapterops as ao
 from adapterops.errors import InputError, NotFoundError, ResourceError
 from adapterops.hub.references import Reference
 from adapterops.hub.snapshot import Known, Snapshot, locate, wanted
@@ -69,3 +70,24 @@ def test_a_folder_that_is_not_there(hub: Hub) -> None:
     with pytest.raises(NotFoundError, match=r"has no sub; it has adapter_config\.json") as caught:
         locate("hf://me/a/sub")
     assert caught.value.hint == "name a folder that it has, or leave sub out"
+
+
+def test_a_commit_as_messages_show_it_is_taken(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The Hub takes whole commits alone, and what is printed is the beginning of one."""
+    hub.put("me/a", write_adapter(tmp_path / "a"), inner="sub")
+    first = locate("me/a:sub")
+    hub.put("me/a", {"README.md": b"later"})
+    assert (locate(str(first)).path, locate("me/a:sub").path == first.path) == (first.path, False)
+    capsys.readouterr()
+    locate(f"me/a@{first.remote.revision}")
+    assert not capsys.readouterr().err, "what was asked for is said again"
+    with pytest.raises(NotFoundError, match="no such revision"):
+        locate(f"me/a@{'0' * 12}")
+
+
+def test_the_config_next_to_a_file_counts(hub: Hub, tmp_path: Path) -> None:
+    """As it does of a file here: it states the scale."""
+    hub.put("me/a", write_adapter(tmp_path / "a"), inner="sub")
+    file, folder = (ao.open_adapter(locate(f"me/a:sub{end}")) for end in ("/adapter_model.safetensors", ""))
+    assert {each.scale for each in file.updates.values()} == {each.scale for each in folder.updates.values()}
+    assert file.config.base_model == folder.config.base_model

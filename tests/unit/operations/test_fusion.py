@@ -88,9 +88,28 @@ def test_what_was_not_opened_is_said(place: Path) -> None:
         (lambda: ao.merge(["tuned", adapter]), "open_adapter"),
         (lambda: ao.save_adapter(base, place / "out"), "open_adapter"),
         (lambda: ao.save_checkpoint(adapter, place / "out"), "open_checkpoint"),
+        (lambda: ao.verify(base, "base", adapter), "open_checkpoint"),
+        (lambda: ao.verify(base, base, [adapter]), "open_adapter"),
+        (lambda: ao.diagnose("model", base), "open_checkpoint"),
+        (lambda: ao.diagnose(base, base, {"a": "a"}), "open_adapter"),
+        (lambda: ao.extract("model", base, rank=2), "open_checkpoint"),
+        (lambda: ao.quantize("base"), "open_checkpoint"),
+        (lambda: ao.dequantize("base"), "open_checkpoint"),
+        (lambda: ao.normalize("a"), "open_adapter"),
+        (lambda: ao.named_as(adapter, "base"), "open_checkpoint"),
+        (lambda: ao.select("a", ["*"]), "open_adapter"),
+        (lambda: ao.drop("a", {"*": "why"}), "open_adapter"),
+        (lambda: ao.scale("a", 0.5), "open_adapter"),
+        (lambda: ao.spectra("a"), "open_adapter"),
+        (lambda: ao.compare("ab"), "open_adapter"),
+        (lambda: ao.compare([adapter], base="base"), "open_checkpoint"),
     ):
         with pytest.raises(OptionError, match=f"expected what {opener} returns, got") as caught:
             call()
         assert f"ao.{opener}(PATH)" in str(caught.value)
     with pytest.raises(OptionError, match="merge takes a list of adapters"):
         ao.merge(adapter, adapter)
+    with pytest.raises(OptionError, match="the adapters are named"):
+        ao.diagnose(base, base, [adapter])
+    with pytest.raises(OptionError, match="there is no program 'vlm'"):
+        ao.check(place / "a", ["vlm"])

@@ -100,6 +100,13 @@ def test_both_ways_to_say_whose_tokenizer_it_is(place: Path) -> None:
     assert table == read_recipe(written(place, {**TIES, "tokenizer_source": "base"})).request
 
 
+def test_a_model_that_is_missing_in_a_folder_is_not_looked_for_on_the_hub(place: Path) -> None:
+    stacked(place, "models/base", ["x"])
+    models = [{"model": name, "parameters": {"weight": 0.5}} for name in ("models/chat", "owner/code")]
+    inputs = read_recipe(written(place, {**TIES, "models": models})).request.inputs
+    assert [each.path for each in inputs.values()] == ["models/chat", "hf://owner/code"]
+
+
 def test_some_layers_of_a_model_are_refused(place: Path) -> None:
     sources = [{"model": name, "layer_range": [0, 2]} for name in ("base", "code")]
     recipe = {"merge_method": "slerp", "base_model": "base", "slices": [{"sources": sources}], "parameters": {"t": 0.5}}

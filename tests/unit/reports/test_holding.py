@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from strategies import low_rank
 
@@ -33,6 +35,14 @@ def test_of_many_those_of_which_least_is_kept_have_rows() -> None:
     assert "before the merge is cut to its rank" in held_sentences(found, 1, cut=True)[1]
     assert held_sentences(found, 9)[2] == "measured in 1 of 9 modules, spread evenly"
     assert len(held_rows(["a", "b"], (of(2).holdings or step.holdings).all() or {}, {})[1]) == 2
+
+
+def test_one_that_is_left_out_is_one() -> None:
+    holdings = of(9).holdings
+    assert holdings
+    found = holdings.all()
+    assert found
+    assert re.fullmatch(r"of the other [\d.]+% is kept", held_sentences(found, 1)[0])
 
 
 def test_that_any_rule_makes_nearly_the_same_is_said_where_it_is_so() -> None:

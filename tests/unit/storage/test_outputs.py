@@ -94,3 +94,6 @@ def test_an_output_is_no_input(tmp_path: Path) -> None:
 def test_the_folder_to_write_into_is_there(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="does not exist"):
         check_output(tmp_path / "missing" / "out", [], force=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotFoundError, match="is a file, and not a folder"):
+        check_output(tmp_path / "file" / "out", [], force=False)

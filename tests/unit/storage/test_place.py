@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 from pathlib import Path
 
@@ -36,6 +38,16 @@ def test_what_is_there(tmp_path: Path) -> None:
     assert [place.has(tmp_path / name) for name in ("b", "link", "c")] == [True, True, False]
     assert not place.missing()
     assert place.local() == tmp_path
+
+
+def test_the_folder_that_may_not_be_looked_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, **how: object) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        Place(tmp_path).has(tmp_path / "collection.safetensors")
+    assert caught.value.path == str(tmp_path)
 
 
 @pytest.mark.parametrize(("path", "sibling"), [("runs/a", "runs/a-r8"), ("runs/a.safetensors", "runs/a-r8")])

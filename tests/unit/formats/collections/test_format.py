@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from collections_of import MODULES, adapters, collection
+from hub_server import Hub
 
 import adapterops as ao
 from adapterops.errors import InputError, NotFoundError, OptionError
@@ -38,6 +39,16 @@ def test_a_collection_itself_is_no_adapter_and_no_model(tmp_path: Path) -> None:
     for each in (place, place / "collection.safetensors", f"{place}#task0"):
         with pytest.raises(InputError, match="is a collection of adapters, where a model is expected"):
             ao.open_checkpoint(each)
+
+
+def test_one_on_the_hub_is_downloaded_first(tmp_path: Path, hub: Hub) -> None:
+    hub.put("me/many", collection(tmp_path, adapters(tmp_path, 2)))
+    place = ao.locate("me/many")
+    with pytest.raises(InputError, match=r"collection of 2 adapters") as caught:
+        ao.open_adapter(place)
+    assert caught.value.hint == f"download it, and name one: adapterops pull {place} -o many, and many#task0"
+    ao.pull(str(place), tmp_path / "many")
+    assert len(ao.open_adapter(f"{tmp_path}/many#task0").layout) == len(MODULES)
 
 
 def test_the_sign_is_for_collections_alone(tmp_path: Path) -> None:

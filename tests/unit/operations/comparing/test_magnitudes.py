@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_models import write_base, write_tuned
 
 import adapterops as ao
-from adapterops.adapters.adapter import WITH_BASE
+from adapterops.adapters.checks import of_base
 from adapterops.cli.main import run
 from adapterops.errors import UnsupportedError
 from adapterops.operations.comparing.comparison import compare
@@ -96,7 +96,7 @@ def test_of_several_all_that_they_change_is_compared(
     assert [found.pairs[0].modules[m].dot for m in weights] == pytest.approx(products, rel=1e-5)
     with pytest.raises(UnsupportedError, match="is DoRA, which depends on the weight") as raised:
         compare([dora, lora])
-    assert raised.value.hint == WITH_BASE
+    assert raised.value.hint == of_base("compared")
     assert run(["compare", "dora", "lora", "--base", "base", "--advise", "--plan", "plan.yaml"]) == 0
     assert "wrote plan.yaml" in capsys.readouterr().out
     assert run(["run", "plan.yaml", "-o", "planned"]) == 0
