@@ -154,7 +154,11 @@ class Base:
                 return exact
         for word, own in (pair for each in self.types for pair in AUTHORS.get(each, ())):
             name = name.replace(word, own)
-        return self._saved(name) or self._of_files(name) or self.find_alike(name, shapes) or self._saved(name, True)
+        return self.find_ruled(name) or self.find_alike(name, shapes) or self._saved(name, True)
+
+    def find_ruled(self, name: str) -> str | None:
+        """The tensor that transformers is known to save, or to have, under another name than this."""
+        return self._saved(name) or self._of_files(name)
 
     def _saved(self, name: str, within: bool = False) -> str | None:
         """The tensor that transformers saves what it has under a name as; also in a part that has a name of its own.

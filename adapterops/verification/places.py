@@ -208,7 +208,7 @@ def _places(
             raise
         yield from other
         return
-    loose = name is not None and key(name) != key(module) and not base.side
+    loose = name is not None and key(name) != key(module) and not base.side and not base.find_ruled(module)
     if loose and (other := _elsewhere(module, shape, base)) is not None:
         yield from other
     elif name is not None and (len(base.layout[name].shape) == 2 or shape in (base.matrix(name), base.kernel(name))):

@@ -68,6 +68,16 @@ def test_what_ends_alike_is_told_by_the_name_that_another_program_has() -> None:
     assert list(places) == ["audio_time_embed.linear.bias"]
 
 
+def test_what_transformers_saves_elsewhere_is_there_and_not_in_what_another_program_calls_so() -> None:
+    names = {"model.encoder.text_model.layers.0.mlp.up_proj": "model.encoder.layers.0.mlp.up_proj.weight"}
+    names |= {"model.decoder.layers.0.mlp.up_proj": "model.decoder.layers.0.mlp.up_proj.weight"}
+    places, lost = found(dict.fromkeys(names, (4, 6)), dict.fromkeys(names.values(), (4, 6)), model_type="t5gemma2")
+    assert not lost
+    assert {each: [addend.source for addend in places[each].places] for each in places} == {
+        tensor: [module] for module, tensor in names.items()
+    }
+
+
 def test_names_of_experts() -> None:
     assert key("model.layers.0.block_sparse_moe.experts.1.w3.weight") == key("layers.0.mlp.experts.1.up_proj")
 
