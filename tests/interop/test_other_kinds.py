@@ -104,6 +104,7 @@ GAINS: dict[str, tuple[str, Callable[[], Any]]] = {
 OFT = {"oft_block_size": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]}
 ROTATIONS: dict[str, tuple[str, Callable[[], Any]]] = {
     "OFT": ("llama", lambda: peft.OFTConfig(**OFT)),
+    "OFT and its biases": ("llama", lambda: peft.OFTConfig(**OFT, bias="oft_only")),
     "OFT, three terms": ("llama", lambda: peft.OFTConfig(**OFT, num_cayley_neumann_terms=3)),
     "OFT, two terms": ("llama", lambda: peft.OFTConfig(**OFT, num_cayley_neumann_terms=2)),
     "OFT, Cayley": ("llama", lambda: peft.OFTConfig(**OFT, use_cayley_neumann=False)),

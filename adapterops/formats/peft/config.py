@@ -47,9 +47,6 @@ DERIVED = {
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
 
-BIASES = ("all", "lora_only")
-"""Values of `bias` under which biases were trained, and are in the file as full tensors."""
-
 TASK = "task_type"
 TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 """What PEFT takes for the task that an adapter was trained for."""
@@ -227,7 +224,7 @@ def read_config(fields: Any) -> AdapterConfig:
         {name: _task(fields[name]) if name == TASK else fields[name] for name in sorted(KEPT & fields.keys())}
         | {name: fields[name] for name in (REPLICATION,) if fields.get(name)},
         _list("modules_to_save", fields.get("modules_to_save")),
-        fields.get("bias") in BIASES,
+        _trains_biases(fields.get("bias")),
         tuple(sorted(_list("target_parameters", fields.get("target_parameters")))),
     )
 
@@ -316,9 +313,9 @@ def _check_start(fields: Mapping[str, Any]) -> None:
 
 
 def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) -> None:
-    if name == "bias" and value not in ("none", None, False, *BIASES):
+    if name == "bias" and value not in ("none", None, False) and not _trains_biases(value):
         raise InputError(
-            f"bias is {in_json(value)}, expected none, all or lora_only",
+            f"bias is {in_json(value)}, expected none, all, or lora_only or the like",
             hint="write there what it was trained with",
             code="E-CONFIG",
         )
@@ -330,6 +327,16 @@ def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) 
             f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning",
             hint="update adapterops, or remove the field",
         )
+
+
+def _trains_biases(bias: Any) -> bool:
+    """Whether biases were trained, and are in the file as full tensors: all of them, or those of adapted layers, which every
+    kind calls after itself.
+
+    >>> _trains_biases("all"), _trains_biases("oft_only"), _trains_biases("none")
+    (True, True, False)
+    """
+    return isinstance(bias, str) and (bias == "all" or bias.endswith("_only"))
 
 
 def _stated_targets(fields: Mapping[str, Any]) -> Suffixes | str | None:
