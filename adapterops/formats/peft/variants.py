@@ -51,7 +51,9 @@ def variant(fields: Any, full: Collection[str] = ()) -> Variant:
     start, blocks = STARTED.get(start_of(fields) or ""), fields.get("use_bdlora")
     in_groups = KINDS["QA-LoRA"].stated if fields.get("use_qalora") else None
     pooled = in_groups and in_groups(fields)
-    others = [name for name in ("use_dora", "kasa_config", "use_bdlora") if fields.get(name)] + ["use_qalora"] * bool(pooled)
+    others = [name for name in ("use_dora", "kasa_config", "use_bdlora") if fields.get(name)] + ["use_qalora"] * bool(
+        pooled
+    )
     if start and others:
         raise UnsupportedError(
             f"init_lora_weights is {fields['init_lora_weights']!r}, and {others[0]} is set: the two together are not handled",
