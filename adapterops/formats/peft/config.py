@@ -64,6 +64,9 @@ IGNORED = {
 """Fields about training, PEFT's and those that ms-swift adds, or defaults of what is not handled."""
 
 
+OF_TRANSFORMERS = re.compile(r"transformers\.models\.(\w+)\.modeling_\w+")
+"""The library of a class of transformers, which names the type of its models."""
+
 SIDES = 0, 19
 """The version of PEFT since which fused experts are (out, in) for it."""
 
@@ -144,6 +147,12 @@ class AdapterConfig:
         """The class of the model that PEFT wrapped, which it notes where an adapter has no task."""
         stated = (self.fields.get("auto_mapping") or {}).get("base_model_class")
         return stated if isinstance(stated, str) else None
+
+    @property
+    def base_type(self) -> str | None:
+        """The type of that model, by the library that PEFT notes with the class; None where it is none of transformers."""
+        found = OF_TRANSFORMERS.fullmatch(str((self.fields.get("auto_mapping") or {}).get("parent_library")))
+        return found[1] if found else None
 
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""

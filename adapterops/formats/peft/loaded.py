@@ -28,10 +28,6 @@ an encoder of sounds there, with layers of other names.
 """
 
 
-OF_TRANSFORMERS = re.compile(r"transformers\.models\.(\w+)\.modeling_\w+")
-"""The library of a class of transformers, which names the type of its models."""
-
-
 def misnamed(modules: Collection[str], config: AdapterConfig) -> list[str]:
     """Modules with names of a bare model where the config tells of one that makes words, around it, and with those of what a
     trainer held such a model in.
@@ -48,9 +44,7 @@ def taken_for_experts(modules: Collection[str], config: AdapterConfig) -> list[s
     """Modules that are no experts, and that PEFT takes for some in a model of the type that the config tells: it makes LoRA on
     the parameters of all experts of it, and none for the modules.
     """
-    library = (config.fields.get("auto_mapping") or {}).get("parent_library")
-    kind = OF_TRANSFORMERS.fullmatch(str(library))
-    names = loading({"model_type": kind[1]}).taken if kind else ()
+    names = loading({"model_type": config.base_type}).taken if config.base_type else ()
     return [each for each in modules if last(each) in names and is_plain(each, config.experts)]
 
 

@@ -56,7 +56,7 @@ def variant(fields: Any, full: Collection[str] = ()) -> Variant:
     )
     if start and others:
         raise UnsupportedError(
-            f"init_lora_weights is {fields['init_lora_weights']!r}, and {others[0]} is set: the two together are not handled",
+            f"init_lora_weights is {fields['init_lora_weights']!r}, and {others[0]} is set: no adapter with both is handled",
             hint="merge it into its base with PEFT: merge_and_unload",
         )
     if pooled and (blocks or fields.get("lora_bias")):
