@@ -34,7 +34,7 @@ def named(transform: Any) -> list[str]:
             pattern += r"(?!\w)"
         scope = ""
         if transform.scope_prefix is not None:
-            base = "model" if transform.base_model_prefix == "model" else ""
+            base = transform.base_model_prefix if transform.base_model_prefix in ("model", "vlm") else ""
             parts = (base, transform.scope_prefix)
             inside = "".join(f"{part}." for part in parts if part)
             scope = f"in {inside}: " if inside else ""

@@ -23,6 +23,10 @@ from transformers import (
     LlavaForConditionalGeneration,
     MarianConfig,
     MarianMTModel,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
     RobertaConfig,
     RobertaForMaskedLM,
     T5Config,
@@ -60,6 +64,18 @@ def bert(tied: bool) -> BertForMaskedLM:
 
 def roberta(tied: bool) -> RobertaForMaskedLM:
     return RobertaForMaskedLM(RobertaConfig(vocab_size=WORDS, tie_word_embeddings=tied, pad_token_id=1, **SMALL))
+
+
+def openai_gpt(tied: bool) -> OpenAIGPTLMHeadModel:
+    """Its input embedding is the one of two of this width whose name no other model has."""
+    sizes = {"n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": WORDS}
+    return OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=WORDS, tie_word_embeddings=tied, **sizes))
+
+
+def modernbert(tied: bool) -> ModernBertForMaskedLM:
+    """Its output embedding is at the top, with the name of other models' halves."""
+    words = {"vocab_size": WORDS, "pad_token_id": 0, "tie_word_embeddings": tied, "attn_implementation": "eager"}
+    return ModernBertForMaskedLM(ModernBertConfig(**SMALL, **words))
 
 
 def t5(tied: bool) -> T5ForConditionalGeneration:
@@ -127,6 +143,8 @@ MODELS = {
     "bart, tied": Family(bart, True, ["q_proj"], "shared", "lm_head"),
     "marian, tied": Family(marian, True, ["q_proj"], "shared", "lm_head"),
     "whisper, tied": Family(whisper, True, ["q_proj"], "embed_tokens", "proj_out"),
+    "openai-gpt, tied": Family(openai_gpt, True, ["c_attn"], "tokens_embed", "lm_head"),
+    "modernbert, tied": Family(modernbert, True, ["Wqkv"], "tok_embeddings", "decoder"),
     "t5, tied": Family(t5, True, ["q"], "shared", "lm_head"),
 }
 

@@ -22,6 +22,7 @@ from adapterops.formats.magnitudes import of_outputs
 from adapterops.formats.mlx_names import check_named, in_mlx
 from adapterops.formats.models.architectures import HEAD
 from adapterops.formats.models.ties import says_tied
+from adapterops.formats.models.unstated import of_senses
 from adapterops.formats.models.vocabulary import is_input
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts, of_experts
@@ -256,6 +257,7 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
         **dict.fromkeys((module for module, each in layout.items() if len(each.kernel) > 1), "a convolution"),
         **{module: f"a difference of {what}" for module, what in of_no_layer(layout).items()},
         **dict.fromkeys(single, "a vector"),
+        **dict.fromkeys(of_senses(layout), "of what sees or hears, where MLX-LM has no layer"),
         **dict.fromkeys(tied, "the head of a model that ties it, where MLX-LM has no layer"),
     }
     for name, what in cannot.items():

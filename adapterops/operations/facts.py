@@ -31,10 +31,11 @@ from adapterops.formats.gguf_written import unapplied
 from adapterops.formats.llama_cpp import CONSTANTS, architecture_of
 from adapterops.formats.mlx import LEGACY
 from adapterops.formats.mlx_names import in_mlx
-from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, SENSES, WEIGHT
+from adapterops.formats.models.architectures import EMBEDDINGS, HEAD, WEIGHT
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
 from adapterops.formats.models.ties import says_tied, ties_of
+from adapterops.formats.models.unstated import of_senses
 from adapterops.formats.peft.attentions import doubled
 from adapterops.formats.peft.header import EMBEDDED
 from adapterops.formats.peft.keys import are_norms, parse
@@ -174,14 +175,15 @@ def _model(kind: str, files: AdapterFiles) -> Iterator[Fact]:
 
 
 def _unreached(kind: str, files: AdapterFiles) -> Iterator[Fact]:
-    """What of a folder of PEFT programs that serve language models may not apply: for its names, or where it is."""
+    """What programs that serve language models may not apply: what sees or hears, and of a folder of PEFT for its names, or
+    where it is.
+    """
+    if kind in REWRITTEN and (senses := of_senses(files.modules)):
+        yield Fact("senses", _counted(senses, len(files.modules)), tuple(senses))
     if kind != "peft":
         return
-    senses = [module for module in files.modules if not SENSES.isdisjoint(module.split("."))]
     for name, those in begun_otherwise(files).items():
         yield Fact(name, min(_own_of(files, those[0])), tuple(those))
-    if senses:
-        yield Fact("senses", _counted(senses, len(files.modules)), tuple(senses))
     if files.further:
         yield Fact("further", listed(files.further, 3))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,10 @@ from adapterops.arrays.finite import check_all_finite
 from adapterops.checkpoints.checkpoint import Checkpoint, original
 from adapterops.checkpoints.layouts import check_dtype
 from adapterops.checkpoints.stored import StoredTensor
-from adapterops.errors import IncompatibleError, OptionError, UnsupportedError, check_opened
+from adapterops.errors import AdapterWarning, IncompatibleError, OptionError, UnsupportedError, check_opened
 from adapterops.formats.models.architectures import WEIGHT
-from adapterops.formats.models.loading import loading
+from adapterops.formats.models.loading import is_of_type, loading
+from adapterops.formats.models.naming import classes
 from adapterops.formats.models.ties import untied
 from adapterops.formats.models.vocabulary import with_vocabulary
 from adapterops.formats.peft.convolutions import say_undilated
@@ -73,6 +75,7 @@ def fuse(base: Checkpoint, adapter: Adapter, *, dtype: str | None = None, precis
     if adapter.task_vector:
         return _fused(base, adapter, placed(adapter), {}, dtype, precision)
     _warn_of_unnamed(adapter, base)
+    _warn_of_another_type(adapter, base)
     if adapter.config.format == DEFAULT:
         say_undilated(adapter.layout, base.config)
     base, adapter = replicated(base, [adapter]), of_its_layers(adapter)
@@ -85,6 +88,23 @@ def _warn_of_unnamed(adapter: Adapter, base: Checkpoint) -> None:
     known, targets = loading(base.config), adapter.config.targets
     there = [module for module in adapter.config.unnamed if module in adapter.layout]
     say_dropped([module for module in there if not targets or uncovered(targets, [known.loaded(module)])])
+
+
+def _warn_of_another_type(adapter: Adapter, base: Checkpoint) -> None:
+    """Say that the model is of another type than the one that the adapter was trained on, by its config: names and shapes may
+    be the same.
+    """
+    config, kind = base.config or {}, adapter.config.base_type
+    if kind is None or "model_type" not in config or adapter.config.base_class in classes(config):
+        return
+    if not is_of_type(config, kind):
+        warnings.warn(
+            f"{name(adapter)}: was trained on a {adapter.config.base_class}, by its config, and the base is a "
+            f"{' or '.join(classes(config)) or config['model_type']}: that names and shapes are the same does not make it the "
+            "same model; give the base that the adapter was trained on",
+            AdapterWarning,
+            stacklevel=3,
+        )
 
 
 def _fused(

@@ -10,6 +10,7 @@ from adapterops.adapters.adapter import Adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
+from adapterops.formats.models.ties import stated
 from adapterops.operations.targets.based import on_base
 from adapterops.operations.targets.parts import rows_of
 from adapterops.operations.targets.table import resolve
@@ -50,7 +51,11 @@ def named_in_files(adapter: Adapter, base: Checkpoint) -> Adapter:
         return rows_of(adapter.updates[target.source], slice(target.first, target.first + layout[module].shape[0]))
 
     config = replace(
-        adapter.config, targets=_suffixes(layout, base), target_parameters=(), experts={}, model=base.config
+        adapter.config,
+        targets=_suffixes(layout, base),
+        target_parameters=(),
+        experts={},
+        model=stated(base.layout, base.config),
     )
     return replace(adapter, updates=Lazy(layout, compute), layout=layout, config=config, scalings={})
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import AdapterWarning, IncompatibleError, UnsupportedError
 from adapterops.formats.models.architectures import EXPERTS, WEIGHT
-from adapterops.formats.models.classifiers import task_of
+from adapterops.formats.models.classifiers import is_head, task_of
 from adapterops.formats.models.loading import Loading
 from adapterops.formats.models.naming import canonical, classes, namesakes
 from adapterops.formats.models.ties import of_unknown, ties_of
@@ -97,7 +97,8 @@ def full_tensors(
     checkpoint.
 
     PEFT replaces modules as they are: with a weight goes all else that is in its module, also what has an update, which it
-    then may not have. What is tied goes under all of its names; see `unannounced` for what is tied to more than is known.
+    then may not have; of a classifier all of its heads. What is tied goes under all of its names; see `unannounced` for what
+    is tied to more than is known.
 
     Args:
         changed: tensors that are no weights of Linear layers.
@@ -127,6 +128,8 @@ def full_tensors(
     whole = {name.rpartition(".")[0] for name, source in memory.items() if source in changed and name.endswith(WEIGHT)}
     around = {above for module in adapted for above in _above(module)}
     modules = ((places - around) | whole) - set(adapted)  # a bias alone needs nothing of what is in its module
+    if any(map(is_head, places - set(adapted))):  # for its task PEFT replaces all of a classifier's, as wholes
+        modules |= {name.partition(".")[0] for name in memory if is_head(name)}
     _check_no_lists(modules, memory)
     return {
         name: source for name, source in memory.items() if source in changed or not modules.isdisjoint(_above(name))

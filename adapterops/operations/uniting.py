@@ -17,6 +17,7 @@ from adapterops.formats.diffusion.written import component_of
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import expert, last
+from adapterops.formats.models.ties import stated
 from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.selection import uncovered
@@ -149,7 +150,7 @@ def _named_as(adapter: Adapter, base: Checkpoint, model: Model, stacked: bool) -
     for tensor, (whole, _) in rows_of_experts(adapter, base.layout, base.config).items():
         full[f"{names.of(tensor).partition(EXPERTS)[0]}{EXPERTS}{last(whole)}"] = adapter.full[whole]
     config, rows = _with_rows(_config(adapter.config, renamed), adapter, base, names)
-    config = replace(config, experts={**config.experts, **stacks}, model=base.config, settled=True)
+    config = replace(config, experts={**config.experts, **stacks}, model=stated(base.layout, base.config), settled=True)
     config = replace(config, component=component_of(base.layout), prefixed=config.prefixed and not base.config)
     linear = [name for name in layout if expert(name) is None]  # target_parameters are for the others
     moved = any(name.endswith(f".{module}") for module, name in renamed.items())  # into a model with other parts, maybe

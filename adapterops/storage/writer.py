@@ -118,8 +118,8 @@ def write_safetensors(
 ) -> str | None:
     """Stream `tensors`, numbers as they are stored, into a new file, one at a time, in the order they come.
 
-    `layout` gives for every name its dtype and its largest possible shape. Tensors may turn out smaller, or not come at
-    all; the header is written last, into space reserved for the largest, so that the bytes depend on the content alone.
+    `layout` gives for every name its dtype and its largest possible shape. Tensors may turn out smaller, come in another
+    order, or not at all; the header is written last, into space reserved for the largest, so that the bytes depend on the content alone.
 
     Args:
         room: bytes that are reserved for entries of the header which are made of the tensors.
@@ -135,7 +135,8 @@ def write_safetensors(
     """
     known = {} if callable(metadata) else metadata
     expected = header_text(layout, known, 0)
-    reserved = len(expected) + -(-room // 8) * 8
+    longest = dict(sorted(layout.items(), key=lambda each: each[1].bytes, reverse=True))  # positions of most digits
+    reserved = len(header_text(longest, known, 0)) + -(-room // 8) * 8
     hashed = None if callable(metadata) else new(BLAKE3)
     if hashed:
         hashed.update(struct.pack("<Q", reserved) + expected.ljust(reserved))

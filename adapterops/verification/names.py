@@ -36,7 +36,16 @@ HEADS = {HEAD, "proj_out"}
 GENERATES = re.compile("ForConditionalGeneration$|ForCausalLM$|LMHeadModel$")
 WITH_HEAD = re.compile("For[A-Z]|LMHeadModel$")
 """How classes are called that have an output embedding, and those that have a head."""
-EMBEDDINGS = {"embed_tokens", "wte", "embed_in", "word_embeddings", "shared"}
+EMBEDDINGS = {
+    "embed_tokens",
+    "wte",
+    "embed_in",
+    "word_embeddings",
+    "shared",
+    "tok_embeddings",
+    "tokens_embed",
+    "word_embedding",
+}
 TABLES = Path(__file__).parent / "tables" / "names.txt"
 INSIDE = {(), ("decoder",), ("text_model",)}
 """What the input embedding of a model that generates may be in."""

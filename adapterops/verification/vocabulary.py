@@ -7,8 +7,11 @@ from collections.abc import Collection, Mapping
 from adapterops.adapters.adapter import Adapter
 from adapterops.verification.names import EMBEDDINGS, HEAD, Base, key
 
-IN = EMBEDDINGS | {"shared", "tok_embeddings", "embeddings"}
+IN = EMBEDDINGS | {"embeddings"}
 OUT = {(HEAD,), ("lm_head", "decoder"), ("predictions", "decoder"), ("vocab_projector",), ("generator_lm_head",)}
+WHOLE = {("proj_out",), ("decoder",)}
+"""Names of others, which in a longer name are those of other layers."""
+
 TEXT = {"text_config", "decoder", "generator", "text_encoder", "thinker_config"}
 """Where the config of a composite model has that of its language model."""
 
@@ -56,7 +59,7 @@ def is_input(tensor: str) -> bool:
 def is_output(tensor: str) -> bool:
     """Whether it is an output embedding."""
     parts = key(tensor)
-    ends = parts == ("proj_out",) or any(parts[-len(end) :] == end for end in OUT)
+    ends = parts in WHOLE or any(parts[-len(end) :] == end for end in OUT)
     return tensor.endswith(".weight") and ends
 
 

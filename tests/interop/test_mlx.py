@@ -196,6 +196,7 @@ def test_lora_on_a_head_that_the_model_ties(tmp_path: Path, capsys: pytest.Captu
     import peft
     from mlx_lm.tuner.utils import load_adapters
     from mlx_lm.utils import load_model
+    from safetensors.torch import load_file, save_file
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
@@ -212,7 +213,11 @@ def test_lora_on_a_head_that_the_model_ties(tmp_path: Path, capsys: pytest.Captu
     stated = (base / "config.json").read_text()
     silent = {name: each for name, each in json.loads(stated).items() if name != "tie_word_embeddings"}
     (base / "config.json").write_text(json.dumps(silent))
-    assert run([*line, *told, "-o", str(tmp_path / "out")]) == 0
+    assert run([*line, *told, "-o", str(tmp_path / "out")]) == 4
+    assert "lm_head: is the head of a model that ties it" in capsys.readouterr().err
+    weights = tmp_path / "a/adapter_model.safetensors"
+    save_file({name: each for name, each in load_file(weights).items() if ".base_layer." not in name}, weights)
+    assert run([*line, "-o", str(tmp_path / "out")]) == 0
     for config in stated, json.dumps(silent):
         (base / "config.json").write_text(config)
         assert run(["check", str(tmp_path / "out"), "--for", "mlx", *told]) == 8
@@ -251,6 +256,15 @@ def test_a_language_model_that_is_a_part_of_another(tmp_path: Path, capsys: pyte
             delta = np.array(found.scale * (found.lora_a @ found.lora_b)).T
             np.testing.assert_allclose(delta, wanted.get_delta_weight("default").detach().numpy(), atol=1e-5)
     assert run(["check", str(tmp_path / "out"), "--for", "mlx", *based]) == 0
+    seen = peft.LoraConfig(r=2, target_modules=r".*(vision.*|language_model.*)q_proj")
+    live = Gemma3ForConditionalGeneration.from_pretrained(tmp_path / "base")
+    peft.get_peft_model(live, seen).save_pretrained(tmp_path / "seen")
+    line[1] = str(tmp_path / "seen")
+    assert run([*line, *based, "-o", str(tmp_path / "refused")]) == 4
+    assert "q_proj: is of what sees or hears" in capsys.readouterr().err
+    assert run(["check", line[1], "--for", "mlx", *based]) == 8
+    assert "to mlx" not in (said := capsys.readouterr().out)
+    assert "LoRA on what sees or hears" in said
     written = mx.load(str(tmp_path / "out/adapters.safetensors"))
     inner = {name.removeprefix("language_model."): each for name, each in written.items()}
     mx.save_safetensors(str(tmp_path / "out/adapters.safetensors"), inner)

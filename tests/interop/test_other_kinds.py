@@ -21,7 +21,15 @@ from peft.tuners.lora.config import MontecloraConfig, VeloraConfig
 from peft.tuners.lora.layer import Linear
 from peft.tuners.lora.variants import QALoraLinearVariant
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 import adapterops as ao
 from adapterops.cli.main import run
@@ -104,6 +112,7 @@ GAINS: dict[str, tuple[str, Callable[[], Any]]] = {
 OFT = {"oft_block_size": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]}
 ROTATIONS: dict[str, tuple[str, Callable[[], Any]]] = {
     "OFT": ("llama", lambda: peft.OFTConfig(**OFT)),
+    "OFT and its biases": ("llama", lambda: peft.OFTConfig(**OFT, bias="oft_only")),
     "OFT, three terms": ("llama", lambda: peft.OFTConfig(**OFT, num_cayley_neumann_terms=3)),
     "OFT, two terms": ("llama", lambda: peft.OFTConfig(**OFT, num_cayley_neumann_terms=2)),
     "OFT, Cayley": ("llama", lambda: peft.OFTConfig(**OFT, use_cayley_neumann=False)),
@@ -217,6 +226,26 @@ def test_what_changed_a_head_has_it_in_its_file(tmp_path: Path, kind: str) -> No
     assert run(["verify", "fused"]) == 0
     assert run(["truncate", "adapter", "--rank", "32", "--base", "base", "-o", "out"]) == 0
     close(loaded(tmp_path, tmp_path / "out"), expected)
+
+
+@pytest.mark.parametrize("fields", [each for name, each in HEADED.values() if name == "llama"], ids=list(HEADED)[:3])
+@pytest.mark.filterwarnings("ignore")
+def test_a_tied_head_of_another_name_changed_an_embedding_that_is_in_no_file(
+    tmp_path: Path, fields: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEFT saves the weight under `lm_head` and `embed_tokens` alone; what is under BERT's decoder is its word embedding."""
+    monkeypatch.chdir(tmp_path)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    base = BertForMaskedLM(BertConfig(vocab_size=32, **sizes))
+    base.save_pretrained("base")
+    words = base.bert.embeddings.word_embeddings.weight.clone()
+    live = peft.get_peft_model(base, peft.LoraConfig(r=3, target_modules=["query", "decoder"], **fields))
+    live.save_pretrained("adapter")
+    assert not torch.allclose(base.bert.embeddings.word_embeddings.weight, words, atol=1e-3)
+    for line in (["fuse", "base", "adapter"], ["truncate", "adapter", "--rank", "8", "--base", "base"]):
+        assert run([*line, "-o", "out"]) == 4
+        assert "cls.predictions.decoder: is" in (said := capsys.readouterr().err)
+        assert "word_embeddings.weight in the base: so this changed, too" in said
 
 
 @pytest.mark.parametrize("targets", [["input_layernorm", "norm"], r".*\.post_attention_layernorm"], ids=str)

@@ -78,7 +78,10 @@ def only_rows(name: str, base: Path, folder: Path) -> Any:
     return live.eval()
 
 
-@pytest.mark.parametrize("name", ["llama", "llama, tied", "gpt2, tied", "bert, tied", "t5, tied"])
+@pytest.mark.parametrize(
+    "name",
+    ["llama", "llama, tied", "gpt2, tied", "openai-gpt, tied", "bert, tied", "modernbert, tied", "t5, tied"],
+)
 def test_an_adapter_of_rows_alone(name: str, tmp_path: Path, capsys: Capture) -> None:
     base, adapter = make(name, tmp_path / "base"), tmp_path / "a"
     live = only_rows(name, base, adapter)

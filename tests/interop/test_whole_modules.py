@@ -11,9 +11,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
+    BartConfig,
+    BartForSequenceClassification,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
     Lfm2MoeConfig,
     Lfm2MoeForCausalLM,
     Llama4ForCausalLM,
@@ -79,6 +83,27 @@ def test_a_change_of_a_head_with_layers_and_a_bias_is_extracted(make: Any, saved
     assert run(["extract", "fused", "--base", "base", "--rank", "32", "-o", "out"]) == 0
     loaded = PeftModel.from_pretrained(type(make()).from_pretrained("base"), "out").eval()
     torch.testing.assert_close(loaded(IDS).logits, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bart", "distilbert"])
+@torch.no_grad()
+def test_a_part_of_the_head_of_a_classifier_is_extracted_with_all_of_it(kind: str) -> None:
+    """PEFT replaces heads whole, and all that it has for the task, also those that no training changed."""
+    width = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 32}
+    made: Any = {
+        "bart": lambda: BartForSequenceClassification(BartConfig(vocab_size=64, **width, **heads)),
+        "distilbert": lambda: DistilBertForSequenceClassification(
+            DistilBertConfig(vocab_size=64, dim=16, hidden_dim=16, n_layers=1, n_heads=2)
+        ),
+    }[kind]
+    adapted = trained(made(), target_modules={"bart": ["fc1", "dense"], "distilbert": ["lin1", "pre_classifier"]}[kind])
+    ids = torch.tensor([[5, 6, 7, 2]])
+    expected = adapted(ids).logits
+    assert run(["fuse", "base", "lora", "-o", "fused"]) == 0
+    assert run(["extract", "fused", "--base", "base", "--rank", "16", "-o", "out"]) == 0
+    loaded = PeftModel.from_pretrained(type(made()).from_pretrained("base"), "out").eval()
+    torch.testing.assert_close(loaded(ids).logits, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("labels", [1, 3])

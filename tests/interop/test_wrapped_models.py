@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_models import TOKENS, adapted, load, qwen
+from transformers import ColPaliConfig, ColPaliForRetrieval, GemmaConfig, PaliGemmaConfig, SiglipVisionConfig
 
 from adapterops.cli.main import run
 
@@ -78,3 +79,27 @@ def test_one_tensor_inside_and_outside_of_a_wrapper_is_refused(tmp_path: Path, c
     )
     assert run(["show", str(tmp_path / "lone.safetensors")]) == 3
     assert "are one tensor of the model" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+@torch.no_grad()
+def test_a_retriever_around_a_model_that_sees(tmp_path: Path) -> None:
+    """The files of ColPali call the language model inside as those of PaliGemma do, the model in memory otherwise."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = GemmaConfig(vocab_size=64, num_key_value_heads=1, head_dim=8, **sizes)
+    sight = SiglipVisionConfig(image_size=28, patch_size=14, projection_dim=16, **sizes)
+    inner = PaliGemmaConfig(
+        text_config=text, vision_config=sight, projection_dim=16, hidden_size=16, image_token_index=63
+    )
+    torch.manual_seed(0)
+    model = ColPaliForRetrieval(ColPaliConfig(vlm_config=inner, embedding_dim=8)).eval()
+    model.save_pretrained(tmp_path / "base")
+    fields = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    live = peft.get_peft_model(model, fields).eval()
+    live.save_pretrained(tmp_path / "a")
+    expected = live(input_ids=TOKENS).embeddings
+    base, adapter, out = (str(tmp_path / name) for name in ("base", "a", "out"))
+    assert run(["fuse", base, adapter, "-o", out]) == 0
+    assert run(["verify", out, "--base", base, "--adapter", adapter]) == 0
+    found = ColPaliForRetrieval.from_pretrained(out).eval()(input_ids=TOKENS).embeddings
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)

@@ -226,6 +226,17 @@ def _loading(types: tuple[str, ...], backbone: str, own: str = "") -> Loading:
     )
 
 
+def is_of_type(config: Mapping[str, Any], model_type: str) -> bool:
+    """Whether a model with this config, or one in it, is of a type, as folders of transformers are called.
+
+    >>> config = {"model_type": "qwen2_vl", "text_config": {"model_type": "qwen2_vl_text"}}
+    >>> is_of_type(config, "qwen2_vl"), is_of_type(config, "llama"), is_of_type({"model_type": "blip-2"}, "blip_2")
+    (True, False, True)
+    """
+    own, *kinds = (re.sub(r"[-_]", "", each) for each in (model_type, *_types(config)))
+    return any(each.startswith(own) or own.startswith(each) for each in kinds)
+
+
 def _types(config: Mapping[str, Any]) -> list[str]:
     """The type of a model, and then of the models in it."""
     own = [str(config["model_type"])] if "model_type" in config else []

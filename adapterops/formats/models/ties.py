@@ -88,6 +88,14 @@ def says_tied(config: Mapping[str, Any]) -> bool | None:
     return any(stated) if stated else None
 
 
+def stated(base: Mapping[str, Spec], config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The config of some files, which says that their embeddings are tied also where only the missing head does."""
+    if config is None or says_tied(config) is not None:
+        return config
+    missing = {canonical(end) for end in ties_of(base, config).missing}
+    return {**config, "tie_word_embeddings": True} if HEAD + WEIGHT in missing else config
+
+
 def untied(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config whose model shares nothing, and no model in it whose config says what that shares."""
     rules = table("TIED").get(_class(config) or "", ())

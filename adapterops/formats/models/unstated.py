@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,15 @@ OF_WORDS = (*CAUSAL, "TextModel")
 
 OTHER_PARTS = re.compile(r"vision|visual|image|vq|audio|speech|sound|encoder")
 """What is in the names of the parts of a config that are of what sees or hears."""
+
+
+def of_senses(names: Iterable[str]) -> list[str]:
+    """Those that are of a part that sees or hears, or leads from that to the words.
+
+    >>> of_senses(["model.visual.blocks.0.attn.qkv", "model.language_model.layers.0.mlp.up_proj"])
+    ['model.visual.blocks.0.attn.qkv']
+    """
+    return [name for name in names if not SENSES.isdisjoint(name.split("."))]
 
 
 def unstated(names: Collection[str], config: Mapping[str, Any] | None) -> list[str]:
@@ -34,7 +43,7 @@ def unstated(names: Collection[str], config: Mapping[str, Any] | None) -> list[s
         return []
     if any(isinstance(part, Mapping) and OTHER_PARTS.search(name) for name, part in config.items()):
         return []
-    return [name for name in names if not SENSES.isdisjoint(name.split("."))]
+    return of_senses(names)
 
 
 def say_unstated(model: Path, names: Collection[str], config: Mapping[str, Any] | None) -> None:

@@ -15,7 +15,7 @@ TOKEN_ROWS = ".token_adapter.trainable_tokens_delta"
 
 INPUTS = {
     *(name.rpartition(".")[2] for name in EMBEDDINGS),
-    *("shared", "tok_embeddings", "embeddings"),
+    *("shared", "tok_embeddings", "tokens_embed", "word_embedding", "embeddings"),
 }
 """Last names of input embeddings."""
 

@@ -47,9 +47,6 @@ DERIVED = {
 }  # fmt: skip
 """Fields that are read here, and written from the tensors."""
 
-BIASES = ("all", "lora_only")
-"""Values of `bias` under which biases were trained, and are in the file as full tensors."""
-
 TASK = "task_type"
 TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 """What PEFT takes for the task that an adapter was trained for."""
@@ -66,6 +63,9 @@ IGNORED = {
 }  # fmt: skip
 """Fields about training, PEFT's and those that ms-swift adds, or defaults of what is not handled."""
 
+
+OF_TRANSFORMERS = re.compile(r"transformers\.models\.(\w+)\.modeling_\w+")
+"""The library of a class of transformers, which names the type of its models."""
 
 SIDES = 0, 19
 """The version of PEFT since which fused experts are (out, in) for it."""
@@ -148,6 +148,12 @@ class AdapterConfig:
         stated = (self.fields.get("auto_mapping") or {}).get("base_model_class")
         return stated if isinstance(stated, str) else None
 
+    @property
+    def base_type(self) -> str | None:
+        """The type of that model, by the library that PEFT notes with the class; None where it is none of transformers."""
+        found = OF_TRANSFORMERS.fullmatch(str((self.fields.get("auto_mapping") or {}).get("parent_library")))
+        return found[1] if found else None
+
     def replaces(self, tensor: str) -> bool:
         """Whether the config announces a full tensor of this name: of a module that it names, or one inside of that."""
         return (self.biases and tensor.rpartition(".")[2] == "bias") or self.replaced(tensor) is not None
@@ -227,7 +233,7 @@ def read_config(fields: Any) -> AdapterConfig:
         {name: _task(fields[name]) if name == TASK else fields[name] for name in sorted(KEPT & fields.keys())}
         | {name: fields[name] for name in (REPLICATION,) if fields.get(name)},
         _list("modules_to_save", fields.get("modules_to_save")),
-        fields.get("bias") in BIASES,
+        _trains_biases(fields.get("bias")),
         tuple(sorted(_list("target_parameters", fields.get("target_parameters")))),
     )
 
@@ -316,9 +322,9 @@ def _check_start(fields: Mapping[str, Any]) -> None:
 
 
 def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) -> None:
-    if name == "bias" and value not in ("none", None, False, *BIASES):
+    if name == "bias" and value not in ("none", None, False) and not _trains_biases(value):
         raise InputError(
-            f"bias is {in_json(value)}, expected none, all or lora_only",
+            f"bias is {in_json(value)}, expected none, all, or lora_only or the like",
             hint="write there what it was trained with",
             code="E-CONFIG",
         )
@@ -330,6 +336,16 @@ def _check_field(name: str, value: Any, refused: Mapping[str, tuple[str, str]]) 
             f"the field {name!r} is set and not known here; a newer PEFT may have given it a meaning",
             hint="update adapterops, or remove the field",
         )
+
+
+def _trains_biases(bias: Any) -> bool:
+    """Whether biases were trained, and are in the file as full tensors: all of them, or those of adapted layers, which every
+    kind calls after itself.
+
+    >>> _trains_biases("all"), _trains_biases("oft_only"), _trains_biases("none")
+    (True, True, False)
+    """
+    return isinstance(bias, str) and (bias == "all" or bias.endswith("_only"))
 
 
 def _stated_targets(fields: Mapping[str, Any]) -> Suffixes | str | None:

@@ -7,20 +7,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, UnsupportedError
+from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, UnsupportedError, count, listed
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.diffusion.flat import inner_names
 from adapterops.formats.diffusion.spellings import LANGUAGE, check_dotted, is_own
 from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
 from adapterops.formats.magnitudes import of_outputs
+from adapterops.formats.models.naming import last
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.formats.models.wrappers import held, holder
 from adapterops.formats.peft.attentions import check_written
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.files import has_config, read_files
 from adapterops.formats.peft.keys import BIAS, PREFIX, Key, render, updates
-from adapterops.formats.peft.loaded import misnamed
+from adapterops.formats.peft.loaded import misnamed, taken_for_experts
 from adapterops.formats.peft.written import write_config
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.spelling import CODE
@@ -243,10 +244,19 @@ def _bias(stack: str) -> str:
 
 def _check_inside(layout: Collection[str], config: AdapterConfig) -> None:
     """Raise IncompatibleError for names of a bare model where the config tells of one that makes words, around it, and for
-    those of what a trainer held such a model in. Warn of what such a model may be held in.
+    those of what a trainer held such a model in. Warn of what such a model may be held in, and of modules that PEFT takes for
+    experts.
 
     PEFT loads none of them then, and only warns.
     """
+    if taken := taken_for_experts(layout, config):
+        warnings.warn(
+            f"{taken[0]}: PEFT takes {listed(sorted(set(map(last, taken))), 3)} of a {config.base_class} for experts when it loads "
+            f"LoRA on them, and leaves out {count(len(taken), 'module')}; name the model with --base, whose parameters are "
+            "written then",
+            AdapterWarning,
+            stacklevel=4,
+        )
     stated, task = config.base_class, config.fields.get("task_type")
     wrong = misnamed(layout, config)
     if wrong and len(wrong) == len(layout):

@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from adapterops.errors import listed
 from adapterops.formats.adapter_files import AdapterFiles
 from adapterops.formats.diffusion.spellings import LANGUAGE
+from adapterops.formats.models.loading import loading
+from adapterops.formats.models.naming import last
 from adapterops.formats.models.wrappers import held
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.keys import PREFIX
@@ -36,6 +38,14 @@ def misnamed(modules: Collection[str], config: AdapterConfig) -> list[str]:
     of_words = task in LANGUAGE or known
     bare = BARE if causal else BARE_PAIR if known and str(stated).endswith("ForConditionalGeneration") else None
     return [module for module in modules if (bare and bare.match(module)) or (of_words and held(module))]
+
+
+def taken_for_experts(modules: Collection[str], config: AdapterConfig) -> list[str]:
+    """Modules that are no experts, and that PEFT takes for some in a model of the type that the config tells: it makes LoRA on
+    the parameters of all experts of it, and none for the modules.
+    """
+    names = loading({"model_type": config.base_type}).taken if config.base_type else ()
+    return [each for each in modules if last(each) in names and is_plain(each, config.experts)]
 
 
 def left_out(files: AdapterFiles) -> list[str]:

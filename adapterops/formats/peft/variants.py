@@ -51,9 +51,12 @@ def variant(fields: Any, full: Collection[str] = ()) -> Variant:
     start, blocks = STARTED.get(start_of(fields) or ""), fields.get("use_bdlora")
     in_groups = KINDS["QA-LoRA"].stated if fields.get("use_qalora") else None
     pooled = in_groups and in_groups(fields)
-    if start and (blocks or pooled or fields.get("use_dora") or fields.get("kasa_config")):
+    others = [name for name in ("use_dora", "kasa_config", "use_bdlora") if fields.get(name)] + ["use_qalora"] * bool(
+        pooled
+    )
+    if start and others:
         raise UnsupportedError(
-            f"init_lora_weights is {fields['init_lora_weights']!r} which belongs to another variant of LoRA",
+            f"init_lora_weights is {fields['init_lora_weights']!r}, and {others[0]} is set: no adapter with both is handled",
             hint="merge it into its base with PEFT: merge_and_unload",
         )
     if pooled and (blocks or fields.get("lora_bias")):

@@ -227,6 +227,7 @@ LANGUAGE = {
             "dora": fine("a magnitude for each output"),
             "head": fine("read where the model has the layer"),
             "tied": refused("has no layer for it: an unknown name is an error (measured)", FUSE),
+            "senses": refused("has no layers for it: an unknown name is an error (measured)", FUSE),
             "base": refused("an unknown name is an error", OWN_BASE),
             "divided": refused("an unknown name is an error", MLX_BASED),
             "mlx_names": refused("an unknown name is an error (measured)", MLX_BASED),

@@ -136,8 +136,8 @@ STOPS = {
     WITH_AUTHORS: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_DIFFUSERS: {*DORA, "gain", "experts", "replication", *TRAINED},
     TO_KOHYA: {*DORA, "gain", "experts", "replication", *TRAINED},
-    TO_MLX: {*DORA, "gain", "experts", "replication", *TRAINED},
-    MLX_BASED: {*DORA, "gain", "experts", "replication", *TRAINED},
+    TO_MLX: {*DORA, "gain", "experts", "replication", "senses", *TRAINED},
+    MLX_BASED: {*DORA, "gain", "experts", "replication", "senses", *TRAINED},
 }
 """Remedy → facts of which any makes it impossible; what is left then is to fuse."""
 

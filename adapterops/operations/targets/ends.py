@@ -9,7 +9,10 @@ from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import check_untied, shared_modules, ties_of
+from adapterops.formats.peft.variants import CHANGING
+from adapterops.operations.targets.target import Edit
 from adapterops.storage.tensors import Spec
+from adapterops.updates.layout import Layout
 
 
 def new_ends(base: Checkpoint, modules: Mapping[str, tuple[int, int]]) -> dict[str, Spec]:
@@ -36,6 +39,20 @@ def kept_ends(
     if not any(name not in layout or name in missing.values() for name in changed):
         return {}
     return {end: source for end, source in missing.items() if end not in changed}
+
+
+def check_begun(edits: Mapping[str, Edit], layouts: Mapping[str, Layout]) -> None:
+    """Raise UnsupportedError for an end whose training began by changing its weight, and so all that the weight is in the model."""
+    for tensor, edit in edits.items():
+        for target in edit.targets if edit.start != tensor else ():
+            layout = layouts[target.source]
+            if layout.kind in CHANGING and layout.needs_base:
+                raise UnsupportedError(
+                    f"is {layout.kind}, which begins by changing its weight, and that is {edit.start} in the base: so this changed, too, "
+                    "and the adapter does not have what it became",
+                    tensor=target.module,
+                    hint="load it with PEFT next to its base; or train without it",
+                )
 
 
 def check_in_no_scheme(base: Checkpoint, replaced: Collection[str]) -> None:

@@ -19,7 +19,7 @@ from adapterops.formats.models.loading import loading, tower_of, towers
 from adapterops.formats.models.naming import Names
 from adapterops.formats.models.ties import shared_modules, ties_of, untied
 from adapterops.operations.targets.classifiers import check_has_head, classifier_of, made
-from adapterops.operations.targets.ends import check_in_no_scheme, kept_ends, new_ends
+from adapterops.operations.targets.ends import check_begun, check_in_no_scheme, kept_ends, new_ends
 from adapterops.operations.targets.fitting import candidates_of, check_dtype, check_sides, check_squares, fit
 from adapterops.operations.targets.full_tensors import counterparts, one_weight, replacements, resized
 from adapterops.operations.targets.misfits import OWN_BASE, misfits
@@ -66,6 +66,7 @@ def resolve(adapter: Adapter, base: Checkpoint, *, only_updates: bool = False) -
     names = Names(there, base.config, modules, shared_modules(there, base.config), _tower(adapter, base))
     kernels = {module: layout.kernel for module, layout in adapter.layout.items()}
     edits = _added(modules, adapter.config.experts, kernels, names)
+    check_begun(edits, adapter.layout)
     for tensor, (start, full) in replaced.items():
         copies = tuple(each for each, (place, _) in places.items() if place == tensor and each != full)
         edits[tensor] = replace(edits.get(tensor, Edit(start)), full=full, copies=copies)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,19 @@ def test_a_copy_of_the_base_stays_where_another_adapter_trained_it(tmp_path: Pat
     assert [list(each.full) for each in without_copies(adapters, base)] == 2 * [["embed_tokens.weight"]]
     assert [list(each.full) for each in without_copies(adapters[1:], base)] == [[]]
     assert [list(each.full) for each in without_copies(adapters[:1], base)] == [["embed_tokens.weight"]]
+
+
+@pytest.mark.parametrize(("kind", "told"), [("mistral", True), ("llama", False), ("qwen2_vl", False)])
+def test_a_base_of_another_type_than_the_adapter_s_is_told(tmp_path: Path, kind: str, told: bool) -> None:
+    """Names and shapes are those of a Llama in a Mistral, too; a model may be in another."""
+    library = {"base_model_class": "LlamaForCausalLM", "parent_library": "transformers.models.llama.modeling_llama"}
+    adapter = ao.open_adapter(write_tuned(tmp_path / "a", auto_mapping=library))
+    base = ao.open_checkpoint(write_base(tmp_path / "base"))
+    base = replace(base, config={"model_type": kind, "text_config": {"model_type": "llama"} if "vl" in kind else None})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fuse(base, adapter)
+    assert ["was trained on a LlamaForCausalLM" in str(each.message) for each in caught] == [True] * told
 
 
 def test_what_was_not_opened_is_said(place: Path) -> None:

@@ -181,3 +181,11 @@ def test_a_file_is_hashed_as_it_is_written_where_its_header_is_known(tmp_path: P
     )
     assert write_safetensors(tmp_path / "smaller", layout, [("a", large[:2]), tensors[1]], {}) is None
     assert write_safetensors(tmp_path / "later", layout, tensors, lambda _: {"format": "pt"}, room=100) is None
+
+
+def test_tensors_may_come_in_another_order(tmp_path: Path) -> None:
+    """The positions in the header have more digits then, where large tensors come first."""
+    layout = {"small": Spec("F32", (1,)), "smaller": Spec("F32", (1,)), "large": Spec("F32", (1000,))}
+    tensors = [(name, np.ones(spec.shape, np.float32)) for name, spec in layout.items()]
+    assert write_safetensors(tmp_path / "as planned", layout, tensors, {})
+    assert write_safetensors(tmp_path / "turned", layout, tensors[::-1], {}) is None

@@ -16,6 +16,7 @@ def test_what_is_known_of_an_adapter() -> None:
     found = read_config(config(2, task_type="CAUSAL_LM", revision="v1", modules_to_save=["lm_head"], bias="lora_only"))
     assert (found.base_model, found.revision, found.targets) == ("some/base", "v1", ("q_proj", "v_proj"))
     assert (found.saved, found.biases, found.fields["task_type"]) == (("lm_head",), True, "CAUSAL_LM")
+    assert read_config(config(2, bias="oft_only")).biases  # as every kind calls it after itself
     assert read_config(config(2, target_modules="all-linear")).targets is None
     assert read_config(config(2, layers_to_transform=[0])).targets is None
 

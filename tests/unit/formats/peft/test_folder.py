@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,20 @@ def test_names_of_a_bare_encoder_and_decoder_are_refused_of_one_with_a_head(name
             arranged(layers, fields={"auto_mapping": mapping})
     else:
         arranged(layers, fields={"auto_mapping": mapping})
+
+
+@pytest.mark.parametrize(("experts", "told"), [({}, True), ({"model.layers.0.mlp.up_proj.weight": 1}, False)])
+def test_modules_that_peft_takes_for_experts_are_told(experts: dict[str, int], told: bool) -> None:
+    """By the type of the model, which the config tells; a base shows that they are none, and they are parameters then."""
+    layers = dict.fromkeys(("model.layers.0.mlp.up_proj", "model.layers.0.self_attn.q_proj"), LAYOUT)
+    mapping = {
+        "base_model_class": "Ernie4_5_MoeForCausalLM",
+        "parent_library": "transformers.models.ernie4_5_moe.modeling_ernie4_5_moe",
+    }
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        arranged(layers, fields={"auto_mapping": mapping}, experts=experts)
+    assert ["leaves out 1 module; name the model with --base" in str(each.message) for each in caught] == [True] * told
 
 
 def test_a_rank_that_was_cut_off_is_in_the_config() -> None:

@@ -56,6 +56,11 @@ def test_what_is_refused(fields: dict[str, Any]) -> None:
         variant(fields)
 
 
+def test_two_that_are_set_are_both_named() -> None:
+    with pytest.raises(AdapterOpsError, match="init_lora_weights is 'pissa', and use_dora is set"):
+        variant({"init_lora_weights": "pissa", "use_dora": True})
+
+
 def test_both_factors_in_blocks() -> None:
     of = variant({"use_bdlora": {**BLOCKS, "target_modules_bd_b": ["down"]}})
     with pytest.raises(AdapterOpsError, match="both of its factors"):
