@@ -10,13 +10,14 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError, listed
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.diffusion.by_diffusers import by_diffusers
 from adapterops.formats.diffusion.convolutions import flattened
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.headers import untargeted
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
 from adapterops.formats.diffusion.taken import (
+    Found,
     by_comfyui,
-    by_diffusers,
     denoiser,
     encoders_in_part,
     encoders_left,
@@ -190,21 +191,23 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
     """What programs for images and videos make of the names, and of the scales that go with them."""
     if kind not in OF_IMAGES:
         return
-    spelled = {m: next(iter(parts.tensors.values())) for m, parts in files.modules.items()}
+    spelled = {m: parts.tensors.get("lora_A", min(parts.tensors.values())) for m, parts in files.modules.items()}
     modules = denoiser(spelled)
     there = _of_denoiser(base.layout) if base else set()
     headers = " ".join(files.file.metadata.get(entry, "") for entry in STATED)
-    known = models([*(module.key for module in modules.values()), *there], headers)
+    known = models([module.key for module in modules.values()], headers, there)
     comfyui, diffusers_unet = by_comfyui(modules, known, there), of_unet(modules)
-    diffusers = by_diffusers(
-        {m: each for m, each in modules.items() if files.modules[m].kind.name not in CONVERTED_BY_KIND}, known, there
-    )
+    kinds = {m: files.modules[m].kind for m in modules}
+    factored = {m: modules[m] for m, each in kinds.items() if not each.dense and each.name not in CONVERTED_BY_KIND}
+    alphas = [m for m in factored if files.modules[m].alpha]
+    diffusers = by_diffusers(factored, known, there, alphas) if factored else Found()
     unet = tuple(each for each in comfyui.left if each in diffusers_unet)
     left = (*(each for each in comfyui.left if each not in unet), *encoders_left(spelled))
     for name, those in (
         ("comfyui_left", left),
         ("comfyui_unet", unet),
         ("diffusers_stops" if diffusers.stops else "diffusers_left", diffusers.left),
+        ("diffusers_changed", diffusers.changed),
         ("diffusers_encoders", encoders_unread(spelled, known)),
         ("diffusers_parts", encoders_in_part(spelled)),
     ):
@@ -250,15 +253,13 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
     """Where the scales are, and whether they are the same for all."""
     scaled = tuple(m for m, each in files.scalings.items() if each.scale != 1 and not files.modules[m].alpha)
     where = "mlx_scale" if kind == "mlx" else "config_scale" if config else "header_scale"
-    if where == "header_scale" and kind == "diffusers":
+    if where == "header_scale" and kind in OF_IMAGES:
         where = "header_scale" if EMBEDDED in files.file.metadata else "header_entries"
+    if kind == "diffusers":
         if parts := untargeted(files.file.metadata, files.file.entries):
             yield Fact("header_untargeted", " and ".join(parts))
     if scaled and kind != "gguf":
         yield Fact(where, " and ".join(sorted({f"{files.scalings[m].scale:.4g}" for m in scaled})[:3]), scaled)
-    factored = {m: parts for m, parts in files.modules.items() if parts.kind.name not in CONVERTED_BY_KIND}
-    if kind == "comfy" and (with_alpha := tuple(m for m, parts in factored.items() if parts.alpha)):
-        yield Fact("alpha_with_factors", f"{with_alpha[0]}.alpha", with_alpha)
     rooted = tuple(module for module, each in files.scalings.items() if each.rslora and each.rank > 1)
     if rooted:
         yield Fact("rslora", "true", rooted)

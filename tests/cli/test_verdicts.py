@@ -187,9 +187,9 @@ kohya, lokr                     R ? R R R ? R ? .
 kohya, a difference             R ? R R R ? R W .
 kohya, a bias                   R ? R R R ? R W .
 kohya, tucker                   R ? R R R ? R R .
-comfy                           R ? R R R ? R ? .
-comfy, alpha                    R ? R R R ? R ? .
-comfy, a header                 R ? R R R ? R ? W
+comfy                           R ? R R R ? R W .
+comfy, alpha                    R ? R R R ? R W .
+comfy, a header                 R ? R R R ? R W W
 comfy, a modulation             R ? R R R ? R W W
 diffusers                       R ? R R R ? R . .
 diffusers, a header             R ? R R R ? R . W

@@ -566,13 +566,12 @@ def test_diffusers_of_flux_takes_names_with_lora_transformer_of_attention(
 ) -> None:
     """What `check` says of them, and what it names to go on with."""
     model, width = flux(tmp_path / "base"), 4 * WIDTH if fails else WIDTH
-    save_file(
-        pair(f"lora_transformer_transformer_blocks_0_{module}", (WIDTH, width), 2, 2.0), tmp_path / "a.safetensors"
-    )
+    tensors = pair(f"lora_transformer_transformer_blocks_0_{module}", (WIDTH, width), 2, 2.0)
+    save_file(tensors, tmp_path / "a.safetensors", {"modelspec.architecture": "flux-1-dev/lora"})
     with pytest.raises(ValueError) if fails else nullcontext():  # noqa: PT011  # diffusers' own, in words of its version
         loaded(model, load_file(tmp_path / "a.safetensors"))
     (verdict,) = check(tmp_path / "a.safetensors", ["diffusers"]).values()
-    assert ("diffusers_left" in {each.fact.name for each in verdict.findings}) == fails
+    assert ("diffusers_stops" in {each.fact.name for each in verdict.findings}) == fails
     line = ["convert", str(tmp_path / "a.safetensors"), "--base", str(tmp_path / "base"), "--to", "diffusers"]
     assert run([*line, "-o", str(tmp_path / "out")]) == 0
     assert loaded(flux(tmp_path / "again"), load_file(tmp_path / "out/pytorch_lora_weights.safetensors"))

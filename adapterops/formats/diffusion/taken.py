@@ -1,6 +1,4 @@
-"""Which modules ComfyUI and diffusers find the weights of when they load a file, by `known_names`; and which scales diffusers
-takes.
-"""
+"""Which model some names are of, by `known_names`, which modules ComfyUI finds the weights of, and which scales diffusers takes."""
 
 from __future__ import annotations
 
@@ -13,28 +11,28 @@ from adapterops.formats.diffusion.families import is_of_authors
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.known_names import (
     CLIP_KEY,
+    DIFFUSERS,
     ENCODERS,
     KOHYA,
     LYCORIS,
     NAMES,
     ONE_TRAINER,
     OWN,
+    PEFT,
     UNET,
     UNET_IN_DIFFUSERS,
     KnownNames,
 )
-from adapterops.formats.diffusion.layers import NUMBER, missing
+from adapterops.formats.diffusion.layers import NUMBER
 from adapterops.formats.peft.scaling import Scaling
 
 CASCADE = "lora_prior_unet_"
 """Before the names of Stable Cascade, of which it is not known here what programs make."""
 
-PREFIXES = (*OWN, LYCORIS, ONE_TRAINER, "transformer.", "unet.base_model.model.", "unet.", "base_model.model.")
-OF_KOHYA = (KOHYA, LYCORIS, ONE_TRAINER)
-"""Before the names that diffusers has to convert."""
+IN_PIPELINE = (DIFFUSERS, "unet.")
+"""Before the names of a model in a pipeline of diffusers."""
 
-OF_DIFFUSERS = ("transformer.", "unet.")
-"""Before those that are its own."""
+PREFIXES = (*OWN, LYCORIS, ONE_TRAINER, *(each + PEFT for each in IN_PIPELINE), *IN_PIPELINE, PEFT)
 
 BLOCK = re.compile(r"(?P<root>(?:[a-z]+_)*?(?:blocks|layers|refiner))_(?P<number>\d+)_")
 ATTENTION = re.compile(r"(?:down|up|mid)_block.*_attn[12]_to_")
@@ -52,13 +50,14 @@ class Module(NamedTuple):
 
 class Found(NamedTuple):
     """Modules of which a program finds no weight; those of which only the model would tell, and the models that may be
-    meant; and whether the program ends with an error.
+    meant; whether the program ends with an error; and those that it loads as something else.
     """
 
     left: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     stops: bool = False
+    changed: tuple[str, ...] = ()
 
 
 def denoiser(spelled: Mapping[str, str]) -> dict[str, Module]:
@@ -129,15 +128,24 @@ def encoders_in_part(spelled: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(left)
 
 
-def models(keys: Iterable[str], stated: str = "") -> tuple[KnownNames, ...]:
+def models(keys: Iterable[str], stated: str = "", base: Collection[str] = ()) -> tuple[KnownNames, ...]:
     """The models that have most of these names, and half of them: by those of blocks, where there are any. Of several those of
-    which the last block is there, or which a header names.
+    which the last block is there, or which a header names, or that are the model of a base, whoever gave its names.
 
     >>> [each.model for each in models(["double_blocks_18_img_attn_qkv"])]
     ['Flux']
     >>> [each.model for each in models(["double_blocks_0_img_attn_qkv"])]
     ['Flux', 'FLUX.2', 'HunyuanVideo']
+    >>> [each.model for each in models(["double_blocks_0_img_attn_qkv"], base=["transformer_blocks_18_attn_to_q"])]
+    ['Flux']
     """
+    found = _by_names(keys, stated)
+    of_base = _by_names(base, stated) if base else ()
+    same = tuple(each for each in found if any(each.is_of(other) for other in of_base))
+    return same or found or of_base
+
+
+def _by_names(keys: Iterable[str], stated: str) -> tuple[KnownNames, ...]:
     keys = list(keys)
     alike = {NUMBER.sub("0", key) for key in keys}
     found = _most(NAMES, {key for key in alike if BLOCK.match(key)} or alike)
@@ -178,32 +186,7 @@ def by_comfyui(modules: Mapping[str, Module], known: Collection[KnownNames], the
         has = module.key in there or is_of_authors(module.key) or (names and re.fullmatch(names.has, module.key))
         return False if has else None
 
-    return _agreed(modules, known, left)
-
-
-def by_diffusers(modules: Mapping[str, Module], known: Collection[KnownNames], there: Collection[str] = ()) -> Found:
-    """What diffusers converts of kohya's names, of models that may be meant, of a model that is not known nothing; and which of
-    its own names are those of layers.
-    """
-    own = {name: module for name, module in modules.items() if module.prefix in OF_KOHYA}
-
-    def left(names: KnownNames | None, module: Module) -> bool | None:
-        taken = names.diffusers.get(module.prefix) if names else None
-        return taken is None or not re.fullmatch(taken, module.key)
-
-    found = _agreed(own, known, left) if own else _layers(modules, there)
-    ends = [bool(each.stops and (found.left or not _complete(own, each))) for each in known] if own else []
-    if not ends or not all(ends):
-        return found
-    return found._replace(left=found.left or tuple(own), stops=True)
-
-
-def _layers(modules: Mapping[str, Module], there: Collection[str]) -> Found:
-    """Which modules in the names of diffusers are layers of a model that it has."""
-    own = {m: each.key for m, each in modules.items() if each.prefix in OF_DIFFUSERS and each.key not in there}
-    if (absent := missing({*own.values()})) is None:
-        return Found(unsure=tuple(own))
-    return Found(tuple(module for module, key in own.items() if key in absent))
+    return agreed(modules, known, left)
 
 
 def of_unet(modules: Mapping[str, Module]) -> tuple[str, ...]:
@@ -246,7 +229,7 @@ def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
     return tuple(module for module in attention if most != {modules[module].alpha})
 
 
-def _agreed(
+def agreed(
     modules: Mapping[str, Module],
     known: Collection[KnownNames],
     left: Callable[[KnownNames | None, Module], bool | None],
@@ -265,11 +248,3 @@ def _unprocessed(module: Module) -> bool:
     """
     spelled = module.prefix in ("unet.", "") and PROCESSOR not in module.spelled
     return spelled and ATTENTION.match(module.key) is not None
-
-
-def _complete(modules: Mapping[str, Module], names: KnownNames) -> bool:
-    """Whether every block, from the first to the last, has all that has to be there."""
-    keys = {module.key for module in modules.values()}
-    numbers = {int(block["number"]) for block in filter(None, map(BLOCK.match, keys))}
-    blocks = range(max(numbers, default=-1) + 1)
-    return all(f"blocks_{number}_{each}" in keys for number in blocks for each in names.every)

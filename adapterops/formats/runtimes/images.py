@@ -29,10 +29,7 @@ IMAGES = {
         "0.42.1, run for conversions",
         {
             "kohya": fine("converted when it is loaded, for the models that it knows"),
-            "comfy": unknown(
-                "converted for most models that it knows; of Flux, lora_A under diffusion_model. is left out (measured)",
-                TO_DIFFUSERS,
-            ),
+            "comfy": fine("converted when it is loaded, for the models and names that it knows"),
             "diffusers": fine("what it reads"),
             "peft": wrong(
                 "names that begin with base_model.model. are read for few models: Flux fails to load, for a UNet nothing is loaded,"
@@ -55,10 +52,6 @@ IMAGES = {
             "header_untargeted": refused(
                 "PEFT, which gets it, fails without the target_modules of every part (measured)", TO_DIFFUSERS
             ),
-            "alpha_with_factors": unknown(
-                "depends on the model: FLUX.2 and Krea 2 fail to load, Qwen-Image is right since 0.42.1 (measured)",
-                TO_KOHYA,
-            ),
             "rank_pattern": fine(
                 "ranks are those of the tensors; versions before #14409 (August 2026) take one of them for all alphas, where"
                 " none is stated"
@@ -74,7 +67,13 @@ IMAGES = {
             "diffusers_left": wrong(
                 "are not loaded: with a line in the log (measured), by some pipelines with an error", TO_DIFFUSERS
             ),
-            "diffusers_stops": refused("end the loading of the whole file with an error", TO_DIFFUSERS),
+            "diffusers_stops": refused(
+                "they, or alphas next to them, end the loading of the whole file with an error", TO_DIFFUSERS
+            ),
+            "diffusers_changed": wrong(
+                "something else is loaded: of Flux without the alphas, of HunyuanVideo with rows exchanged (measured)",
+                TO_DIFFUSERS,
+            ),
             "diffusers_encoders": wrong(
                 "are silently left out: of text encoders it loads CLIP's, of Stable Diffusion and Flux (measured)", FUSE
             ),
