@@ -22,7 +22,6 @@ from adapterops.formats.diffusion.taken import (
     encoders_in_part,
     encoders_left,
     encoders_unread,
-    lokr_of_unet,
     models,
     of_one_alpha,
     of_unet,
@@ -70,9 +69,6 @@ CONVERTED = ("llama", "gemma2")
 STATED = ("modelspec.architecture", "ss_base_model_version")
 """Entries of a header that say which model an adapter is for."""
 
-CONVERTED_BY_KIND = ("LoHa", "LoKr")
-"""Kinds whose names diffusers converts otherwise, or not at all."""
-
 OF_LANGUAGE = ("gguf", "mlx")
 """Formats of language models alone."""
 
@@ -116,10 +112,6 @@ def facts_of(
     for name in [*KINDS, *sorted(kinds - KINDS.keys())]:
         of_kind = {m: parts for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)}
         facts = {m: _called(kind, parts) or KINDS.get(name, "other") for m, parts in of_kind.items()}
-        if name == "LoKr" and kind in OF_IMAGES:
-            facts |= lokr_of_unet({m: min(parts.tensors.values()) for m, parts in of_kind.items()})
-            scaled = (m for m in of_kind if facts[m] == "lokr_unet" and files.scalings[m].scale != 1)
-            facts |= dict.fromkeys(scaled, "lokr_scale")
         for fact in dict.fromkeys(facts.values()):
             yield Fact(fact, name, tuple(m for m in of_kind if facts[m] == fact))
     if modules := tuple(module for module, parts in files.modules.items() if _by_inputs(parts)):
@@ -197,10 +189,8 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
     headers = " ".join(files.file.metadata.get(entry, "") for entry in STATED)
     known = models([module.key for module in modules.values()], headers, there)
     comfyui, diffusers_unet = by_comfyui(modules, known, there), of_unet(modules)
-    kinds = {m: files.modules[m].kind for m in modules}
-    factored = {m: modules[m] for m, each in kinds.items() if not each.dense and each.name not in CONVERTED_BY_KIND}
-    alphas = [m for m in factored if files.modules[m].alpha]
-    diffusers = by_diffusers(factored, known, there, alphas) if factored else Found()
+    tensors = {m: (*parts.tensors.values(), *filter(None, [parts.alpha])) for m, parts in files.modules.items()}
+    diffusers = by_diffusers(modules, known, there, tensors) if modules else Found()
     unet = tuple(each for each in comfyui.left if each in diffusers_unet)
     left = (*(each for each in comfyui.left if each not in unet), *encoders_left(spelled))
     for name, those in (
@@ -255,9 +245,8 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
     where = "mlx_scale" if kind == "mlx" else "config_scale" if config else "header_scale"
     if where == "header_scale" and kind in OF_IMAGES:
         where = "header_scale" if EMBEDDED in files.file.metadata else "header_entries"
-    if kind == "diffusers":
-        if parts := untargeted(files.file.metadata, files.file.entries):
-            yield Fact("header_untargeted", " and ".join(parts))
+    if kind == "diffusers" and (parts := untargeted(files.file.metadata, files.file.entries)):
+        yield Fact("header_untargeted", " and ".join(parts))
     if scaled and kind != "gguf":
         yield Fact(where, " and ".join(sorted({f"{files.scalings[m].scale:.4g}" for m in scaled})[:3]), scaled)
     rooted = tuple(module for module, each in files.scalings.items() if each.rslora and each.rank > 1)

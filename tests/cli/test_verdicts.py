@@ -182,8 +182,8 @@ kohya                           R ? R R R ? R . .
 kohya, dora by outputs          R ? R R R ? R W W
 kohya, dora by inputs           R ? R R R ? R W .
 kohya, dora of one dimension    R ? R R R ? R W W
-kohya, loha                     R ? R R R ? R R .
-kohya, lokr                     R ? R R R ? R ? .
+kohya, loha                     R ? R R R ? R W .
+kohya, lokr                     R ? R R R ? R W .
 kohya, a difference             R ? R R R ? R W .
 kohya, a bias                   R ? R R R ? R W .
 kohya, tucker                   R ? R R R ? R R .

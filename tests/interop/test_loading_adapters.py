@@ -105,14 +105,34 @@ LAYOUTS = {
 }
 
 
-def written(path: Path, model: Any, names: dict[str, tuple[str, ...]], layout: str, stated: str) -> Path:
+OTHERS = {
+    "lengths": {"dora_scale": (0, 1)},
+    "lengths of PEFT": {"lora_magnitude_vector": (0,)},
+    "lengths of ai-toolkit": {"magnitude": (0,)},
+    "a bias": {"diff_b": (0,)},
+}
+"""What may be next to the factors → its shape, with 0 for the rows of the weight."""
+
+PRODUCTS = {
+    "LoHa": {f"hada_w{n}_{part}": shape for n in (1, 2) for part, shape in (("a", (0, 2)), ("b", (2, -1)))},
+    "LoKr": {"lokr_w1": (64, 64), "lokr_w2": (-2, -3)},
+}
+"""What may be in the place of the factors; -1 are the columns of the weight, -2 and -3 a 64th of its rows and columns."""
+
+
+def written(
+    path: Path, model: Any, names: dict[str, tuple[str, ...]], layout: str, stated: str, kind: str = ""
+) -> Path:
     """An adapter of rank 2, with the header of a model."""
     (start, ends, alpha), tensors = LAYOUTS[layout], {}
     for name, parts in names.items():
         out, into = zip(*(model.get_submodule(each).weight.shape for each in parts), strict=True)
         key = start + (name if start.endswith(".") or not start else name.replace(".", "_"))
         for end, shape in zip(ends.split(), ((2, into[0]), (sum(out), 2)), strict=True):
-            tensors[f"{key}.{end}.weight"] = torch.ones(shape)
+            tensors |= {} if kind in PRODUCTS else {f"{key}.{end}.weight": torch.ones(shape)}
+        for end, shape in {**OTHERS, **PRODUCTS}.get(kind, {}).items():
+            sides = {0: sum(out), -1: into[0], -2: sum(out) // 64, -3: into[0] // 64}
+            tensors[f"{key}.{end}"] = torch.ones([sides.get(each, each) for each in shape])
         tensors |= {f"{key}.alpha": torch.tensor(alpha)} if alpha else {}
     save_file(tensors, path, {"modelspec.architecture": stated})
     return path
@@ -146,3 +166,20 @@ def test_what_its_pipelines_do_with_names(tmp_path: Path, stated: str, names: st
         said[layout] = check(file, ["diffusers"])["diffusers"].severity
     assert said == wanted
     assert len({*wanted.values()}) > 1
+
+
+@pytest.mark.parametrize("stated", ["flux-1", "flux-2", "wan", "z-image", "stable-diffusion-3"])
+@pytest.mark.filterwarnings("ignore")
+def test_what_ends_its_pipelines(tmp_path: Path, stated: str) -> None:
+    """Other tensors than factors of LoRA, and other kinds, in the names of layers."""
+    pipeline, made, fields, table = MODELS[stated]
+    own = {part: (part,) for parts in table.values() for part in parts}
+    names = own if stated not in ("flux-1", "wan") else table  # whose pipelines end at theirs in all but one layout
+    for kind in (*OTHERS, *PRODUCTS):
+        for layout in ("kohya", "diffusers"):
+            with torch.device("meta"):
+                model = getattr(diffusers, made)(**fields)
+            file = written(tmp_path / "a.safetensors", model, names, layout, stated, kind)
+            refused = loaded(pipeline, model, file) is None
+            severity = check(file, ["diffusers"])["diffusers"].severity
+            assert (kind, layout, severity == "refused") == (kind, layout, refused)

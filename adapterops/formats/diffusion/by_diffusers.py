@@ -13,6 +13,10 @@ from adapterops.formats.diffusion.taken import BLOCK, IN_PIPELINE, Found, Module
 TAKEN, CHANGED = "taken", "changed"
 """What becomes of a module, besides what `conversions` says: it is loaded, or loaded as something else."""
 
+FACTOR = re.compile(r"[._]lora(?:\d|_linear_layer)?[._](?:down|up|[AB])(?:\.(?:[^.]+\.)?weight)?$|\.alpha$")
+OTHER = re.compile(r"[._]((?:hada|lokr)_\w+|lora_\w+\.bias|lora_magnitude_vector(?:\.weight)?|[^.]+)$")
+"""How the names of tensors end."""
+
 OF_KOHYA = (KOHYA, LYCORIS, ONE_TRAINER)
 """Before names that it has to convert, of which it loads none of a model that is not known."""
 
@@ -21,15 +25,16 @@ def by_diffusers(
     modules: Mapping[str, Module],
     known: Collection[KnownNames],
     there: Collection[str] = (),
-    alphas: Collection[str] = (),
+    tensors: Mapping[str, Collection[str]] = {},
 ) -> Found:
     """What diffusers loads, of models that may be meant, and of a base with the names `there`; and whether it ends with an error.
 
     Args:
-        alphas: the modules that have one.
+        tensors: the names of all tensors of a module; by default the one that is known of it.
     """
-    every = {names.model: _of_model(CONVERSIONS.get(names.model, ()), modules, there, alphas) for names in known}
-    every = every or {"": _of_none(modules, there, alphas)}
+    tensors = {name: tensors.get(name, (each.spelled,)) for name, each in modules.items()}
+    every = {names.model: _of_model(CONVERSIONS.get(names.model, ()), modules, there, tensors) for names in known}
+    every = every or {"": _of_none(modules, there, tensors)}
     judged = {module: {found[module] for found in every.values()} for module in modules}
     stops = all(STOP in found.values() for found in every.values())
     unsure = tuple(module for module, found in judged.items() if len(found) > 1 or "" in found)
@@ -43,17 +48,20 @@ def by_diffusers(
 
 
 def _of_model(
-    conversions: Sequence[Conversion], modules: Mapping[str, Module], there: Collection[str], alphas: Collection[str]
+    conversions: Sequence[Conversion],
+    modules: Mapping[str, Module],
+    there: Collection[str],
+    tensors: Mapping[str, Collection[str]],
 ) -> dict[str, str]:
     """What becomes of every module, of one model."""
-    spelled = [each.spelled for each in modules.values()] + [f"{each}.alpha" for each in alphas]
-    usable = [each for each in conversions if any(re.search(each.needs, name) for name in spelled)]
+    every = [name for names in tensors.values() for name in names]
+    usable = [each for each in conversions if any(re.search(each.needs, name) for name in every)]
     absent = missing({each.key for each in modules.values() if each.key not in there})
     found = {}
     for name, module in modules.items():
         conversion = next(_fitting(usable, module), None)
         layer = module.key in there or (absent is not None and module.key not in absent)
-        found[name] = _outcome(conversion, module, layer, name in alphas)
+        found[name] = _outcome(conversion, module, layer, tensors[name])
         if conversion and found[name] == TAKEN and _incomplete(conversion, modules):
             found[name] = STOP
     none = TAKEN not in found.values() and CHANGED not in found.values()
@@ -62,15 +70,19 @@ def _of_model(
 
 def _fitting(conversions: Sequence[Conversion], module: Module) -> Iterator[Conversion]:
     """The conversions of names that begin so, those first that have this one."""
-    own = [each for each in conversions if module.prefix in each.starts and each.factors in module.spelled]
+    spelled = module.spelled.replace("lora_B", "lora_A").replace("lora_up", "lora_down")
+    own = [each for each in conversions if module.prefix in each.starts and each.factors in spelled]
     yield from (each for each in own if re.fullmatch(f"{each.takes}|{each.left}|{each.changes}", module.key))
     yield from own
 
 
-def _outcome(conversion: Conversion | None, module: Module, layer: bool, alpha: bool) -> str:
+def _outcome(conversion: Conversion | None, module: Module, layer: bool, names: Collection[str]) -> str:
     if conversion is None:
-        return _unconverted(module, layer, alpha)
+        return _unconverted(module, layer, names)
+    alpha = any(name.endswith(".alpha") for name in names)
     if (conversion.alpha == STOP and alpha) or (conversion.alpha == NEEDED and not alpha):
+        return STOP
+    if not all(re.fullmatch(conversion.also, end[1]) for end in _others(names)):
         return STOP
     if re.fullmatch(conversion.takes, module.key) or (conversion.layers and layer):
         return CHANGED if conversion.alpha == IGNORED and alpha else TAKEN
@@ -79,23 +91,30 @@ def _outcome(conversion: Conversion | None, module: Module, layer: bool, alpha: 
     return LEFT if re.fullmatch(conversion.left, module.key) else conversion.others
 
 
-def _unconverted(module: Module, layer: bool, alpha: bool) -> str:
-    """What becomes of a name as it is: each has to have `lora` in it."""
-    if alpha and "lora" not in module.prefix:
+def _others(names: Collection[str]) -> Iterator[re.Match[str]]:
+    """The ends of names of tensors that are no factors of LoRA, and no alpha."""
+    yield from (found for name in names if not FACTOR.search(name) and (found := OTHER.search(name)))
+
+
+def _unconverted(module: Module, layer: bool, names: Collection[str]) -> str:
+    """What becomes of a name as it is: each has to have `lora` in it, but for lengths, which are left out before."""
+    if any("lora" not in name and not name.endswith(".dora_scale") for name in names):
         return STOP
     if module.prefix in IN_PIPELINE:
         return STOP if ".lora_down." in module.spelled else TAKEN if layer else GIVEN
     return STOP if module.prefix.startswith(IN_PIPELINE) and module.prefix.endswith(PEFT) else LEFT
 
 
-def _of_none(modules: Mapping[str, Module], there: Collection[str], alphas: Collection[str]) -> dict[str, str]:
+def _of_none(
+    modules: Mapping[str, Module], there: Collection[str], tensors: Mapping[str, Collection[str]]
+) -> dict[str, str]:
     """Of no model that is known; what is empty depends on it."""
-    found = _of_model((), modules, there, alphas)
+    found = _of_model((), modules, there, tensors)
     named = bool(there) or missing({each.key for each in modules.values()}) is not None
 
     def settled(name: str, prefix: str) -> bool:
         own = prefix.startswith(IN_PIPELINE) and (named or prefix not in IN_PIPELINE)
-        return name not in alphas and (own or prefix in OF_KOHYA)
+        return (own or prefix in OF_KOHYA) and all(map(FACTOR.search, tensors[name]))
 
     return {name: each if settled(name, modules[name].prefix) else "" for name, each in found.items()}
 

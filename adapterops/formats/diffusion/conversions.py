@@ -17,6 +17,7 @@ from adapterops.formats.diffusion.known_names import (
     ENDS,
     FLUX,
     FLUX_2,
+    FLUX_2_IN_DIFFUSERS,
     HUNYUAN,
     KOHYA,
     KREA_BY_AUTHORS,
@@ -43,6 +44,14 @@ LEFT, GIVEN = "left", "given"
 """What becomes of other names: with STOP the loading ends with an error, with GIVEN that is so if the model has none of all."""
 
 
+LENGTHS = "dora_scale"
+"""What is left out before, with a line in the log; the LoRA next to it is loaded."""
+
+NO_PRODUCTS = "(?!hada_|lokr_).*"
+OF_PEFT = rf"{LENGTHS}|lora_magnitude_vector|lora_[AB]\.bias"
+LOKR = r"lokr_\w+"
+
+
 class Conversion(NamedTuple):
     """What becomes of names, of a model that is known.
 
@@ -55,6 +64,7 @@ class Conversion(NamedTuple):
         changes: those that are loaded as something else.
         others: what becomes of any other.
         alpha: what becomes of alphas.
+        also: the ends of other tensors that modules may have; with any other the loading ends with an error.
         needs: what the name of some tensor in the file has, or diffusers does not convert it.
         every: the root of blocks → names of which all are needed in every block, or the loading ends with an error.
     """
@@ -67,6 +77,7 @@ class Conversion(NamedTuple):
     changes: str = "(?!)"
     others: str = STOP
     alpha: str = READ
+    also: str = LENGTHS
     needs: str = ""
     every: Mapping[str, Collection[str]] = {}
 
@@ -76,17 +87,28 @@ ALPHA = r"\.alpha$"
 OF_FLUX = (
     Conversion((BARE, PEFT, *UNDERSCORED), UP_AND_DOWN),
     Conversion((PEFT,), A_AND_B),
-    Conversion((COMFY, BARE), A_AND_B, left=".*"),
-    Conversion((DIFFUSERS,), UP_AND_DOWN, layers=True, others=GIVEN, alpha=IGNORED),
-    Conversion((DIFFUSERS,), layers=True, others=GIVEN),
+    Conversion((KOHYA, COMFY), ".diff", left=".*", also="diff_b", needs=UP_AND_DOWN),
+    Conversion((COMFY, BARE), others=LEFT, also=NO_PRODUCTS),
+    Conversion((DIFFUSERS,), ".diff", left=".*", also=".*"),
+    Conversion((DIFFUSERS,), ".set_weight", left=".*", also=".*"),
+    Conversion((DIFFUSERS,), UP_AND_DOWN, layers=True, others=GIVEN, alpha=IGNORED, also=NO_PRODUCTS),
+    Conversion((DIFFUSERS,), layers=True, others=GIVEN, also=NO_PRODUCTS),
 )
 """Of any names of Flux, and of models whose pipeline loads as that of Flux does."""
 
 AROUND_FLUX = AROUND.format("(?:time|vector|guidance)", "|adaLN_modulation_1")
 MODULATIONS = r"(?:double|single)_stream_modulation\w*_lin|guidance_in_(?:in|out)_layer|final_layer_adaLN_modulation_1"
 OF_FLUX_2 = (
-    Conversion((DIFFUSERS, DIFFUSERS + PEFT, COMFY, BARE, PEFT, *UNDERSCORED), UP_AND_DOWN, left=".*"),
-    Conversion((COMFY, PEFT), A_AND_B, rf"{FLUX_2}|{MODULATIONS}|(?:single_)?transformer_blocks_.+", alpha=STOP),
+    Conversion(
+        (DIFFUSERS, DIFFUSERS + PEFT, COMFY, BARE, PEFT, *UNDERSCORED), UP_AND_DOWN, left=".*", also=NO_PRODUCTS
+    ),
+    Conversion((COMFY,), "lokr_", f"{FLUX_2}|{MODULATIONS}", also=LOKR),
+    Conversion((BARE,), "lokr_", layers=True, others=GIVEN, also=LOKR),
+    Conversion((DIFFUSERS,), "lokr_", layers=True, others=GIVEN, alpha=STOP, also=LOKR),
+    Conversion((LYCORIS,), "lokr_", rf"(?!.+_embedder|proj_out|norm_out)(?:{FLUX_2_IN_DIFFUSERS})", also=LOKR),
+    Conversion((KOHYA,), "lokr_"),
+    Conversion((COMFY, PEFT), A_AND_B, f"{FLUX_2}|{MODULATIONS}", alpha=STOP),
+    Conversion((COMFY, PEFT), A_AND_B, "(?:single_)?transformer_blocks_.+", alpha=STOP, also=OF_PEFT),
 )
 ACE_NEEDS = "[qk]_proj"
 OTHER_STARTS = (DIFFUSERS, COMFY, PEFT, KOHYA, *UNDERSCORED)
@@ -98,11 +120,22 @@ OWN_AFTER = (
 )
 OF_Z_IMAGE = (
     Conversion((COMFY,), UP_AND_DOWN, f"{REFINED}attention_out", layers=True, others=GIVEN),
+    Conversion((COMFY,), "lokr_", layers=True, others=GIVEN, also=LOKR),
+    Conversion((BARE,), "lokr_", layers=True, others=GIVEN, also=LOKR, needs=ALPHA),
+    Conversion((BARE,), "lokr_", others=LEFT, also=LOKR),
+    Conversion((DIFFUSERS,), "lokr_", layers=True, others=GIVEN, alpha=STOP, also=LOKR),
     *OWN_AFTER,
     Conversion((COMFY, BARE), A_AND_B, left=f"{REFINED}attention_out", alpha=STOP, needs=ALPHA),
 )
 SWAPPED = (
-    Conversion((COMFY,), A_AND_B, layers=True, others=GIVEN, alpha=STOP),
+    Conversion(
+        (COMFY,),
+        A_AND_B,
+        layers=True,
+        others=GIVEN,
+        alpha=STOP,
+        also=OF_PEFT,
+    ),
     Conversion((COMFY,), UP_AND_DOWN),
 )
 WAN_BLOCK = rf"blocks_\d+_(?:{'|'.join(WAN)}|cross_attn_[kv]_img)"
@@ -120,7 +153,12 @@ CONVERSIONS: Mapping[str, tuple[Conversion, ...]] = {
         ("Stable Diffusion XL in diffusers' names", "Stable Diffusion 1 or Stable Diffusion 2 in diffusers' names"),
         (Conversion((KOHYA,), "", rf"(?!add_embedding)(?:{UNET_IN_DIFFUSERS})", others=GIVEN),),
     ),
-    "Flux": (Conversion((KOHYA, COMFY), UP_AND_DOWN, f"(?!{AROUND_FLUX})(?:{FLUX})", left=AROUND_FLUX), *OF_FLUX),
+    "Flux": (
+        Conversion(
+            (KOHYA, COMFY), UP_AND_DOWN, f"(?!{AROUND_FLUX})(?:{FLUX})", left=AROUND_FLUX, also=f"{LENGTHS}|diff_b"
+        ),
+        *OF_FLUX,
+    ),
     "Flux in diffusers' names": (
         Conversion(
             (ONE_TRAINER,), UP_AND_DOWN, rf"(?:single_)?transformer_blocks_\d+_{ATTENTION}|{ENDS}", alpha=NEEDED
@@ -128,7 +166,7 @@ CONVERSIONS: Mapping[str, tuple[Conversion, ...]] = {
         Conversion((KOHYA, COMFY), UP_AND_DOWN),
         *OF_FLUX,
     ),
-    "FLUX.2": (Conversion((KOHYA,), UP_AND_DOWN, FLUX_2, left=".*"), *OF_FLUX_2),
+    "FLUX.2": (Conversion((KOHYA,), UP_AND_DOWN, FLUX_2, left=".*", also=NO_PRODUCTS), *OF_FLUX_2),
     "FLUX.2 in diffusers' names": OF_FLUX_2,
     "HunyuanVideo": (
         Conversion(
@@ -137,6 +175,7 @@ CONVERSIONS: Mapping[str, tuple[Conversion, ...]] = {
             rf"(?!final_layer_ada|.+_self_attn_qkv$)(?:{HUNYUAN})",
             changes="final_layer_adaLN_modulation_1",
             alpha=STOP,
+            also=OF_PEFT,
             needs="img_attn_qkv",
         ),
         Conversion((BARE, *OTHER_STARTS), needs="img_attn_qkv"),
@@ -167,9 +206,11 @@ CONVERSIONS: Mapping[str, tuple[Conversion, ...]] = {
     ),
     "Anima": (Conversion((COMFY,), A_AND_B, ".*", alpha=STOP),),
     "Wan": (
-        Conversion((COMFY,), "", WAN_BLOCK),
-        Conversion((COMFY,), "", WAN_AROUND, alpha=STOP, needs=WAN_NEEDS),
-        Conversion((KOHYA,), "", WAN_BLOCK, alpha=NEEDED, every={"blocks": WAN}),
+        Conversion((COMFY,), ".diff_b", f"{WAN_BLOCK}|{WAN_AROUND}", left=".*", also="diff_b", needs=WAN_NEEDS),
+        Conversion((COMFY,), ".diff", "head_head", left=".*", also="diff|diff_m", needs=WAN_NEEDS),
+        Conversion((COMFY,), "", WAN_BLOCK, also="(?!)"),
+        Conversion((COMFY,), "", WAN_AROUND, alpha=STOP, also="(?!)", needs=WAN_NEEDS),
+        Conversion((KOHYA,), "", WAN_BLOCK, alpha=NEEDED, also="(?!)", every={"blocks": WAN}),
         Conversion((COMFY, KOHYA)),
     ),
     "Wan in diffusers' names": (Conversion((COMFY, KOHYA)),),

@@ -13,7 +13,6 @@ from adapterops.formats.diffusion.known_names import (
     CLIP_KEY,
     DIFFUSERS,
     ENCODERS,
-    KOHYA,
     LYCORIS,
     NAMES,
     ONE_TRAINER,
@@ -196,21 +195,6 @@ def of_unet(modules: Mapping[str, Module]) -> tuple[str, ...]:
     ('unet.mid_block.attn1.to_q',)
     """
     return tuple(name for name, module in modules.items() if re.fullmatch(UNET_IN_DIFFUSERS, module.key))
-
-
-def lokr_of_unet(spelled: Mapping[str, str]) -> dict[str, str]:
-    """The modules of a UNet, of all modules with LoKr and the name of a tensor of each, and the fact that diffusers makes of its
-    spelling.
-
-    >>> q = "mid_block.attentions.0.proj_in"
-    >>> list(lokr_of_unet({q: f"unet.{q}.lokr_w1", f"lycoris_{q}": f"lycoris_{q}.lokr_w1"}).values())
-    ['lokr_unet', 'lokr_unread']
-    """
-    own = {
-        name: each for name, each in denoiser(spelled).items() if re.fullmatch(f"{UNET}|{UNET_IN_DIFFUSERS}", each.key)
-    }
-    known = {KOHYA: "lokr_kohya", **({"unet.": "lokr_unet"} if len(of_unet(own)) == len(own) else {})}
-    return {name: known.get(module.prefix, "lokr_unread") for name, module in own.items()}
 
 
 def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:

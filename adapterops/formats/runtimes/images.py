@@ -68,7 +68,8 @@ IMAGES = {
                 "are not loaded: with a line in the log (measured), by some pipelines with an error", TO_DIFFUSERS
             ),
             "diffusers_stops": refused(
-                "they, or alphas next to them, end the loading of the whole file with an error", TO_DIFFUSERS
+                "they, or what is next to lora_A and lora_B, end the loading of the whole file with an error (measured)",
+                TO_DIFFUSERS,
             ),
             "diffusers_changed": wrong(
                 "something else is loaded: of Flux without the alphas, of HunyuanVideo with rows exchanged (measured)",
@@ -92,19 +93,7 @@ IMAGES = {
                 "end the loading of the whole file with an error: their shapes are not the weights' (measured)",
                 TO_KOHYA,
             ),
-            "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_DIFFUSERS),
-            "lokr": unknown(
-                "depends on the model: Qwen-Image fails to load, Z-Image and FLUX.2 are right (measured)",
-                CUT_TO_DIFFUSERS,
-            ),
-            "lokr_kohya": refused("Stable Diffusion and SDXL fail to load (measured)", CUT_TO_DIFFUSERS),
-            "lokr_unet": fine("applied right (measured for Stable Diffusion and SDXL)"),
-            "lokr_scale": wrong("alphas are not read: the scale is 1 (measured)", CUT_TO_DIFFUSERS),
-            "lokr_unread": wrong("is not loaded: with a line in the log (measured)", CUT_TO_DIFFUSERS),
-            "difference": wrong("of Flux and Wan, norms and biases are filtered with a line in the log", FUSE),
-            "set": unknown(
-                "depends on the model: Wan fails to load (measured); what others do with it is not known", FUSE
-            ),
+            "loha": wrong("no pipeline loads it (measured)", CUT_TO_DIFFUSERS),
             "base": refused("what is left over is a ValueError", OWN_BASE),
         },
     ),
@@ -148,7 +137,7 @@ IMAGES = {
             "tucker": fine(),
             "flattened": fine("takes the shape of the weight"),
             "loha": fine(),
-            **dict.fromkeys(("lokr", "lokr_kohya", "lokr_unet", "lokr_scale", "lokr_unread"), fine()),
+            "lokr": fine(),
             "difference": fine("diff and diff_b are keys of its own"),
             "modulation": wrong('of modulations is left out: "lora key not loaded" in the log', TO_COMFY),
             "set": fine("set_weight is a key of its own, and has no strength"),

@@ -21,7 +21,10 @@ def found(names: Sequence[str], end: str = "", said: str = "", base: Sequence[st
     ends = {name: end or (AB if "." in name else UP) for name in names}
     modules = denoiser({name: f"{name}.{each}.weight" for name, each in ends.items()})
     known = models([each.key for each in modules.values()], said, base)
-    return by_diffusers(modules, known, base, [*modules][:alphas])
+    tensors = {name: [each.spelled] for name, each in modules.items()}
+    for name in [*modules][:alphas]:
+        tensors[name].append(f"{name}.alpha")
+    return by_diffusers(modules, known, base, tensors)
 
 
 FLUX = ["double_blocks.18.img_attn.qkv", "single_blocks.37.linear1"]
@@ -170,3 +173,36 @@ def test_names_of_no_model() -> None:
     """Of kohya's none is loaded; what becomes of others is not known."""
     assert found(["lora_unet_unheard_of_0_layer"]) == Found(("lora_unet_unheard_of_0_layer",))
     assert found(["diffusion_model.unheard_of.0.layer"]) == Found((), ("diffusion_model.unheard_of.0.layer",))
+
+
+@pytest.mark.parametrize(
+    ("names", "said", "expected"),
+    [
+        (["transformer.transformer_blocks.18.attn.to_q.diff_b"], "flux-1", "left"),
+        (["transformer.transformer_blocks.18.attn.to_q.lokr_w1"], "flux-1", "refused"),
+        (["transformer.transformer_blocks.18.attn.to_q.hada_w1_a"], "flux-1", "refused"),
+        (["lora_unet_double_blocks_18_img_attn_qkv.hada_w1_a"], "flux-1", "left"),
+        (["transformer.transformer_blocks.0.attn.to_q.magnitude"], "stable-diffusion-3", "refused"),
+        (["transformer.transformer_blocks.0.attn.to_q.lora_magnitude_vector"], "stable-diffusion-3", "right"),
+        (["unet.mid_block.attentions.0.proj_in.lokr_w1"], "xl", "refused"),
+        (["lora_unet_mid_block_attentions_0_proj_in.lokr_w1"], "xl", "refused"),
+        (["diffusion_model.layers.29.attention.to_q.lokr_w1"], "z-image", "right"),
+        (["diffusion_model.layers.29.attention.to_q.lokr_w1", ".alpha"], "z-image", "right"),
+        (["transformer.layers.29.attention.to_q.lokr_w1"], "z-image", "right"),
+        (["transformer.layers.29.attention.to_q.lokr_w1", ".alpha"], "z-image", "refused"),
+        (["diffusion_model.double_blocks.0.img_attn.qkv.lokr_w1"], "flux-2", "right"),
+        (["lycoris_transformer_blocks_0_attn_to_q.lokr_w1"], "flux-2", "right"),
+        (["diffusion_model.blocks.0.self_attn.q.diff_b"], "wan", "right"),
+        (["diffusion_model.blocks.0.norm3.diff"], "wan", "left"),
+        (["diffusion_model.blocks.0.self_attn.q.set_weight"], "wan", "refused"),
+        (["lora_unet_joint_blocks_0_x_block_attn_qkv.lokr_w1"], "sd3", "left"),
+    ],
+    ids=str,
+)
+def test_what_is_no_factor_of_lora(names: list[str], said: str, expected: str) -> None:
+    """Next to factors that are loaded, where it stops without."""
+    module = names[0].rpartition(".")[0]
+    modules = denoiser({module: names[0]})
+    known = models([each.key for each in modules.values()], said)
+    judged = by_diffusers(modules, known, (), {module: [names[0], *(module + each for each in names[1:])]})
+    assert (judged.stops, bool(judged.left), judged.unsure) == (expected == "refused", expected != "right", ())
