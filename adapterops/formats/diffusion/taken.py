@@ -106,7 +106,8 @@ def encoders_unread(spelled: Mapping[str, str], known: Collection[KnownNames]) -
 
 def encoders_in_part(spelled: Mapping[str, str]) -> tuple[str, ...]:
     """The modules of CLIP that diffusers ends at, or leaves out, for what is missing next to them in their encoder: by kohya's
-    names it needs the last projection of attention for the others, by its own any of the four for all.
+    names it needs the last projection of attention for the others, by its own any of the four for all, and `text_model` in
+    those of the second encoder.
 
     >>> q, mlp = ("lora_te1_text_model_encoder_layers_0_" + each for each in ("self_attn_q_proj", "mlp_fc1"))
     >>> encoders_in_part({q: f"{q}.alpha", mlp: f"{mlp}.alpha"}), encoders_in_part({mlp: f"{mlp}.alpha"})
@@ -117,7 +118,7 @@ def encoders_in_part(spelled: Mapping[str, str]) -> tuple[str, ...]:
         key, part = flat(module)
         if part in ("1", "2") and re.match(CLIP_KEY, key) and (name.startswith("lora_te") or ".lora_A" in name):
             found.setdefault(f"{part}{name.startswith('lora_te')}", {})[module] = key
-    left: list[str] = []
+    left = [module for module, name in spelled.items() if re.match(r"text_encoder_2\.encoder\.layers\.", name)]
     for part, own in found.items():
         attention = [module for module, key in own.items() if ATTENTION_OF_CLIP.search(key)]
         if part.endswith("True") and not any(key.endswith("_out_proj") for key in own.values()):
@@ -198,19 +199,23 @@ def of_unet(modules: Mapping[str, Module]) -> tuple[str, ...]:
 
 
 def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
-    """The modules of a UNet's attention that diffusers gives another alpha than their own: all of them get the most frequent one
-    of the UNet, and each keeps its rank. Of several that are as frequent the order in the file decides.
+    """The modules of a UNet's attention, and of CLIP next to a UNet, that diffusers gives another alpha than their own: all of them
+    get the most frequent one of their model, and each keeps its rank. Of several that are as frequent the order in the file decides.
     """
     own = {module: flat(module) for module in modules}
-    unet = {
-        module: key
-        for module, (key, part) in own.items()
-        if part == DENOISER and re.fullmatch(f"{UNET}|{UNET_IN_DIFFUSERS}", key)
-    }
-    counts = Counter(modules[module].alpha for module in unet)
-    most = {alpha for alpha, count in counts.items() if count == max(counts.values())}
-    attention = (module for module, key in unet.items() if re.search(r"_attn[12]_to_", key))
-    return tuple(module for module in attention if most != {modules[module].alpha})
+    denoisers = {module: key for module, (key, part) in own.items() if part == DENOISER}
+    unet = {module: key for module, key in denoisers.items() if re.fullmatch(f"{UNET}|{UNET_IN_DIFFUSERS}", key)}
+    attention = [module for module, key in unet.items() if re.search(r"_attn[12]_to_", key)]
+    groups = [(unet, attention)]
+    for number in ("1", "2") if unet or not denoisers else ():
+        clip = [module for module, (key, part) in own.items() if part == number and re.match(CLIP_KEY, key)]
+        groups.append((dict.fromkeys(clip, ""), clip))
+    found: list[str] = []
+    for every, judged in groups:
+        counts = Counter(modules[module].alpha for module in every)
+        most = {alpha for alpha, count in counts.items() if count == max(counts.values())}
+        found += [module for module in judged if most != {modules[module].alpha}]
+    return tuple(found)
 
 
 def agreed(

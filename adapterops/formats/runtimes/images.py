@@ -80,12 +80,12 @@ IMAGES = {
             ),
             "diffusers_parts": refused(
                 "by kohya's names q, k and v without out_proj end with an error, or are left out next to others; by its own names"
-                " others without these four end with an error (measured)",
+                " others without these four, and those of the second encoder without text_model, end with an error (measured)",
                 FUSE,
             ),
             "diffusers_unsure": unknown("which model it is settles it: name it with --base", TO_DIFFUSERS),
             "alphas": wrong(
-                "attention of a UNet gets the most frequent alpha of all, over the rank of each module (measured)",
+                "attention of a UNet, and CLIP next to one, get the most frequent alpha of all, over the rank of each module (measured)",
                 TO_DIFFUSERS,
             ),
             "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_DIFFUSERS),

@@ -50,7 +50,7 @@ FACTS = {
     "diffusers_encoders": "LoRA on text encoders that diffusers does not load",
     "diffusers_parts": "LoRA on a part of a text encoder",
     "diffusers_unsure": "names that diffusers has of some models alone",
-    "alphas": "alphas that differ in a UNet",
+    "alphas": "alphas that differ in a UNet or CLIP",
     "tucker": "LoRA with a kernel between its factors (Tucker)",
     "flattened": "LoRA of convolutions in matrices",
     "loha": "LoHa",

@@ -139,6 +139,12 @@ def test_parts_of_a_text_encoder_with_which_diffusers_does_not_load_it(
     assert encoders_in_part({each: f"{each}.{end}.weight" for each in names}) == tuple(names[:left])
 
 
+def test_the_second_encoder_has_text_model_in_its_names() -> None:
+    """As the pipelines of Stable Diffusion XL and 3 did with transformers 5, whose first encoder has none."""
+    names = [f"text_encoder{number}.encoder.layers.0.self_attn.q_proj" for number in ("", "_2")]
+    assert encoders_in_part({each: f"{each}.lora_A.weight" for each in names}) == (names[1],)
+
+
 def test_attention_of_a_unet_has_one_alpha() -> None:
     q, ff = (
         f"lora_unet_mid_block_attentions_0_transformer_blocks_0_{name}" for name in ("attn1_to_q", "ff_net_0_proj")
@@ -150,3 +156,15 @@ def test_attention_of_a_unet_has_one_alpha() -> None:
     assert of_one_alpha({q: Scaling(2, 2), k: Scaling(4, 2), **others}) == (q,)  # 4 is the most frequent
     assert of_one_alpha({k: Scaling(4, 2), ff: Scaling(2, 2), **others}) == ()
     assert of_one_alpha({"lora_unet_blocks_0_attn1_to_q": Scaling(2, 2), "lora_te1_x": Scaling(4, 4)}) == ()
+
+
+def test_clip_next_to_a_unet_has_one_alpha() -> None:
+    """As the pipelines of Stable Diffusion did; that of Flux has the alpha of each module."""
+    q, k, fc = (
+        f"lora_te1_text_model_encoder_layers_0_{name}" for name in ("self_attn_q_proj", "self_attn_k_proj", "mlp_fc1")
+    )
+    scales = {q: Scaling(2, 2), k: Scaling(2, 2), fc: Scaling(3, 3)}
+    assert of_one_alpha(scales) == (fc,)
+    assert of_one_alpha({**scales, "lora_unet_conv_in": Scaling(3, 3)}) == (fc,)
+    assert of_one_alpha({**scales, "lora_te2_text_model_encoder_layers_0_mlp_fc1": Scaling(3, 3)}) == (fc,)
+    assert of_one_alpha({**scales, "lora_unet_double_blocks_0_img_attn_qkv": Scaling(3, 3)}) == ()
