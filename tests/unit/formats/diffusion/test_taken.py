@@ -83,6 +83,13 @@ def test_names_of_no_model_are_not_sure_and_a_base_settles_them(names: list[str]
         assert found(own, base=names) == Found()
 
 
+def test_a_base_may_have_other_names_than_the_adapter() -> None:
+    """Those of diffusers, where the adapter has its authors': it is settled which model it is, and no name is of none."""
+    own, base = ["lora_unet_double_blocks_0_img_attn_qkv"], ["transformer_blocks_18_attn_to_q", "x_embedder"]
+    assert [each.model for each in models([own[0].removeprefix("lora_unet_")], base=base)] == ["Flux"]
+    assert found(own, base=base) == Found()
+
+
 def test_attention_of_a_unet_in_the_names_that_diffusers_has_now() -> None:
     q = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
     ff = "unet.mid_block.attentions.0.transformer_blocks.0.ff.net.2"
