@@ -265,7 +265,7 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
         sum(layout.rank for layout in layouts),
         widest([layout.dtype for layout in layouts]),
         any(layout.dense for layout in layouts),
-        kernel=layouts[0].kernel,
+        kernel=next((layout.kernel for layout in layouts if layout.kernel), ()),
         matrix=all(layout.matrix for layout in layouts),
         working=working(layouts),
     )

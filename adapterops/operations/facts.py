@@ -10,18 +10,18 @@ from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError, listed
 from adapterops.formats.adapter_files import CONFIG, AdapterFiles
+from adapterops.formats.diffusion.by_diffusers import by_diffusers
 from adapterops.formats.diffusion.convolutions import flattened
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.headers import untargeted
 from adapterops.formats.diffusion.spellings import LANGUAGE, OF_IMAGES, is_of_images
 from adapterops.formats.diffusion.taken import (
+    Found,
     by_comfyui,
-    by_diffusers,
     denoiser,
     encoders_in_part,
     encoders_left,
     encoders_unread,
-    lokr_of_unet,
     models,
     of_one_alpha,
     of_unet,
@@ -70,9 +70,6 @@ CONVERTED = ("llama", "gemma2")
 STATED = ("modelspec.architecture", "ss_base_model_version")
 """Entries of a header that say which model an adapter is for."""
 
-CONVERTED_BY_KIND = ("LoHa", "LoKr")
-"""Kinds whose names diffusers converts otherwise, or not at all."""
-
 OF_LANGUAGE = ("gguf", "mlx")
 """Formats of language models alone."""
 
@@ -116,10 +113,6 @@ def facts_of(
     for name in [*KINDS, *sorted(kinds - KINDS.keys())]:
         of_kind = {m: parts for m, parts in files.modules.items() if parts.kind.name == name and not _by_inputs(parts)}
         facts = {m: _called(kind, parts) or KINDS.get(name, "other") for m, parts in of_kind.items()}
-        if name == "LoKr" and kind in OF_IMAGES:
-            facts |= lokr_of_unet({m: min(parts.tensors.values()) for m, parts in of_kind.items()})
-            scaled = (m for m in of_kind if facts[m] == "lokr_unet" and files.scalings[m].scale != 1)
-            facts |= dict.fromkeys(scaled, "lokr_scale")
         for fact in dict.fromkeys(facts.values()):
             yield Fact(fact, name, tuple(m for m in of_kind if facts[m] == fact))
     if modules := tuple(module for module, parts in files.modules.items() if _by_inputs(parts)):
@@ -192,21 +185,21 @@ def _named(kind: str, files: AdapterFiles, base: Checkpoint | None) -> Iterator[
     """What programs for images and videos make of the names, and of the scales that go with them."""
     if kind not in OF_IMAGES:
         return
-    spelled = {m: next(iter(parts.tensors.values())) for m, parts in files.modules.items()}
+    spelled = {m: parts.tensors.get("lora_A", min(parts.tensors.values())) for m, parts in files.modules.items()}
     modules = denoiser(spelled)
     there = _of_denoiser(base.layout) if base else set()
     headers = " ".join(files.file.metadata.get(entry, "") for entry in STATED)
-    known = models([*(module.key for module in modules.values()), *there], headers)
+    known = models([module.key for module in modules.values()], headers, there)
     comfyui, diffusers_unet = by_comfyui(modules, known, there), of_unet(modules)
-    diffusers = by_diffusers(
-        {m: each for m, each in modules.items() if files.modules[m].kind.name not in CONVERTED_BY_KIND}, known, there
-    )
+    tensors = {m: (*parts.tensors.values(), *filter(None, [parts.alpha])) for m, parts in files.modules.items()}
+    diffusers = by_diffusers(modules, known, there, tensors) if modules else Found()
     unet = tuple(each for each in comfyui.left if each in diffusers_unet)
     left = (*(each for each in comfyui.left if each not in unet), *encoders_left(spelled))
     for name, those in (
         ("comfyui_left", left),
         ("comfyui_unet", unet),
         ("diffusers_stops" if diffusers.stops else "diffusers_left", diffusers.left),
+        ("diffusers_changed", diffusers.changed),
         ("diffusers_encoders", encoders_unread(spelled, known)),
         ("diffusers_parts", encoders_in_part(spelled)),
     ):
@@ -252,15 +245,12 @@ def _scales(kind: str, files: AdapterFiles, config: Mapping[str, Any]) -> Iterat
     """Where the scales are, and whether they are the same for all."""
     scaled = tuple(m for m, each in files.scalings.items() if each.scale != 1 and not files.modules[m].alpha)
     where = "mlx_scale" if kind == "mlx" else "config_scale" if config else "header_scale"
-    if where == "header_scale" and kind == "diffusers":
+    if where == "header_scale" and kind in OF_IMAGES:
         where = "header_scale" if EMBEDDED in files.file.metadata else "header_entries"
-        if parts := untargeted(files.file.metadata, files.file.entries):
-            yield Fact("header_untargeted", " and ".join(parts))
+    if kind == "diffusers" and (parts := untargeted(files.file.metadata, files.file.entries)):
+        yield Fact("header_untargeted", " and ".join(parts))
     if scaled and kind != "gguf":
         yield Fact(where, " and ".join(sorted({f"{files.scalings[m].scale:.4g}" for m in scaled})[:3]), scaled)
-    factored = {m: parts for m, parts in files.modules.items() if parts.kind.name not in CONVERTED_BY_KIND}
-    if kind == "comfy" and (with_alpha := tuple(m for m, parts in factored.items() if parts.alpha)):
-        yield Fact("alpha_with_factors", f"{with_alpha[0]}.alpha", with_alpha)
     rooted = tuple(module for module, each in files.scalings.items() if each.rslora and each.rank > 1)
     if rooted:
         yield Fact("rslora", "true", rooted)

@@ -182,14 +182,14 @@ kohya                           R ? R R R ? R . .
 kohya, dora by outputs          R ? R R R ? R W W
 kohya, dora by inputs           R ? R R R ? R W .
 kohya, dora of one dimension    R ? R R R ? R W W
-kohya, loha                     R ? R R R ? R R .
-kohya, lokr                     R ? R R R ? R ? .
+kohya, loha                     R ? R R R ? R W .
+kohya, lokr                     R ? R R R ? R W .
 kohya, a difference             R ? R R R ? R W .
 kohya, a bias                   R ? R R R ? R W .
 kohya, tucker                   R ? R R R ? R R .
-comfy                           R ? R R R ? R ? .
-comfy, alpha                    R ? R R R ? R ? .
-comfy, a header                 R ? R R R ? R ? W
+comfy                           R ? R R R ? R W .
+comfy, alpha                    R ? R R R ? R W .
+comfy, a header                 R ? R R R ? R W W
 comfy, a modulation             R ? R R R ? R W W
 diffusers                       R ? R R R ? R . .
 diffusers, a header             R ? R R R ? R . W

@@ -5,6 +5,7 @@ ComfyUI by its source (commit 17358c8), diffusers as 0.42.1 was run. All names a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -19,9 +20,6 @@ class KnownNames(NamedTuple):
         stated: what a header that states the model says.
         comfy: what is before the names that ComfyUI finds.
         comfy_has: which names it finds; empty for all.
-        diffusers: what is before names → those that diffusers converts. It loads none of the others.
-        stops: whether any other name ends the loading with an error.
-        every: names of which diffusers needs all in every block, or it ends with an error.
         clip: what is before the names of modules of CLIP that diffusers loads, in the pipeline of the model.
     """
 
@@ -31,10 +29,19 @@ class KnownNames(NamedTuple):
     stated: str = "(?!)"
     comfy: Collection[str] = ()
     comfy_has: str = ""
-    diffusers: Mapping[str, str] = {}
-    stops: bool = False
-    every: Collection[str] = ()
     clip: tuple[str, ...] = ()
+
+    def is_of(self, other: KnownNames) -> bool:
+        """Whether both are names of one model."""
+        return not _called(self.model).isdisjoint(_called(other.model))
+
+
+def _called(model: str) -> set[str]:
+    """
+    >>> sorted(_called("Mochi or Sana in diffusers' names")), _called("Mochi")
+    (['Mochi', 'Sana'], {'Mochi'})
+    """
+    return set(re.split(", | or ", model.removesuffix(" in diffusers' names")))
 
 
 UNET_IN_DIFFUSERS = r"(?:down|up)_blocks_\d.*|mid_block_.*|conv_(?:in|out)|(?:time|add)_embedding_linear_\d"
@@ -43,6 +50,8 @@ KOHYA, COMFY, LYCORIS, ONE_TRAINER = "lora_unet_", "diffusion_model.", "lycoris_
 DIFFUSERS, PEFT = "transformer.", "base_model.model."
 OWN = (KOHYA, COMFY)
 """Before the names of a model's authors, ComfyUI finds all after these."""
+
+UNET_STARTS = (KOHYA, LYCORIS, "unet.", "")
 
 CLIP = r"text_model{0}encoder{0}layers{0}\d+{0}(?:mlp{0}fc[12]|self_attn{0}(?:[qkv]|out)_proj)"
 ENCODERS = (
@@ -96,6 +105,11 @@ KREA = (
     r"(?:transformer_blocks|text_fusion_(?:layerwise|refiner)_blocks)_\d+_(?:attn_to_(?:q|k|v|gate|out_0|out)|ff_(?:gate|up|down))"
     r"|img_in|(?:time_embed|txt_in)_linear_[12]|time_mod_proj|text_fusion_projector|final_layer_linear"
 )
+KREA_BY_AUTHORS = (
+    r"(?:blocks|txtfusion_(?:layerwise|refiner)_blocks)_\d+_(?:attn_(?:w[qkvo]|gate)|mlp_(?:gate|up|down))"
+    r"|first|last_linear|tmlp_[02]|tproj_1|txtmlp_[13]|txtfusion_projector"
+)
+COSMOS = r"blocks_\d+_(?:(?:self|cross)_attn_(?:[qkv]|output)_proj|mlp_layer[12]|adaln_.+)"
 AURA = (
     rf"joint_transformer_blocks_\d+_(?:{ATTENTION}|ff(?:_context)?_(?:linear_[12]|out_projection)|norm1(?:_context)?_linear)"
     r"|single_transformer_blocks_\d+_(?:attn_to_(?:[qkv]|out_0)|ff_(?:linear_[12]|out_projection)|norm1_linear)"
@@ -121,17 +135,35 @@ HUNYUAN_BLOCKS = {"transformer_blocks": (19,), "single_transformer_blocks": (39,
 
 NAMES = (
     KnownNames(
-        "Stable Diffusion",
-        f"{UNET}|out_0",
-        comfy=OWN,
-        diffusers={KOHYA: rf"(?!output_blocks_\d+_1_conv)(?:{UNET})"},
+        "Stable Diffusion XL",
+        f"{UNET}|label_emb_0_0|out_0",
+        {"input_blocks": (8,), "output_blocks": (5, 8)},
+        "xl",
+        OWN,
         clip=CLIP_OF_ANY,
     ),
     KnownNames(
-        "Stable Diffusion in diffusers' names",
+        "Stable Diffusion 1 or Stable Diffusion 2",
+        f"{UNET}|label_emb_0_0|out_0",
+        {"input_blocks": (8, 11), "output_blocks": (11,)},
+        "v[12]",
+        OWN,
+        clip=CLIP_OF_ANY,
+    ),
+    KnownNames(
+        "Stable Diffusion XL in diffusers' names",
         f"{UNET_IN_DIFFUSERS}|conv_norm_out",
-        comfy=(KOHYA, LYCORIS, "unet.", ""),
-        diffusers={KOHYA: rf"(?!add_embedding)(?:{UNET_IN_DIFFUSERS})"},
+        {"down_blocks": (2,), "up_blocks": (1, 2)},
+        "xl",
+        UNET_STARTS,
+        clip=CLIP_OF_ANY,
+    ),
+    KnownNames(
+        "Stable Diffusion 1 or Stable Diffusion 2 in diffusers' names",
+        f"{UNET_IN_DIFFUSERS}|conv_norm_out",
+        {"down_blocks": (2, 3), "up_blocks": (3,)},
+        "v[12]",
+        UNET_STARTS,
         clip=CLIP_OF_ANY,
     ),
     KnownNames(
@@ -140,8 +172,6 @@ NAMES = (
         {"double_blocks": (18,), "single_blocks": (37,)},
         r"flux[-_.]?1",
         OWN,
-        diffusers={KOHYA: FLUX},
-        stops=True,
         clip=CLIP_OF_ANY,
     ),
     KnownNames(
@@ -150,7 +180,6 @@ NAMES = (
         {"double_blocks": (4, 7), "single_blocks": (19, 23, 47)},
         r"flux[-_.]?2",
         OWN,
-        diffusers={KOHYA: FLUX_2},
     ),
     KnownNames(
         "HunyuanVideo", HUNYUAN, {"double_blocks": (19, 53), "single_blocks": (39,)}, "hunyuan", (*OWN, DIFFUSERS)
@@ -162,8 +191,6 @@ NAMES = (
         r"flux[-_.]?1",
         (DIFFUSERS, ONE_TRAINER, LYCORIS, ""),
         FLUX_IN_DIFFUSERS,
-        {ONE_TRAINER: rf"(?:single_)?transformer_blocks_\d+_{ATTENTION}"},
-        stops=True,
         clip=CLIP_OF_ANY,
     ),
     KnownNames(
@@ -202,7 +229,6 @@ NAMES = (
         {"transformer_blocks": (31, 59)},
         "qwen",
         (KOHYA, COMFY, DIFFUSERS, LYCORIS, ""),
-        diffusers={KOHYA: QWEN},
     ),
     KnownNames(
         "Krea 2 in diffusers' names",
@@ -217,7 +243,6 @@ NAMES = (
         {"layers": (29,)},
         "z[-_.]?image",
         OWN,
-        diffusers={KOHYA: Z_IMAGE},
     ),
     KnownNames(
         "Z-Image in diffusers' names",
@@ -226,7 +251,6 @@ NAMES = (
         "z[-_.]?image",
         (COMFY, DIFFUSERS, LYCORIS, ""),
         Z_IMAGE_IN_DIFFUSERS,
-        {KOHYA: Z_IMAGE_IN_DIFFUSERS},
     ),
     KnownNames(
         "Lumina 2",
@@ -242,11 +266,9 @@ NAMES = (
         r"layers_\d+_(?:attention_(?:qkv|o)|feed_forward_w[123]|adaln_modulation)|(?:input|llm_cond|adaln)_proj|t_embedding_mlp_\w+",
         comfy=OWN,
     ),
-    KnownNames(
-        "Anima",
-        r"blocks_\d+_(?:(?:self|cross)_attn_(?:[qkv]|output)_proj|mlp_layer[12]|adaln_.+)|llm_adapter_.+",
-        comfy=OWN,
-    ),
+    KnownNames("Anima", rf"{COSMOS}|llm_adapter_.+", stated="anima", comfy=OWN),
+    KnownNames("Cosmos", COSMOS, stated="cosmos", comfy=OWN),
+    KnownNames("Krea 2", KREA_BY_AUTHORS, stated="krea[-_.]?2", comfy=OWN),
     KnownNames("Ideogram 4 in diffusers' names", r"layers_\d+_(?:attention_to_(?:[qkv]|out_0)|feed_forward_w[123])"),
     KnownNames(
         "Wan",
@@ -254,14 +276,11 @@ NAMES = (
         {"blocks": (29, 39)},
         "wan",
         OWN,
-        diffusers={KOHYA: rf"blocks_\d+_(?:{'|'.join(WAN)}|cross_attn_[kv]_img)"},
-        stops=True,
-        every=WAN,
     ),
     KnownNames(
         "Wan in diffusers' names", r"blocks_\d+_(?:attn[12]_(?:to_|add_).+|ffn_net_.+)|condition_embedder_.+|proj_out"
     ),
-    KnownNames("MiniMax-H3", MINIMAX, comfy=(KOHYA, COMFY, ""), diffusers={KOHYA: MINIMAX}, stops=True),
+    KnownNames("MiniMax-H3", MINIMAX, comfy=(KOHYA, COMFY, "")),
     KnownNames("AuraFlow in diffusers' names", AURA, comfy=(DIFFUSERS,)),
     KnownNames(
         "PixArt in diffusers' names",
@@ -273,7 +292,11 @@ NAMES = (
     ),
     KnownNames("LTX-2", f"{LTX_2}|{LTX_TABLES}", {"transformer_blocks": (47,)}, "ltx", (KOHYA, COMFY, "")),
     KnownNames(
-        "LTX", rf"{PIXART}|patchify_proj|{LTX_TABLES}", {"transformer_blocks": (27, 47)}, "ltx", (KOHYA, COMFY, "")
+        "LTX",
+        rf"{PIXART}|patchify_proj|proj_in|time_embed_.+|{LTX_TABLES}",
+        {"transformer_blocks": (27, 47)},
+        "ltx",
+        (KOHYA, COMFY, ""),
     ),
     KnownNames("Mochi, Sana or CogVideoX in diffusers' names", rf"{ATTENTIONS}|patch_embed_proj|time_embed_.+"),
     KnownNames("Mochi", r"blocks_\d+_(?:attn_(?:qkv|proj)_[xy]|mlp_[xy]_w[12]|mod_[xy])", comfy=(*OWN, "")),

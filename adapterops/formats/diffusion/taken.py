@@ -1,6 +1,4 @@
-"""Which modules ComfyUI and diffusers find the weights of when they load a file, by `known_names`; and which scales diffusers
-takes.
-"""
+"""Which model some names are of, by `known_names`, which modules ComfyUI finds the weights of, and which scales diffusers takes."""
 
 from __future__ import annotations
 
@@ -13,28 +11,27 @@ from adapterops.formats.diffusion.families import is_of_authors
 from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.known_names import (
     CLIP_KEY,
+    DIFFUSERS,
     ENCODERS,
-    KOHYA,
     LYCORIS,
     NAMES,
     ONE_TRAINER,
     OWN,
+    PEFT,
     UNET,
     UNET_IN_DIFFUSERS,
     KnownNames,
 )
-from adapterops.formats.diffusion.layers import NUMBER, missing
+from adapterops.formats.diffusion.layers import NUMBER
 from adapterops.formats.peft.scaling import Scaling
 
 CASCADE = "lora_prior_unet_"
 """Before the names of Stable Cascade, of which it is not known here what programs make."""
 
-PREFIXES = (*OWN, LYCORIS, ONE_TRAINER, "transformer.", "unet.base_model.model.", "unet.", "base_model.model.")
-OF_KOHYA = (KOHYA, LYCORIS, ONE_TRAINER)
-"""Before the names that diffusers has to convert."""
+IN_PIPELINE = (DIFFUSERS, "unet.")
+"""Before the names of a model in a pipeline of diffusers."""
 
-OF_DIFFUSERS = ("transformer.", "unet.")
-"""Before those that are its own."""
+PREFIXES = (*OWN, LYCORIS, ONE_TRAINER, *(each + PEFT for each in IN_PIPELINE), *IN_PIPELINE, PEFT)
 
 BLOCK = re.compile(r"(?P<root>(?:[a-z]+_)*?(?:blocks|layers|refiner))_(?P<number>\d+)_")
 ATTENTION = re.compile(r"(?:down|up|mid)_block.*_attn[12]_to_")
@@ -52,13 +49,14 @@ class Module(NamedTuple):
 
 class Found(NamedTuple):
     """Modules of which a program finds no weight; those of which only the model would tell, and the models that may be
-    meant; and whether the program ends with an error.
+    meant; whether the program ends with an error; and those that it loads as something else.
     """
 
     left: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     stops: bool = False
+    changed: tuple[str, ...] = ()
 
 
 def denoiser(spelled: Mapping[str, str]) -> dict[str, Module]:
@@ -108,7 +106,8 @@ def encoders_unread(spelled: Mapping[str, str], known: Collection[KnownNames]) -
 
 def encoders_in_part(spelled: Mapping[str, str]) -> tuple[str, ...]:
     """The modules of CLIP that diffusers ends at, or leaves out, for what is missing next to them in their encoder: by kohya's
-    names it needs the last projection of attention for the others, by its own any of the four for all.
+    names it needs the last projection of attention for the others, by its own any of the four for all, and `text_model` in
+    those of the second encoder.
 
     >>> q, mlp = ("lora_te1_text_model_encoder_layers_0_" + each for each in ("self_attn_q_proj", "mlp_fc1"))
     >>> encoders_in_part({q: f"{q}.alpha", mlp: f"{mlp}.alpha"}), encoders_in_part({mlp: f"{mlp}.alpha"})
@@ -119,7 +118,7 @@ def encoders_in_part(spelled: Mapping[str, str]) -> tuple[str, ...]:
         key, part = flat(module)
         if part in ("1", "2") and re.match(CLIP_KEY, key) and (name.startswith("lora_te") or ".lora_A" in name):
             found.setdefault(f"{part}{name.startswith('lora_te')}", {})[module] = key
-    left: list[str] = []
+    left = [module for module, name in spelled.items() if re.match(r"text_encoder_2\.encoder\.layers\.", name)]
     for part, own in found.items():
         attention = [module for module, key in own.items() if ATTENTION_OF_CLIP.search(key)]
         if part.endswith("True") and not any(key.endswith("_out_proj") for key in own.values()):
@@ -129,15 +128,24 @@ def encoders_in_part(spelled: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(left)
 
 
-def models(keys: Iterable[str], stated: str = "") -> tuple[KnownNames, ...]:
+def models(keys: Iterable[str], stated: str = "", base: Collection[str] = ()) -> tuple[KnownNames, ...]:
     """The models that have most of these names, and half of them: by those of blocks, where there are any. Of several those of
-    which the last block is there, or which a header names.
+    which the last block is there, or which a header names, or that are the model of a base, whoever gave its names.
 
     >>> [each.model for each in models(["double_blocks_18_img_attn_qkv"])]
     ['Flux']
     >>> [each.model for each in models(["double_blocks_0_img_attn_qkv"])]
     ['Flux', 'FLUX.2', 'HunyuanVideo']
+    >>> [each.model for each in models(["double_blocks_0_img_attn_qkv"], base=["transformer_blocks_18_attn_to_q"])]
+    ['Flux']
     """
+    found = _by_names(keys, stated)
+    of_base = _by_names(base, stated) if base else ()
+    same = tuple(each for each in found if any(each.is_of(other) for other in of_base))
+    return same or found or of_base
+
+
+def _by_names(keys: Iterable[str], stated: str) -> tuple[KnownNames, ...]:
     keys = list(keys)
     alike = {NUMBER.sub("0", key) for key in keys}
     found = _most(NAMES, {key for key in alike if BLOCK.match(key)} or alike)
@@ -178,32 +186,7 @@ def by_comfyui(modules: Mapping[str, Module], known: Collection[KnownNames], the
         has = module.key in there or is_of_authors(module.key) or (names and re.fullmatch(names.has, module.key))
         return False if has else None
 
-    return _agreed(modules, known, left)
-
-
-def by_diffusers(modules: Mapping[str, Module], known: Collection[KnownNames], there: Collection[str] = ()) -> Found:
-    """What diffusers converts of kohya's names, of models that may be meant, of a model that is not known nothing; and which of
-    its own names are those of layers.
-    """
-    own = {name: module for name, module in modules.items() if module.prefix in OF_KOHYA}
-
-    def left(names: KnownNames | None, module: Module) -> bool | None:
-        taken = names.diffusers.get(module.prefix) if names else None
-        return taken is None or not re.fullmatch(taken, module.key)
-
-    found = _agreed(own, known, left) if own else _layers(modules, there)
-    ends = [bool(each.stops and (found.left or not _complete(own, each))) for each in known] if own else []
-    if not ends or not all(ends):
-        return found
-    return found._replace(left=found.left or tuple(own), stops=True)
-
-
-def _layers(modules: Mapping[str, Module], there: Collection[str]) -> Found:
-    """Which modules in the names of diffusers are layers of a model that it has."""
-    own = {m: each.key for m, each in modules.items() if each.prefix in OF_DIFFUSERS and each.key not in there}
-    if (absent := missing({*own.values()})) is None:
-        return Found(unsure=tuple(own))
-    return Found(tuple(module for module, key in own.items() if key in absent))
+    return agreed(modules, known, left)
 
 
 def of_unet(modules: Mapping[str, Module]) -> tuple[str, ...]:
@@ -215,38 +198,27 @@ def of_unet(modules: Mapping[str, Module]) -> tuple[str, ...]:
     return tuple(name for name, module in modules.items() if re.fullmatch(UNET_IN_DIFFUSERS, module.key))
 
 
-def lokr_of_unet(spelled: Mapping[str, str]) -> dict[str, str]:
-    """The modules of a UNet, of all modules with LoKr and the name of a tensor of each, and the fact that diffusers makes of its
-    spelling.
-
-    >>> q = "mid_block.attentions.0.proj_in"
-    >>> list(lokr_of_unet({q: f"unet.{q}.lokr_w1", f"lycoris_{q}": f"lycoris_{q}.lokr_w1"}).values())
-    ['lokr_unet', 'lokr_unread']
-    """
-    own = {
-        name: each for name, each in denoiser(spelled).items() if re.fullmatch(f"{UNET}|{UNET_IN_DIFFUSERS}", each.key)
-    }
-    known = {KOHYA: "lokr_kohya", **({"unet.": "lokr_unet"} if len(of_unet(own)) == len(own) else {})}
-    return {name: known.get(module.prefix, "lokr_unread") for name, module in own.items()}
-
-
 def of_one_alpha(modules: Mapping[str, Scaling]) -> tuple[str, ...]:
-    """The modules of a UNet's attention that diffusers gives another alpha than their own: all of them get the most frequent one
-    of the UNet, and each keeps its rank. Of several that are as frequent the order in the file decides.
+    """The modules of a UNet's attention, and of CLIP next to a UNet, that diffusers gives another alpha than their own: all of them
+    get the most frequent one of their model, and each keeps its rank. Of several that are as frequent the order in the file decides.
     """
     own = {module: flat(module) for module in modules}
-    unet = {
-        module: key
-        for module, (key, part) in own.items()
-        if part == DENOISER and re.fullmatch(f"{UNET}|{UNET_IN_DIFFUSERS}", key)
-    }
-    counts = Counter(modules[module].alpha for module in unet)
-    most = {alpha for alpha, count in counts.items() if count == max(counts.values())}
-    attention = (module for module, key in unet.items() if re.search(r"_attn[12]_to_", key))
-    return tuple(module for module in attention if most != {modules[module].alpha})
+    denoisers = {module: key for module, (key, part) in own.items() if part == DENOISER}
+    unet = {module: key for module, key in denoisers.items() if re.fullmatch(f"{UNET}|{UNET_IN_DIFFUSERS}", key)}
+    attention = [module for module, key in unet.items() if re.search(r"_attn[12]_to_", key)]
+    groups = [(unet, attention)]
+    for number in ("1", "2") if unet or not denoisers else ():
+        clip = [module for module, (key, part) in own.items() if part == number and re.match(CLIP_KEY, key)]
+        groups.append((dict.fromkeys(clip, ""), clip))
+    found: list[str] = []
+    for every, judged in groups:
+        counts = Counter(modules[module].alpha for module in every)
+        most = {alpha for alpha, count in counts.items() if count == max(counts.values())}
+        found += [module for module in judged if most != {modules[module].alpha}]
+    return tuple(found)
 
 
-def _agreed(
+def agreed(
     modules: Mapping[str, Module],
     known: Collection[KnownNames],
     left: Callable[[KnownNames | None, Module], bool | None],
@@ -265,11 +237,3 @@ def _unprocessed(module: Module) -> bool:
     """
     spelled = module.prefix in ("unet.", "") and PROCESSOR not in module.spelled
     return spelled and ATTENTION.match(module.key) is not None
-
-
-def _complete(modules: Mapping[str, Module], names: KnownNames) -> bool:
-    """Whether every block, from the first to the last, has all that has to be there."""
-    keys = {module.key for module in modules.values()}
-    numbers = {int(block["number"]) for block in filter(None, map(BLOCK.match, keys))}
-    blocks = range(max(numbers, default=-1) + 1)
-    return all(f"blocks_{number}_{each}" in keys for number in blocks for each in names.every)

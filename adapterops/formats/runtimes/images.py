@@ -29,10 +29,7 @@ IMAGES = {
         "0.42.1, run for conversions",
         {
             "kohya": fine("converted when it is loaded, for the models that it knows"),
-            "comfy": unknown(
-                "converted for most models that it knows; of Flux, lora_A under diffusion_model. is left out (measured)",
-                TO_DIFFUSERS,
-            ),
+            "comfy": fine("converted when it is loaded, for the models and names that it knows"),
             "diffusers": fine("what it reads"),
             "peft": wrong(
                 "names that begin with base_model.model. are read for few models: Flux fails to load, for a UNet nothing is loaded,"
@@ -55,10 +52,6 @@ IMAGES = {
             "header_untargeted": refused(
                 "PEFT, which gets it, fails without the target_modules of every part (measured)", TO_DIFFUSERS
             ),
-            "alpha_with_factors": unknown(
-                "depends on the model: FLUX.2 and Krea 2 fail to load, Qwen-Image is right since 0.42.1 (measured)",
-                TO_KOHYA,
-            ),
             "rank_pattern": fine(
                 "ranks are those of the tensors; versions before #14409 (August 2026) take one of them for all alphas, where"
                 " none is stated"
@@ -74,18 +67,25 @@ IMAGES = {
             "diffusers_left": wrong(
                 "are not loaded: with a line in the log (measured), by some pipelines with an error", TO_DIFFUSERS
             ),
-            "diffusers_stops": refused("end the loading of the whole file with an error", TO_DIFFUSERS),
+            "diffusers_stops": refused(
+                "they, or what is next to lora_A and lora_B, end the loading of the whole file with an error (measured)",
+                TO_DIFFUSERS,
+            ),
+            "diffusers_changed": wrong(
+                "something else is loaded: of Flux without the alphas, of HunyuanVideo with rows exchanged (measured)",
+                TO_DIFFUSERS,
+            ),
             "diffusers_encoders": wrong(
                 "are silently left out: of text encoders it loads CLIP's, of Stable Diffusion and Flux (measured)", FUSE
             ),
             "diffusers_parts": refused(
                 "by kohya's names q, k and v without out_proj end with an error, or are left out next to others; by its own names"
-                " others without these four end with an error (measured)",
+                " others without these four, and those of the second encoder without text_model, end with an error (measured)",
                 FUSE,
             ),
             "diffusers_unsure": unknown("which model it is settles it: name it with --base", TO_DIFFUSERS),
             "alphas": wrong(
-                "attention of a UNet gets the most frequent alpha of all, over the rank of each module (measured)",
+                "attention of a UNet, and CLIP next to one, get the most frequent alpha of all, over the rank of each module (measured)",
                 TO_DIFFUSERS,
             ),
             "tucker": refused("the kernel is left over, which is a ValueError (measured)", CUT_TO_DIFFUSERS),
@@ -93,19 +93,7 @@ IMAGES = {
                 "end the loading of the whole file with an error: their shapes are not the weights' (measured)",
                 TO_KOHYA,
             ),
-            "loha": refused("Z-Image and Stable Diffusion fail to load (measured)", CUT_TO_DIFFUSERS),
-            "lokr": unknown(
-                "depends on the model: Qwen-Image fails to load, Z-Image and FLUX.2 are right (measured)",
-                CUT_TO_DIFFUSERS,
-            ),
-            "lokr_kohya": refused("Stable Diffusion and SDXL fail to load (measured)", CUT_TO_DIFFUSERS),
-            "lokr_unet": fine("applied right (measured for Stable Diffusion and SDXL)"),
-            "lokr_scale": wrong("alphas are not read: the scale is 1 (measured)", CUT_TO_DIFFUSERS),
-            "lokr_unread": wrong("is not loaded: with a line in the log (measured)", CUT_TO_DIFFUSERS),
-            "difference": wrong("of Flux and Wan, norms and biases are filtered with a line in the log", FUSE),
-            "set": unknown(
-                "depends on the model: Wan fails to load (measured); what others do with it is not known", FUSE
-            ),
+            "loha": wrong("no pipeline loads it (measured)", CUT_TO_DIFFUSERS),
             "base": refused("what is left over is a ValueError", OWN_BASE),
         },
     ),
@@ -149,7 +137,7 @@ IMAGES = {
             "tucker": fine(),
             "flattened": fine("takes the shape of the weight"),
             "loha": fine(),
-            **dict.fromkeys(("lokr", "lokr_kohya", "lokr_unet", "lokr_scale", "lokr_unread"), fine()),
+            "lokr": fine(),
             "difference": fine("diff and diff_b are keys of its own"),
             "modulation": wrong('of modulations is left out: "lora key not loaded" in the log', TO_COMFY),
             "set": fine("set_weight is a key of its own, and has no strength"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,13 @@ def test_arithmetic_is_that_of_the_entries(pair: tuple[Adapter, Adapter]) -> Non
     assert joint([a, b], MODULES[0]).rank == 5
     assert repr(a) == "<Adapter of 3 modules on some/base>"
     assert name(a).endswith("/a")
+
+
+def test_a_sum_has_the_kernel_that_any_of_its_parts_says(pair: tuple[Adapter, Adapter]) -> None:
+    """LoHa is stored in matrices, and LoRA next to it shows the dimensions of the kernel."""
+    a, b = pair
+    known = replace(b.layout[MODULES[0]], kernel=(2, 4))
+    assert joint([a, replace(b, layout={**b.layout, MODULES[0]: known})], MODULES[0]).kernel == (2, 4)
 
 
 def test_sum_and_division(pair: tuple[Adapter, Adapter]) -> None:

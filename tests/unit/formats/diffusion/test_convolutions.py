@@ -38,10 +38,31 @@ def test_what_is_around_attention_is_told_by_the_width_of_a_text(width: int, ker
 
 
 def test_what_is_not_told_is_refused_where_it_is_needed() -> None:
-    with pytest.raises(UnsupportedError, match="a convolution in Stable Diffusion 1") as raised:
+    with pytest.raises(UnsupportedError, match="a convolution in some models") as raised:
         with_kernels({AROUND: LAYOUT}, needed=True)
     assert raised.value.hint == "name the model with --base"
     assert with_kernels({AROUND: LAYOUT}, needed=False) == {AROUND: LAYOUT}
     lora = {AROUND: Layout((8, 36), 2, "F32")}  # whose tensors have the dimensions of the weight
     assert with_kernels(lora, needed=True) == lora
     assert flattened(lora) == ()
+    with pytest.raises(UnsupportedError, match="a convolution in some models"):
+        with_kernels({"transformer.patch_embed.proj": LAYOUT}, needed=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "others", "columns", "kernel"),
+    [
+        ("lora_unet_patch_embedding", [], 64, (16, 1, 2, 2)),
+        ("diffusion_model.vace_patch_embedding", [], 384, (96, 1, 2, 2)),
+        ("transformer.transformer_blocks.3.ff.conv_inverted", [], 36, (36, 1, 1)),
+        ("lora_unet_blocks_3_mlp_point_conv_conv", [], 36, (36, 1, 1)),
+        ("transformer.transformer_blocks.3.ff.conv_temp", [], 36, (12, 3, 1)),
+        ("transformer.pos_embed.proj", ["transformer.transformer_blocks.23.ff_context.net.2"], 64, (16, 2, 2)),
+        ("lora_unet_x_embedder_proj", ["lora_unet_joint_blocks_0_x_block_attn_qkv"], 64, (16, 2, 2)),
+        ("transformer.pos_embed.proj", ["transformer.joint_transformer_blocks.0.ff.linear_1"], 64, ()),
+    ],
+)
+def test_inputs_of_other_models(module: str, others: list[str], columns: int, kernel: tuple[int, ...]) -> None:
+    """As diffusers has them: Wan, Sana, Stable Diffusion 3, and AuraFlow, whose input is a Linear layer."""
+    layout = {module: Layout((8, columns), 2, "F32", kind="LoHa"), **dict.fromkeys(others, LAYOUT)}
+    assert with_kernels(layout, needed=True)[module].kernel == kernel

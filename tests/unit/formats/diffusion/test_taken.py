@@ -1,4 +1,4 @@
-"""Which names ComfyUI and diffusers find weights of, module by module; and which scales diffusers takes."""
+"""Which names ComfyUI finds weights of, module by module; which model they are of; and which scales diffusers takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from adapterops.formats.diffusion.taken import (
     Found,
     by_comfyui,
-    by_diffusers,
     denoiser,
     encoders_in_part,
     encoders_unread,
@@ -20,47 +19,10 @@ from adapterops.formats.diffusion.taken import (
 from adapterops.formats.peft.scaling import Scaling
 
 
-def found(names: Sequence[str], program: str, said: str = "", base: Sequence[str] = ()) -> Found:
+def found(names: Sequence[str], said: str = "", base: Sequence[str] = ()) -> Found:
     modules = denoiser({name: f"{name}.lora_A.weight" for name in names})
-    known = models([*(each.key for each in modules.values()), *base], said)
-    judge = by_comfyui if program == "comfyui" else by_diffusers
-    return judge(modules, known, base)
-
-
-@pytest.mark.parametrize(
-    ("names", "left", "stops"),
-    [
-        (["double_blocks_18_img_attn_qkv", "single_blocks_37_linear1", "img_in"], [], False),
-        (["double_blocks_18_img_attn_qkv", "double_blocks_3_other"], ["double_blocks_3_other"], True),
-        (["down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q", "conv_in"], [], False),
-        (
-            ["input_blocks_4_1_transformer_blocks_0_attn1_to_q", "add_embedding_linear_1"],
-            ["add_embedding_linear_1"],
-            False,
-        ),
-        (["layers_29_attention_qkv", "x_embedder"], ["x_embedder"], False),
-        (["layers_25_attention_qkv"], ["layers_25_attention_qkv"], False),
-        (["transformer_blocks_59_img_mlp_net_0_proj", "transformer_blocks_59_attn_to_q"], [], False),
-        (["transformer_blocks_18_attn_to_q"], ["transformer_blocks_18_attn_to_q"], True),
-        (["joint_blocks_0_x_block_attn_qkv"], ["joint_blocks_0_x_block_attn_qkv"], False),
-        (["double_blocks_0_img_mlp_fc1"], ["double_blocks_0_img_mlp_fc1"], False),
-        (["blocks_0_attn_qkv_proj", "blocks_0_attn_to_q"], ["blocks_0_attn_to_q"], True),
-        (["blocks_0_self_attn_q"], ["blocks_0_self_attn_q"], True),
-    ],
-)
-def test_what_diffusers_converts(names: list[str], left: list[str], stops: bool) -> None:
-    own = [f"lora_unet_{name}" for name in names]
-    assert found([*own, "lora_te1_text_model_x"], "diffusers") == Found(
-        tuple(f"lora_unet_{each}" for each in left), stops=stops
-    )
-
-
-def test_wan_needs_all_of_every_block() -> None:
-    ends = (*(f"{one}_attn_{part}" for one in ("self", "cross") for part in "qkvo"), "ffn_0", "ffn_2")
-    names = [f"lora_unet_blocks_{number}_{end}" for number in (0, 1) for end in ends]
-    assert found(names, "diffusers") == Found()
-    assert found(names[:-1], "diffusers") == Found(tuple(names[:-1]), stops=True)
-    assert found(names[10:], "diffusers") == Found(tuple(names[10:]), stops=True)
+    known = models([each.key for each in modules.values()], said, base)
+    return by_comfyui(modules, known, base)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +62,7 @@ def test_wan_needs_all_of_every_block() -> None:
 )  # fmt: skip
 def test_what_comfyui_finds(prefix: str, names: list[str], left: list[str] | str) -> None:
     own = [f"{prefix}{name}" for name in names]
-    assert found(own, "comfyui") == Found(tuple(f"{prefix}{each}" for each in (names if left == "all" else left)))
+    assert found(own) == Found(tuple(f"{prefix}{each}" for each in (names if left == "all" else left)))
 
 
 @pytest.mark.parametrize(
@@ -115,40 +77,17 @@ def test_what_comfyui_finds(prefix: str, names: list[str], left: list[str] | str
 def test_names_of_no_model_are_not_sure_and_a_base_settles_them(names: list[str], unsure: list[str] | str) -> None:
     own = [f"lora_unet_{each}" for each in names]
     expected = own if unsure == "all" else [f"lora_unet_{each}" for each in unsure]
-    judged = found(own, "comfyui")
+    judged = found(own)
     assert (list(judged.unsure), judged.left) == (expected, ())
     if names != ["layers_0_attn_to_q"]:
-        assert found(own, "comfyui", base=names) == Found()
+        assert found(own, base=names) == Found()
 
 
-@pytest.mark.parametrize(
-    ("names", "left", "unsure"),
-    [
-        (["transformer.transformer_blocks.7.attn.to_q", "transformer.single_transformer_blocks.37.proj_mlp"], [], []),
-        (["transformer.transformer_blocks.7.attn.to_q", "transformer.transformer_blocks.7.ff.linear1"], [1], []),
-        (["transformer.transformer_blocks.3.attn.to_q", "transformer.transformer_blocks.3.img_ff.mlp_in"], [1], []),
-        (["transformer.layers.3.attention.to_q", "transformer.layers.3.attention.qkv"], [1], []),
-        (["transformer.blocks.39.attn2.add_k_proj", "transformer.condition_embedder.time_proj"], [], []),
-        (["unet.down_blocks.1.attentions.0.proj_in", "unet.conv_in", "unet.mid_block.other"], [2], []),
-        (["transformer.unheard_of.0.layer"], [], [0]),
-    ],
-)
-def test_which_names_of_diffusers_are_layers(names: list[str], left: list[int], unsure: list[int]) -> None:
-    judged = found(names, "diffusers")
-    assert judged == Found(tuple(names[each] for each in left), tuple(names[each] for each in unsure))
-    flat_names = [each.partition(".")[2].replace(".", "_") for each in names]
-    assert found(names, "diffusers", base=flat_names) == Found()
-
-
-def test_what_only_the_model_settles() -> None:
-    names = ["lora_unet_double_blocks_0_img_attn_qkv", "lora_unet_double_blocks_0_txt_attn_proj"]
-    unsure = found(names, "diffusers")
-    assert (unsure.unsure, unsure.models) == (tuple(names), ("Flux", "FLUX.2", "HunyuanVideo"))
-    assert found(names, "comfyui") == Found()
-    assert found(names, "diffusers", said="flux-1-dev/lora") == Found()
-    assert found(names, "diffusers", base=["double_blocks_18_img_mod_lin", "single_blocks_37_linear1"]) == Found()
-    hunyuan = ["double_blocks_19_img_mod_linear", "single_blocks_39_linear1"]
-    assert found(names, "diffusers", base=hunyuan) == Found(tuple(names))
+def test_a_base_may_have_other_names_than_the_adapter() -> None:
+    """Those of diffusers, where the adapter has its authors': it is settled which model it is, and no name is of none."""
+    own, base = ["lora_unet_double_blocks_0_img_attn_qkv"], ["transformer_blocks_18_attn_to_q", "x_embedder"]
+    assert [each.model for each in models([own[0].removeprefix("lora_unet_")], base=base)] == ["Flux"]
+    assert found(own, base=base) == Found()
 
 
 def test_attention_of_a_unet_in_the_names_that_diffusers_has_now() -> None:
@@ -160,8 +99,8 @@ def test_attention_of_a_unet_in_the_names_that_diffusers_has_now() -> None:
     known = models(each.key for each in modules.values())
     assert by_comfyui(modules, known) == Found((q,))
     assert by_comfyui(denoiser({q: q.replace(".to_q", ".processor.to_q_lora.down.weight")}), known) == Found()
-    assert found([q.replace("unet.", "diffusion_model.")], "comfyui").left
-    assert found(["diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q"], "comfyui") == Found()
+    assert found([q.replace("unet.", "diffusion_model.")]).left
+    assert found(["diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q"]) == Found()
 
 
 @pytest.mark.parametrize(
@@ -207,6 +146,12 @@ def test_parts_of_a_text_encoder_with_which_diffusers_does_not_load_it(
     assert encoders_in_part({each: f"{each}.{end}.weight" for each in names}) == tuple(names[:left])
 
 
+def test_the_second_encoder_has_text_model_in_its_names() -> None:
+    """As the pipelines of Stable Diffusion XL and 3 did with transformers 5, whose first encoder has none."""
+    names = [f"text_encoder{number}.encoder.layers.0.self_attn.q_proj" for number in ("", "_2")]
+    assert encoders_in_part({each: f"{each}.lora_A.weight" for each in names}) == (names[1],)
+
+
 def test_attention_of_a_unet_has_one_alpha() -> None:
     q, ff = (
         f"lora_unet_mid_block_attentions_0_transformer_blocks_0_{name}" for name in ("attn1_to_q", "ff_net_0_proj")
@@ -218,3 +163,15 @@ def test_attention_of_a_unet_has_one_alpha() -> None:
     assert of_one_alpha({q: Scaling(2, 2), k: Scaling(4, 2), **others}) == (q,)  # 4 is the most frequent
     assert of_one_alpha({k: Scaling(4, 2), ff: Scaling(2, 2), **others}) == ()
     assert of_one_alpha({"lora_unet_blocks_0_attn1_to_q": Scaling(2, 2), "lora_te1_x": Scaling(4, 4)}) == ()
+
+
+def test_clip_next_to_a_unet_has_one_alpha() -> None:
+    """As the pipelines of Stable Diffusion did; that of Flux has the alpha of each module."""
+    q, k, fc = (
+        f"lora_te1_text_model_encoder_layers_0_{name}" for name in ("self_attn_q_proj", "self_attn_k_proj", "mlp_fc1")
+    )
+    scales = {q: Scaling(2, 2), k: Scaling(2, 2), fc: Scaling(3, 3)}
+    assert of_one_alpha(scales) == (fc,)
+    assert of_one_alpha({**scales, "lora_unet_conv_in": Scaling(3, 3)}) == (fc,)
+    assert of_one_alpha({**scales, "lora_te2_text_model_encoder_layers_0_mlp_fc1": Scaling(3, 3)}) == (fc,)
+    assert of_one_alpha({**scales, "lora_unet_double_blocks_0_img_attn_qkv": Scaling(3, 3)}) == ()
