@@ -67,7 +67,8 @@ def is_bias(tensor: str) -> bool:
     """Whether it is the bias of an output embedding."""
     *above, last = key(tensor)
     outputs = [list(end[: len(end) - cut]) for end in OUT for cut in (0, 1) if len(end) > cut]
-    return tensor.endswith(LOGITS) or (last == "bias" and any(above[-len(end) :] == end for end in outputs))
+    of_output = tuple(above) in WHOLE or any(above[-len(end) :] == end for end in outputs)
+    return tensor.endswith(LOGITS) or (last == "bias" and of_output)
 
 
 def one_weight(adapter: Adapter, base: Base) -> bool:

@@ -148,7 +148,7 @@ def test_a_change_of_embeddings_is_extracted_so_that_peft_and_fuse_take_it(
     with torch.no_grad():
         embedding.add_(0.1 * torch.randn_like(embedding))
         for key, each in tuned.named_parameters():
-            if key.endswith(("q_proj.weight", "c_attn.weight", "query.weight", ".q.weight")):
+            if key.endswith(("q_proj.weight", "c_attn.weight", "query.weight", "Wqkv.weight", ".q.weight")):
                 each.add_(torch.randn(each.shape[0], 2) @ torch.randn(2, each.shape[1]) / 10)
     tuned.save_pretrained(tmp_path / "tuned")
     assert run(["extract", str(tmp_path / "tuned"), "--base", str(base), "--rank", "2", "-o", str(tmp_path / "a")]) == 0

@@ -22,8 +22,8 @@ INPUTS = {
 OUTPUTS = (HEAD, "lm_head.decoder", "embed_out", "predictions.decoder", "generator_lm_head", "vocab_projector")
 """How the names of output embeddings end."""
 
-WHISPERS = "proj_out"
-"""The name of another one, which is also that of layers inside image models."""
+WHOLE = ("proj_out", "decoder")
+"""The names of others, of Whisper and ModernBERT, which in a longer name are those of other layers."""
 
 BUFFER = "final_logits_bias"
 """A bias of encoder-decoders that is never trained, and belongs to no module that could be saved with an adapter."""
@@ -49,11 +49,11 @@ def is_input(tensor: str) -> bool:
 
 def is_output(tensor: str) -> bool:
     """
-    >>> is_output("cls.predictions.decoder.weight"), is_output("language_model.lm_head.weight"), is_output("fc.weight")
+    >>> is_output("cls.predictions.decoder.weight"), is_output("decoder.weight"), is_output("first_stage.decoder.weight")
     (True, True, False)
     """
     module = tensor.removesuffix(WEIGHT)
-    ends = module == WHISPERS or any(module == end or module.endswith(f".{end}") for end in OUTPUTS)
+    ends = module in WHOLE or any(module == end or module.endswith(f".{end}") for end in OUTPUTS)
     return tensor.endswith(WEIGHT) and ends
 
 
