@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pkgutil
 import sys
+import warnings
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import suppress
 from functools import lru_cache
@@ -13,7 +14,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from adapterops.errors import UnsupportedError
+from adapterops.errors import AdapterWarning
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -146,17 +147,16 @@ def _of_all_groups(path: tuple[str, ...]) -> Any:
 
 
 def load_outside(what: str, group: str) -> None:
-    """Import what other packages name in the entry points of a group, in alphabetical order.
-
-    Raises:
-        UnsupportedError: one of them cannot be imported.
+    """Import what other packages name in the entry points of a group, in alphabetical order. What cannot be imported is warned of, and
+    is not there; all else works.
     """
     for point in sorted(points(group)):
         try:
             point.load()
         except Exception as error:  # whatever another package does when it is imported
-            raise UnsupportedError(
-                f"the {what} {point.name} of another package cannot be loaded from {point.value}: {error}",
-                hint="update that package, or uninstall it",
-                code="E-PLUGIN",
-            ) from error
+            warnings.warn(
+                f"the {what} {point.name} of another package is not there: it cannot be loaded from {point.value}: {error}; update "
+                "that package, or uninstall it",
+                AdapterWarning,
+                stacklevel=2,
+            )

@@ -89,11 +89,7 @@ def own() -> list[Registered]:
 
 
 def schemes() -> list[Registered]:
-    """All schemes, those of other packages last.
-
-    Raises:
-        UnsupportedError: a package that says it has a scheme cannot be imported.
-    """
+    """All schemes, those of other packages last."""
     return _by_file(SCHEMES.values())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapterops.errors import UnsupportedError
+from adapterops.errors import AdapterWarning
 from adapterops.registry import Registry, _texts, points
 
 
@@ -27,13 +27,17 @@ def test_a_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not toys
 
 
-def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    toys = registry(monkeypatch, metadata.EntryPoint("doll", "no_such_package.dolls", "adapterops.toys"))
-    with pytest.raises(
-        UnsupportedError, match=r"the toy doll of another package cannot be loaded from no_such_package.dolls"
-    ) as caught:
-        list(toys)
-    assert caught.value.code == "E-PLUGIN"
+def test_a_package_that_cannot_be_imported_is_named_and_all_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [metadata.EntryPoint(name, f"no_such_package.{name}", "adapterops.toys") for name in ("ball", "doll")]
+    toys = registry(monkeypatch, *points)
+    toys.add("bear", "brown")
+    with pytest.warns(AdapterWarning) as warned:
+        assert list(toys) == ["bear"]
+    assert [str(each.message).partition(": No module")[0] for each in warned] == [
+        f"the toy {name} of another package is not there: it cannot be loaded from no_such_package.{name}"
+        for name in ("ball", "doll")
+    ]
+    assert list(toys) == ["bear"]
 
 
 def test_packages_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
