@@ -153,7 +153,7 @@ def load_outside(what: str, group: str) -> None:
     for point in sorted(points(group)):
         try:
             point.load()
-        except Exception as error:  # whatever another package does when it is imported
+        except (Exception, SystemExit) as error:  # whatever another package does when it is imported
             warnings.warn(
                 f"the {what} {point.name} of another package is not there: it cannot be loaded from {point.value}: {error}; update "
                 "that package, or uninstall it",

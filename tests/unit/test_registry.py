@@ -40,6 +40,16 @@ def test_a_package_that_cannot_be_imported_is_named_and_all_else_is_there(monkey
     assert list(toys) == ["bear"]
 
 
+def test_a_package_that_ends_python_when_it_is_imported_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy_that_exits.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    toys = registry(monkeypatch, metadata.EntryPoint("doll", "toy_that_exits", "adapterops.toys"))
+    with pytest.warns(AdapterWarning, match="the toy doll of another package is not there"):
+        assert not toys
+
+
 def test_packages_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.path", ["/no such folder", *sys.path])  # which nobody has asked for
     counted: list[int] = []
