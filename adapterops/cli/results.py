@@ -74,15 +74,23 @@ def print_result(made: Made, saved: Written, more: Mapping[str, Any]) -> None:
         _warn(saved)
 
 
-def print_held(made: Made, *, how: Execution = AS_IS, room: int = 0, fetch: bool = False) -> None:
-    """What each merge of several holds of each, in all its modules or in some that are measured before anything is written, of which
-    `room` bytes are kept until they are. `fetch`: bring files here that are on the Hub.
+def print_held(
+    made: Made, *, how: Execution = AS_IS, room: int = 0, fetch: bool = False, first: bool | None = None
+) -> None:
+    """What each merge of several holds of each, in all its modules or in some. Of what is not written yet `room` bytes are kept
+    until it is.
+
+    Args:
+        fetch: bring files here that are on the Hub.
+        first: of those merges alone of which that is measured first, or of the others; by default of all.
     """
     from adapterops.reports.holding import called, held_rows, held_sentences
 
     how = _measuring(made, how)
     all_merges = list(merges(made))
     for step in all_merges:
+        if step.holdings and first not in (None, step.holdings.first):
+            continue
         found = _holdings(step, how, room, fetch)
         if step.holdings and not step.holdings.modules and _number(step) > 1:
             with ahead():

@@ -81,10 +81,11 @@ def write(
         room = ROOM
         if how.memory is not None:  # too little of it is said before anything is measured
             room = min(room, how.memory - plan(made, how).memory)
+        held = None
         if not (running.as_json or running.spread.part or quiet()):
-            print_held(
-                made, how=how, room=0 if running.spread.engine else room, fetch=not (push or running.spread.engine)
-            )
+            fetch = not (push or running.spread.engine)
+            held = partial(print_held, made, how=how, room=0 if running.spread.engine else room, fetch=fetch)
+            held(first=True)
         noted = command_line() if command is None else command
         if running.spread.part:
             from adapterops.requests.parts import write_part  # here, as below: it takes long to import
@@ -100,6 +101,8 @@ def write(
             out, then = Path(push.repo), partial(dict, pushed=commit.url or commit.commit)
         else:
             saved = _saved(made, out, replace(running, how=how), noted, stored)
+        if held:
+            held(first=False)
     with written(out):
         more = then()
         if running.as_json:

@@ -191,11 +191,12 @@ class Holdings:
     """What a merge holds of its adapters: found when it is asked for.
 
     Attributes:
-        modules: those that are measured before anything is written: all of the merge, or as many as take seconds and are kept;
-            none of a merge of one adapter, or for each module of which all have to be computed.
+        modules: those that are measured: all of the merge, or as many as take seconds and are kept; none of a merge of one
+            adapter, or for each module of which all have to be computed.
         compute: the `Holding` of one, and how many bytes of what that takes may be kept for writing it; None where its numbers
             are too large, or none.
         count: of how many modules the merge is.
+        first: whether what they hold is measured before anything is written, for whoever reads it then; else by the way.
         rules: of a module ⟨Mᵣ, Mₛ⟩ of what each of `RULES` makes of these adapters; None where not all make one.
         found: module → what `compute` found.
     """
@@ -203,6 +204,7 @@ class Holdings:
     modules: Collection[str]
     compute: Callable[[str, int], Holding | None]
     count: int
+    first: bool = True
     rules: Callable[[str], Array] | None = None
     found: dict[str, Holding | None] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from math import inf
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SHORT, SHORTER, SHARE = 1.2e11, 4e9, 0.02
 """Multiplications that are done before anything is written, for what is said of a merge: seconds of work; for a sum whose scale is
-stated, which takes no more to write, a tenth of one; and as a share of all, where that is more."""
+stated, a tenth of one, while it is written: that takes no more; and as a share of all, where that is more."""
 LEAST = 28
 """Modules, four of each of the seven kinds of a layer, that are measured even if more is then merged twice than there is room to
 keep.
@@ -98,7 +98,7 @@ class Merging:
         self.multipliers = Multipliers(tuple(scaled) if fixed(scale, len(adapters)) is None else (), self.update, quick)
         stated = method.name == "linear" and fixed(scale, len(adapters)) is not None
         measured = () if self._model or len(adapters) < 2 else self._sample(layout, SHORTER if stated else SHORT)
-        self.holdings = Holdings(measured, self._hold, len(layout))
+        self.holdings = Holdings(measured, self._measured, len(layout), first=not stated)
         self._ready: dict[str, Linear] = {}
 
     @property
@@ -138,20 +138,32 @@ class Merging:
         """What becomes of a module, for whoever writes it: by the way it is noted what that holds."""
         if (ready := self._ready.pop(module, None)) is not None:
             return ready
-        result = self.update(module)
+        updates = self._updates(module)
+        result = self._made_of(module, updates)
         if module in self.holdings.modules:
-            self.holdings.note(module, lambda: self._hold(module, result=result))
+            self.holdings.note(module, lambda: self._hold(module, updates, lambda: result))
         return result
 
-    def _hold(self, module: str, room: int = 0, result: Linear | None = None) -> Holding:
-        """What a module of the merge holds of those that it is of. What was computed for that is kept for whoever writes it, while
-        all that is takes no more than `room`, in bytes.
+    def _measured(self, module: str, room: int) -> Holding:
+        """What a module of the merge holds. What was computed for that is kept for whoever writes it, while all that is takes no
+        more than `room`, in bytes.
         """
+        updates = self._updates(module)
+
+        def kept() -> Linear:
+            result = self._made_of(module, updates)
+            if sum(map(_size, (result, *list(self._ready.values())))) <= room:
+                self._ready[module] = result
+            return result
+
+        return self._hold(module, updates, kept)
+
+    def _hold(self, module: str, updates: Sequence[Linear], made: Callable[[], Linear]) -> Holding:
+        """What a module of the merge holds of those that it is of; `made` of them, where that is to be asked."""
         present, everywhere = self._present(module), range(len(self._adapters))
-        updates = [self._adapters[i].updates[module] for i in present]
         summed = found = None if self._means(module) else self._summed(*self._by(module, updates), module, updates)
         if found is None:
-            found = hold(self._kept(module, room) if result is None else result, updates)
+            found = hold(made(), updates)
         scaled = not (self._means(module) and isinstance(self._scale, str))
         factor = self.multipliers.found.get(module, fixed(self._scale, len(self._adapters))) if scaled else None
         if summed is not None:
@@ -162,12 +174,6 @@ class Merging:
         pad = {name: np.append(getattr(found, name), 0.0)[places] for name in ("both", "seen")}
         gram = np.pad(found.gram, (0, 1))[np.ix_(places, places)]
         return Holding(found.total, pad["both"], pad["seen"], gram, factor)
-
-    def _kept(self, module: str, room: int) -> Linear:
-        result = self.update(module)
-        if sum(map(_size, (result, *list(self._ready.values())))) <= room:
-            self._ready[module] = result
-        return result
 
     def _by(self, module: str, updates: Sequence[Linear]) -> tuple[Method, Space]:
         """What makes one update of those of a module, by their layouts, and at the scale `auto` by their norms."""
@@ -198,8 +204,13 @@ class Merging:
 
     def update(self, module: str) -> Linear:
         """What becomes of a module."""
+        return self._made_of(module, self._updates(module))
+
+    def _updates(self, module: str) -> list[Linear]:
+        return [self._adapters[i].updates[module] for i in self._present(module)]
+
+    def _made_of(self, module: str, updates: Sequence[Linear]) -> Linear:
         present = self._present(module)
-        updates = [self._adapters[i].updates[module] for i in present]
         if self._means(module):
             return self._mean(updates)
         method, space = self._by(module, updates)
