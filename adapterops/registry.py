@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import pkgutil
-import sys
 import warnings
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
-from contextlib import suppress
-from functools import lru_cache
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from importlib import import_module
-from importlib.machinery import PathFinder
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from adapterops.errors import AdapterWarning
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from adapterops.installed import points
 
 Member = TypeVar("Member")
 
@@ -103,47 +95,6 @@ def import_modules(package: str) -> None:
     """Import all modules of a package and of its folders, in alphabetical order."""
     for module in sorted(found.name for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}.")):
         import_module(module)
-
-
-def points(group: str) -> Iterable[EntryPoint]:
-    """What the packages on the path name in a group."""
-    texts = _texts(tuple(sys.path))
-    if texts is not None and f"[{group}]" not in texts:
-        return ()
-    found: Iterable[EntryPoint] = _of_all_groups(tuple(sys.path)).select(group=group)
-    return found
-
-
-@lru_cache(1)
-def _texts(path: tuple[str, ...]) -> str | None:
-    """The files in which the packages on the path name all that they do. None where some may be elsewhere, in an archive
-    or by a finder of their own: then the standard library is asked. Its import takes longer than all of this.
-    """
-    if any(hasattr(finder, "find_distributions") and finder is not PathFinder for finder in sys.meta_path):
-        return None
-    texts = []
-    for folder in path:
-        try:
-            with os.scandir(folder or ".") as entries:
-                names = [each.name for each in entries if each.name.lower().endswith((".dist-info", ".egg-info"))]
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return None
-        if folder.lower().endswith(".egg"):
-            return None
-        for name in names:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                texts.append(Path(folder, name, "entry_points.txt").read_text("utf-8", "replace"))
-    return "\n".join(texts)
-
-
-@lru_cache(1)
-def _of_all_groups(path: tuple[str, ...]) -> Any:
-    """The same of all groups: looking through all packages takes longer than reading a header, and is done once."""
-    from importlib.metadata import entry_points
-
-    return entry_points()
 
 
 def load_outside(what: str, group: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from adapterops.installed import version
 
 try:
     __version__ = version("adapterops")
-except PackageNotFoundError:  # run from a folder that nobody installed
+except ModuleNotFoundError:  # run from a folder that nobody installed
     __version__ = "0+unknown"

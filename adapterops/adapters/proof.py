@@ -137,11 +137,10 @@ def seen(update: LowRank) -> Image:
 @lru_cache(SHAPES)
 def _probes(shape: tuple[int, int]) -> tuple[Array, Array]:
     """x and Y for matrices of a shape (out, in)."""
-    import numpy as np
+    from adapterops.arrays.random import scattered
 
-    random = np.random.default_rng(0)
-    x = random.standard_normal(shape[1])
-    return x, random.standard_normal((PROJECTIONS, shape[0])) / np.sqrt(PROJECTIONS)
+    x, Y = scattered(0, shape[1]), scattered(shape[1], PROJECTIONS * shape[0])
+    return x, Y.reshape(PROJECTIONS, shape[0]) / PROJECTIONS**0.5
 
 
 def _times(matrix: Array, x: Array) -> Array:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import hypot, inf, isfinite, sqrt
-from statistics import median
 from typing import TypeAlias
+
+import numpy as np
 
 from adapterops.errors import InputError, OptionError, factor
 from adapterops.updates.protocol import Linear
@@ -209,7 +210,9 @@ def times(multipliers: Collection[float]) -> str:
     >>> times([1, 1]), times([0.5, 1, 1])
     ('full size in every module', 'full size in the median module (0.5 to 1)')
     """
-    least, middle, most = (f"{value:.3g}" for value in (min(multipliers), median(multipliers), max(multipliers)))
+    least, middle, most = (
+        f"{value:.3g}" for value in (min(multipliers), float(np.median(list(multipliers))), max(multipliers))
+    )
     if len(multipliers) == 1:
         return f"{most} times"
     size = "full size" if middle == "1" else f"{middle} times"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,12 +50,14 @@ class Tile:
 
     def uniform(self, index: int, seed: int) -> Array:
         """Numbers in [0, 1), a function of the seed, the name of the update, and where the rows are."""
+        from hashlib import sha256  # here: it brings all of OpenSSL, and few methods have a use for it
+
         values = self.values[index]
         drawn = np.empty(values.shape, np.float32)
         height = self.height or max(1, len(drawn))
         for first in range(0, len(drawn), height):
             start = self.start + first * values.shape[1]
-            key = hashlib.sha256(f"{seed}/{start}/{self.names[index]}".encode()).digest()
+            key = sha256(f"{seed}/{start}/{self.names[index]}".encode()).digest()
             generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
             generator.random(dtype=np.float32, out=drawn[first : first + height])
         return placed_like(drawn, values)  # type: ignore[no-any-return]  # an array on a device is one

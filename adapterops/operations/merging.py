@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from math import inf
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +63,7 @@ def large(updates: Sequence[Linear], small: float) -> bool:
     (True, False, True, False)
     """
     norms = [norm for each in updates if (norm := each.norm())]
-    return bool(norms) and median(norms) > small * float(updates[0].shape[0]) ** 0.5
+    return bool(norms) and float(np.median(norms)) > small * float(updates[0].shape[0]) ** 0.5
 
 
 def _sum() -> tuple[Method, Space]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from fractions import Fraction
 
 from adapterops.errors import OptionError
 
@@ -42,6 +41,8 @@ def _amount(text: str, name: str, expected: str) -> tuple[int, str]:
     Raises:
         OptionError: it is none, or more than a computer can count.
     """
+    from fractions import Fraction  # here: it takes long to import
+
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(?:([kmgt])(i?))?(b?)", text.strip(), re.IGNORECASE | re.ASCII)
     if match is None:
         raise _unlike(text, name, expected)

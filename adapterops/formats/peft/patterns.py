@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -56,6 +55,8 @@ def matches(patterns: Sequence[str], names: Sequence[str], rule: str = END) -> l
     if all(PLAIN.fullmatch(pattern) for pattern in patterns):
         compiled = [re.compile(rule.replace("{}", pattern)) for pattern in patterns]
         return [[index for index, pattern in enumerate(compiled) if pattern.match(name)] for name in names]
+    import subprocess  # here: few configs have patterns
+
     shown = ", ".join(patterns)[:80]
     try:
         child = subprocess.run(
