@@ -103,6 +103,20 @@ def test_settled_numbers_are_what_the_stored_ones_stand_for(dtype: str, wide_dty
     assert same(tensor(stored, dtype), tensor(converted(narrowed, before, dtype, torch_is_there), dtype))
 
 
+def test_float16_is_rounded_as_numpy_does_it_whatever_the_bits() -> None:
+    """Those of small numbers, of NaNs, and of all next to what is halfway between two."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32).view(np.uint32)
+    steps = np.arange(-2, 3).astype(np.uint32)
+    bits = (halves[:, None] + np.concatenate([steps + np.uint32(between) for between in (0, 0x800, 0x1000)])).reshape(-1)
+    numbers = np.concatenate([bits, np.arange(0, 1 << 32, 0xFFF1, dtype=np.uint64).astype(np.uint32)]).view(np.float32)
+    small = np.arange(-4096, 4096, dtype=np.float32) * np.float32(2.0**-26)  # halves and quarters of float16's least
+    for some in (numbers, small, small[:0], numbers[::2], small.reshape(2, -1)[:, 1:]):
+        with np.errstate(all="ignore"):
+            expected = some.astype(np.float16)
+        found = converted(narrowed, some, "F16", False)
+        assert (found.view(np.uint16) == expected.view(np.uint16)).all()
+
+
 @pytest.mark.parametrize("dtype", list(FLOATS))
 def test_what_is_stored_already_is_taken_as_it_is(dtype: str) -> None:
     numbers = np.ones(3, STORED[dtype] if dtype != "BF16" else np.float32)
@@ -248,7 +262,7 @@ def test_transposed_is_the_transpose_row_by_row(shape: tuple[int, int]) -> None:
     [(widened, np.float16, 4), (checked, np.float32, 2)],
 )
 def test_what_is_converted_takes_no_memory_but_the_result_s(convert: Any, given: Any, room: int) -> None:
-    numbers = np.ones((1 << 10, 1 << 10), given)
+    numbers = np.ones((1 << 13, 1 << 10), given)
     tracemalloc.start()
     converted(convert, numbers, "F16", False)
     peak = tracemalloc.get_traced_memory()[1]
