@@ -16,8 +16,8 @@ import adapterops
 
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
-    {"errors", "version"},
-    {"arrays"},
+    {"errors", "installed"},
+    {"arrays", "version"},
     {"registry", "tables", "templates"},
     {"quant"},
     {"updates", "storage"},

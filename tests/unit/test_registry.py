@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from adapterops.errors import AdapterWarning
-from adapterops.registry import Registry, _texts, points
+from adapterops.registry import Registry
 
 
 def registry(monkeypatch: pytest.MonkeyPatch, *there: metadata.EntryPoint) -> Registry[str]:
@@ -48,32 +47,3 @@ def test_a_package_that_ends_python_when_it_is_imported_ends_nothing(
     toys = registry(monkeypatch, metadata.EntryPoint("doll", "toy_that_exits", "adapterops.toys"))
     with pytest.warns(AdapterWarning, match="the toy doll of another package is not there"):
         assert not toys
-
-
-def test_packages_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", ["/no such folder", *sys.path])  # which nobody has asked for
-    counted: list[int] = []
-    found, entry_points = list(metadata.entry_points(group="console_scripts")), metadata.entry_points
-    monkeypatch.setattr(metadata, "entry_points", lambda: (counted.append(1), entry_points())[1])
-    assert sorted(points("console_scripts")) == sorted(found)
-    assert (list(points("no such group")), counted) == ([], [1])
-
-
-def test_packages_are_looked_for_without_the_library_where_none_names_the_group(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    info = tmp_path / "toy-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Name: toy\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[toys]\nball = toy:ball\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert [point.name for point in points("toys")] == ["ball"]
-    real = metadata.entry_points
-    monkeypatch.setattr(metadata, "entry_points", lambda: pytest.fail("the library was asked"))
-    assert list(points("no toys")) == []
-    archive = tmp_path / "packages.zip"
-    archive.write_bytes(b"")
-    monkeypatch.setattr(metadata, "entry_points", real)
-    monkeypatch.syspath_prepend(str(archive))  # what is in it, the library knows
-    assert _texts(tuple(sys.path)) is None
-    assert [point.name for point in points("toys")] == ["ball"]

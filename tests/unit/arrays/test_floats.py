@@ -107,7 +107,9 @@ def test_float16_is_rounded_as_numpy_does_it_whatever_the_bits() -> None:
     """Those of small numbers, of NaNs, and of all next to what is halfway between two."""
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32).view(np.uint32)
     steps = np.arange(-2, 3).astype(np.uint32)
-    bits = (halves[:, None] + np.concatenate([steps + np.uint32(between) for between in (0, 0x800, 0x1000)])).reshape(-1)
+    bits = (halves[:, None] + np.concatenate([steps + np.uint32(between) for between in (0, 0x800, 0x1000)])).reshape(
+        -1
+    )
     numbers = np.concatenate([bits, np.arange(0, 1 << 32, 0xFFF1, dtype=np.uint64).astype(np.uint32)]).view(np.float32)
     small = np.arange(-4096, 4096, dtype=np.float32) * np.float32(2.0**-26)  # halves and quarters of float16's least
     for some in (numbers, small, small[:0], numbers[::2], small.reshape(2, -1)[:, 1:]):
