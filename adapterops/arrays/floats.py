@@ -140,16 +140,13 @@ def _narrow_float16(numbers: Array, result: Array) -> None:
 
 def _widen_float16(numbers: Array, result: Array) -> None:
     """The bits in their places, times what the two exponents differ by."""
-    stored, bits = numbers.view(np.uint16), result.view(np.uint32)
-    np.copyto(bits, stored)
-    np.bitwise_and(bits, 0x7FFF, out=bits)
-    endless = bits >= 0x7C00 if bits.max(initial=0) >= 0x7C00 else None
+    bits = result.view(np.int32)
+    np.copyto(bits, numbers.view(np.int16))  # the sign goes on to the left
     np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, ~0x70001FFF, out=bits)
     np.multiply(result, np.float32(2.0**112), out=result)
-    if endless is not None:
-        bits[endless] |= 0x7F800000
-    negative = stored & np.uint16(0x8000)
-    np.bitwise_or(bits, np.left_shift(negative, 16, dtype=np.uint32), out=bits)
+    if not all_stored_finite(numbers, "F16"):
+        bits[~finite(numbers, "F16")] |= 0x7F800000
 
 
 def _convert(numbers: Array, result: Array, dtype: str) -> None:
