@@ -6,7 +6,9 @@ import re
 from functools import cache
 from pathlib import Path
 
-TITLE = re.compile(r"^\[(\w+)\].*\n", re.MULTILINE)
+from adapterops.regex import Regex
+
+TITLE = Regex(r"^\[(\w+)\].*\n", re.MULTILINE)
 
 
 @cache

@@ -17,6 +17,7 @@ from adapterops.cli.usage import NUMBER
 from adapterops.cli.values import COUNT, FORMAT, REAL, TEXT
 from adapterops.errors import NotFoundError, OptionError, count
 from adapterops.expressions.expression import Expression, parse
+from adapterops.regex import Regex
 from adapterops.requests.fields import Input, Model, Output
 from adapterops.requests.request import Request, spelled
 from adapterops.storage.strict import similar
@@ -50,7 +51,7 @@ converting = options.group(
 """The same, where the format is what is asked for."""
 
 SIGNS = ("+", "-", "*", "and", "&")
-WEIGHTED = re.compile(r"(?P<before>.+)[:=@*](?P<weight>[-+]?\d*\.?\d+)|(?P<times>[-+]?\d*\.?\d+)[*:](?P<after>.+)")
+WEIGHTED = Regex(r"(?P<before>.+)[:=@*](?P<weight>[-+]?\d*\.?\d+)|(?P<times>[-+]?\d*\.?\d+)[*:](?P<after>.+)")
 """An adapter and its weight in one word, as other tools have them."""
 
 NAMES = "The model that the adapters are for: modules get its names, and full tensors that are its own are left out."

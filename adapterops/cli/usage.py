@@ -10,13 +10,14 @@ from pathlib import Path
 import click
 
 from adapterops.errors import OptionError
+from adapterops.regex import Regex
 
 NEAR = 0.78
 """How near the name of an option is to one that is meant: --tise and --ties have 0.83, --lora and --floor 0.77."""
 
 WEIGHT = ("-w", "--weight")
-SHORT = re.compile("(-[a-z])=(.+)", re.DOTALL)
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+SHORT = Regex("(-[a-z])=(.+)", re.DOTALL)
+NUMBER = Regex(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
 OPTIONS = {
     "--quantize --to": "--4bit --8bit --load-in-4bit --load-in-8bit --nf4",
@@ -88,7 +89,7 @@ for _choice, _words in CHOICES.items():
     for _word in _words.split():
         VALUES.setdefault(_word, []).append(_choice)
 
-OF_LLAMA_CPP = re.compile(r"there is no scheme '(gguf|i?q\d_\w+)'", re.IGNORECASE)
+OF_LLAMA_CPP = Regex(r"there is no scheme '(gguf|i?q\d_\w+)'", re.IGNORECASE)
 GGUF = "llama.cpp makes that of a model in 16 bits: convert_hf_to_gguf.py MODEL, then llama-quantize; "
 
 

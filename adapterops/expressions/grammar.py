@@ -29,13 +29,14 @@ from adapterops.expressions.functions import (
     nearest,
     times,
 )
+from adapterops.regex import Regex
 
 DEPTH = 50
 """How deep brackets may be nested."""
 
 LETTERS = "use letters from a to z, digits and _, no digit first, and not true or false"
-NAME = re.compile(r"(?!(?:true|false)$)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-TOKEN = re.compile(
+NAME = Regex(r"(?!(?:true|false)$)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+TOKEN = Regex(
     r"""(?P<space>\s+) | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?) | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
     | (?P<text>"[^"\n]*"|'[^'\n]*') | (?P<sign>[-+*/()\[\]{},:=])""",
     re.ASCII | re.VERBOSE,

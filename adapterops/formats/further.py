@@ -9,12 +9,13 @@ from pathlib import Path
 
 from adapterops.errors import InputError
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS
+from adapterops.regex import Regex
 from adapterops.storage.place import PICKLES, Place
 
 HELD = (".safetensors", *PICKLES, ".ckpt", ".pkl", ".npz", ".h5", ".msgpack")
 """How files end that may hold weights."""
 
-NO_WEIGHTS = re.compile(
+NO_WEIGHTS = Regex(
     r"(?:optimizer|scheduler|scaler|rng_state|random_states|training_args|trainer_state|recipe_state)(?:_states?)?(?:[._-]\d+)*\.\w+"
 )
 """What trainers save with an adapter and that holds no weights."""
@@ -22,10 +23,10 @@ NO_WEIGHTS = re.compile(
 SAME = ("adapter_model.bin", "adapter_model.pt")
 """What older versions of PEFT save the adapter itself to."""
 
-EARLIER = re.compile(r"\d+_adapters\.safetensors|adapters\.npz")
+EARLIER = Regex(r"\d+_adapters\.safetensors|adapters\.npz")
 """What MLX-LM keeps of earlier steps, and what older versions of it save the adapter itself to."""
 
-STEPS = re.compile(r"(?:tmp-)?(?:checkpoint|global_step|epoch|step|iter)s?[-_]?\d*")
+STEPS = Regex(r"(?:tmp-)?(?:checkpoint|global_step|epoch|step|iter)s?[-_]?\d*")
 """The folder of an earlier step of the training."""
 
 WHOLE = ("generation_config.json", "tokenizer_config.json")
@@ -34,7 +35,7 @@ WHOLE = ("generation_config.json", "tokenizer_config.json")
 DEPTH = 3
 """Folders in folders that are looked into."""
 
-PART = re.compile(r"adapter_model-0*([1-9]\d*)-of-0*([2-9]|[1-9]\d+)\.(?:safetensors|bin)")
+PART = Regex(r"adapter_model-0*([1-9]\d*)-of-0*([2-9]|[1-9]\d+)\.(?:safetensors|bin)")
 """The name of one file of an adapter in several."""
 
 

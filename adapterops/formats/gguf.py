@@ -10,7 +10,6 @@ Source: convert_lora_to_gguf.py and llama-adapter.cpp of llama.cpp.
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +40,7 @@ from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.regex import Regex
 from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.place import Place
 from adapterops.storage.several import SeveralFiles
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from adapterops.formats.registry import Factors
     from adapterops.updates.protocol import Array
 
-NAME = re.compile(r"(?:blk\.(?P<layer>\d+)\.)?(?P<tensor>[a-z0-9_]+)\.weight\.(?P<role>lora_[ab])")
+NAME = Regex(r"(?:blk\.(?P<layer>\d+)\.)?(?P<tensor>[a-z0-9_]+)\.weight\.(?P<role>lora_[ab])")
 ROLES = {"lora_a": "lora_A", "lora_b": "lora_B"}
 
 TRAINED = "ask for the adapter in PEFT's format, which it was converted from"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError, at
+from adapterops.regex import Regex
 from adapterops.storage.gguf import SUFFIX, GgufFile
 from adapterops.storage.place import Place, check_inside
 
-PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+PART = Regex(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 """Fields of every part: which it is, from 0 on; of how many; and the tensors in all of them."""
 

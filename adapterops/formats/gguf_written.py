@@ -24,6 +24,7 @@ from adapterops.formats.llama_cpp import (
 from adapterops.formats.models.ties import says_tied
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.stacks import padded
+from adapterops.regex import Regex
 from adapterops.storage.tensors import Spec, Stored
 from adapterops.updates.layout import MAGNITUDE, Layout, magnitudes_of
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 OUTER = r"(?:(?:model|language_model)\.)*"
-LAYER = re.compile(OUTER + r"layers\.(?P<layer>\d+)\.(?P<inner>.+)")
-WORDS = re.compile(OUTER + r"embed_tokens")
+LAYER = Regex(OUTER + r"layers\.(?P<layer>\d+)\.(?P<inner>.+)")
+WORDS = Regex(OUTER + r"embed_tokens")
 COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
 """Fields of config.json that say how many experts a layer has."""
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from functools import lru_cache
 
 from adapterops.formats.peft.keys import updates
 from adapterops.formats.peft.types import of_peft
+from adapterops.regex import Regex
 
-CERTAIN = re.compile(
+CERTAIN = Regex(
     r"lora|hada_|lokr_|\bb?oft_|ia3_|\b(?:on_input|dora_scale)$|\b(?:diff\w*|[wb]_norm|set_weight|reshape_weight)$"
     r"|\.(?:[qp]_layer)\.weight$|\.lambda_layer$|\.bias_(?:indices|values|size)$|^bundle_emb\.|^prompt_embeddings$"
 )
 """What names of adapters have, and names of models do not."""
 
-SHORT = re.compile(r"\.(?:[ab][12]|bm)\.weight$|\.alpha$")
+SHORT = Regex(r"\.(?:[ab][12]|bm)\.weight$|\.alpha$")
 """What a model may have, too."""
 
 

@@ -5,11 +5,11 @@ Source: convert_hf_to_gguf.py of llama.cpp, and gguf-py's tensor_mapping and con
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from adapterops.formats.models.architectures import WEIGHT
+from adapterops.regex import Regex
 
 ATTENTION = {
     "attn_q": "self_attn.q_proj",
@@ -189,7 +189,7 @@ MODEL_TYPES = {
 }
 """Types of models that llama.cpp calls otherwise."""
 
-TENSOR = re.compile(
+TENSOR = Regex(
     r"(?:blk\.(?P<layer>\d+)\.)?(?P<inner>(?:nextn\.)?[a-z0-9_]+)(?:\.(?P<expert>\d+))?(?P<end>\.weight|\.bias)"
 )
 SEVERAL = "{}"

@@ -7,7 +7,6 @@ for all.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from adapterops.formats.peft.parts import Parts, of_experts
 from adapterops.formats.peft.scaling import Scaling, check_alpha
 from adapterops.formats.registry import FORMATS, Arrangement
 from adapterops.formats.stacks import is_single_expert, padded
+from adapterops.regex import Regex
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Entry, Spec, Stored, no_numbers
 from adapterops.updates.kinds import KINDS, Kind
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from adapterops.updates.protocol import Array
 
 WEIGHTS = "adapters.safetensors"
-NAME = re.compile(r"(?P<module>.+)(?<!\.weight)\.(?P<role>lora_[ab]|m)")
-LEGACY = re.compile(r"(?P<module>.+)\.(?P<role>[AB])")
+NAME = Regex(r"(?P<module>.+)(?<!\.weight)\.(?P<role>lora_[ab]|m)")
+LEGACY = Regex(r"(?P<module>.+)\.(?P<role>[AB])")
 """Names of the first adapters of MLX-VLM, whose config has rank and alpha by themselves: ΔW = alpha · (A B)ᵀ."""
 
-LAYER = re.compile(r".*\blayers\.\d+\.(?P<inner>.+)")
+LAYER = Regex(r".*\blayers\.\d+\.(?P<inner>.+)")
 ROLES = {"lora_a": "lora_B", "lora_b": "lora_A", "m": BY_OUTPUTS}
 """The factors are those of ΔWᵀ."""
 
@@ -174,7 +174,7 @@ def _base(fields: Any) -> str | None:
     return model if isinstance(model, str) else None
 
 
-def _modules(entries: Mapping[str, Entry], kind: Kind, rank: int, pattern: re.Pattern[str]) -> dict[str, Parts]:
+def _modules(entries: Mapping[str, Entry], kind: Kind, rank: int, pattern: Regex) -> dict[str, Parts]:
     roles = {role: name for role, name in ROLES.items() if name in kind.roles}
     found: dict[str, dict[str, str]] = {}
     for name in sorted(entries):

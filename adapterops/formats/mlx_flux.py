@@ -6,7 +6,6 @@ authors, but for `layers`, which MLX puts before what is in a sequence. It is re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from adapterops.arrays.dtypes import FLOATS
@@ -16,12 +15,13 @@ from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling
 from adapterops.formats.registry import FORMATS
+from adapterops.regex import Regex
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Entry, no_numbers
 from adapterops.updates.kinds import KINDS
 from adapterops.updates.layout import LORA
 
-NAME = re.compile(r"(?P<module>(?:double|single)_blocks\.\d+\..+)\.(?P<role>lora_[ab])")
+NAME = Regex(r"(?P<module>(?:double|single)_blocks\.\d+\..+)\.(?P<role>lora_[ab])")
 ROLES = {"lora_a": "lora_B", "lora_b": "lora_A"}
 """The factors are those of ΔWᵀ."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adapterops.errors import UnsupportedError
+from adapterops.regex import Regex
 
 OUTER = (
     *("gemma3", "gemma4", "gemma4_unified", "kimi_k25", "kimi_k3", "kimi_vl", "lfm2-vl", "llama4", "llava"),
@@ -18,8 +18,8 @@ OUTER = (
 INNER = ("gemma3n",)
 """Those in which it has the layers alone as a part, as transformers has."""
 
-LAYERS = re.compile(r"(?:model\.language_model|language_model\.model|model)\.(?=layers\.)")
-HEAD = re.compile(r"(?:language_model\.)?lm_head")
+LAYERS = Regex(r"(?:model\.language_model|language_model\.model|model)\.(?=layers\.)")
+HEAD = Regex(r"(?:language_model\.)?lm_head")
 
 
 def in_mlx(module: str, config: Mapping[str, Any] | None) -> str:

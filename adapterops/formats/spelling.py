@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
@@ -15,11 +14,12 @@ from adapterops.formats.models.divisions import wholes_of
 from adapterops.formats.models.loading import memories
 from adapterops.formats.models.naming import canonical, expert
 from adapterops.formats.models.suffixes import moves, roots
+from adapterops.regex import Regex
 
 Modules: TypeAlias = Mapping[str, tuple[int, int]]
 """Module → the (out, in) of its update."""
 
-NUMBER = re.compile(r"\.\d+\.")
+NUMBER = Regex(r"\.\d+\.")
 
 CODE = "E-SPELLING"
 """Of names that the next program would not load, or not all of."""

@@ -7,12 +7,12 @@ stack of 1.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from adapterops.formats.models.architectures import EXPERTS
 from adapterops.formats.peft.keys import Key, render
+from adapterops.regex import Regex
 from adapterops.updates.layout import Layout
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def stacked_factors(
     return rows.reshape(count * rank, -1), columns.reshape(len(columns), -1), rank
 
 
-SINGLE = re.compile(rf".*\b{EXPERTS}\.\d+\.\w+")
+SINGLE = Regex(rf".*\b{EXPERTS}\.\d+\.\w+")
 
 
 def is_single_expert(stack: str) -> bool:

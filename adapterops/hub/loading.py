@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adapterops.regex import Regex
+
 TASKS = {
     "CAUSAL_LM": "AutoModelForCausalLM",
     "FEATURE_EXTRACTION": "AutoModel",
@@ -17,7 +19,7 @@ TASKS = {
 }
 """What transformers loads for PEFT's task types."""
 
-GENERATING = re.compile(r"AutoModelForCausalLM|\w+(ForCausalLM|(?<!With)LMHeadModel)")
+GENERATING = Regex(r"AutoModelForCausalLM|\w+(ForCausalLM|(?<!With)LMHeadModel)")
 """Classes that servers of text generation load."""
 
 LABELLED = {"AutoModelForSequenceClassification", "AutoModelForTokenClassification"}

@@ -24,6 +24,7 @@ from adapterops.hub.client import api, ask, say, timeout
 from adapterops.hub.snapshot import Known, blob_hash
 from adapterops.operations.collections import COLLECTION
 from adapterops.provenance.reader import read_manifest
+from adapterops.regex import Regex
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.outputs import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.place import SEPARATOR, Place, check_inside
@@ -37,17 +38,17 @@ SMALL = {
 }  # fmt: skip
 """What goes along with the weights; anything else stays here."""
 
-STALE = re.compile(rf"model-\d{{5}}-of-\d{{5}}\.safetensors|{re.escape(SINGLE)}|{re.escape(INDEX)}")
+STALE = Regex(rf"model-\d{{5}}-of-\d{{5}}\.safetensors|{re.escape(SINGLE)}|{re.escape(INDEX)}")
 """Weights that an earlier push may have left: another program would load them instead of the new ones."""
 
 DELTA, FILES, ADAPTERS = "delta.json", "files", "adapters"
-OF_DELTA = re.compile(rf"{re.escape(DELTA)}|(?:{FILES}|{ADAPTERS})/.+")
+OF_DELTA = Regex(rf"{re.escape(DELTA)}|(?:{FILES}|{ADAPTERS})/.+")
 """The files of a model that was pushed as a delta: `pull` would make that one."""
 
-HEAD = re.compile(r"(?:^|\.)(?:classifier|score)(?:\.out_proj)?\.weight$")
+HEAD = Regex(r"(?:^|\.)(?:classifier|score)(?:\.out_proj)?\.weight$")
 """The full tensor of a classifier that has a row for each label."""
 
-ABSOLUTE = re.compile(r"^\s*path: ['\"]?/", re.MULTILINE)
+ABSOLUTE = Regex(r"^\s*path: ['\"]?/", re.MULTILINE)
 
 
 @dataclass(frozen=True)

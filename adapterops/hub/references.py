@@ -9,10 +9,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from adapterops.errors import OptionError
+from adapterops.regex import Regex
 
 NAME = r"[A-Za-z0-9][\w.-]{0,95}"
-SHORT = re.compile(rf"(?P<repo>{NAME}/{NAME})(?:@(?P<revision>[^:@\s]+))?(?::(?P<inner>[^:\s]+))?", re.ASCII)
-LONG = re.compile(
+SHORT = Regex(rf"(?P<repo>{NAME}/{NAME})(?:@(?P<revision>[^:@\s]+))?(?::(?P<inner>[^:\s]+))?", re.ASCII)
+LONG = Regex(
     rf"(?:models/)?(?P<repo>{NAME}/{NAME})(?:@(?P<revision>refs/(?:pr|convert)/[^/:\s]+|[^/:@\s]+))?(?:[/:](?P<inner>[^:\s]*))?",
     re.ASCII,
 )
@@ -20,7 +21,7 @@ SCHEME = "hf://"
 OTHERS = ("datasets/", "spaces/", "buckets/", "kernels/")
 """What is on the Hub and no model."""
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT = Regex(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _file(reference: Reference) -> bool:
     )
 
 
-PAGE = re.compile(
+PAGE = Regex(
     r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<repo>[^/]+/[^/?]+)"
     r"(?:/(?:tree|blob|resolve)/(?P<revision>[^/?]+)(?:/(?P<inner>[^?]*?))?)?/?(?:\?.*)?"
 )

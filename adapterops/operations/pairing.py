@@ -4,7 +4,6 @@ what `extract` compares, and what that can become.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 
@@ -17,9 +16,10 @@ from adapterops.formats.models.naming import canonical, classes, namesakes
 from adapterops.formats.models.ties import of_unknown, ties_of
 from adapterops.formats.models.vocabulary import is_end, made_one
 from adapterops.operations.targets.weights import SINGLE, names_of
+from adapterops.regex import Regex
 from adapterops.verification.unloaded import COMPUTED, HEADS, absent, unloaded_text
 
-NUMBER = re.compile(r"(?=\.\d+\.)")
+NUMBER = Regex(r"(?=\.\d+\.)")
 """What follows the name of a module whose modules have numbers."""
 
 SHOWN = 5

@@ -16,8 +16,9 @@ from adapterops.errors import OptionError, check_opened, count, printable
 from adapterops.formats.diffusion.spellings import ROOTS, is_underscored
 from adapterops.formats.models.vocabulary import TOKEN_ROWS
 from adapterops.provenance.history import Step
+from adapterops.regex import Regex
 
-RANGE = re.compile(r"(\w+)\.(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
+RANGE = Regex(r"(\w+)\.(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 SHOWN = 3
 
 

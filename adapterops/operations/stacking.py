@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +13,9 @@ from adapterops.formats.models.weight_files import SINGLE
 from adapterops.operations.targets.tokenizer import check_vocabulary
 from adapterops.operations.task_vectors import check_configs
 from adapterops.provenance.history import Source, Step
+from adapterops.regex import Regex
 
-LAYER = re.compile(r"(?:^|(?<=\.))(\w+)\.(\d+)\.")
+LAYER = Regex(r"(?:^|(?<=\.))(\w+)\.(\d+)\.")
 COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 """What configs call the number of layers."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from adapterops.errors import InputError, at
 from adapterops.provenance.manifest import SCHEMA, seal
+from adapterops.regex import Regex
 from adapterops.storage.checksums import BLAKE3, SHA256
 from adapterops.storage.outputs import MANIFEST_LIMIT, manifest_of, plain_name
 from adapterops.storage.strict import read_json
 
-HASH = re.compile(r"[0-9a-f]{64}")
+HASH = Regex(r"[0-9a-f]{64}")
 NEEDED = ("command", "inputs", "operation", "outputs")
 SURVIVAL = ("relative", "gain", "changed", "entries", "uncertainty", "noise", "cosine")
 FIGURES = (*SURVIVAL, "rank", "energy_kept")

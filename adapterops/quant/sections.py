@@ -8,9 +8,10 @@ from typing import Any
 
 from adapterops.quant.checks import foreign
 from adapterops.quant.header import WEIGHT, Header
+from adapterops.regex import Regex
 
 LINEAR, EMBEDDING = "Linear", "Embedding"
-EMBEDDINGS = re.compile(r"(.+\.)?(\w*embed(ding|dings|_tokens|_positions)?|wte|wpe|tok_embeddings)")
+EMBEDDINGS = Regex(r"(.+\.)?(\w*embed(ding|dings|_tokens|_positions)?|wte|wpe|tok_embeddings)")
 """Modules that are embeddings, by their names."""
 
 PATTERN = "re:"

@@ -15,7 +15,6 @@ is not understood is refused by its name.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from adapterops.errors import OptionError
 from adapterops.expressions.expression import parse
 from adapterops.hub.references import parse as reference
 from adapterops.recipes.mergekit_methods import METHODS, MergekitMethod, TensorGroup
+from adapterops.regex import Regex
 from adapterops.requests.fields import Input, Layers, Model, Output
 from adapterops.requests.places import found
 from adapterops.requests.reading import DTYPES, Reader
@@ -36,7 +36,7 @@ from adapterops.storage.strict_yaml import Place
 
 METHOD, PASSTHROUGH = "merge_method", "passthrough"
 FIELDS = (METHOD, "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "tokenizer_source", "tokenizer")
-LAYER = re.compile(r"\.(\d+)\.")
+LAYER = Regex(r"\.(\d+)\.")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from typing import Any
 from adapterops.errors import InputError, OptionError, at
 from adapterops.provenance.reader import OUTPUT, REQUEST
 from adapterops.recipes import mergekit
+from adapterops.regex import Regex
 from adapterops.requests.reading import Reader
 from adapterops.requests.request import Request
 from adapterops.storage.outputs import RECIPE
@@ -34,8 +35,8 @@ from adapterops.storage.strict import open_regular, parse_json, reading
 from adapterops.storage.strict_yaml import LIMIT, Place, parse_yaml
 
 VERSION = 1
-REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[A-Za-z_][\w.-]*", re.ASCII | re.IGNORECASE)
+REPO = Regex(r"[\w.-]+/[\w.-]+", re.ASCII)
+PLAIN = Regex(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[A-Za-z_][\w.-]*", re.ASCII | re.IGNORECASE)
 """Keys that need no quotes."""
 
 

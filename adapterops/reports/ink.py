@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import html
 import math
-import re
 from collections.abc import Sequence
 
+from adapterops.regex import Regex
 from adapterops.reports.figures import Heatmap
 
 WIDTH = 360
@@ -34,7 +34,7 @@ svg.ao .small{font-size:9px}
 @media (prefers-color-scheme:dark){svg.ao{color:#e4e7ea;background:#14171b}}
 @media print{svg.ao{color:#000;background:#fff}}"""
 
-ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+ILLEGAL = Regex("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def escape(text: str) -> str:

@@ -10,7 +10,6 @@ Whoever has the base makes the same bytes of it, or gets an error: nothing is ta
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -33,6 +32,7 @@ from adapterops.hub.snapshot import Known, locate
 from adapterops.provenance.history import Source
 from adapterops.provenance.manifest import described, versions, write_file
 from adapterops.provenance.reader import read_manifest
+from adapterops.regex import Regex
 from adapterops.requests.divided import DividedModel
 from adapterops.requests.fields import Input, Model
 from adapterops.requests.reading import stated_request
@@ -46,7 +46,7 @@ from adapterops.storage.strict import json_text, read_json
 from adapterops.storage.writer import read_back
 
 SCHEMA = 1
-INSIDE = re.compile(rf"{ADAPTERS}/[^/\\]+(/[^/\\]+)?")
+INSIDE = Regex(rf"{ADAPTERS}/[^/\\]+(/[^/\\]+)?")
 """Where an adapter of a delta may be that is not on the Hub."""
 
 

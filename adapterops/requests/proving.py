@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
@@ -19,6 +18,7 @@ from adapterops.operations.output_files import Problem
 from adapterops.operations.tensor_checks import ModuleCheck
 from adapterops.operations.verifying import ItemCheck, Verification
 from adapterops.provenance.manifest import Origin, write_bytes
+from adapterops.regex import Regex
 from adapterops.requests.verifying import Proof
 from adapterops.storage.checksums import BLAKE3, digest, file_digests
 from adapterops.storage.parts import PartsFolder
@@ -103,7 +103,7 @@ class DividedProof:
         return comparison.verification(found[item] for item in comparison.items)
 
 
-REAL = re.compile(r"-?(0x[01]\.[0-9a-f]{1,13}p[+-]([0-9]{1,3}|10[01][0-9]|102[0-3])|inf|nan)")
+REAL = Regex(r"-?(0x[01]\.[0-9a-f]{1,13}p[+-]([0-9]{1,3}|10[01][0-9]|102[0-3])|inf|nan)")
 """What `float.hex` writes."""
 
 

@@ -5,7 +5,6 @@ What is unknown, ambiguous or impossible is named with its place.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +20,7 @@ from adapterops.operations.tensor_types import typed
 from adapterops.provenance.reader import OUTPUT, REQUEST, TRUTH
 from adapterops.quant.registry import written
 from adapterops.quant.scheme import ROUNDINGS
+from adapterops.regex import Regex
 from adapterops.requests.amounts import size
 from adapterops.requests.fields import NAMES, VIEWS, Extract, Input, Layers, Model, Output, Quantize
 from adapterops.requests.request import Request, spelled
@@ -46,7 +46,7 @@ DTYPES = {
 SHOWN = 80
 """Characters of a value that a message shows."""
 
-HASH = re.compile(r"[0-9a-f]{64}")
+HASH = Regex(r"[0-9a-f]{64}")
 
 
 def read_request(fields: Any) -> Request:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from adapterops.arrays.dtypes import BITS, FLOATS
 from adapterops.arrays.floats import STORED, Array
 from adapterops.arrays.scratch import Scratch
 from adapterops.errors import AdapterOpsError, InputError, UnsupportedError, at
+from adapterops.regex import Regex
 from adapterops.storage.header import check_name
 from adapterops.storage.pickled import ARCHIVE, BEFORE_ARCHIVES, FIRST, check_pickle
 from adapterops.storage.safetensors import CHUNK, SafetensorsFile
@@ -35,7 +35,7 @@ DTYPES = {
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 
-OTHER = re.compile(r"unsupported GLOBAL (\S+)|Unsupported global: GLOBAL (\S+)")
+OTHER = Regex(r"unsupported GLOBAL (\S+)|Unsupported global: GLOBAL (\S+)")
 """How torch names what a file holds that its restricted loader does not load."""
 
 ONLY_TENSORS = "save its tensors by name in a file of their own, and nothing else"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-HASH = re.compile(r"[0-9a-f]{64}")
+from adapterops.regex import Regex
+
+HASH = Regex(r"[0-9a-f]{64}")
 
 Shape: TypeAlias = "type | tuple[Any, ...] | list[Any] | Mapping[Any, Any] | Callable[[Any], bool]"
 """A type; several shapes, one of which is enough; a list of one, for any number of such; a mapping of `str` to one, for any names,

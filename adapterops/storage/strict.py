@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from adapterops.errors import InputError, NotFoundError, OptionError, ResourceError, at
+from adapterops.regex import Regex
 
 CONFIG_LIMIT = 1 << 20
 """Bytes of the largest JSON file that is read whole."""
@@ -157,7 +158,7 @@ def check_path(path: str | os.PathLike[str]) -> None:
         )
 
 
-REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+REPOSITORY = Regex(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 """What the Hub may call a repository."""
 
 

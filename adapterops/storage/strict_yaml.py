@@ -12,12 +12,13 @@ from typing import Any, NoReturn, TypeAlias
 import yaml
 
 from adapterops.errors import InputError
+from adapterops.regex import Regex
 
 LIMIT, VALUES, DEPTH = 1 << 20, 10_000, 20
 """Bytes that a caller should hand over, values, and how deep they are nested, at most."""
 
-WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})")
-REAL = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+WHOLE = Regex(r"[-+]?(?:0|[1-9][0-9]{0,18})")
+REAL = Regex(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.regex import Regex
 from adapterops.storage.gguf_rows import GgufRows
 
-NAME = re.compile(r"blk\.(?P<layer>\d+)\.(?P<what>(?:nextn\.)?\w+)(?:\.(?P<expert>\d+))?(?:\.weight|\.bias)?")
-NUMBER = re.compile(r"\.(\d+)\.")
-EXPERT = re.compile(r"\.experts\.(\d+)\.")
+NAME = Regex(r"blk\.(?P<layer>\d+)\.(?P<what>(?:nextn\.)?\w+)(?:\.(?P<expert>\d+))?(?:\.weight|\.bias)?")
+NUMBER = Regex(r"\.(\d+)\.")
+EXPERT = Regex(r"\.experts\.(\d+)\.")
 WHOLE = {"token_embd.weight": "embed_tokens", "output_norm.weight": "norm", "output.weight": "lm_head"}
 PARTS = {
     "attn_q": "q_proj", "attn_k": "k_proj", "attn_v": "v_proj", "attn_output": "o_proj", "attn_qkv": "qkv_proj",

@@ -5,13 +5,13 @@ are one weight where they end alike without wrappers.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from functools import cache, cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from adapterops.regex import Regex
 from adapterops.storage.tensors import Spec
 from adapterops.tables import ruled
 from adapterops.verification.other_names import encoder, may_be_in
@@ -33,8 +33,8 @@ AUTHORS = {"gpt_oss": [(".attn.", ".self_attn.")]}
 """Type of model → what adapters of it have in their names, and what transformers has there."""
 HEAD = "lm_head"
 HEADS = {HEAD, "proj_out"}
-GENERATES = re.compile("ForConditionalGeneration$|ForCausalLM$|LMHeadModel$")
-WITH_HEAD = re.compile("For[A-Z]|LMHeadModel$")
+GENERATES = Regex("ForConditionalGeneration$|ForCausalLM$|LMHeadModel$")
+WITH_HEAD = Regex("For[A-Z]|LMHeadModel$")
 """How classes are called that have an output embedding, and those that have a head."""
 EMBEDDINGS = {
     "embed_tokens",

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import NamedTuple, TypeAlias
 
+from adapterops.regex import Regex
 from adapterops.verification.model_names import pairs
 
-HEADS = re.compile(
+HEADS = Regex(
     r"^(?:(?:lora|lycoris)_?(unet|transformer|te\d?|prior_unet|prior_te)?_|Hunyuan_video_I2V_lora_|diffusion_model_)"
     r"|^(?:diffusion_model\.)?s(?=former_blocks\.)|^(?:conditional_)?transformer(?:_2)?\.|^text_encoders\.(?:\w+\.)?transformer\."
     r"|^(?:model\.)?diffusion_model\.|^net\."
@@ -28,10 +29,10 @@ SECOND, FIRST = "transformer_2.", "transformer."
 """The transformer of the last steps, in a pipeline of two, and the other."""
 
 
-BARE = re.compile(r"(?:text_model|model|layers|encoder)\.")
+BARE = Regex(r"(?:text_model|model|layers|encoder)\.")
 """What the names of a text encoder begin with, in a file of its own."""
 
-ROOTS = re.compile(
+ROOTS = Regex(
     r"^(?:text_encoder(?:_\d)?\.)?(?:text_model[._](?=encoder[._]layers|embeddings|final_layer_norm)|model[._](?=layers[._]))"
 )
 """How a name may begin whose weight is by another version of transformers below no such root."""

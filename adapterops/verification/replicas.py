@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from adapterops.checkpoints.checkpoint import Checkpoint
+from adapterops.regex import Regex
 
-LAYER = re.compile(r"(?P<list>.*?)\.(?P<number>\d+)\.(?P<inner>.*)")
+LAYER = Regex(r"(?P<list>.*?)\.(?P<number>\d+)\.(?P<inner>.*)")
 
 
 def replica_doubts(

@@ -13,17 +13,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from adapterops.regex import Regex
 from adapterops.tables import texts
 
 Config = Mapping[str, Any]
 
-SAYS_NOTHING = re.compile(
+SAYS_NOTHING = Regex(
     r"^(transformers_version|_name_or_path|dtype|torch_dtype|architectures|quantization_config|use_cache|vocab_size"
     r"|vocabulary_size|ffn_vocab_size|tie_word_embeddings|_attn_implementation\w*|attn_implementation|_commit_hash)$"
 )
 """What says nothing of the model that is computed, or is judged by the tensors: the vocabulary, and what is shared."""
 
-ROTARY = re.compile(
+ROTARY = Regex(
     r"^(rope_(parameters|scaling|theta|local_base_freq)|rotary_(pct|emb_base)|partial_rotary_factor"
     r"|(global|local)_rope_theta)$"
 )

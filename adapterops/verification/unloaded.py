@@ -15,25 +15,26 @@ from typing import Any
 
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import count, listed
+from adapterops.regex import Regex
 from adapterops.tables import ruled
 
 table = partial(ruled, Path(__file__).parent / "tables" / "unloaded.txt")
 
-COMPUTED = re.compile(
+COMPUTED = Regex(
     r"(?:.*\.)?(?:rotary_emb\.(?:inv_freq|cos_cached|sin_cached)|(?:attn|attention)\.(?:masked_)?bias|causal_mask"
     r"|position_ids|relative_position_index|num_batches_tracked|(?:encoder|decoder)\.version)"
 )
 """Buffers that older versions of transformers stored, and every version computes: no training changes them."""
 
-LAYER = re.compile(r"(?:(?:model|language_model|transformer)\.)*layers\.(?P<number>\d+)\.(?P<inner>.+)")
-SHARED = re.compile(r"self_attn\.[kv]_(?:proj|norm)\.")
+LAYER = Regex(r"(?:(?:model|language_model|transformer)\.)*layers\.(?P<number>\d+)\.(?P<inner>.+)")
+SHARED = Regex(r"self_attn\.[kv]_(?:proj|norm)\.")
 """What layers lack that take keys and values from earlier ones, and files have."""
 
 
 SHOWN = 3
 """Names that a message lists."""
 
-HEADS = re.compile(
+HEADS = Regex(
     r"(?:cls|(?:lm|classification)_head|(?:generator|discriminator|lm|entity)_?predictions|predictions|generator_lm_head"
     r"|(?:\w+_)?classifier|score|qa_outputs|vocab_(?:transform|layer_norm|projector)|(?:\w+\.)?pooler)\."
     r"|(?:decoder\.(?:weight|bias)|final_logits_bias)$"

@@ -16,7 +16,7 @@ import adapterops
 
 PACKAGE = Path(adapterops.__file__).parent
 LAYERS = [
-    {"errors", "installed"},
+    {"errors", "installed", "regex"},
     {"arrays", "version"},
     {"registry", "tables", "templates"},
     {"quant"},

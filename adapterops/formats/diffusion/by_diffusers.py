@@ -9,12 +9,13 @@ from adapterops.formats.diffusion.conversions import CONVERSIONS, GIVEN, IGNORED
 from adapterops.formats.diffusion.known_names import KOHYA, LYCORIS, ONE_TRAINER, PEFT, KnownNames
 from adapterops.formats.diffusion.layers import missing
 from adapterops.formats.diffusion.taken import BLOCK, IN_PIPELINE, Found, Module
+from adapterops.regex import Regex
 
 TAKEN, CHANGED = "taken", "changed"
 """What becomes of a module, besides what `conversions` says: it is loaded, or loaded as something else."""
 
-FACTOR = re.compile(r"[._]lora(?:\d|_linear_layer)?[._](?:down|up|[AB])(?:\.(?:[^.]+\.)?weight)?$|\.alpha$")
-OTHER = re.compile(r"[._]((?:hada|lokr)_\w+|lora_\w+\.bias|lora_magnitude_vector(?:\.weight)?|[^.]+)$")
+FACTOR = Regex(r"[._]lora(?:\d|_linear_layer)?[._](?:down|up|[AB])(?:\.(?:[^.]+\.)?weight)?$|\.alpha$")
+OTHER = Regex(r"[._]((?:hada|lokr)_\w+|lora_\w+\.bias|lora_magnitude_vector(?:\.weight)?|[^.]+)$")
 """How the names of tensors end."""
 
 OF_KOHYA = (KOHYA, LYCORIS, ONE_TRAINER)

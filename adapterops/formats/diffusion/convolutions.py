@@ -14,6 +14,7 @@ from adapterops.formats.diffusion.flat import DENOISER, flat
 from adapterops.formats.diffusion.known_names import UNET_IN_DIFFUSERS
 from adapterops.formats.diffusion.taken import models
 from adapterops.formats.diffusion.unet import renamed
+from adapterops.regex import Regex
 from adapterops.updates.layout import Layout
 
 BLOCK = r"(?:(?:down|up)_blocks_\d+|mid_block)"
@@ -21,10 +22,10 @@ OF_3 = re.compile(rf"conv_(?:in|out)|{BLOCK}_(?:resnets_\d+_conv[12]|(?:down|up)
 """Kernels of 3 × 3, by the names of diffusers."""
 
 OF_1 = re.compile(rf"{BLOCK}_resnets_\d+_conv_shortcut")
-AROUND = re.compile(rf"{BLOCK}_attentions_\d+_proj_(?:in|out)")
+AROUND = Regex(rf"{BLOCK}_attentions_\d+_proj_(?:in|out)")
 """Kernels of 1 × 1, and what is one in the first of these models, and a Linear layer in the others."""
 
-TEXT = re.compile(r".*_attn2_to_[kv]")
+TEXT = Regex(r".*_attn2_to_[kv]")
 OF_TEXT = {768: True, 1024: False, 2048: False}
 """How many numbers of a text the attention of each of these models gets → whether it has convolutions around attention."""
 
@@ -35,7 +36,7 @@ OF_ANY = {
 }
 """Names that are of convolutions in every model that has them (Wan, Sana) → height and width, and before them frames."""
 
-INPUTS = re.compile(r"(?:x_embedder|pos_embed|patch_embed|img_in)_proj")
+INPUTS = Regex(r"(?:x_embedder|pos_embed|patch_embed|img_in)_proj")
 OF_MODEL: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "Stable Diffusion 3": {"x_embedder_proj": (2, 2)},
     "Stable Diffusion 3 in diffusers' names": {"pos_embed_proj": (2, 2)},

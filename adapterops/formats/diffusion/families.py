@@ -5,13 +5,13 @@ All names are flat (see `flat`), with `#` for a number in the tables.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
 from adapterops.formats.diffusion import unet
 from adapterops.formats.diffusion.models import FIRST_ROWS, HELD, MODELS, XLABS
 from adapterops.formats.diffusion.table import AUTHORS, Joined
+from adapterops.regex import Regex
 
 JOINED = [each for model in MODELS.values() for each in model.joined]
 RENAMED = list(dict.fromkeys(pair for model in MODELS.values() for pair in model.renamed.items()))
@@ -19,7 +19,7 @@ RENAMED = list(dict.fromkeys(pair for model in MODELS.values() for pair in model
 
 BIAS = "_bias"
 
-NUMBER = re.compile(r"(?<=_)\d+(?=_|$)|(?<=_block)\d+(?=_)")
+NUMBER = Regex(r"(?<=_)\d+(?=_|$)|(?<=_block)\d+(?=_)")
 
 
 def forms(key: str) -> list[tuple[str, str]]:

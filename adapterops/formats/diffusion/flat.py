@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from adapterops.errors import UnsupportedError
 from adapterops.formats.models.wrappers import unwrapped
+from adapterops.regex import Regex
 
 DENOISER = "denoiser"
 """The part that makes the image: a UNet or a transformer."""
@@ -54,7 +55,7 @@ PREFIXES = {
 }
 """What a name may begin with → the part of a pipeline that it is in; empty where it says nothing."""
 
-PREFIX = re.compile(f"(?:{'|'.join(map(re.escape, PREFIXES))})(?=.)")
+PREFIX = Regex(f"(?:{'|'.join(map(re.escape, PREFIXES))})(?=.)")
 """The first of them that leaves something of the name."""
 
 KEPT = {
@@ -64,7 +65,7 @@ KEPT = {
 }
 """What is left of a prefix."""
 
-ENCODER = re.compile(r"text_encoders\.(?:\w+\.)?transformer\.")
+ENCODER = Regex(r"text_encoders\.(?:\w+\.)?transformer\.")
 """How ComfyUI begins the names of any other text encoder, with or without what it calls it."""
 
 T5 = re.compile(r"encoder[._]block[._]\d")
@@ -150,7 +151,7 @@ def in_model(name: str) -> str:
     return _divided(name.removesuffix(WEIGHT), once=True)[0].replace(".", "_").strip("_")
 
 
-IN_FILE = re.compile(r"(?:(?:model\.)?diffusion_model|net)\.")
+IN_FILE = Regex(r"(?:(?:model\.)?diffusion_model|net)\.")
 
 
 def in_file(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -51,6 +50,7 @@ from adapterops.formats.peft.files import has_config
 from adapterops.formats.peft.header import EMBEDDED
 from adapterops.formats.peft.parts import Parts, parts_of
 from adapterops.formats.registry import FORMATS, Arrangement
+from adapterops.regex import Regex
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
 from adapterops.storage.tensors import Entry, Spec, Stored, TensorFile, no_numbers
@@ -67,7 +67,7 @@ WRITTEN = "lora.safetensors"
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 """What diffusers calls the file in a folder."""
 
-DOTTED = re.compile(r"lora_(unet|transformer|te\d?)\.")
+DOTTED = Regex(r"lora_(unet|transformer|te\d?)\.")
 """kohya's prefixes before names that have kept their dots (ai-toolkit's text encoders), which ComfyUI does not know."""
 
 

@@ -5,13 +5,14 @@ All names are flat (see `flat`), with 0 for every number but the last.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from adapterops.regex import Regex
+
 TABLE = Path(__file__).with_name("layers.txt")
-NUMBER = re.compile(r"(?<=_)\d+(?=_)")
+NUMBER = Regex(r"(?<=_)\d+(?=_)")
 
 
 @lru_cache(maxsize=1)

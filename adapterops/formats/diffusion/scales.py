@@ -13,6 +13,7 @@ from adapterops.formats.peft.header import ALPHAS, EMBEDDED, entries, of_each, p
 from adapterops.formats.peft.keys import BIAS
 from adapterops.formats.peft.parts import Parts
 from adapterops.formats.peft.scaling import Scaling, check_alpha, number
+from adapterops.regex import Regex
 from adapterops.storage.strict import parse_json
 from adapterops.storage.tensors import TensorFile
 
@@ -59,7 +60,7 @@ def scaling_of_each(file: TensorFile, found: Mapping[str, Parts], alpha: float |
 STEP = {"F32": 2**-24, "F16": 2**-11, "BF16": 2**-8, "F8_E4M3": 2**-4, "F8_E5M2": 2**-3}
 """By how much a number may differ from what it is stored as: 0.3 is 0.300781 in bfloat16."""
 
-UNREAD = re.compile(r"(?!ss_|modelspec\.)(?:.*[._])?(?:lora|network)?_?(?:alpha|scale|scaling)", re.IGNORECASE)
+UNREAD = Regex(r"(?!ss_|modelspec\.)(?:.*[._])?(?:lora|network)?_?(?:alpha|scale|scaling)", re.IGNORECASE)
 """Entries of a header that may say a scale, and that are read only where they are spelled as programs read them."""
 
 

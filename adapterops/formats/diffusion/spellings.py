@@ -15,6 +15,7 @@ from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.header import ALPHAS, packed
 from adapterops.formats.peft.keys import BIAS, updates
 from adapterops.formats.peft.types import ARRAYS
+from adapterops.regex import Regex
 from adapterops.updates.kinds import KINDS
 from adapterops.updates.layout import BY_INPUTS, BY_OUTPUTS
 
@@ -55,7 +56,7 @@ AROUND = (
 )
 """What is around the blocks of a `transformer` of a pipeline, and in no GPT-2."""
 
-OWN = re.compile(
+OWN = Regex(
     rf"^(?:{UNDERSCORED})|^(?:{COMPONENTS})\.|^transformer\.(?:{AROUND})\.|^(?:transformer\.)?(?:blocks|{ROOTS})\.|{PROJECTIONS}"
     r"|_lora\d?\.(?:down|up)\.weight$"
     r"|\.lora_(?:down|up|mid)\.weight$|\.lora\.(?:down|up)\.weight$|\.lora_linear_layer\.(?:down|up)\.weight$"
@@ -63,24 +64,22 @@ OWN = re.compile(
 )
 """What only names of such adapters have."""
 
-SCALE_OF_PART = re.compile(rf"(?:{COMPONENTS}|transformer)\.(?:{'|'.join(ALPHAS)})")
+SCALE_OF_PART = Regex(rf"(?:{COMPONENTS}|transformer)\.(?:{'|'.join(ALPHAS)})")
 """An entry of a header that says the scale of a part of a pipeline."""
 
-IN_PEFT = re.compile(rf"^base_model\.model\.(?:{ROOTS})\.|{PROJECTIONS}")
+IN_PEFT = Regex(rf"^base_model\.model\.(?:{ROOTS})\.|{PROJECTIONS}")
 """What only those have that begin as PEFT's."""
 
-LORA = re.compile(
+LORA = Regex(
     r"(?P<module>.+)\.(?:lora_(?P<half>down|up|mid)\.weight|lora_(?P<ab>[AB])(?:\.(?P<adapter>(?!weight$|(?:.+\.)?bias$).+?))?(?:\.weight)?"
     r"|(?:lora|lora_linear_layer)\.(?P<old>down|up)\.weight)"
 )
-FLAT = re.compile(rf"(?P<module>{UNDERSCORED}[^.]+)_lora\.(?P<half>down|up)\.weight")
-LORA_BIAS = re.compile(r"(?P<module>.+)\.(?:lora_up|lora_B(?:\..+)?)\.bias")
-PROCESSOR = re.compile(r"(?P<above>.+?)(?:\.processor)?\.(?P<projection>[a-z_]+?)_lora\.(?P<half>down|up)\.weight")
-PROCESSED = re.compile(r"\.processor\.(?P<projection>to_[qkv]|to_out|add_[qkv]_proj|to_add_out)(?=\.bias$|$)")
-XLABS = re.compile(
-    r"(?P<module>(?:double|single)_blocks\.\d+\.processor\.(?:qkv|proj)_lora\d?)\.(?P<half>down|up)\.weight"
-)
-OTHERS = re.compile(
+FLAT = Regex(rf"(?P<module>{UNDERSCORED}[^.]+)_lora\.(?P<half>down|up)\.weight")
+LORA_BIAS = Regex(r"(?P<module>.+)\.(?:lora_up|lora_B(?:\..+)?)\.bias")
+PROCESSOR = Regex(r"(?P<above>.+?)(?:\.processor)?\.(?P<projection>[a-z_]+?)_lora\.(?P<half>down|up)\.weight")
+PROCESSED = Regex(r"\.processor\.(?P<projection>to_[qkv]|to_out|add_[qkv]_proj|to_add_out)(?=\.bias$|$)")
+XLABS = Regex(r"(?P<module>(?:double|single)_blocks\.\d+\.processor\.(?:qkv|proj)_lora\d?)\.(?P<half>down|up)\.weight")
+OTHERS = Regex(
     rf"(?P<module>.+?)(?:[._](?P<role>hada_w[12]_[ab]|hada_t[12]|lokr_(?:w[12](?:_[ab])?|t2))|\.(?P<alpha>alpha)"
     rf"|\.(?P<vector>{BY_INPUTS}|magnitude|{BY_OUTPUTS})(?:\.(?!weight$)[^.]+)?(?:\.weight)?)"
 )
@@ -127,7 +126,7 @@ NOT_HANDLED = (
 )
 """Pattern, kind and way out of what is known by name."""
 
-PLACE = re.compile(r"(?<=[._])\d+(?=[._])")
+PLACE = Regex(r"(?<=[._])\d+(?=[._])")
 """The number of a block in a name."""
 
 

@@ -24,6 +24,7 @@ from adapterops.formats.diffusion.known_names import (
 )
 from adapterops.formats.diffusion.layers import NUMBER
 from adapterops.formats.peft.scaling import Scaling
+from adapterops.regex import Regex
 
 CASCADE = "lora_prior_unet_"
 """Before the names of Stable Cascade, of which it is not known here what programs make."""
@@ -33,9 +34,9 @@ IN_PIPELINE = (DIFFUSERS, "unet.")
 
 PREFIXES = (*OWN, LYCORIS, ONE_TRAINER, *(each + PEFT for each in IN_PIPELINE), *IN_PIPELINE, PEFT)
 
-BLOCK = re.compile(r"(?P<root>(?:[a-z]+_)*?(?:blocks|layers|refiner))_(?P<number>\d+)_")
-ATTENTION = re.compile(r"(?:down|up|mid)_block.*_attn[12]_to_")
-ATTENTION_OF_CLIP = re.compile(r"_self_attn_(?:[qkv]|out)_proj$")
+BLOCK = Regex(r"(?P<root>(?:[a-z]+_)*?(?:blocks|layers|refiner))_(?P<number>\d+)_")
+ATTENTION = Regex(r"(?:down|up|mid)_block.*_attn[12]_to_")
+ATTENTION_OF_CLIP = Regex(r"_self_attn_(?:[qkv]|out)_proj$")
 PROCESSOR = ".processor."
 
 

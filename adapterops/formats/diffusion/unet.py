@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from adapterops.regex import Regex
+
 LEVELS = range(4)
 RESNET = {
     "in_layers_0": "norm1",
@@ -45,7 +47,7 @@ UPSAMPLERS = [
 ]
 """After the attention of a level, or in its place where the level has none."""
 
-MOTION = re.compile(r"(?P<above>.*motion_modules_\d+_)(?P<authors>temporal_transformer_)?(?P<inner>.+)")
+MOTION = Regex(r"(?P<above>.*motion_modules_\d+_)(?P<authors>temporal_transformer_)?(?P<inner>.+)")
 """A layer of a motion module (AnimateDiff), which diffusers has without what its authors hold it in."""
 
 LAYERS = {

@@ -14,39 +14,40 @@ from adapterops.formats.diffusion.families import JOINED, RENAMED, forms
 from adapterops.formats.diffusion.flat import DENOISER, flat, in_model, stated_part
 from adapterops.formats.diffusion.layers import is_layer
 from adapterops.formats.diffusion.spellings import check_dotted, is_underscored
+from adapterops.regex import Regex
 from adapterops.updates.layout import BY_INPUTS, DIFFERENCE, MAGNITUDE, Layout
 
-COMPONENT = re.compile(r"(?:transformer\.(?!text_model\.)|transformer_2\.|unet\.|text_encoder(?:_[23])?\.)")
+COMPONENT = Regex(r"(?:transformer\.(?!text_model\.)|transformer_2\.|unet\.|text_encoder(?:_[23])?\.)")
 """The component of a pipeline that a name of diffusers begins with."""
 
-LEVELS = re.compile(r"(?:down_blocks|up_blocks|mid_block)\.")
-UNET = re.compile(rf"{LEVELS.pattern}|(?:conv_in|conv_out)$|(?:time|add)_embedding\.linear_")
-BLOCKS = re.compile(r"(?:single_)?transformer_blocks\.")
+LEVELS = Regex(r"(?:down_blocks|up_blocks|mid_block)\.")
+UNET = Regex(rf"{LEVELS.pattern}|(?:conv_in|conv_out)$|(?:time|add)_embedding\.linear_")
+BLOCKS = Regex(r"(?:single_)?transformer_blocks\.")
 """How names of diffusers' models begin."""
 
-SAME = re.compile(
+SAME = Regex(
     r"transformer_blocks\.\d+\.(?:(?:img|txt)_m(?:lp|od)\b|audio_|video_|cross_attn\.)|(?:audio_)?patchify_proj\b"
 )
 """Names of models whose authors have transformer_blocks, too: Qwen-Image, LTX, LTX-2 and ACE-Step."""
 
-ENCODER = re.compile(r"(?:text_model|encoder\.block|transformer\.resblocks)\.")
+ENCODER = Regex(r"(?:text_model|encoder\.block|transformer\.resblocks)\.")
 """How the names of text encoders begin, of which a pipeline has several."""
 
-CLIP = re.compile(
+CLIP = Regex(
     r"(text_encoder(?:_[23])?\.)(?=(?:encoder\.layers|embeddings\.(?:token|position)_embedding|final_layer_norm)(?:\.|$))"
 )
 """How a name of CLIP begins whose model has no `text_model`, as in transformers 5; files of adapters have it."""
 
-NOT_CLIP = re.compile(r"^text_encoder(?:_[23])?\.(?=encoder\.block\.|model\.layers\.)")
+NOT_CLIP = Regex(r"^text_encoder(?:_[23])?\.(?=encoder\.block\.|model\.layers\.)")
 """Before the names of T5 and of language models in a pipeline: ComfyUI has none of diffusers' names of these."""
 
-ATTENTION = re.compile(rf"((?:unet\.)?{LEVELS.pattern}(?:.*\.)?attn[12])\.(to_[qkv]|to_out)(?:\.0)?$")
+ATTENTION = Regex(rf"((?:unet\.)?{LEVELS.pattern}(?:.*\.)?attn[12])\.(to_[qkv]|to_out)(?:\.0)?$")
 """Attention of a UNet in diffusers' names, which ComfyUI has as diffusers once had it: below a processor."""
 
 HALVES = ("input_blocks.", "output_blocks.", "middle_block.")
 """How the authors of the UNet call its blocks."""
 
-SINGLE_FILE = re.compile(r"^(?:model\.(?:diffusion_)?model|net)\.")
+SINGLE_FILE = Regex(r"^(?:model\.(?:diffusion_)?model|net)\.")
 """Before the names of a denoiser in the file of a whole model, for which ComfyUI has a prefix of its own."""
 
 TRANSFORMER, OF_UNET = "transformer", "unet"

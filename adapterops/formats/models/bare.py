@@ -6,13 +6,13 @@ has none; PEFT has the names in memory. `tables/inner.txt` has what the classes 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from adapterops.regex import Regex
 from adapterops.tables import ruled
 
 TABLE = Path(__file__).parent / "tables" / "inner.txt"
@@ -36,9 +36,9 @@ TASKS = {
 GENERATING = {"CAUSAL_LM", "SEQ_2_SEQ_LM"}
 """Tasks which adapters of classes with another name state, too."""
 
-HEAD = re.compile(r"For[A-Z]|LMHeadModel$")
+HEAD = Regex(r"For[A-Z]|LMHeadModel$")
 
-END = re.compile(r"(For[A-Z]\w*|LMHeadModel|DoubleHeadsModel|Model)$")
+END = Regex(r"(For[A-Z]\w*|LMHeadModel|DoubleHeadsModel|Model)$")
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 from adapterops.formats.models.architectures import HEAD, WEIGHT
 from adapterops.quant.header import CONFIG
 from adapterops.quant.scheme import LONG_NAMES, Writable
+from adapterops.regex import Regex
 from adapterops.storage.tensors import Spec
 
-EMBEDDING = re.compile(
+EMBEDDING = Regex(
     r"^embed_|(?<!patch_)embed(s|s_layers?|der|dings?)?(_\d+)?$|_(emb|tokens?|table)$|^codebook$", re.IGNORECASE
 )
 """Last names of embeddings, which are not quantized."""
@@ -50,8 +51,8 @@ One that shares its weight with the input embedding is in the model and not in t
 DESCRIBED = "hf_quant_config.json"
 """Where modelopt says of a model that it is quantized, next to config.json or instead of it."""
 
-NUMBERED = re.compile(r"\.\d+\.")
-EXPERT = re.compile(r"\.experts\.\d+\.")
+NUMBERED = Regex(r"\.\d+\.")
+EXPERT = Regex(r"\.experts\.\d+\.")
 TORCHS_OWN = ".in_proj_weight"
 """What the weight of an attention of torch's own is called, which is not quantized with all that belongs to it."""
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection
 from pathlib import Path
 
 from adapterops.errors import AdapterWarning, listed
 from adapterops.formats.further import DEPTH, held_files
+from adapterops.regex import Regex
 from adapterops.storage.place import Place
 
 FORMS = {"original", "metal", "onnx", "openvino", "coreml", "gguf", "flax", "tensorrt"}
 """Folders that have the same model in the form of another program."""
 
-OWN = re.compile(r"(?:model|pytorch_model|diffusion_pytorch_model|consolidated|tf_model|flax_model|rust_model)[._-].+")
+OWN = Regex(r"(?:model|pytorch_model|diffusion_pytorch_model|consolidated|tf_model|flax_model|rust_model)[._-].+")
 """Files of the same model in other divisions, dtypes and forms."""
 
 

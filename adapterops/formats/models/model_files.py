@@ -31,6 +31,7 @@ from adapterops.formats.models.weight_files import (
     indexed,
     weight_files,
 )
+from adapterops.regex import Regex
 from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.outputs import MANIFEST, RECIPE, plain_name
 from adapterops.storage.place import COLLECTION, Place, check_inside
@@ -48,7 +49,7 @@ weights of its own. And where transformers has a tokenizer's further templates.
 
 MODEL_FILES = (*STANDARD, PICKLE, PICKLE_INDEX)
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")
-AN_INDEX = re.compile(r".+\.index(\..+)?\.json")
+AN_INDEX = Regex(r".+\.index(\..+)?\.json")
 """The name of an index of shards, of a variant such as fp16 too."""
 
 ADAPTERS = (ADAPTER_WEIGHTS, *SAME)

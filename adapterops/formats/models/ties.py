@@ -18,12 +18,13 @@ from adapterops.formats.models.architectures import CAUSAL, EMBEDDINGS, GENERATI
 from adapterops.formats.models.loading import loading
 from adapterops.formats.models.naming import Candidate, canonical, classes
 from adapterops.formats.models.vocabulary import is_input, is_output
+from adapterops.regex import Regex
 from adapterops.storage.tensors import Spec
 from adapterops.tables import ruled
 
 NUMBER = "{}"
 table = partial(ruled, Path(__file__).parent / "tables" / "tied.txt")
-IN_A_LAYER = re.compile(r"\.\d+\.")
+IN_A_LAYER = Regex(r"\.\d+\.")
 _SHARED = "is tied to other tensors of the base, and untying them would make it another model"
 
 

@@ -15,17 +15,18 @@ from adapterops.formats.models.vocabulary import is_end
 from adapterops.formats.models.wrappers import unwrapped
 from adapterops.formats.peft.keys import PREFIX, ROWS, Key, parse, plain, render, updates
 from adapterops.formats.stacks import WRAPPED
+from adapterops.regex import Regex
 from adapterops.updates.kinds import KINDS
 
-TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)(?=\.)")
+TRAINED = Regex(r"\.modules_to_save\.(?P<adapter>[^.]+)(?=\.)")
 """What PEFT puts into the name of a trained copy: the name of the adapter."""
 
-BASE = re.compile(r"(?:\.token_adapter)?\.(?:base_layer|original_module)(?=\.)")
+BASE = Regex(r"(?:\.token_adapter)?\.(?:base_layer|original_module)(?=\.)")
 """What it puts into the name of a tensor of the base."""
 
-ORIGINAL = re.compile(r"\.original_module(?=\.)")
+ORIGINAL = Regex(r"\.original_module(?=\.)")
 
-MARKS = re.compile(rf"{TRAINED.pattern}|{BASE.pattern}")
+MARKS = Regex(rf"{TRAINED.pattern}|{BASE.pattern}")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Their tensors are refused: as ordinary ones they would pass for numbers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from adapterops.errors import InputError, UnsupportedError
 from adapterops.formats.models.architectures import WEIGHT
 from adapterops.quant.checks import damaged, foreign
 from adapterops.quant.registry import Registered
+from adapterops.regex import Regex
 from adapterops.storage.tensors import Spec
 
 FOREIGN = {
@@ -44,7 +44,7 @@ CODES = {dtype for dtype, bits in BITS.items() if bits <= 8} - {"BOOL"}
 PACKED = {"I16", "U16", "I32", "U32", "U64"}
 """What a weight is in where a number of codes is a word."""
 
-BUFFER = re.compile(r"(.+[._])?(bias|mask)")
+BUFFER = Regex(r"(.+[._])?(bias|mask)")
 """Masks of attention, which older models have in 8 bits."""
 
 CODES_NEED = {"U8": ".weight.quant_state.bitsandbytes__nf4 or __fp4", "I8": ".SCB"}

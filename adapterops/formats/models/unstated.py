@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 from adapterops.errors import AdapterWarning, count
 from adapterops.formats.models.architectures import CAUSAL, SENSES
 from adapterops.formats.models.naming import classes
+from adapterops.regex import Regex
 
 OF_WORDS = (*CAUSAL, "TextModel")
 """How the names of classes end that are for words alone, where their config has no part for anything else."""
 
-OTHER_PARTS = re.compile(r"vision|visual|image|vq|audio|speech|sound|encoder")
+OTHER_PARTS = Regex(r"vision|visual|image|vq|audio|speech|sound|encoder")
 """What is in the names of the parts of a config that are of what sees or hears."""
 
 

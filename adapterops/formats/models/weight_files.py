@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from adapterops.errors import AdapterWarning, InputError, at
+from adapterops.regex import Regex
 from adapterops.storage.place import Place, check_inside
 from adapterops.storage.tensors import TensorFile
 
@@ -21,7 +22,7 @@ PICKLE_INDEX = "pytorch_model.bin.index.json"
 STANDARD = (SINGLE, INDEX, DIFFUSERS, f"{DIFFUSERS}.index.json")
 """In the order in which they are looked for: who loads a folder takes a single file before an index."""
 
-SHARD = re.compile(r"-of-0*(?:[2-9]|1\d)\d*\.safetensors$")
+SHARD = Regex(r"-of-0*(?:[2-9]|1\d)\d*\.safetensors$")
 """How the name of a file ends that is one of several."""
 
 INDEX_LIMIT = 1 << 26

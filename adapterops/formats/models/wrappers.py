@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from functools import lru_cache
 from itertools import takewhile
 
 from adapterops.errors import InputError
 from adapterops.formats.models.architectures import FAMILIES
+from adapterops.regex import Regex
 
 WRAPPERS = {
     "_orig_mod",  # torch.compile
@@ -28,7 +28,7 @@ PEFT = ["base_model", "model"]
 may be a part of another: `language_model.base_model.model.model.layers` of a model that sees.
 """
 
-TINKERS_HEAD = re.compile(r"^(?:model\.)?unembed_tokens(?=\.|$)")
+TINKERS_HEAD = Regex(r"^(?:model\.)?unembed_tokens(?=\.|$)")
 """What Tinker calls the head of a model in its adapters, and no model does."""
 
 ROOTS = """

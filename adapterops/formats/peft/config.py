@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from adapterops.errors import AdapterWarning, InputError, UnsupportedError, in_json
 from adapterops.formats.peft.types import LOAD, MERGE, TYPES
+from adapterops.regex import Regex
 from adapterops.updates.kinds import KINDS
 
 BASE_CHANGING = {
@@ -64,7 +65,7 @@ IGNORED = {
 """Fields about training, PEFT's and those that ms-swift adds, or defaults of what is not handled."""
 
 
-OF_TRANSFORMERS = re.compile(r"transformers\.models\.(\w+)\.modeling_\w+")
+OF_TRANSFORMERS = Regex(r"transformers\.models\.(\w+)\.modeling_\w+")
 """The library of a class of transformers, which names the type of its models."""
 
 SIDES = 0, 19

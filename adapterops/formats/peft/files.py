@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 from shlex import quote
@@ -17,12 +16,13 @@ from adapterops.formats.models.unmerged import holds_base
 from adapterops.formats.others import check_no_other
 from adapterops.formats.peft.contents import contents
 from adapterops.formats.peft.header import EMBEDDED, packed
+from adapterops.regex import Regex
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
 from adapterops.storage.strict import similar
 from adapterops.storage.tensors import TensorHeader
 
-OF_MODELS = re.compile(
+OF_MODELS = Regex(
     r"(model|pytorch_model|diffusion_pytorch_model)(\.\w+)?(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
 )
 """The names of files that hold models."""

@@ -19,13 +19,14 @@ from adapterops.formats.models.vocabulary import TOKEN_ROWS, is_end
 from adapterops.formats.models.wrappers import inner_name
 from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.types import ARRAYS, BEGINNING, IN_TRAINING
+from adapterops.regex import Regex
 from adapterops.storage.tensors import TensorHeader
 from adapterops.updates.kinds import KINDS
 
 PREFIX = "base_model.model."
-ALPHA = re.compile(r"(?P<module>.+)\.alpha")
+ALPHA = Regex(r"(?P<module>.+)\.alpha")
 
-TRAINED = re.compile(r"\.modules_to_save\.(?P<adapter>[^.]+)\.")
+TRAINED = Regex(r"\.modules_to_save\.(?P<adapter>[^.]+)\.")
 """What PEFT puts into the name of a trained copy: the name of the adapter, too."""
 
 ONE_LAYER = {f"{head}.{role}" for head in ("score", "qa_outputs") for role in ("weight", "bias")}
@@ -46,7 +47,7 @@ BIAS = "lora_bias"
 """The role of the bias of `lora_B`, which is the update of a tensor of its own."""
 
 
-ROWS = re.compile(r"(?:\.token_adapter)?\.trainable_tokens_delta(?:\.(?P<adapter>[^.]+))?$")
+ROWS = Regex(r"(?:\.token_adapter)?\.trainable_tokens_delta(?:\.(?P<adapter>[^.]+))?$")
 """How rows of an embedding are called: next to LoRA, and in an adapter of nothing else."""
 
 KOHYA = r"^lora_(?:unet|te\d?)_"
@@ -110,7 +111,7 @@ OTHER_KINDS = [
 last holds for LoRA's names, too.
 """
 
-STRANGE = re.compile("|".join([BEGINNING, *(each[0] for each in OTHER_KINDS[:-1] if each not in ARRAYS)]))
+STRANGE = Regex("|".join([BEGINNING, *(each[0] for each in OTHER_KINDS[:-1] if each not in ARRAYS)]))
 """What a name has that may be of another kind; most have none of it."""
 
 

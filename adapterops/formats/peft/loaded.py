@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
 from adapterops.errors import listed
@@ -15,14 +14,15 @@ from adapterops.formats.peft.config import AdapterConfig
 from adapterops.formats.peft.keys import PREFIX
 from adapterops.formats.peft.parts import SHARED
 from adapterops.formats.stacks import is_plain
+from adapterops.regex import Regex
 
 SHOWN = 4
 """Modules that a warning lists."""
 
-BARE = re.compile(r"(layers|h|decoder\.layers)\.")
+BARE = Regex(r"(layers|h|decoder\.layers)\.")
 """What the names in a bare model begin with that makes no words by itself."""
 
-BARE_PAIR = re.compile(r"(encoder|decoder)\.layers\.\d+\.(self_attn|encoder_attn|fc1|fc2)\b")
+BARE_PAIR = Regex(r"(encoder|decoder)\.layers\.\d+\.(self_attn|encoder_attn|fc1|fc2)\b")
 """The same of BART and its kin, which have an encoder and a decoder: the class that makes words has them in `model`. Others have
 an encoder of sounds there, with layers of other names.
 """

@@ -14,8 +14,9 @@ from collections.abc import Collection, Sequence
 
 from adapterops.errors import IncompatibleError, InputError
 from adapterops.formats.models.architectures import PREFIXES, TOWERS_MODEL
+from adapterops.regex import Regex
 
-PLAIN = re.compile(r"\^?(?:[\w.-]|\\\.)*\$?", re.ASCII)
+PLAIN = Regex(r"\^?(?:[\w.-]|\\\.)*\$?", re.ASCII)
 END, WHOLE = r"(.*\.)?({})$", r"(?:{})\Z"
 """Where a pattern has to match: the end of a name, after a dot, or the whole of it."""
 

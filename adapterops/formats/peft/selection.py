@@ -10,11 +10,12 @@ from typing import Any
 from adapterops.errors import AdapterWarning, InputError, listed
 from adapterops.formats.peft.config import ALL_LINEAR, Suffixes
 from adapterops.formats.peft.patterns import WHOLE, matches
+from adapterops.regex import Regex
 
 SHOWN = 4
 """Modules that a warning lists."""
 
-LAYER = re.compile(r".*?\.[^.]*\.(\d+)\.")
+LAYER = Regex(r".*?\.[^.]*\.(\d+)\.")
 """Where PEFT looks for the number of a layer: the first one in a name."""
 
 

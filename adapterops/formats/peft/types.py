@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
+from adapterops.regex import Regex
+
 CONVERT = "convert it to LoRA with PEFT: peft.convert_to_lora"
 MERGE = "merge it into its base with PEFT (merge_and_unload); adapterops extract MERGED BASE makes LoRA of that"
 LOAD = "it changes no weight of its base: load it with PEFT, next to that"
@@ -70,7 +72,7 @@ FURTHER = [
 
 BEFORE = r"(?:^|\.|^lora_unet_)"
 OF_TYPES = {re.escape(each.begins): each for each in TYPES.values()}
-IN_TRAINING = re.compile(r"\.lora_(?:monteclora_sampler|velora_embed)(?:\.[^.]+)*$")
+IN_TRAINING = Regex(r"\.lora_(?:monteclora_sampler|velora_embed)(?:\.[^.]+)*$")
 """Tensors of MonteCLoRA and VeLoRA that training alone reads: what it trains is LoRA."""
 
 STATES = [

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-FLAT = re.compile(r"_(\d+)(?:_(?!\d+(?:_|$))|(?=_\d|$))")
+from adapterops.regex import Regex
+
+FLAT = Regex(r"_(\d+)(?:_(?!\d+(?:_|$))|(?=_\d|$))")
 """A number in a name that has underscores for dots, with the one after it, unless that begins another number."""
 
 
@@ -26,7 +27,7 @@ def located(module: str) -> Located:
     >>> tuple(located("lora_unet_down_blocks_1_attentions_0_attn1_to_q"))
     ('lora_unet_down_blocks', 1, 'attentions.attn1_to_q')
     """
-    parts = [part for part in re.split(r"\." if "." in module else FLAT, module) if part] or [module]
+    parts = [part for part in (module.split(".") if "." in module else FLAT.split(module)) if part] or [module]
     number = next((index for index, part in enumerate(parts[:-1]) if _is_number(part)), None)
     path = ".".join(part for part in parts[0 if number is None else number + 1 :] if not _is_number(part))
     if number is None:

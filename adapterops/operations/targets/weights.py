@@ -6,7 +6,6 @@ that is stored by itself are one, because the model in memory has them in one pa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +26,7 @@ from adapterops.formats.models.loading import EITHER, IN_OUT, OUT_IN, Loading, l
 from adapterops.formats.models.naming import conv1d
 from adapterops.formats.models.ties import ties_of
 from adapterops.formats.stacks import DOWN, GATE_UP, STACKED, UP
+from adapterops.regex import Regex
 from adapterops.storage.tensors import Spec
 
 DIFFUSERS, AUTHORS = "_class_name", ("model.diffusion_model.", "diffusion_model.")
@@ -34,7 +34,7 @@ DIFFUSERS, AUTHORS = "_class_name", ("model.diffusion_model.", "diffusion_model.
 
 OUTPUT = ".out_proj.weight"
 
-SINGLE = re.compile(rf"(?P<path>.*\b{EXPERTS})\.(?P<number>\d+)\.(?P<projection>\w+)")
+SINGLE = Regex(rf"(?P<path>.*\b{EXPERTS})\.(?P<number>\d+)\.(?P<projection>\w+)")
 
 
 @dataclass(frozen=True)
