@@ -189,7 +189,7 @@ class Step:
         }
 
     def _held(self) -> dict[str, Any]:
-        """What a merge of several holds of each, where that is known before anything is written."""
+        """What a merge of several holds of each, where that is measured."""
         if self.holdings is None:
             return {}
         from adapterops.methods.holding import as_json
