@@ -1,4 +1,5 @@
 import gc
+import logging
 import os
 import signal
 from collections import Counter
@@ -28,6 +29,7 @@ threadpool_limits(1)  # of numpy, too: two threads for one small matrix wait for
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the commands and examples that tests start
 local.QUICK = local.FIRST = 0.0  # what is quick is divided among threads here, too
 os.fsync = written
+logging.raiseExceptions = False  # a handler of some library keeps the stderr of the test that it was first used in
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` has it ignored by every process
 
 

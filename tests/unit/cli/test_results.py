@@ -40,6 +40,19 @@ def shown(place: Path, capsys: Capture) -> Shown:
     return shown
 
 
+def test_what_a_sum_of_a_stated_scale_keeps_is_found_while_it_is_written(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its factors are read once, and what is printed is the same."""
+    read, of = list[str](), Merging._updates
+    monkeypatch.setattr(Merging, "_updates", lambda self, module: read.append(module) or of(self, module))
+    text = shown("merge a b --linear --scale sum -o out")
+    assert len(read) == len(set(read)) > 1
+    table = text[text.index("adapter") : text.index("wrote")]
+    assert table in shown("merge a b --linear --scale sum -o planned --dry-run")
+    assert table not in shown("merge a b --linear -o other"), "at its own scale it keeps another part"
+
+
 @pytest.mark.parametrize(
     ("command", "whole"),
     [
@@ -150,8 +163,8 @@ def test_what_takes_long_is_known_from_the_merge_alone(shown: Shown, monkeypatch
 
 @pytest.mark.parametrize("memory", ["", "--memory 1GB"])
 def test_what_is_measured_is_merged_once(shown: Shown, monkeypatch: pytest.MonkeyPatch, memory: str) -> None:
-    made, update = list[str](), Merging.update
-    monkeypatch.setattr(Merging, "update", lambda self, module: made.append(module) or update(self, module))
+    made, of = list[str](), Merging._made_of
+    monkeypatch.setattr(Merging, "_made_of", lambda self, module, them: made.append(module) or of(self, module, them))
     shown(f"merge a b --ties -o out {memory}")
     assert made
     assert len(made) == len(set(made))
