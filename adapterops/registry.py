@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import warnings
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Collection, ItemsView, Iterator, Mapping, ValuesView
 from importlib import import_module
 from typing import Generic, TypeVar
 
@@ -25,10 +25,11 @@ class Registry(Mapping[str, Member], Generic[Member]):
         what: the kind of thing, for messages.
         package: ours, each module of which registers members.
         group: of the entry points.
+        without: folders of the package in which nothing registers.
     """
 
-    def __init__(self, what: str, package: str, group: str) -> None:
-        self._what, self._package, self._group = what, package, group
+    def __init__(self, what: str, package: str, group: str, without: Collection[str] = ()) -> None:
+        self._what, self._package, self._group, self._without = what, package, group, without
         self._members: dict[str, Member] = {}
         self._loaded_own = self._loaded_others = False
 
@@ -62,7 +63,7 @@ class Registry(Mapping[str, Member], Generic[Member]):
     def _load_own(self) -> None:
         if not self._loaded_own:
             self._loaded_own = True
-            import_modules(self._package)
+            import_modules(self._package, self._without)
             self._members = dict(sorted(self._members.items()))
 
     def _all(self) -> dict[str, Member]:
@@ -91,10 +92,14 @@ class Registry(Mapping[str, Member], Generic[Member]):
         return self._all().items()
 
 
-def import_modules(package: str) -> None:
-    """Import all modules of a package and of its folders, in alphabetical order."""
-    for module in sorted(found.name for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}.")):
-        import_module(module)
+def import_modules(package: str, without: Collection[str] = ()) -> None:
+    """Import all modules of a package and of its folders, in alphabetical order, but for those folders."""
+    found = pkgutil.iter_modules(import_module(package).__path__)
+    for module, is_folder in sorted((each.name, each.ispkg) for each in found):
+        if is_folder and module not in without:
+            import_modules(f"{package}.{module}")
+        elif not is_folder:
+            import_module(f"{package}.{module}")
 
 
 def load_outside(what: str, group: str) -> None:

@@ -20,7 +20,6 @@ from adapterops.formats.peft.loaded import left_out_of
 from adapterops.formats.registry import DEFAULT
 from adapterops.operations.collections import holds_collection
 from adapterops.operations.comparing import analysis
-from adapterops.operations.comparing.bases import bases
 from adapterops.operations.comparing.shards import shares_of
 from adapterops.operations.models import inspect_model, stored
 from adapterops.reports.figures import three
@@ -103,6 +102,8 @@ def command(
         with output.progress("measuring") as report:
             spectra = analysis.spectra(adapter, how=looking.how(report)) if spectrum else None
             if base and original:
+                from adapterops.operations.comparing.bases import bases  # here: it rounds, which takes long to import
+
                 between = bases(adapter, looking.model(base), looking.model(original), how=looking.how(report))
     warned = list(_warnings(found))
     if looking.as_json:

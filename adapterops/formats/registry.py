@@ -104,7 +104,7 @@ class WritableFormat(Format, Protocol):
         """
 
 
-FORMATS: Registry[Format] = Registry("format", "adapterops.formats", "adapterops.formats")
+FORMATS: Registry[Format] = Registry("format", "adapterops.formats", "adapterops.formats", ("models", "runtimes"))
 
 
 def dtypes_of(name: str) -> tuple[str, ...]:
