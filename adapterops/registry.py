@@ -6,10 +6,13 @@ import pkgutil
 import warnings
 from collections.abc import Collection, ItemsView, Iterator, Mapping, ValuesView
 from importlib import import_module
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from adapterops.errors import AdapterWarning
 from adapterops.installed import points
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Member = TypeVar("Member")
 
@@ -70,8 +73,24 @@ class Registry(Mapping[str, Member], Generic[Member]):
         self._load_own()  # first: their names are theirs
         if not self._loaded_others:
             self._loaded_others = True
-            load_outside(self._what, self._group)
+            for point in sorted(points(self._group)):
+                self._load(point)
         return self._members
+
+    def _load(self, point: EntryPoint) -> None:
+        """Import what another package names. What cannot be imported is warned of, and nothing of it is there; all else works."""
+        before = dict(self._members)
+        try:
+            point.load()
+        except (Exception, SystemExit) as error:  # whatever another package does when it is imported
+            self._members = before
+            package = f"the package {point.dist.name}" if point.dist else "another package"
+            warnings.warn(
+                f"the {self._what} {point.name} of {package} is not there: it cannot be loaded from {point.value}: {error}; update "
+                "that package, or uninstall it",
+                AdapterWarning,
+                stacklevel=2,
+            )
 
     def __getitem__(self, name: str) -> Member:
         return self._all()[name]
@@ -100,19 +119,3 @@ def import_modules(package: str, without: Collection[str] = ()) -> None:
             import_modules(f"{package}.{module}")
         elif not is_folder:
             import_module(f"{package}.{module}")
-
-
-def load_outside(what: str, group: str) -> None:
-    """Import what other packages name in the entry points of a group, in alphabetical order. What cannot be imported is warned of, and
-    is not there; all else works.
-    """
-    for point in sorted(points(group)):
-        try:
-            point.load()
-        except (Exception, SystemExit) as error:  # whatever another package does when it is imported
-            warnings.warn(
-                f"the {what} {point.name} of another package is not there: it cannot be loaded from {point.value}: {error}; update "
-                "that package, or uninstall it",
-                AdapterWarning,
-                stacklevel=2,
-            )

@@ -17,7 +17,11 @@ from adapterops.storage.place import Place
 @click.option("--repo", type=values.REPO, help="The repository that it is for.  [default: the folder itself]")
 @click.option("--base", type=values.SOURCE, help="The model of an adapter: its config.json says what loads it.")
 @click.option(
-    "-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help="File to write.  [default: print it]"
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, readable=False),
+    help="File to write; - prints it.  [default: -]",
 )
 @click.option("--force", is_flag=True, help="Replace a card of adapterops.")
 @options.as_json
@@ -34,6 +38,7 @@ def command(
     """
     from adapterops.requests.sending import card
 
+    out = None if str(out) == "-" else out
     text = card(folder, repo=repo.repo if repo else None, base=base, out=out, force=force)
     with output.written(out or folder):
         if as_json:

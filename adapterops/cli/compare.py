@@ -18,6 +18,7 @@ from adapterops.cli.making import inputs as adapters_of
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import verbose
 from adapterops.errors import OptionError
+from adapterops.operations.collections import adapters_in
 from adapterops.operations.comparing import comparison as comparing
 from adapterops.operations.uniting import named_alike
 from adapterops.storage.documents import check_documents, write_documents
@@ -61,12 +62,15 @@ def command(
     Overlaps are ‖Q1ᵀQ2‖² / min(r1, r2) of the columns and rows of ΔW. The sign conflict is that of sampled rows, ± its
     standard error.
 
+    A collection stands for all of its adapters.
+
     \b
     adapterops compare a b c
     adapterops compare a b --json
     adapterops compare a b c --advise --plan plan.yaml
     adapterops compare a b c --plan plan.yaml --drop-opposed
     """
+    sources = tuple(each for source in sources for each in adapters_in(source))
     if len(sources) < 2:
         raise OptionError(
             "there is one adapter, and nothing to compare it with",

@@ -11,7 +11,7 @@ import click
 
 from adapterops.arrays.dtypes import WIDE
 from adapterops.cli.terminal import QUIET, VERBOSE, set_loudness
-from adapterops.cli.values import COUNT, REAL, TEXT, DType, verify_inputs
+from adapterops.cli.values import COUNT, OUTPUT, REAL, TEXT, DType, verify_inputs
 from adapterops.engine.execution import DEVICES
 from adapterops.requests.amounts import size
 
@@ -120,4 +120,4 @@ def text_argument(**attributes: Any) -> Callable[[Command], Command]:
 def output(default: str | None = None, help: str = "Folder to write.") -> Callable[[Command], Command]:
     """-o, which is handed over as `out`."""
     place: dict[str, Any] = {} if default is None else {"default": Path(default), "show_default": True}
-    return click.option("-o", "--output", "out", type=click.Path(path_type=Path, readable=False), help=help, **place)
+    return click.option("-o", "--output", "out", type=OUTPUT, help=help, **place)

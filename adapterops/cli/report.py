@@ -12,6 +12,7 @@ from adapterops.cli.sections import Sectioned
 from adapterops.cli.terminal import quiet
 from adapterops.cli.typed import command_line
 from adapterops.errors import count
+from adapterops.operations.collections import adapters_in
 from adapterops.storage.place import Place
 
 
@@ -44,7 +45,7 @@ def command(
     adapterops report a b c --base model -o report.html
     adapterops report a b --figures figures
     """
-    adapters = [looking.adapter(source) for source in sources]
+    adapters = [looking.adapter(each) for source in sources for each in adapters_in(source)]
     model = looking.model(base) if base else None
 
     from adapterops.reports.writing import check_report, report

@@ -17,7 +17,7 @@ from adapterops.cli.writing import write
 from adapterops.errors import OptionError
 from adapterops.recipes.running import destination, push, stored
 from adapterops.recipes.schema import Recipe, read_recipe
-from adapterops.requests.running import RECIPE_COMMAND
+from adapterops.requests.running import recipe_command
 
 
 @click.command("run", cls=Sectioned)
@@ -68,7 +68,7 @@ def follow(recipe: Recipe, out: Path, running: Running) -> None:
         out,
         running,
         folder=recipe.folder,
-        command=RECIPE_COMMAND,
+        command=recipe_command(out),
         stored=stored,
         then=partial(_pushed, recipe, out),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
@@ -12,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from adapterops.arrays.dtypes import ALIASES, FLOATS
 from adapterops.cli.usage import meant
+from adapterops.errors import OptionError
 from adapterops.formats.registry import FORMATS
 from adapterops.formats.registry import written as writable
 from adapterops.hub.references import Reference, check_no_address, choose, parse
@@ -186,6 +188,22 @@ def text(source: str) -> str:
     """A path, or a reference with its scheme."""
     target = choose(source)
     return target.uri if isinstance(target, Reference) else str(target)
+
+
+class OutputPath(click.Path):
+    """A new file or folder; stdout is none."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "-":
+            message = "nothing is written to stdout: a manifest comes with what is written, and bytes are read again"
+            raise OptionError(f"-o -: {message}", hint="name a folder or a file; one that is called so is ./-")
+        return super().convert(value, param, ctx)
+
+
+OUTPUT = OutputPath()
 
 
 class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click

@@ -23,7 +23,7 @@ from adapterops.cli.values import verified
 from adapterops.engine.execution import DEVICES, Execution, Share
 from adapterops.engine.plan import Plan
 from adapterops.engine.registry import ENGINES
-from adapterops.errors import OptionError, count
+from adapterops.errors import OptionError, count, listed
 from adapterops.methods.holding import ROOM
 from adapterops.provenance.history import sources
 from adapterops.requests.places import HERE
@@ -34,6 +34,9 @@ from adapterops.storage.measured import Measured
 if TYPE_CHECKING:
     from adapterops.requests.parts import FinishedPart
     from adapterops.requests.running import Written
+
+SHOWN = 4
+"""Files of a part that its plan names."""
 
 Then: TypeAlias = Callable[[], Mapping[str, Any]]
 """What is to be done once the output is there, before it is printed; what it returns is printed, too."""
@@ -76,7 +79,7 @@ def write(
         if running.dry_run:
             planned = plan(made, how)
             place, free = (Path(push.repo), None) if push else (out, planned.free(out))
-            _print_plan(made, planned, place, free, running.as_json, how)
+            _print_plan(made, planned, place, free, running, how)
             return
         room = ROOM
         if how.memory is not None:  # too little of it is said before anything is measured
@@ -163,12 +166,20 @@ def print_part(part: FinishedPart, share: Share, as_json: bool, did: str = "wrot
         line(f"  every file is there: adapterops finalize {quote(str(part.path))}")
 
 
-def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bool, how: Execution) -> None:
+def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, running: Running, how: Execution) -> None:
     """Print what would be written to a folder, or to a repository, which has no disk of which anything is free."""
     result, there = made.result, "" if free is None else f"; {amount(free, 'B')} are free"
-    inputs = [source.name for source in sources(result.history)]
-    if as_json:
-        what = {**plan.as_json(), "inputs": inputs, **scales(made, planned=True, how=how), **_details(made)}
+    inputs, share = [source.name for source in sources(result.history)], running.spread.part
+    part: dict[str, Any] = {}
+    if share:
+        from adapterops.requests.parts import jobs_of  # here: it takes long to import
+
+        jobs = jobs_of(made, out, share, how)
+        own, most = [job.file for job in jobs], sum(job.bytes for job in jobs)
+        part = {"part": {"number": share.number, "of": share.of, "files": own, "bytes": most}}
+    if running.as_json:
+        more = {**scales(made, planned=True, how=how), **_details(made)}
+        what = {**plan.as_json(), "inputs": inputs, **part, **more}
         print_json("plan", {"dry_run": True, "path": str(out), "free": free, **what})
         return
     if isinstance(result, Adapter):
@@ -185,6 +196,9 @@ def _print_plan(made: Made, plan: Plan, out: Path, free: int | None, as_json: bo
             line(f"  {job.file}: {count(len(job.tensors), 'tensor')}, {amount(job.bytes, 'B')}")
     print_held(made, how=how)
     print_scales(made, planned=True, how=how)
+    if share:
+        named = f", {amount(most, 'B')}: {listed(own, SHOWN)}" if own else ", as there are more parts than files"
+        line(f"  part {share}: {count(len(own), 'file')}{named}")
     line(f"  memory: about {amount(plan.memory, 'B')} beyond what libraries take")
     line(f"  inputs: {', '.join(inputs)}")
     for each in plan.statistics:

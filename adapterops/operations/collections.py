@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,11 @@ def inspect_collection(source: str | os.PathLike[str]) -> CollectionInspection:
         {module: len(each.tables.own) for module, each in stored.items()},
         {module: (left, right) for module, (left, right) in sides.items()},
     )
+
+
+def adapters_in(place: Place) -> list[Place]:
+    """All adapters of a collection, each a place of its own; any other place is one already."""
+    return [replace(place, member=name) for name in member_names(place)] if holds_collection(place) else [place]
 
 
 def member_names(place: Place) -> list[str]:

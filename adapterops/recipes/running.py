@@ -14,7 +14,7 @@ from adapterops.errors import OptionError
 from adapterops.recipes.schema import Recipe, as_yaml, read_recipe
 from adapterops.requests import sending
 from adapterops.requests.places import hashed
-from adapterops.requests.running import RECIPE_COMMAND, Made, make, save
+from adapterops.requests.running import Made, make, recipe_command, save
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.outputs import RECIPE
 
@@ -44,7 +44,7 @@ def run_recipe(
     recipe = read_recipe(path)
     place = destination(recipe, out)
     made = make(recipe.request, place, folder=recipe.folder, force=force, how=how)
-    saved = save(made, place, force=force, command=RECIPE_COMMAND, files=stored(made, place), how=how)
+    saved = save(made, place, force=force, command=recipe_command(place), files=stored(made, place), how=how)
     push(recipe, place)
     return saved
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.copying import unchanged
@@ -47,7 +47,10 @@ class Divided(Protocol):
         plan: its jobs are those of the parts.
         memory: bytes that one of them takes.
         torch: whether numbers depend on torch.
+        ending: what the names of the parts' files end in, after the names that a person knows.
     """
+
+    ending: ClassVar[str]
 
     @property
     def plan(self) -> Plan: ...
@@ -106,6 +109,7 @@ def with_base(asked: Asked, base_model: str | None) -> Asked:
 class DividedModel:
     """A checkpoint: its parts are its shards, and their folder becomes the output."""
 
+    ending: ClassVar[str] = ""
     checkpoint: Checkpoint
     plan: Plan
 
@@ -146,6 +150,7 @@ class DividedModel:
 class DividedAdapter:
     """An adapter: its parts are the factors of its modules, and its file is written of them."""
 
+    ending: ClassVar[str] = ""
     adapter: Adapter
     output: Output
     out: Path

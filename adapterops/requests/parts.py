@@ -25,7 +25,7 @@ from adapterops.provenance.reader import read_manifest
 from adapterops.requests.divided import Asked, Divided, Outcome, base_of, divided, with_base
 from adapterops.requests.places import anonymous
 from adapterops.requests.reading import stated_request
-from adapterops.requests.running import RECIPE_COMMAND, Files, Made, make
+from adapterops.requests.running import Files, Made, make, recipe_command
 from adapterops.storage import parts
 from adapterops.storage.measured import Measured
 from adapterops.storage.parts import AGAIN, LEFT, PartsFolder
@@ -58,9 +58,28 @@ def write_part(
     """
     work = divided(asked, out, how)
     place = parts.begin(out, document(asked, work, out, command, how), sync=how.sync)
-    written, kept = _write(asked, work, place, work.plan.jobs[share.number - 1 :: share.of], how)
+    written, kept = _write(asked, work, place, _jobs(work, share), how)
     there = work.noted(place.entries(), work.plan.jobs)
-    return FinishedPart(out, written, kept, tuple(job.file for job in work.plan.jobs if job.file not in there))
+    missing = tuple(job.file for job in work.plan.jobs if job.file not in there)
+    return FinishedPart(out, *(tuple(_known(work, files)) for files in (written, kept, missing)))
+
+
+def _known(work: Divided, files: Sequence[str]) -> list[str]:
+    """What a person calls the files of parts."""
+    return [file.removesuffix(work.ending) for file in files]
+
+
+def jobs_of(asked: Asked, out: Path, share: Share, how: Execution = DEFAULT) -> Sequence[Job]:
+    """The files of a share, in the order in which `write_part` makes them.
+
+    Raises:
+        UnsupportedError: as `write_part` does.
+    """
+    return _jobs(divided(asked, out, how), share)
+
+
+def _jobs(work: Divided, share: Share) -> Sequence[Job]:
+    return work.plan.jobs[share.number - 1 :: share.of]
 
 
 def _write(
@@ -234,7 +253,7 @@ def _finished(
         source.fetch()
     command = tuple(place.plan["command"])
     others: Mapping[str, bytes] = {}
-    if files and command == RECIPE_COMMAND and isinstance(asked, Made):
+    if files and command == recipe_command(place.out) and isinstance(asked, Made):
         others = files(asked, place.out)
     origin = Origin(command, anonymous(asked.seen_from(place.out), place.out).as_json(), others)
     return work.publish(place, origin, force=force, accept_loss=accept_loss, how=how)
@@ -244,7 +263,7 @@ def _check_finished(place: PartsFolder, work: Divided, known: Collection[str], h
     """Raise for files of the plan that are missing, or not what was noted of them."""
     jobs = work.plan.jobs
     there = _noted(place, work, jobs)
-    if missing := [job.file for job in jobs if job.file not in there]:
+    if missing := _known(work, [job.file for job in jobs if job.file not in there]):
         raise NotFoundError(
             f"{len(missing)} of {count(len(jobs), 'file')} are missing: {listed(missing, 5)}",
             path=place.out,

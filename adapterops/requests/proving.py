@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from adapterops.engine.execution import Execution
 from adapterops.engine.plan import Job, Plan, identity
@@ -39,6 +39,7 @@ class Compared:
 class DividedProof:
     """A comparison: its parts are the files of the model, with the tensors in each."""
 
+    ending: ClassVar[str] = ".json"
     proof: Proof
     out: Path
     how: Execution
@@ -71,7 +72,7 @@ class DividedProof:
         found: dict[str, list[str | Path]] = {}
         for item in self.proof.comparison.items:
             file = files[item] if isinstance(item, str) else item.relative_to(folder).as_posix()
-            found.setdefault(f"{file}.json", []).append(item)
+            found.setdefault(f"{file}{self.ending}", []).append(item)
         return found
 
     def noted(self, records: Sequence[Mapping[str, Any]], jobs: Sequence[Job]) -> Mapping[str, Noted]:

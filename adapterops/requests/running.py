@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     Written: TypeAlias = Saved | SavedCheckpoint
 
-RECIPE_COMMAND = ("adapterops", "run", RECIPE)
-"""What the manifest of an output notes as its command that holds the recipe it was made by."""
-
 
 @dataclass(frozen=True)
 class Made:
@@ -183,3 +180,12 @@ def save(
 
     loss = made.request.accept_loss
     return save_checkpoint(made.result, out, resume=resume, force=force, accept_loss=loss, origin=origin, how=how)
+
+
+def recipe_command(out: Path) -> tuple[str, ...]:
+    """The command line that a manifest notes of what a recipe made: it is in the output, or next to it.
+
+    >>> recipe_command(Path("out/merged"))[2], recipe_command(Path("out/style.safetensors"))[2]
+    ('recipe.yaml', 'style.safetensors.recipe.yaml')
+    """
+    return "adapterops", "run", f"{out.name}.{RECIPE}" if named_file(out) else RECIPE

@@ -47,3 +47,18 @@ def test_a_package_that_ends_python_when_it_is_imported_ends_nothing(
     toys = registry(monkeypatch, metadata.EntryPoint("doll", "toy_that_exits", "adapterops.toys"))
     with pytest.warns(AdapterWarning, match="the toy doll of another package is not there"):
         assert not toys
+
+
+def test_of_a_package_that_fails_nothing_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "toy_half.py").write_text("import toys_here\ntoys_here.TOYS.add('half', 'a')\n1 / 0\n")
+    (tmp_path / "toys_here.py").write_text("TOYS = None\n")
+    info = tmp_path / "toy_maker-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: toy-maker\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[adapterops.toys]\nhalf = toy_half\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    toys: Registry[str] = Registry("toy", "adapterops.methods.families", "adapterops.toys")
+    monkeypatch.setattr("toys_here.TOYS", toys)
+    toys.add("bear", "brown")
+    with pytest.warns(AdapterWarning, match="the toy half of the package toy-maker is not there.*division by zero"):
+        assert list(toys) == ["bear"]

@@ -27,6 +27,8 @@ def test_it_is_printed_and_nothing_is_written_or_asked(
     assert run(["card", "a"]) == 0
     shown = capsys.readouterr().out
     assert MARK in shown
+    assert run(["card", "a", "-o", "-"]) == 0
+    assert capsys.readouterr().out == shown
     assert 'PeftModel.from_pretrained(base, "a")' in shown
     assert tree(folder.parent) == before
     assert not hub.log

@@ -73,6 +73,17 @@ def test_that_adapters_cannot_be_merged_is_said_before_they_are_measured(
     assert not (tmp_path / "plan.yaml").exists()
 
 
+def test_a_collection_stands_for_its_adapters(capsys: Capture) -> None:
+    assert run(["compress", "a", "b", "-o", "coll", "--error", "1e-6"]) == 0
+    capsys.readouterr()
+    assert run(["compare", "coll", "--json"]) == 0
+    of_collection = json.loads(capsys.readouterr().out)
+    assert run(["compare", "coll#a", "coll#b", "--json"]) == 0
+    assert of_collection == json.loads(capsys.readouterr().out)
+    assert run(["report", "coll"]) == 0
+    assert run(["compare", "coll#a"]) == 2, "that is one"
+
+
 def test_there_have_to_be_two(capsys: Capture) -> None:
     assert run(["compare", "a"]) == 2
     assert "there is one adapter, and nothing to compare it with" in capsys.readouterr().err

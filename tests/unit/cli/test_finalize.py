@@ -32,5 +32,12 @@ def test_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert json.loads(capsys.readouterr().out)["kind"] == "finalized"
     assert run(["finalize", "nothing", "--json"]) == 5
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "E-PARTS"
+    assert run(["verify", "out", "--part", "1/2", "--json"]) == 0
+    part = json.loads(capsys.readouterr().out)
+    assert all((tmp_path / "out" / file).is_file() for file in part["written"] + part["missing"]), (
+        "the model's own names"
+    )
+    assert run(["finalize", "out"]) == 5
+    assert f"files are missing: {part['missing'][0]}, " in capsys.readouterr().err
     assert run(["verify", "out", "--part", "1/1"]) == 0
     assert capsys.readouterr().out.startswith("part 1/1 of out: verified ")

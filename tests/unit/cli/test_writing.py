@@ -32,6 +32,27 @@ def test_a_plan_writes_nothing(capsys: Capture) -> None:
     assert not Path("out").exists()
 
 
+def test_the_plan_of_a_part_says_what_is_its_share(capsys: Capture) -> None:
+    fuse = ["fuse", "base", "a", "-o", "out", "--part", "2/3"]
+    assert run([*fuse, "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert run([*fuse, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert run([*fuse, "--json"]) == 0
+    assert plan["part"]["files"] == json.loads(capsys.readouterr().out)["written"] != list(plan["shards"])
+    assert plan["part"]["bytes"] == sum(plan["shards"][file]["bytes"] for file in plan["part"]["files"])
+    assert f"  part 2/3: 1 file, {plan['part']['bytes']} B: {plan['part']['files'][0]}\n" in shown
+    assert run(["fuse", "base", "a", "-o", "out", "--part", "9/9", "--dry-run"]) == 0
+    assert "part 9/9: 0 files, as there are more parts than files" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["merge a -o -", "fuse base a -o-", "quantize base --output=-"])
+def test_nothing_is_written_to_stdout(command: str, capsys: Capture) -> None:
+    assert run(command.split()) == 2
+    assert "one that is called so is ./-" in capsys.readouterr().err
+    assert not Path("-").exists()
+
+
 @pytest.mark.parametrize("command", ["merge", "fuse"])
 def test_too_little_memory_is_said_before_anything_is_measured(command: str, capsys: Capture) -> None:
     base = ["--base", "base"] if command == "fuse" else []

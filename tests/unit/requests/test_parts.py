@@ -29,7 +29,7 @@ from adapterops.requests import divided, parts
 from adapterops.requests.fields import Input, Model, Output
 from adapterops.requests.parts import do, finalize, spread, write_part
 from adapterops.requests.request import Request
-from adapterops.requests.running import RECIPE_COMMAND, Made, make, save
+from adapterops.requests.running import Made, make, recipe_command, save
 from adapterops.storage.measured import Measured
 from adapterops.storage.strict import json_text
 
@@ -466,7 +466,7 @@ def test_input_files_are_hashed_once(place: Path, monkeypatch: pytest.MonkeyPatc
     """The base's by who reads them, and not again at the end: a model of 800 GB is not read for its manifest."""
     out = Path("out")
     for number in (1, 2):
-        write_part(fused(), out, Share(number, 2), command=RECIPE_COMMAND, how=Execution(1))
+        write_part(fused(), out, Share(number, 2), command=recipe_command(Path("out")), how=Execution(1))
 
     def again(file: object, *algorithms: str) -> None:
         raise AssertionError("a file was hashed again")
