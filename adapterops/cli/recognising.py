@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import join
 
+from adapterops.adapters.adapter import Adapter
+from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.cli import output
 from adapterops.cli.looking import Looking
 from adapterops.cli.values import verified
 from adapterops.errors import UnjudgedError, VerificationError, count
 from adapterops.operations.output_files import Problem
+from adapterops.operations.targets.based import fitted
 from adapterops.requests.places import HERE, found
 from adapterops.storage.place import Place
 from adapterops.verification.diagnosis.conventions import CONVENTIONS
@@ -34,7 +37,8 @@ def recognise(
         UnjudgedError: it is in codes, which the program rounds to in a way that is not known here.
     """
     before = looking.model(found(HERE, base, verify=verified()))
-    adapters = looking.adapters_for(before, [found(HERE, source, verify=verified()) for source in sources])
+    places = [found(HERE, source, verify=verified()) for source in sources]
+    adapters = looking.adapters_for(before, places, _as_trained)
     with output.progress("verifying") as report:
         result = recognised(looking.model(model), before, adapters, tool, how=looking.how(report))
     problems = [Problem(each.place, each.what) for each in result.findings]
@@ -64,3 +68,8 @@ def recognise(
     if result.left:
         output.line(f"  {unloaded_text(result.left)}")
     output.line("  verified")
+
+
+def _as_trained(adapters: Sequence[Adapter], base: Checkpoint) -> list[Adapter]:
+    """Every adapter as the program sees it, which finds for itself what PiSSA, OLoRA and KaSA began with."""
+    return [fitted(each, base) for each in adapters]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adapterops.verification.rounding import Matrix
+from adapterops.verification.rounding import Matrix, rounded_to
 
 UNIT = 2.0**-24
 """Half a step of float32 at 1: what each of its operations may be off by."""
@@ -25,10 +25,15 @@ class Delta(NamedTuple):
 
 
 class Formula:
-    """The rows of an update of one weight, or of its transpose."""
+    """The rows of an update of one weight, or of its transpose.
 
-    def __init__(self, update: Any, transposed: bool) -> None:
-        self._update, self._transposed = update, transposed
+    Args:
+        left_in: what PiSSA, OLoRA and KaSA leave of the weight before they train is found in float32, and rounded to this dtype, as
+            PEFT does; by default it is found in float64, and not rounded.
+    """
+
+    def __init__(self, update: Any, transposed: bool, left_in: str | None = None) -> None:
+        self._update, self._transposed, self._left_in = update, transposed, left_in
         self._by_columns: dict[int, Matrix] = {}
 
     @property
@@ -77,12 +82,14 @@ class Formula:
             return self._entries(update, own, W)
         V, trained = W.T if self._transposed else W, update.trained
         added = self._of(trained, own, W)
-        began, slack = STARTS[update.start.__name__](V, trained.rank)
+        began, slack = STARTS[update.start.__name__](V, trained.rank, self._left_in is not None)
         began = (update.trained.scale if update.scaled else 1.0) * (began.T if self._transposed else began)[own]
-        return Delta(
-            added.values - began,
-            added.slack + slack + UNIT * (trained.rank + 4) * np.abs(V).max() * max(V.shape) ** 0.5,
-        )
+        slack += UNIT * (trained.rank + 4) * np.abs(V).max() * max(V.shape) ** 0.5
+        if self._left_in is None:
+            return Delta(added.values - began, added.slack + slack)
+        rest = W[own] - began
+        low, high = (rounded_to(end, self._left_in) for end in (rest - slack, rest + slack))
+        return Delta(added.values + (low + high) / 2 - W[own], added.slack + (high - low) / 2)
 
     def _sum(self, update: Any, own: slice, W: Matrix) -> Delta:
         parts = [self._of(term, own, W) for term in update.terms]
@@ -198,24 +205,31 @@ def _cayley(Q: Matrix, terms: int | None) -> Matrix:
     return series
 
 
-def _singular(W: Matrix, rank: int, last: bool) -> tuple[Matrix, float]:
-    """The part of W of its largest singular values, or of its smallest, and how far squares of W let it be off."""
+def _singular(W: Matrix, rank: int, single: bool, last: bool) -> tuple[Matrix, float]:
+    """The part of W of its largest singular values, or of its smallest, and how far it may be off: in float64 by squares of W; in
+    float32 by what turns the directions on both sides of the cut into each other, of which half was measured at most.
+    """
     U, S, V = np.linalg.svd(W, full_matrices=False)
     cut = len(S) - rank if last else rank
-    gap = (S[cut - 1] ** 2 - S[cut] ** 2) / S[0] ** 2 if 0 < cut < len(S) else 1.0
-    of = slice(cut, None) if last else slice(cut)
-    return (U[:, of] * S[of]) @ V[of], float(64 * 2.0**-52 * S[0] / max(gap, 2.0**-52))
+    of, inner = slice(cut, None) if last else slice(cut), 0 < cut < len(S)
+    gap = (S[cut - 1] ** 2 - S[cut] ** 2) / S[0] ** 2 if inner else 1.0
+    slack = 64 * 2.0**-52 * S[0] / max(gap, 2.0**-52)
+    if single:
+        turned = S[cut - 1] / max(S[cut - 1] - S[cut], UNIT * S[0]) if inner else 0.0
+        slack += 2 * UNIT * S[0] * (1 + turned)
+    return (U[:, of] * S[of]) @ V[of], float(slack)
 
 
-def _first(W: Matrix, rank: int) -> tuple[Matrix, float]:
-    """The part of W in the space of its first columns."""
+def _first(W: Matrix, rank: int, single: bool) -> tuple[Matrix, float]:
+    """The part of W in the space of its first columns, and how far it may be off: in float32 by a QR decomposition of them."""
     space = W[:, :rank]
-    return space @ np.linalg.pinv(space) @ W, float(np.linalg.cond(space) * 2.0**-46 * np.abs(W).max())
+    unit = UNIT * max(W.shape) ** 0.5 if single else 2.0**-46
+    return space @ np.linalg.pinv(space) @ W, float(np.linalg.cond(space) * unit * np.abs(W).max())
 
 
-STARTS: Mapping[str, Callable[[Matrix, int], tuple[Matrix, float]]] = {
-    "leading": lambda W, rank: _singular(W, rank, last=False),
-    "trailing": lambda W, rank: _singular(W, rank, last=True),
+STARTS: Mapping[str, Callable[[Matrix, int, bool], tuple[Matrix, float]]] = {
+    "leading": lambda W, rank, single: _singular(W, rank, single, last=False),
+    "trailing": lambda W, rank, single: _singular(W, rank, single, last=True),
     "first_columns": _first,
 }
 """What training began with, by the name of the function that takes it out of W."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from itertools import product
 from pathlib import Path
@@ -104,6 +105,39 @@ def test_one_after_another(places: Path, tmp_path: Path, stored: str) -> None:
     assert run(["diagnose", *arguments]) == 0
     assert run(["verify", *arguments, "--made-by", "peft"]) == 0
     assert run(["verify", *arguments, "--made-by", "llama-factory"]) == 0
+
+
+@pytest.mark.parametrize("stored", DTYPES)
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_what_began_with_the_weight(
+    places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], start: str, stored: str
+) -> None:
+    """PEFT finds in float32 what to leave of a weight, and rounds it before anything is added. Another scale, and a module that
+    was left out, are found as ever.
+    """
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=start)
+    model = peft.get_peft_model(peft_models.base(DTYPES[stored]), config)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter += 0.02 * torch.randn_like(parameter)
+    model.save_pretrained(tmp_path / "a")
+    right, base = merged(tmp_path / "right", DTYPES[stored], tmp_path / "a"), places / f"base-{stored}"
+
+    def verified(folder: Path, adapter: Path = tmp_path / "a") -> int:
+        return run(["verify", str(folder), "--base", str(base), "--adapter", str(adapter), "--made-by", "peft"])
+
+    assert verified(right) == 0, capsys.readouterr()
+    tensors, before = (load_file(folder / "model.safetensors") for folder in (right, base))
+    changed = [name for name in tensors if not torch.equal(tensors[name], before[name])]
+    shutil.copytree(right, tmp_path / "less")
+    save_file({**tensors, changed[0]: before[changed[0]]}, tmp_path / "less/model.safetensors")
+    assert verified(tmp_path / "less") == 8
+    config.lora_alpha = 9
+    shutil.copytree(tmp_path / "a", tmp_path / "other")
+    config.save_pretrained(tmp_path / "other")
+    assert verified(right, tmp_path / "other") == 8
 
 
 @pytest.mark.parametrize("safe", [False, True])

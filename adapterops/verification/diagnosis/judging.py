@@ -240,13 +240,11 @@ class Trial:
         return not off(used, self.guess.of(used.scaled), convention, self.dtypes(unit)).any()
 
     def dtypes(self, unit: Unit) -> Dtypes:
-        first = self.subject.witnesses[0]
-        base = first.base.layout.get(unit.tensor, first.model.layout[unit.tensor]).dtype
         adapters = [
             next((each.layout[place.source].dtype for place in places), "F32")
             for each, places in zip(self.subject.adapters, self.subject.places(unit.tensor), strict=True)
         ]
-        return Dtypes(base, adapters)
+        return Dtypes(self.subject.dtype(unit.tensor), adapters)
 
     def scores(self, few: Sequence[Look]) -> dict[Convention, int]:
         """Of how many units each convention explains all."""

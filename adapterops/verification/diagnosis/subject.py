@@ -125,6 +125,10 @@ class Subject:
                 most = max(most, *((end - begin) * width for begin, end in runs))
         return most
 
+    def dtype(self, tensor: str) -> str:
+        """That a weight had; of one that the base lacks, that it has."""
+        return self.witnesses[0].base.layout.get(tensor, self.model.layout[tensor]).dtype
+
     def below(self, tensor: str, ground: Ground | None = None) -> Decoder:
         """Rows of what updates were added to: of a ground, where that has the tensor, else of the base."""
         base = (each.before(tensor, each.wanted[tensor]) for each in self.witnesses if tensor in each.wanted)
@@ -144,7 +148,7 @@ class Subject:
             for each in (self.below(unit.tensor, ground), decoder(self.model.stored[unit.tensor], rounded=True))
         )
         adders = [
-            _Adder.of(adapter, [place for place in places if _meet(place.rows, unit.rows)])
+            _Adder.of(adapter, [place for place in places if _meet(place.rows, unit.rows)], self.dtype(unit.tensor))
             for adapter, places in zip(self.adapters, self.places(unit.tensor), strict=True)
         ]
         height, width = unit.seen or self.model.layout[unit.tensor].matrix
@@ -180,7 +184,8 @@ class Subject:
         judge, before = judge_of(found, stochastic=True), self.below(unit.tensor)
         if judge is None or unit.seen is not None:
             return None
-        adders = [_Adder.of(*each) for each in zip(self.adapters, self.places(unit.tensor), strict=True)]
+        dtype = self.dtype(unit.tensor)
+        adders = [_Adder.of(*each, dtype) for each in zip(self.adapters, self.places(unit.tensor), strict=True)]
         height, width = self.model.layout[unit.tensor].matrix
         entire = any(formula.entire for adder in adders for _, formula in adder.formulas)
         looked = [(0, height)] if entire else blocks(range(height), width, self.entries)
@@ -197,7 +202,7 @@ class Subject:
         """ΔW of an update for another place of the same shape, in the rows of a unit that its sample has; of rows that are
         `shift` further on, where the first follow the last.
         """
-        formula, height, width = Formula(update, transposed), len(unit.rows), sample.W.shape[1]
+        formula, height, width = Formula(update, transposed, self.dtype(unit.tensor)), len(unit.rows), sample.W.shape[1]
         found = []
         for part in sample.parts:
             begin, end = part.start + shift, part.stop + shift
@@ -226,9 +231,9 @@ class _Adder:
     scaled: Scaled | None
 
     @classmethod
-    def of(cls, adapter: Adapter, places: Sequence[Addend]) -> _Adder:
+    def of(cls, adapter: Adapter, places: Sequence[Addend], dtype: str) -> _Adder:
         updates: dict[str, Any] = {place.source: adapter.updates[place.source] for place in places}
-        formulas = [(place, Formula(updates[place.source], place.transposed)) for place in places]
+        formulas = [(place, Formula(updates[place.source], place.transposed, dtype)) for place in places]
         first = next(iter(updates), None)
         return cls(formulas, None if first is None else _scaled(adapter, first, updates[first]))
 
