@@ -11,6 +11,7 @@ import peft
 import pytest
 import torch
 import transformers as t
+from safetensors.torch import load_file
 
 from adapterops.cli.main import run
 
@@ -69,3 +70,31 @@ def test_a_bare_adapter_and_one_of_a_class_with_a_head_are_merged_by_the_names_o
         inner = name.removeprefix("bert.")
         expected = left[inner] + right[f"bert.{inner}"] - before[name]
         torch.testing.assert_close(merged[name], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["vision-encoder-decoder", "encoder-decoder"])
+def test_square_weights_of_a_decoder_that_stores_them_transposed(kind: str, tmp_path: Path) -> None:
+    """Their type is that of the decoder, and not that of the model that it is in."""
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    decoder = t.GPT2Config(n_embd=32, n_layer=1, n_head=4, vocab_size=64, n_positions=32, add_cross_attention=True)
+    decoder.is_decoder = True
+    if kind == "encoder-decoder":
+        whole = t.EncoderDecoderConfig.from_encoder_decoder_configs(t.BertConfig(vocab_size=64, **small), decoder)
+        made: Any = t.EncoderDecoderModel(whole)
+    else:
+        encoder = t.ViTConfig(image_size=16, patch_size=8, **small)
+        made = t.VisionEncoderDecoderModel(t.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder))
+    made.save_pretrained(tmp_path / "base")
+    model = peft.get_peft_model(made, peft.LoraConfig(r=2, target_modules=["c_proj", "c_attn", "q_attn", "c_fc"]))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "a")
+    model.merge_and_unload().save_pretrained(tmp_path / "right")
+    assert run(["fuse", str(tmp_path / "base"), str(tmp_path / "a"), "-o", str(tmp_path / "fused")]) == 0
+    assert run(["verify", str(tmp_path / "fused")]) == 0
+    right, fused = (load_file(tmp_path / name / "model.safetensors") for name in ("right", "fused"))
+    assert right.keys() == fused.keys()
+    for name, each in right.items():
+        torch.testing.assert_close(fused[name], each, atol=1e-5, rtol=1e-5)

@@ -76,7 +76,22 @@ def conv1d(name: str, config: Mapping[str, Any] | None) -> bool:
     >>> conv1d("h.0.attn.c_attn.weight", {"model_type": "gpt2"}), conv1d("h.0.attn.c_attn", {"model_type": "llama"})
     (True, False)
     """
-    return str((config or {}).get("model_type")) in CONV1D_TYPES and last(name.removesuffix(WEIGHT)) in CONV1D_MODULES
+    return type_of(name, config) in CONV1D_TYPES and last(name.removesuffix(WEIGHT)) in CONV1D_MODULES
+
+
+def type_of(name: str, config: Mapping[str, Any] | None) -> str:
+    """The type of the model that a module is in, or its encoder or decoder; empty where the config does not say it.
+
+    >>> composed = {"model_type": "encoder-decoder", "decoder": {"model_type": "gpt2"}}
+    >>> type_of("decoder.transformer.h.0.attn.c_proj", composed), type_of("encoder.layer.0", composed)
+    ('gpt2', 'encoder-decoder')
+    """
+    config = config or {}
+    part, _, rest = name.partition(".")
+    inner = config.get(part)
+    if isinstance(inner, Mapping) and "model_type" in inner:
+        return type_of(rest, inner)
+    return str(config.get("model_type", ""))
 
 
 def may_be_conv1d(name: str, types: Collection[str]) -> bool:
@@ -160,7 +175,7 @@ class Names:
         tower: str = "",
     ) -> None:
         config = config or {}
-        self.base, self.type, self.types = base, str(config.get("model_type", "")), model_types(config)
+        self.base, self.config, self.type, self.types = base, config, type_of("", config), model_types(config)
         self._shared = shared or {}
         self._index: dict[str, list[str]] = {}
         self._single: dict[str, set[int]] = {}

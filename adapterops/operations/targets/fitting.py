@@ -16,7 +16,7 @@ from adapterops.formats.models.architectures import (
     WIDENING,
 )
 from adapterops.formats.models.loading import IN_OUT, OUT_IN, loading
-from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d, namesakes
+from adapterops.formats.models.naming import Candidate, Names, conv1d, expert, last, may_be_conv1d, namesakes, type_of
 from adapterops.formats.stacks import UP
 from adapterops.operations.targets.target import RowShare, Target
 from adapterops.storage.tensors import Spec, kernel
@@ -54,7 +54,7 @@ def fit(candidate: Candidate, part: RowShare, names: Names) -> Target | None:
     parameter = last(candidate.tensor) in IN_OUT_PARAMETERS
     if stored != part.shape and not (parameter or may_be_conv1d(part.module, names.types)):
         return None
-    square = parameter or conv1d(part.module, {"model_type": names.type})
+    square = parameter or conv1d(candidate.tensor, names.config)
     transposed = stored != part.shape if stored[0] != stored[1] else square
     return Target(
         candidate.tensor, part.source, part.module, stored, first=part.first, transposed=transposed != part.transposed
@@ -153,10 +153,12 @@ def check_sides(parameters: Collection[str], base: Mapping[str, Spec], config: M
 
 def check_squares(found: Iterable[tuple[str, Target]], names: Names) -> None:
     """Where other weights of an unknown model are stored transposed, a square one does not show how it is."""
-    if names.type in CONV1D_TYPES:
-        return
     stored = [
-        target for start, target in found if start == target.tensor and last(target.tensor) not in IN_OUT_PARAMETERS
+        target
+        for start, target in found
+        if start == target.tensor
+        and last(start) not in IN_OUT_PARAMETERS
+        and type_of(start, names.config) not in CONV1D_TYPES
     ]
     single = [
         target for target in stored if len(names.base[target.tensor].shape) == 2 and target.source == target.module
