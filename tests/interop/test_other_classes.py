@@ -93,7 +93,8 @@ def test_square_weights_of_a_decoder_that_stores_them_transposed(kind: str, tmp_
     model.save_pretrained(tmp_path / "a")
     model.merge_and_unload().save_pretrained(tmp_path / "right")
     assert run(["fuse", str(tmp_path / "base"), str(tmp_path / "a"), "-o", str(tmp_path / "fused")]) == 0
-    assert run(["verify", str(tmp_path / "fused")]) == 0
+    of = ["--base", str(tmp_path / "base"), "--adapter", str(tmp_path / "a")]
+    assert run(["verify", str(tmp_path / "fused"), *of]) == 0
     right, fused = (load_file(tmp_path / name / "model.safetensors") for name in ("right", "fused"))
     assert right.keys() == fused.keys()
     for name, each in right.items():
