@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from adapterops.adapters.adapter import Adapter
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.checkpoint import Checkpoint
 from adapterops.errors import IncompatibleError, UnsupportedError, listed
@@ -62,6 +63,9 @@ KINDS = {
 KINDS |= {"PiSSA": "started", "OLoRA": "started", "(IA)³": "gain", "OFT": "rotation", "BOFT": "rotation"}
 KINDS["LoRA with a kernel (Tucker)"] = "tucker"
 """Kind of update → fact. Of those that are not here, LoRA is none; the others, also of other packages, are one fact."""
+
+OF_PEFT = ("peft", "diffusers")
+"""Formats of adapters that PEFT applies next to a base."""
 
 ROTATED = ("q_proj", "k_proj")
 CONVERTED = ("llama", "gemma2")
@@ -330,6 +334,13 @@ def _divided(kind: str, edits: Mapping[str, Edit], base: Checkpoint) -> Iterator
         yield Fact("divided", f"{source} of {tensor}", tuple(found))
 
 
+def _next_to(adapter: Adapter, kind: str) -> Adapter:
+    """What a base has to have a place for, where it stays as it is: the bias of LoRA is one of LoRA's own layer, in PEFT."""
+    if kind not in OF_PEFT:
+        return adapter
+    return replace(adapter, layout={name: each for name, each in adapter.layout.items() if each.kind != LORA_BIAS})
+
+
 def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Iterator[Fact]:
     """What a base says."""
     adapter, config = open_adapter(place, alpha=alpha, allow_pickle=place.allow_pickle), base.config or {}
@@ -341,7 +352,7 @@ def _on(place: Place, kind: str, base: Checkpoint, alpha: float | None) -> Itera
         return
     try:
         base = replicated(base, [adapter])
-        edits = resolve(fitted(adapter, base), base).edits
+        edits = resolve(fitted(_next_to(adapter, kind), base), base).edits
     except (IncompatibleError, UnsupportedError) as error:
         yield Fact("base", error.message)
     else:

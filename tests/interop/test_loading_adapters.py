@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from adapterops import open_checkpoint
 from adapterops.operations.serving import check
 
 diffusers = pytest.importorskip("diffusers")
@@ -183,3 +184,34 @@ def test_what_ends_its_pipelines(tmp_path: Path, stated: str) -> None:
             refused = loaded(pipeline, model, file) is None
             severity = check(file, ["diffusers"])["diffusers"].severity
             assert (kind, layout, severity == "refused") == (kind, layout, refused)
+
+
+def test_a_bias_of_lora_is_its_own_and_not_one_of_the_base(tmp_path: Path) -> None:
+    """The layers of attention have none."""
+    model = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8,),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+    )
+    tensors = {}
+    for name, layer in model.named_modules():
+        if name.endswith("attn1.to_q"):
+            tensors[f"unet.{name}.lora_A.weight"] = torch.randn(2, layer.in_features)
+            tensors[f"unet.{name}.lora_B.weight"] = torch.randn(layer.out_features, 2)
+            tensors[f"unet.{name}.lora_B.bias"] = torch.randn(layer.out_features)
+    save_file(tensors, tmp_path / "a.safetensors")
+    model.save_pretrained(tmp_path / "base/unet")
+    (tmp_path / "base/model_index.json").write_text(
+        '{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}'
+    )
+    loader = diffusers.loaders.StableDiffusionLoraLoaderMixin
+    loaded, alphas = loader.lora_state_dict(tmp_path / "a.safetensors")[:2]
+    loader.load_lora_into_unet(loaded, network_alphas=alphas, unet=model)
+    there = [name for name, _ in model.named_parameters() if name.endswith("lora_B.default_0.bias")]
+    assert len(there) == len(tensors) // 3 > 0
+    assert check(tmp_path / "a.safetensors", ["diffusers"], base=open_checkpoint(tmp_path / "base"))["diffusers"].ok
