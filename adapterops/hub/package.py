@@ -173,7 +173,7 @@ def made(
         licensed: ask the Hub for the licenses of the inputs.
     """
     manifest = read_manifest(folder) or {}
-    if RECIPE not in contents and RECIPE in manifest.get("command", ()):
+    if RECIPE not in contents and any(str(each).endswith(RECIPE) for each in manifest.get("command", ())):
         manifest = {**manifest, "command": []}  # which would run what is not sent
     for name, expected in manifest.get("outputs", {}).items():
         there = contents.get(name)

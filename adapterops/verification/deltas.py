@@ -215,8 +215,8 @@ def _singular(W: Matrix, rank: int, single: bool, last: bool) -> tuple[Matrix, f
     gap = (S[cut - 1] ** 2 - S[cut] ** 2) / S[0] ** 2 if inner else 1.0
     slack = 64 * 2.0**-52 * S[0] / max(gap, 2.0**-52)
     if single:
-        turned = S[cut - 1] / max(S[cut - 1] - S[cut], UNIT * S[0]) if inner else 0.0
-        slack += 2 * UNIT * S[0] * (1 + turned)
+        near = S[cut - 1] / max(S[cut - 1] - S[cut], UNIT * S[0]) if inner else 0.0
+        slack += 2 * UNIT * S[0] * (1 + near)
     return (U[:, of] * S[of]) @ V[of], float(slack)
 
 
