@@ -173,7 +173,8 @@ def _materialised(place: Place, out: Path, *, force: bool, dry_run: bool, how: E
     stated = read_json(folder / DELTA)
     made = make(_safe(stated, folder), out, folder=folder, force=force, planning=dry_run, how=how)
     checkpoint, manifest = made.result, read_manifest(folder / FILES)
-    assert isinstance(checkpoint, Checkpoint)
+    if not isinstance(checkpoint, Checkpoint):
+        raise InputError(f"has a {DELTA} that makes an adapter, expected a model", path=place, code="E-DELTA")
     if manifest is None:
         raise InputError(f"has no {FILES}/{MANIFEST}", path=place, hint="push it again", code="E-DELTA")
     model, outputs = DividedModel(checkpoint, plan_checkpoint(checkpoint, how)), manifest["outputs"]

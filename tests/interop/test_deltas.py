@@ -139,6 +139,16 @@ def test_a_stranger_names_no_files_of_this_machine(
     assert "neither a commit on the Hub nor in adapters/" in capsys.readouterr().err
 
 
+def test_a_delta_stands_for_a_model(hub: Hub, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(COMMAND) == 0
+    stated = json.loads(files(hub)["delta.json"])
+    del stated["request"]["base"]
+    changed(hub, "delta.json", json.dumps(stated).encode())
+    assert run(["pull", TARGET]) == 3
+    assert "makes an adapter, expected a model" in capsys.readouterr().err
+    assert not list(Path().iterdir())
+
+
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
 def test_a_link_out_of_an_adapter_is_not_followed(
     hub: Hub, place: Path, capsys: pytest.CaptureFixture[str], name: str
