@@ -10,11 +10,13 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 from merged_models import CONVENTIONS, DTYPES, FAULTS, MODULES, LoRA, Merge, base, lora, write
+from safetensors.torch import save_file
 from torch import Tensor
 from turns import ALL, some
 
 from adapterops.adapters.opening import open_adapter
 from adapterops.checkpoints.opening import open_checkpoint
+from adapterops.cli.main import run
 from adapterops.engine.execution import Execution
 from adapterops.operations.diagnosing import diagnose
 from adapterops.verification.diagnosis.diagnosing import Diagnosis
@@ -171,3 +173,27 @@ def test_other_wrappers_in_the_names() -> None:
     made = Merge(before, [adapter], CONVENTIONS["once"]).made()
     wrapped = {name.replace("model.", "model.language_model.", 1): tensor for name, tensor in made.items()}
     assert diagnosed(wrapped, before, [adapter]).code == HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "what"),
+    [
+        (float("nan"), 8, "is NaN in 1 of 64 entries"),
+        (float("inf"), 8, "is infinite in 1 of 64 entries"),
+        (3e38, 0, "rank 1 or less"),
+        (1e-30, 0, "rank 1 or less"),
+    ],
+)
+def test_a_difference_in_numbers_that_are_none_or_hardly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: float, code: int, what: str
+) -> None:
+    for name, value in (("base", 0.0), ("model", number)):
+        (tmp_path / name).mkdir()
+        weight = torch.zeros(8, 8)
+        weight[2, 3] = value
+        save_file({"model.layers.0.q_proj.weight": weight}, tmp_path / name / "model.safetensors")
+    assert run(["diagnose", str(tmp_path / "model"), "--base", str(tmp_path / "base")]) == code
+    assert what in capsys.readouterr().out
+    if code:
+        assert run(["diagnose", str(tmp_path / "base"), "--base", str(tmp_path / "model")]) == code
+        assert f"cannot be compared: that of the base {what}" in capsys.readouterr().out

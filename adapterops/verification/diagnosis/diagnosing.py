@@ -311,6 +311,9 @@ def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how:
 
     changed = [name for name, each in zip(common, local.run(differs, common, how=how), strict=True) if each]
     same = [name for name in changed if model.layout[name].shape == base.layout[name].shape]
+    numbers = local.run(lambda name: not_finite(model.stored[name]) or _of_base(base, name), same, how=how)
+    endless = {name: what for name, what in zip(same, numbers, strict=True) if what}
+    same = [name for name in same if name not in endless]
     matrices = [name for name in same if len(model.layout[name].shape) == 2 and min(model.layout[name].shape) > 1]
     how = how.within(partial(working_memory, [model.layout[name].shape for name in matrices]))
     how_rounded = list(local.run(lambda name: only_rounded(model, base, name), matrices, how=how))
@@ -319,24 +322,33 @@ def _difference(model: Checkpoint, base: Checkpoint, common: Sequence[str], how:
     spectra = [each for each in found if each.square]
     gone = [Symptom("name", name, "is missing") for name in sorted(base.layout.keys() - model.layout.keys())]
     new = [Symptom("name", name, "is not in the base") for name in sorted(model.layout.keys() - base.layout.keys())]
-    shapes = [Symptom("changed", name, "has another shape than in the base") for name in changed if name not in same]
-    findings = [*gone, *new, *shapes]
+    reshaped = [name for name in changed if name not in same and name not in endless]
+    shapes = [Symptom("changed", name, "has another shape than in the base") for name in reshaped]
+    broken = [Symptom(NOT_FINITE, name, what) for name, what in endless.items()]
+    findings = [*gone, *new, *shapes, *broken]
     unlike = [name for name in same if name not in {each.tensor for each in found} and name not in matrices]
     rounded = {name: scheme for name, scheme in zip(matrices, how_rounded, strict=True) if scheme}
     if not spectra and not unlike and not findings:
         return Diagnosis(BASE, f"this is the base: {_rounded(rounded) or 'every number is the same'}", SICK)
-    diagnosis = Diagnosis(DIFFERENT, "", HEALTHY, findings=findings, spectra=spectra)
-    weights, others = count(len(spectra), "weight"), count(len(unlike) + len(findings), "other tensor")
+    diagnosis = Diagnosis(DIFFERENT, "", SICK if endless else HEALTHY, findings=findings, spectra=spectra)
+    weights, others = count(len(spectra), "weight"), len(unlike) + len(findings) - len(broken)
     if not spectra:
-        sentence = f"the weights are the base's, and not {others}"
+        sentence = "the weights are the base's" + (f", and not {count(others, 'other tensor')}" if others else "")
     elif diagnosis.rank:
         sentence = f"this is the base and an update of rank {diagnosis.rank} or less in {weights}: a LoRA holds it"
     else:
         more = count(sum(each.rank(0.99) is None for each in spectra), "weight")
         sentence = f"this is the base changed in {weights}, and in {more} by more than a rank of {RANK}"
+    if broken:
+        sentence += f"; {count(len(broken), 'tensor')} {'is' if len(broken) == 1 else 'are'} not finite"
     if any(model.stored[each.tensor].scheme for each in spectra):
         sentence += "; that includes what rounding to codes changed"
     return replace(diagnosis, sentence="; ".join(filter(None, (sentence, _rounded(rounded)))))
+
+
+def _of_base(base: Checkpoint, name: str) -> str | None:
+    found = not_finite(base.stored[name])
+    return found and f"cannot be compared: that of the base {found}"
 
 
 def _rounded(rounded: Mapping[str, str]) -> str:

@@ -74,21 +74,25 @@ def spectrum(model: Checkpoint, base: Checkpoint, tensor: str) -> Spectrum:
     probes = np.random.default_rng(SEED).standard_normal((width, min(PROBES, width, height))).astype(np.float32)
     tiles = [(begin, min(begin + step, height)) for begin in range(0, height, step)]
     own = square = noise = 0.0
-    ranges = []
+    ranges, scales = [], []
     for begin, end in tiles:
         M, W = after(begin, end), before(begin, end)
-        D = (M - W).astype(np.float32)
+        D = M - W
         own += float(np.square(W).sum())
-        square += float(np.square(D, dtype=np.float64).sum())
+        square += float(np.square(D).sum())
+        scales.append(2.0 ** np.frexp(np.abs(D).max(initial=0.0))[1])  # so that no square is too large for float32
         if dtype in ("BF16", "F16"):
             noise += float((np.square(half_step(M, dtype)) * (D != 0)).sum()) / 3
-        ranges.append(D @ probes)
+        ranges.append((D / scales[-1]).astype(np.float32) @ probes)
     if not square:
         return Spectrum(tensor, 0.0, 0.0, 0.0, np.zeros(0))
-    Q = np.linalg.qr(np.concatenate(ranges))[0]
+    largest = max(scales)
+    Q = np.linalg.qr(
+        np.concatenate([part * np.float32(scale / largest) for part, scale in zip(ranges, scales, strict=True)])
+    )[0]
     inside = np.zeros((Q.shape[1], width), np.float32)
     for begin, end in tiles:
-        inside += Q[begin:end].T @ (after(begin, end) - before(begin, end)).astype(np.float32)
-    values = np.linalg.eigvalsh((inside @ inside.T).astype(np.float64))[::-1][:RANK]
+        inside += Q[begin:end].T @ ((after(begin, end) - before(begin, end)) / largest).astype(np.float32)
+    values = np.linalg.eigvalsh((inside @ inside.T).astype(np.float64))[::-1][:RANK] * largest**2
     relative = float((square / own) ** 0.5) if own else np.inf
     return Spectrum(tensor, relative, square, min(1.0, noise / square), np.maximum(values, 0) / square)
