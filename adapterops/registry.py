@@ -78,7 +78,9 @@ class Registry(Mapping[str, Member], Generic[Member]):
         return self._members
 
     def _load(self, point: EntryPoint) -> None:
-        """Import what another package names. What cannot be imported is warned of, and nothing of it is there; all else works."""
+        """Import what another package names. What cannot be imported is warned of, and nothing that it registered here stays; all else
+        works.
+        """
         before = dict(self._members)
         try:
             point.load()
