@@ -13,7 +13,7 @@ from adapterops.storage.place import Place
 
 
 @click.command("card", cls=Sectioned)
-@click.argument("folder", type=click.Path(path_type=Path, readable=False), default=".")
+@click.argument("folder", type=values.LOCAL, default=".")
 @click.option("--repo", type=values.REPO, help="The repository that it is for.  [default: the folder itself]")
 @click.option("--base", type=values.SOURCE, help="The model of an adapter: its config.json says what loads it.")
 @click.option(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from adapterops.cli import options
+from adapterops.cli import options, values
 from adapterops.cli.output import line, print_json, progress, written
 from adapterops.cli.results import print_held, print_result
 from adapterops.cli.sections import Sectioned
@@ -25,7 +25,7 @@ from adapterops.requests.verifying import absolute, recorded
 
 
 @click.command("finalize", cls=Sectioned)
-@click.argument("out", type=click.Path(path_type=Path, readable=False))
+@click.argument("out", type=values.LOCAL)
 @click.option("--force", is_flag=True, help="Replace an output of adapterops, after the new one is complete.")
 @click.option("--accept-loss", is_flag=True, help="Write the model even if codes keep less than 90 % of an update.")
 @options.workers

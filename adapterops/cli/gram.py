@@ -23,7 +23,7 @@ LIMIT = 512
 
 @click.command("gram", cls=Sectioned)
 @click.argument("model", type=values.SOURCE)
-@click.argument("texts", type=click.Path(path_type=Path, readable=False))
+@click.argument("texts", type=values.LOCAL)
 @click.option(
     "--adapter",
     type=values.SOURCE,

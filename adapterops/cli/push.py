@@ -13,7 +13,7 @@ from adapterops.hub.references import Reference
 
 
 @click.command("push", cls=Sectioned)
-@click.argument("folder", type=click.Path(path_type=Path, readable=False))
+@click.argument("folder", type=values.LOCAL)
 @click.argument("repo", type=values.REPO)
 @click.option(
     "--private/--public",

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from adapterops.cli import options, output
+from adapterops.cli import options, output, values
 from adapterops.cli.running import Running, on_device
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
@@ -21,7 +21,7 @@ from adapterops.requests.running import recipe_command
 
 
 @click.command("run", cls=Sectioned)
-@click.argument("recipe", type=click.Path(path_type=Path, readable=False))
+@click.argument("recipe", type=values.LOCAL)
 @options.output(help="Folder to write.  [default: output.path of the recipe]")
 @click.option(
     "--resume",

@@ -13,6 +13,7 @@ from adapterops.cli.modelling import Modelling
 from adapterops.cli.sections import Sectioned
 from adapterops.cli.writing import write
 from adapterops.errors import AdapterWarning
+from adapterops.formats.models.model_files import holds_model
 from adapterops.hub.references import SCHEME
 from adapterops.requests.request import Request
 from adapterops.requests.verifying import changed_adapters, fusion_of, other_adapters, other_merge
@@ -38,7 +39,7 @@ def command(out: Path, request: Request, modelling: Modelling) -> None:
         doubt = (
             other_adapters(record, request) or other_merge(record, request) or changed_adapters(Path(model), request)
         )
-    if record is None and not model.startswith(SCHEME):
+    if record is None and not model.startswith(SCHEME) and holds_model(Path(model)):
         doubt = "no manifest says what was fused into it; adapterops diagnose shows whether the adapter is in it"
     if doubt:
         warnings.warn(f"{model}: {doubt}", AdapterWarning, stacklevel=1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeAlias
 
 import click
@@ -16,6 +18,7 @@ from adapterops.cli.usage import meant
 from adapterops.errors import OptionError
 from adapterops.formats.registry import FORMATS
 from adapterops.formats.registry import written as writable
+from adapterops.hub.references import SCHEME as ON_HUB
 from adapterops.hub.references import Reference, check_no_address, choose, parse
 from adapterops.methods.registry import Parameter
 from adapterops.quant.registry import SCHEMES, written
@@ -190,8 +193,22 @@ def text(source: str) -> str:
     return target.uri if isinstance(target, Reference) else str(target)
 
 
+class LocalPath(click.Path):
+    """What is on this machine."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        check_no_address(str(value))
+        if str(value).startswith(ON_HUB):
+            message = "is on the Hub, and this takes what is on this machine"
+            raise OptionError(f"{value}: {message}", hint=f"adapterops pull {quote(str(value))} first")
+        return super().convert(value, param, ctx)
+
+
 class OutputPath(click.Path):
-    """A new file or folder; stdout is none."""
+    """A new file or folder; neither stdout nor the Hub is one."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, readable=False)
@@ -200,10 +217,15 @@ class OutputPath(click.Path):
         if value == "-":
             message = "nothing is written to stdout: a manifest comes with what is written, and bytes are read again"
             raise OptionError(f"-o -: {message}", hint="name a folder or a file; one that is called so is ./-")
+        if re.match(rf"https?://|{ON_HUB}", str(value)):
+            message = "an output is written on this machine"
+            raise OptionError(
+                f"-o {value}: {message}", hint="name a folder; adapterops push FOLDER owner/name sends it"
+            )
         return super().convert(value, param, ctx)
 
 
-OUTPUT = OutputPath()
+LOCAL, OUTPUT = LocalPath(), OutputPath()
 
 
 class Repository(click.ParamType):  # type: ignore[type-arg]  # generic only in the newest click

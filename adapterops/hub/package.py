@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ from adapterops.regex import Regex
 from adapterops.storage.checksums import BLAKE3, SHA256, digest, file_digests
 from adapterops.storage.outputs import CARD, MANIFEST, MARK, RECIPE
 from adapterops.storage.place import SEPARATOR, Place, check_inside
-from adapterops.storage.strict import check_path, read_all, read_json
+from adapterops.storage.strict import check_path, missing, read_all, read_json
 
 SMALL = {
     "config.json", "generation_config.json", "quantization_config.json", RECIPE, MANIFEST,
@@ -100,9 +99,11 @@ def files(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
             )
         _adapter(folder)
         return {folder.name: folder}, ()
+    if folder.is_file():
+        hint = "name the folder that holds the model"
+        raise InputError("is a file of a model, and its folder is pushed", path=folder, hint=hint, code="E-FOLDER")
     if not folder.is_dir():
-        fact = "is not a folder" if os.path.lexists(folder) else "does not exist"
-        raise NotFoundError(fact, path=folder, hint="name the folder that holds the adapter or the model")
+        raise missing(folder, "name the folder that holds the adapter or the model")
     if holds_model(folder):
         model = read_model(folder)
         if model.components:

@@ -8,11 +8,11 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, NotFoundError, OptionError
+from adapterops.errors import AdapterOpsError, AdapterWarning, InputError, OptionError
 from adapterops.formats.adapter_files import CONFIG
+from adapterops.formats.models.model_files import holds_model, read_model
 from adapterops.hub.references import SCHEME, referred
 from adapterops.requests.verifying import fusion_of
-from adapterops.storage.strict import similar
 
 
 def base_of(tuned: str, other: str | None, base: str | None) -> str:
@@ -21,8 +21,7 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
     Norms do not show it: training may make weights larger or smaller.
 
     Raises:
-        InputError: one is an adapter.
-        NotFoundError: one is not there.
+        InputError, NotFoundError: one is no model.
         OptionError: none is named, two are, the order is the wrong one, or no manifest says which it is.
 
     Warns:
@@ -54,8 +53,8 @@ def base_of(tuned: str, other: str | None, base: str | None) -> str:
                 hint=_command("TUNED", "BASE"),
                 code="E-FOLDER",
             )
-        if not each.startswith(SCHEME) and not os.path.lexists(each):
-            raise NotFoundError("does not exist", path=each, hint=similar(Path(each)))
+        if not each.startswith(SCHEME) and not holds_model(Path(each)):
+            read_model(Path(each))  # says what is wrong with it
     raise OptionError(
         f"no manifest says which of {tuned} and {other} is the base",
         hint=f"if it is {other}: {_command(tuned, other)}",

@@ -221,7 +221,8 @@ def finalize(
         if read_manifest(out):
             return None
         hint = "adapterops fuse ... --part 1/8 makes the first of eight"
-        raise NotFoundError("has no parts that could be finalized", path=out, hint=hint, code="E-PARTS")
+        fact = "has no parts that could be finalized" if out.exists() else "does not exist, nor do parts of it"
+        raise NotFoundError(fact, path=out, hint=hint, code="E-PARTS")
     place = parts.opened(out, folders[0], how.sync)
     with place.exclusive(), writing(out, LEFT, AGAIN):
         if place.committed():

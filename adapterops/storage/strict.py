@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from adapterops.errors import InputError, NotFoundError, OptionError, ResourceError, at
+from adapterops.errors import AdapterOpsError, InputError, NotFoundError, OptionError, ResourceError, at
 from adapterops.regex import Regex
 
 CONFIG_LIMIT = 1 << 20
@@ -197,6 +197,28 @@ def _bare(name: str) -> str:
     return stem if stem and suffix.isalpha() else name
 
 
+def missing(path: Path, hint: str | None = None) -> AdapterOpsError:
+    """The error for a path at which nothing is found: it does not exist, or its links lead nowhere. The hint of the first is
+    what may have been meant.
+    """
+    if not path.is_symlink():
+        return NotFoundError("does not exist", path=path, hint=hint or similar(path))
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return _cannot_be_opened(path, error)
+    return NotFoundError(
+        "is a link to a file that does not exist", path=path, hint="get the file itself, or fix the link"
+    )
+
+
+def _cannot_be_opened(path: Path, error: OSError) -> InputError:
+    remedy = REMEDIES.get(error.errno or 0)
+    return InputError(f"cannot be opened: {error.strerror}", path=path, hint=remedy, code="E-NOT-A-FILE")
+
+
 def open_regular(path: Path) -> int:
     """A read-only descriptor of a regular file. Never blocks on a pipe, never follows a device.
 
@@ -210,9 +232,7 @@ def open_regular(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        kind = "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
-        hint = "get the file itself, or fix the link" if path.is_symlink() else similar(path)
-        raise NotFoundError(kind, path=path, hint=hint) from None
+        raise missing(path) from None
     except PermissionError:
         mode = stat.filemode(path.stat().st_mode) if os.access(path.parent, os.X_OK) else "unknown"
         raise InputError(
@@ -228,9 +248,7 @@ def open_regular(path: Path) -> int:
             ) from None
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there
             raise InputError("is not a regular file", path=path, hint=A_FILE, code="E-NOT-A-FILE") from None
-        raise InputError(
-            f"cannot be opened: {error.strerror}", path=path, hint=REMEDIES.get(error.errno or 0), code="E-NOT-A-FILE"
-        ) from None
+        raise _cannot_be_opened(path, error) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         kind, hint = ("is a folder, not a file", IN_IT) if path.is_dir() else ("is not a regular file", A_FILE)

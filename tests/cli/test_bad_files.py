@@ -324,7 +324,8 @@ def test_link_to_nothing_and_link_to_itself(refused, tmp_path, place):
 
 def test_link_to_itself_in_place_of_the_folder(refused, tmp_path):
     (tmp_path / "loop").symlink_to("loop")
-    refused(["truncate", tmp_path / "loop", "--rank", "1"], 3, "E-NOT-A-FILE", tmp_path / "loop", "symbolic links")
+    for command in (["truncate", tmp_path / "loop", "--rank", "1"], ["fuse", tmp_path / "loop", tmp_path / "a"]):
+        refused(command, 3, "E-NOT-A-FILE", tmp_path / "loop", "symbolic links")
 
 
 def test_file_that_may_not_be_read(refused, tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ MISTAKES = {
     "merge dora dora -o out": (4, "name the model with --base"),
     "merge dora dora --ties -o out": (4, "name the model with --base"),
     "compare dora dora": (4, "name the model with --base"),
-    "card model.safetensors": (5, "name the folder"),
+    "card model.safetensors": (3, "name the folder"),
     "show kohya.safetensor": (5, "did you mean kohya.safetensors"),
 }
 

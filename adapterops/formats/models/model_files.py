@@ -36,7 +36,7 @@ from adapterops.storage.gguf import SUFFIX
 from adapterops.storage.outputs import MANIFEST, RECIPE, plain_name
 from adapterops.storage.place import COLLECTION, Place, check_inside
 from adapterops.storage.shapes import fits
-from adapterops.storage.strict import CORRECT, similar
+from adapterops.storage.strict import CORRECT, missing
 from adapterops.storage.tensors import Stored, TensorFile
 
 PIPELINE = "model_index.json"
@@ -124,7 +124,7 @@ def read_model(source: Path | Place, allow_pickle: bool = False) -> ModelFiles:
     place = Place.of(source)
     source = place.path
     if not place.exists:
-        raise NotFoundError("does not exist", path=source, hint=similar(source))
+        raise missing(source)
     if place.member or (place.has(source / COLLECTION) if place.folder else source.name == COLLECTION):
         raise _adapter(place, "a collection of adapters")
     if not place.folder:

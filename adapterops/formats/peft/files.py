@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from adapterops.errors import InputError, NotFoundError, at, listed
+from adapterops.errors import InputError, at, listed
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.further import further_weights, of_training
 from adapterops.formats.kinds import are_of_adapter
@@ -19,7 +19,7 @@ from adapterops.formats.peft.header import EMBEDDED, packed
 from adapterops.regex import Regex
 from adapterops.storage.fp8 import in_floats
 from adapterops.storage.place import Place
-from adapterops.storage.strict import similar
+from adapterops.storage.strict import missing
 from adapterops.storage.tensors import TensorHeader
 
 OF_MODELS = Regex(
@@ -82,7 +82,7 @@ def _weights(place: Place) -> Path:
     source = place.path
     if not place.folder:
         if not place.exists and not source.is_symlink():
-            raise NotFoundError("does not exist", path=source, hint=similar(source))
+            raise missing(source)
         return source
     if place.has(source / WEIGHTS):
         return source / WEIGHTS
