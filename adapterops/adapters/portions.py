@@ -109,10 +109,15 @@ def write_portions(
 
 
 def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> Iterator[Factors]:
-    """The modules of finished files, in the order of the jobs, as `factored` computed them."""
+    """The modules of finished files, in the order of the jobs, as `factored` computed them.
+
+    Raises:
+        InputError: a file has tensors other than its job's, or larger ones than are planned.
+    """
     for job in jobs:
         file = SafetensorsFile(folder / job.file)
-        if file.entries.keys() != {_name(module, role) for module in job.tensors for role in ROLES}:
+        planned = file.entries.keys() == {_name(module, role) for module in job.tensors for role in ROLES}
+        if not planned or any(_stored(file, module) > size for module, size in job.tensors.items()):
             raise InputError(
                 "has not the tensors of its part",
                 path=file.path,
@@ -126,6 +131,12 @@ def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> I
                 for role, each in zip(ROLES, (A, B), strict=True)
             ]
             yield Factors(module, A, B, *files[job.file].figures[module], image(LowRank(wide[1], wide[0])))
+
+
+def _stored(file: SafetensorsFile, module: str) -> int:
+    """The bytes of the factors of a module."""
+    entries = [file.entries[_name(module, role)] for role in ROLES]
+    return sum(entry.end - entry.begin for entry in entries)
 
 
 def _later(descriptor: int) -> None:

@@ -15,6 +15,7 @@ from adapterops.adapters.factors import factored
 from adapterops.adapters.planning import arrangement
 from adapterops.adapters.portions import portions, read, stored, write_portions
 from adapterops.engine.execution import Execution
+from adapterops.errors import InputError
 
 
 class Noting(list[dict[str, Any]]):
@@ -40,6 +41,19 @@ def test_modules_come_back_as_they_were_computed(tmp_path: Path) -> None:
         assert np.array_equal(found.B, expected.B)
         assert (found.A.dtype, found[3:6]) == (expected.A.dtype, expected[3:6])
         assert found.image.distance(expected.image, ordered=True) <= expected.image.within
+
+
+def test_a_rank_above_the_planned_one_is_refused(tmp_path: Path) -> None:
+    """As of a part that was made after another measurement."""
+    adapter = ao.open_adapter(write_adapter(tmp_path / "a"))
+    arranged, records = arrangement(adapter, None, None), Noting()
+    jobs = portions(adapter, arranged)
+    write_portions(adapter, arranged, jobs, tmp_path, records, exact=True, how=Execution(1))
+    files = {record["file"]: read(record) for record in records}
+    assert len(list(stored(tmp_path, jobs, files))) == len(adapter.modules)
+    smaller = ao.truncate(adapter, rank=1)
+    with pytest.raises(InputError, match="has not the tensors of its part"):
+        list(stored(tmp_path, portions(smaller, arrangement(smaller, None, None)), files))
 
 
 def test_figures_to_the_last_bit() -> None:
