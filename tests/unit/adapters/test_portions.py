@@ -50,7 +50,7 @@ def test_a_rank_above_the_planned_one_is_refused(tmp_path: Path) -> None:
     jobs = portions(adapter, arranged)
     write_portions(adapter, arranged, jobs, tmp_path, records, exact=True, how=Execution(1))
     files = {record["file"]: read(record) for record in records}
-    assert len(list(stored(tmp_path, jobs, files))) == len(adapter.modules)
+    assert len(list(stored(tmp_path, jobs, files))) == len(adapter.layout)
     smaller = ao.truncate(adapter, rank=1)
     with pytest.raises(InputError, match="has not the tensors of its part"):
         list(stored(tmp_path, portions(smaller, arrangement(smaller, None, None)), files))
