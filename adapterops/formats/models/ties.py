@@ -121,7 +121,7 @@ def check_untied(tensors: Mapping[str, Spec], base: Mapping[str, Spec], config: 
             raise UnsupportedError(
                 _SHARED,
                 tensor=name,
-                hint="load it with PEFT, which unties the model; or train without LoRA on it",
+                hint="load it with PEFT, which unties the model; or train without it",
             )
 
 
