@@ -108,16 +108,18 @@ def write_portions(
             records.add(record)
 
 
-def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> Iterator[Factors]:
+def stored(adapter: Adapter, folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> Iterator[Factors]:
     """The modules of finished files, in the order of the jobs, as `factored` computed them.
 
     Raises:
-        InputError: a file has tensors other than its job's, or larger ones than are planned.
+        InputError: a file has tensors other than its job's, or of a higher rank than is planned.
     """
     for job in jobs:
         file = SafetensorsFile(folder / job.file)
         planned = file.entries.keys() == {_name(module, role) for module in job.tensors for role in ROLES}
-        if not planned or any(_stored(file, module) > size for module, size in job.tensors.items()):
+        if not planned or any(
+            file.entries[_name(module, "A")].shape[:1] > (adapter.layout[module].rank,) for module in job.tensors
+        ):
             raise InputError(
                 "has not the tensors of its part",
                 path=file.path,
@@ -131,12 +133,6 @@ def stored(folder: Path, jobs: Sequence[Job], files: Mapping[str, Portion]) -> I
                 for role, each in zip(ROLES, (A, B), strict=True)
             ]
             yield Factors(module, A, B, *files[job.file].figures[module], image(LowRank(wide[1], wide[0])))
-
-
-def _stored(file: SafetensorsFile, module: str) -> int:
-    """The bytes of the factors of a module."""
-    entries = [file.entries[_name(module, role)] for role in ROLES]
-    return sum(entry.end - entry.begin for entry in entries)
 
 
 def _later(descriptor: int) -> None:

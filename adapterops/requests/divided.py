@@ -191,7 +191,7 @@ class DividedAdapter:
         jobs, exact = self.plan.jobs, self.output.exact
         files = noted(place.entries(), jobs, read_portion)
         note_hashes(sources(self.adapter.history), jobs, files)
-        results = stored(place.files, jobs, files)
+        results = stored(self.adapter, place.files, jobs, files)
         with staged(place.out, force=force, sync=how.sync) as folder:
             saved = complete_adapter(
                 self.adapter,

@@ -56,8 +56,12 @@ AROUND = (
 )
 """What is around the blocks of a `transformer` of a pipeline, and in no GPT-2."""
 
+RWKV = r"\.\d+\.(?:att|ffn)\.(?:key|value|receptance|gate|output)\."
+"""What follows `blocks` in the names of a model of language, whose adapters state no scale."""
+
 OWN = Regex(
-    rf"^(?:{UNDERSCORED})|^(?:{COMPONENTS})\.|^transformer\.(?:{AROUND})\.|^(?:transformer\.)?(?:blocks|{ROOTS})\.|{PROJECTIONS}"
+    rf"^(?:{UNDERSCORED})|^(?:{COMPONENTS})\.|^transformer\.(?:{AROUND})\."
+    rf"|^(?:transformer\.)?(?:blocks(?!{RWKV})|{ROOTS})\.|{PROJECTIONS}"
     r"|_lora\d?\.(?:down|up)\.weight$"
     r"|\.lora_(?:down|up|mid)\.weight$|\.lora\.(?:down|up)\.weight$|\.lora_linear_layer\.(?:down|up)\.weight$"
     r"|\.(?:diff(?:_[bm])?|[wb]_norm|dora_scale|set_weight)$"
@@ -267,8 +271,8 @@ def is_own(names: Collection[str], metadata: Mapping[str, str], configured: bool
     Args:
         configured: whether a config of PEFT is stored with them. Trainers of such models write PEFT's names without one.
 
-    >>> is_own(["transformer.h.0.fc.lora_A.weight"], {}, False)
-    False
+    >>> is_own(["transformer.h.0.fc.lora_A.weight"], {}, False), is_own(["blocks.0.att.key.lora_A"], {}, False)
+    (False, False)
     >>> is_own(["transformer.h.0.fc.lora_A.weight"], {"transformer.lora_alpha": "8"}, False)
     True
     """

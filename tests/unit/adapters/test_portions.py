@@ -35,7 +35,7 @@ def test_modules_come_back_as_they_were_computed(tmp_path: Path) -> None:
     assert sum(len(job.inputs) for job in jobs) == 2, "each input file is hashed once"
     write_portions(adapter, arranged, jobs[::-1], tmp_path, records, exact=True, how=Execution(2))
     files = {record["file"]: read(record) for record in records}
-    for found in stored(tmp_path, jobs, files):
+    for found in stored(adapter, tmp_path, jobs, files):
         expected = factored(adapter, arranged, exact=True)(found.module)
         assert np.array_equal(found.A, expected.A)
         assert np.array_equal(found.B, expected.B)
@@ -50,10 +50,10 @@ def test_a_rank_above_the_planned_one_is_refused(tmp_path: Path) -> None:
     jobs = portions(adapter, arranged)
     write_portions(adapter, arranged, jobs, tmp_path, records, exact=True, how=Execution(1))
     files = {record["file"]: read(record) for record in records}
-    assert len(list(stored(tmp_path, jobs, files))) == len(adapter.layout)
+    assert len(list(stored(adapter, tmp_path, jobs, files))) == len(adapter.layout)
     smaller = ao.truncate(adapter, rank=1)
     with pytest.raises(InputError, match="has not the tensors of its part"):
-        list(stored(tmp_path, portions(smaller, arrangement(smaller, None, None)), files))
+        list(stored(smaller, tmp_path, portions(smaller, arrangement(smaller, None, None)), files))
 
 
 def test_figures_to_the_last_bit() -> None:
