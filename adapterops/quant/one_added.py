@@ -1,29 +1,23 @@
-"""Norms that are stored as 1 + w, as llama.cpp has Gemma's. They are read only."""
+"""Norms that are stored as 1 + w, as llama.cpp has Gemma's. They are read only, and no scheme that is registered: nothing in
+a tensor shows it, and who reads a GGUF model knows.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adapterops.quant.header import Claim, Header
-from adapterops.quant.registry import scheme
 from adapterops.quant.scheme import Part, Read
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@scheme("one-added", marks=())
 @dataclass(frozen=True)
 class OneAdded:
     """w, where 1 + w is stored in float32."""
 
     dtype: str = "F32"
-
-    @classmethod
-    def detect(cls, header: Header, tensor: str, role: str) -> Claim | None:
-        """Nothing in a tensor shows it; who reads a GGUF model knows."""
-        return None
 
     @property
     def name(self) -> str:

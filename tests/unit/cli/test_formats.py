@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -40,7 +41,13 @@ def test_a_scheme_is_made_or_kept_or_only_read(capsys: pytest.CaptureFixture[str
     assert made >= {"nf4", "fp4", "int8"}
     assert not made & kept
     assert read >= kept
-    assert "one-added" not in read
     assert listed.keys() == SCHEMES.keys()
-    assert run(["formats"]) == 0
-    assert re.search("^  .*one-added.*: read$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_scheme_that_is_only_read(capsys: pytest.CaptureFixture[str]) -> None:
+    SCHEMES.add("toy", replace(SCHEMES["gptq"], names=("toy",), keeps=False))
+    try:
+        assert run(["formats"]) == 0
+    finally:
+        SCHEMES.remove("toy")
+    assert re.search("^  toy: read$", capsys.readouterr().out, re.MULTILINE)
