@@ -335,8 +335,7 @@ def measure(shapes: Mapping[str, Shape], down: str = "lora_A", up: str = "lora_B
             hint="PEFT runs it next to its base; for one that can be merged, train it without this module",
         )
     if A[0] != B[1]:
-        several = A[0] // B[1] if B[1] else 0
-        grouped = f"; those of loralib's MergedLinear and of LitGPT, of {several} projections in one weight, look so, too, and are not handled"
+        grouped = "; those of several projections in one weight (MergedLinear of loralib, LitGPT) look so, and are not handled"
         raise InputError(
             f"{down} has rank {A[0]} and {up} has rank {B[1]}",
             hint=f"both must come from one training{grouped if A[0] in (2 * B[1], 3 * B[1]) else ''}",
