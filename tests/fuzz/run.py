@@ -90,7 +90,7 @@ def noted(text: bytes, chance: Random) -> bytes:
 
 def parts(chance: Random) -> Command:
     """Of an output in parts: its plan, the records of what is finished, and what was measured for all."""
-    source = chance.choice(("parted", "parted adapter"))
+    source = chance.choice(list(PARTED))
     shutil.copytree(source, ".", dirs_exist_ok=True)
     if source == "parted proof":
         shutil.copytree("fused", "out")
