@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import click
-
-from adapterops.errors import UnsupportedError
 
 
 @cache
@@ -47,14 +44,7 @@ MANY = 20
 class Sectioned(click.Command):
     """A command whose help has many options in sections, and few in one list. An empty value is refused, of whatever
     argument or option: as a path it would be the current folder.
-
-    Raises:
-        UnsupportedError: two options have one name, one of a method of another package.
     """
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        _check_distinct(str(self.name), self.params)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         if not context.resilient_parsing and any(not each or each.endswith("=") for each in args):
@@ -77,25 +67,6 @@ class Sectioned(click.Command):
                 with formatter.section(title):
                     formatter.write_dl(records)
         return None
-
-
-def _check_distinct(command: str, options: Sequence[click.Parameter]) -> None:
-    names = Counter(name for each in options for name in {str(each.name), *each.opts, *each.secondary_opts})
-    taken = {str(each.name) for each in options for name in (each.name, *each.opts) if names[str(name)] > 1}
-    if taken:
-        from adapterops.methods import METHODS
-
-        outside = [each for each in METHODS.values() if not each.kernel.__module__.startswith("adapterops.")]
-        named = [each for each in outside if taken & {each.name, *each.parameters}]
-        if not named:
-            raise ValueError(f"adapterops {command} has two options for each of {', '.join(sorted(taken))}")
-        both = " and ".join(sorted(taken & {each for method in named for each in (method.name, *method.parameters)}))
-        whose = " and ".join(f"{each.name} in {each.kernel.__module__}" for each in named)
-        raise UnsupportedError(
-            f"{both} is the name of an option of adapterops {command}, and one of the method {whose}",
-            hint="update the package of that method, or uninstall it",
-            code="E-PLUGIN",
-        )
 
 
 def _flat(value: Any) -> Iterator[Any]:

@@ -170,6 +170,16 @@ RESERVED = {
 }
 """What `merge` takes for every method, and `method` declares of each: no parameters of one."""
 
+OPTIONS = {
+    "accept_loss", "adapter", "address", "allow_nonfinite", "allow_pickle", "alpha", "as_delta", "as_json", "base",
+    "base_view", "block_size", "budget", "component", "components", "device", "double_quant", "dry_run", "dtype",
+    "energy", "engine", "exact", "force", "format", "grams", "help", "inputs_of", "json", "logits", "made_by",
+    "max_shard_size", "memory", "model", "no_sync", "original", "out", "output", "part", "precision", "private",
+    "public", "push", "quantize", "quiet", "resume", "rounding", "sarif", "sources", "strict", "tensor_type",
+    "tensor_types", "tuned", "verbose", "verify_inputs", "weight", "workers", "written_as",
+}  # fmt: skip
+"""Other options of the commands that have one for every method and parameter: no names of either."""
+
 FACTS = {each.name for each in fields(Method) if each.default is not MISSING}
 """What is declared of a method where it is not the default."""
 
@@ -213,7 +223,7 @@ def method(
 
     Raises:
         ValueError: the name is taken, `acts` is none of `ACTS`, an argument has no `Parameter`, a name that every method has,
-            or a `Parameter` that is another one in another method.
+            or a `Parameter` that is another one in another method; or a name is that of another option of `merge`.
     """
 
     facts = {fact: declared.pop(fact) for fact in FACTS & declared.keys()}
@@ -237,9 +247,15 @@ def _check(entry: Method) -> None:
         raise ValueError(f"method {name!r} has the name of another function of expressions: take another name")
     if taken := RESERVED & entry.defaults.keys():
         raise ValueError(f"method {name!r} has a parameter {min(taken)!r}, as every method has: take another name")
+    if taken := OPTIONS & {name, *parameters}:
+        raise ValueError(f"{min(taken)!r}, of the method {name!r}, is the name of another option: take another name")
     if entry.defaults.keys() != parameters.keys():
         raise ValueError(f"method {name!r} takes {sorted(entry.defaults)}, and declares {sorted(parameters)}")
     for other in METHODS.registered():
+        if taken := {name, other.name} & {*parameters, *other.parameters}:
+            raise ValueError(
+                f"{min(taken)!r} is both a method and a parameter, of {name!r} and {other.name!r}: take another name"
+            )
         for each in parameters.keys() & other.parameters.keys():
             if parameters[each] != other.parameters[each]:
                 raise ValueError(

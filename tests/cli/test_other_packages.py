@@ -425,10 +425,15 @@ def toy(updates, weights, *, NAME=1.0):
 
 @pytest.mark.parametrize("taken", ["workers", "ties"])
 def test_a_parameter_that_is_called_as_an_option(taken: str, tmp_path: Path) -> None:
-    """It would be taken for the number of workers, and for the method."""
-    error = Package(tmp_path, "adapterops.methods", CLASH.replace("NAME", taken))("merge a --workers 2 -o out", code=4)
-    assert f"{taken} is the name of an option of adapterops merge, and one of the method toy in toy_package" in error
-    assert "uninstall it" in error
+    """It would be taken for the number of workers, and for the method. That method is not there; all else works."""
+    for name in "ab":
+        write_adapter(tmp_path / name, seed=ord(name))
+    package = Package(tmp_path, "adapterops.methods", CLASH.replace("NAME", taken))
+    shown = package("merge a b --ties --workers 2 -o out")
+    assert "warning: the method toy of the package toy is not there" in shown
+    assert f"'{taken}'" in shown
+    assert "take another name; update that package, or uninstall it" in shown
+    assert "there is no method 'toy'" in package("merge a b --method toy -o x", code=2)
 
 
 def test_an_engine(tmp_path: Path) -> None:

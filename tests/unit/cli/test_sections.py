@@ -30,8 +30,9 @@ def test_few_options_come_in_one_list() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_there_once(name: str) -> None:
-    lines = help_of(name).splitlines()
-    for parameter in import_module(f"adapterops.cli.{name}").command.params:
+    lines, parameters = help_of(name).splitlines(), import_module(f"adapterops.cli.{name}").command.params
+    assert len({str(each.name) for each in parameters}) == len(parameters)
+    for parameter in parameters:
         if isinstance(parameter, click.Option):
             option = parameter.opts[-1]
             found = [line for line in lines if line.startswith("  -") and f"{option} " in f"{line.split('  ')[1]} "]

@@ -4,13 +4,16 @@ import inspect
 import subprocess
 import sys
 from fractions import Fraction
+from importlib import import_module
+from itertools import chain
 
 import numpy as np
 import pytest
 
+from adapterops.cli.commands import COMMANDS
 from adapterops.errors import OptionError, factor
 from adapterops.expressions.functions import EXAMPLES
-from adapterops.methods.registry import FUNCTIONS, METHODS, RESERVED, Parameter, find, method
+from adapterops.methods.registry import FUNCTIONS, METHODS, OPTIONS, RESERVED, Parameter, find, method, parameters
 from adapterops.operations.algebra import merge
 
 
@@ -79,6 +82,23 @@ def test_what_a_method_declares_is_no_parameter_of_it() -> None:
     with pytest.raises(ValueError, match="has a parameter 'rank', as every method has"):
         method("new", source="-", rank=lambda parameters, ranks: 1)(lambda deltas, weights, *, rank=1: None)
     assert "new" not in METHODS
+
+
+def test_other_options_are_no_methods_and_no_parameters() -> None:
+    """Of every command that has one for each of these."""
+    with pytest.raises(ValueError, match="'workers', of the method 'new', is the name of another option"):
+        method("new", source="-", workers=Parameter("Own."))(lambda deltas, weights, *, workers=1.0: None)
+    with pytest.raises(ValueError, match="'ties' is both a method and a parameter, of 'new' and 'ties'"):
+        method("new", source="-", ties=Parameter("Own."))(lambda deltas, weights, *, ties=1.0: None)
+    assert "new" not in METHODS
+    commands = [import_module(f"adapterops.cli.{name}").command for name in COMMANDS]
+    options = [
+        each for command in commands if any(each.name == "space" for each in command.params) for each in command.params
+    ]
+    names = {str(each.name): {name[2:].replace("-", "_") for name in each.opts if name[:2] == "--"} for each in options}
+    others = names.keys() - METHODS.keys() - parameters().keys()
+    assert {*others, *chain.from_iterable(names[each] for each in others)} - RESERVED <= OPTIONS
+    assert OPTIONS.isdisjoint({*METHODS, *parameters()})
 
 
 def test_a_method_is_not_called_as_another_function_of_expressions() -> None:
