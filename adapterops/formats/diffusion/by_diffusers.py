@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from adapterops.formats.diffusion.conversions import CONVERSIONS, GIVEN, IGNORED, LEFT, NEEDED, STOP, Conversion
 from adapterops.formats.diffusion.known_names import KOHYA, LYCORIS, ONE_TRAINER, PEFT, KnownNames
-from adapterops.formats.diffusion.layers import missing
+from adapterops.formats.diffusion.layers import missing, without_lora
 from adapterops.formats.diffusion.taken import BLOCK, IN_PIPELINE, Found, Module
 from adapterops.regex import Regex
 
@@ -63,6 +63,8 @@ def _of_model(
         conversion = next(_fitting(usable, module), None)
         layer = module.key in there or (absent is not None and module.key not in absent)
         found[name] = _outcome(conversion, module, layer, tensors[name])
+        if found[name] in (TAKEN, GIVEN) and without_lora(module.key):
+            found[name] = STOP
         if conversion and found[name] == TAKEN and _incomplete(conversion, modules):
             found[name] = STOP
     none = TAKEN not in found.values() and CHANGED not in found.values()

@@ -153,6 +153,13 @@ def test_which_names_of_diffusers_are_layers(names: list[str], left: list[int], 
     assert found(names, base=flat_names) == Found()
 
 
+def test_a_layer_that_peft_has_no_lora_for_stops_it_also_where_the_base_has_it() -> None:
+    names = [f"transformer.transformer_blocks.0.{each}" for each in ("attn1.to_q", "ff.conv_depth")]
+    flat_names = [each.partition(".")[2].replace(".", "_") for each in names]
+    for base in ([], flat_names):
+        assert found(names, base=base) == Found((names[1],), (), (), stops=True)
+
+
 @pytest.mark.parametrize("base", ["authors", "diffusers"])
 def test_what_only_the_model_settles(base: str) -> None:
     """Its header, or a base, whose names may be those of diffusers."""
