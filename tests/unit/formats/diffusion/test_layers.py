@@ -25,6 +25,8 @@ def test_the_table_is_written_by_its_program() -> None:
 def test_names_are_judged_by_the_models_that_have_most_of_them() -> None:
     assert missing(["transformer_blocks_0_attn_to_q", "transformer_blocks_59_img_mod_1"]) == set()
     assert missing(["transformer_blocks_0_img_mod_1", "single_transformer_blocks_0_proj_mlp"]) == set()
+    assert missing(["transformer_blocks_0_audio_attn1_to_gate_logits", "prompt_adaln_linear"]) == set()
+    assert missing(["blocks_0_attn1_to_q", "fps_projection_net_2"]) == set()
     assert missing(["one", "other", "proj_out"]) is None
     assert missing([]) == set()
 
