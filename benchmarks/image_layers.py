@@ -39,6 +39,13 @@ GIVEN: dict[str, list[dict[str, Any]]] = {
     "WanVACETransformer3DModel": [{"num_layers": 2, "vace_layers": [0, 1]}],
     "WanTransformer3DModel": [{"num_layers": 2}, {"num_layers": 2, "image_dim": 32, "added_kv_proj_dim": 32}],
     "SD3Transformer2DModel": [{"num_layers": 2, "dual_attention_layers": (0,)}],
+    "SkyReelsV2Transformer3DModel": [{"num_layers": 2, "inject_sample_info": True}],
+    "LTX2VideoTransformer3DModel": [
+        {
+            "num_layers": 2,
+            **dict.fromkeys(["gated_attn", "cross_attn_mod", "audio_gated_attn", "audio_cross_attn_mod"], True),
+        }
+    ],
     "HiDreamImageTransformer2DModel": [
         {"patch_size": 2, "num_layers": 1, "num_single_layers": 1, "caption_channels": [32, 32], "llama_layers": [0, 1]}
     ],

@@ -30,7 +30,7 @@ from adapterops.formats.peft.scaling import Scaling
 from adapterops.provenance.history import Source, Step
 from adapterops.storage.lazy import Lazy, itself, not_pickled
 from adapterops.storage.tensors import Stored
-from adapterops.updates.layout import Layout, widest, working
+from adapterops.updates.layout import LORA, PRODUCTS, Layout, widest, working
 
 if TYPE_CHECKING:
     from adapterops.updates.protocol import Array, Linear
@@ -244,7 +244,8 @@ def _becomes_lora(tensor: str, stored: Stored) -> bool:
 
 
 def joint(adapters: Sequence[Adapter], module: str) -> Layout:
-    """The layout of a sum: the shape that all share, the sum of the ranks, the widest dtype.
+    """The layout of a sum: the shape that all share, the sum of the ranks, the widest dtype. Of LoHa and LoKr alone it shows as
+    little as these whether the weight is a kernel, and has their kind.
 
     Raises:
         ShapeError: the shapes differ.
@@ -260,11 +261,13 @@ def joint(adapters: Sequence[Adapter], module: str) -> Layout:
     layouts = [layout for _, layout in present]
     if len(layouts) == 1:
         return layouts[0]
+    of_products = all(layout.kind in PRODUCTS for layout in layouts)
     return Layout(
         layouts[0].shape,
         sum(layout.rank for layout in layouts),
         widest([layout.dtype for layout in layouts]),
         any(layout.dense for layout in layouts),
+        kind=layouts[0].kind if of_products else LORA,
         kernel=next((layout.kernel for layout in layouts if layout.kernel), ()),
         matrix=all(layout.matrix for layout in layouts),
         working=working(layouts),

@@ -132,7 +132,7 @@ def _families(adapters: Sequence[Modules]) -> SpelledTwice | None:
     third: dict[str, list[str]] = {}  # that neither of two programs has, and both rename in a block
     for key, names in others.items():
         for name in names[1:]:
-            if any(block for _, block in forms(name)):
+            if any(block and not form.endswith("#") for form, block in forms(name)):
                 third.setdefault(name, []).append(key)
     for key, names in others.items():
         names += [each for name in names[1:] for each in third.get(name, ())]

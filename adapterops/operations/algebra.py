@@ -23,7 +23,7 @@ from adapterops.operations.strangers import strangers
 from adapterops.provenance.history import Step, key
 from adapterops.storage.lazy import Lazy
 from adapterops.storage.shapes import Shape
-from adapterops.updates.layout import DIFFERENCE, LORA, Layout
+from adapterops.updates.layout import DIFFERENCE, LORA, PRODUCTS, Layout
 
 if TYPE_CHECKING:
     from adapterops.adapters.grams import Grams
@@ -246,7 +246,9 @@ def _check_factors(adapters: Sequence[Adapter], module: str) -> None:
     for adapter in adapters:
         layout = adapter.layout.get(module)
         if layout is not None and layout.dense:
-            which = "was computed, and has no exact" if layout.kind == LORA else f"is {layout.kind} and has no"
+            which = (
+                "was computed, and has no exact" if layout.kind in (LORA, *PRODUCTS) else f"is {layout.kind} and has no"
+            )
             raise UnsupportedError(
                 f"{which} factors of low rank, which this merge is computed from",
                 path=name(adapter),

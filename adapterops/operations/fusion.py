@@ -298,14 +298,14 @@ def _reads_all(adapter: Adapter, target: Target) -> bool:
     """Whether an update has to see all rows of its weight at a time.
 
     Raises:
-        UnsupportedError: the base has them in several tensors.
+        UnsupportedError: the base has them in several tensors, or in another order.
     """
     layout = adapter.layout[target.source]
     if layout.reads != ("rows" if target.transposed else "columns"):
         return False
     if target.shape != (layout.shape[::-1] if target.transposed else layout.shape):
         raise UnsupportedError(
-            f"is {layout.kind}, which depends on all of the weight, and the base has that in several tensors",
+            f"is {layout.kind}, which depends on all of the weight, and the base has its rows in several tensors, or in another order",
             path=name(adapter),
             tensor=target.module,
             hint="fuse it into a base that has the weight in one, as the one it was trained on",

@@ -27,6 +27,9 @@ REPLACEMENT = "a replaced tensor"
 LORA = "LoRA"
 """The kind of two factors, and what a sum is called, which may have none."""
 
+PRODUCTS = ("LoHa", "LoKr")
+"""Kinds that are stored as matrices of convolutions, too."""
+
 LORA_BIAS = "a bias of LoRA"
 """The kind that is added to the bias of a layer, times the scale of its LoRA."""
 

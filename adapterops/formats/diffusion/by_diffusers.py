@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from adapterops.formats.diffusion.conversions import CONVERSIONS, GIVEN, IGNORED, LEFT, NEEDED, STOP, Conversion
+from adapterops.formats.diffusion.families import is_of_authors
 from adapterops.formats.diffusion.known_names import KOHYA, LYCORIS, ONE_TRAINER, PEFT, KnownNames
-from adapterops.formats.diffusion.layers import missing
+from adapterops.formats.diffusion.layers import is_layer, missing, without_lora
 from adapterops.formats.diffusion.taken import BLOCK, IN_PIPELINE, Found, Module
 from adapterops.regex import Regex
 
@@ -57,16 +58,32 @@ def _of_model(
     """What becomes of every module, of one model."""
     every = [name for names in tensors.values() for name in names]
     usable = [each for each in conversions if any(re.search(each.needs, name) for name in every)]
-    absent = missing({each.key for each in modules.values() if each.key not in there})
+    own, elsewhere = _layers(there)
+    absent = missing({each.key for each in modules.values() if each.key not in own}) if elsewhere else None
     found = {}
     for name, module in modules.items():
         conversion = next(_fitting(usable, module), None)
-        layer = module.key in there or (absent is not None and module.key not in absent)
+        layer = module.key in own or (absent is not None and module.key not in absent)
         found[name] = _outcome(conversion, module, layer, tensors[name])
+        if found[name] in (TAKEN, GIVEN) and without_lora(module.key):
+            found[name] = STOP
         if conversion and found[name] == TAKEN and _incomplete(conversion, modules):
             found[name] = STOP
     none = TAKEN not in found.values() and CHANGED not in found.values()
     return {name: (STOP if none else LEFT) if each == GIVEN else each for name, each in found.items()}
+
+
+def _layers(there: Collection[str]) -> tuple[Collection[str], bool]:
+    """The names in a base that are those of layers of diffusers, and whether models may have others: a base by its authors'
+    names has none of them, as it is converted when it is loaded, and one in the names of diffusers has all.
+
+    >>> _layers(["layers_0_attention_qkv", "layers_0_attention_out", "layers_0_feed_forward_w1"])
+    ((), True)
+    >>> _layers(["layers_0_attn_to_q"])
+    (['layers_0_attn_to_q'], False)
+    """
+    authors, own = (set(filter(known, there)) for known in (is_of_authors, is_layer))
+    return ((), True) if len(authors) > len(own) else (there, not own or not authors <= own)
 
 
 def _fitting(conversions: Sequence[Conversion], module: Module) -> Iterator[Conversion]:

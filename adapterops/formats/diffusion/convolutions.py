@@ -15,7 +15,7 @@ from adapterops.formats.diffusion.known_names import UNET_IN_DIFFUSERS
 from adapterops.formats.diffusion.taken import models
 from adapterops.formats.diffusion.unet import renamed
 from adapterops.regex import Regex
-from adapterops.updates.layout import Layout
+from adapterops.updates.layout import PRODUCTS, Layout
 
 BLOCK = r"(?:(?:down|up)_blocks_\d+|mid_block)"
 OF_3 = re.compile(rf"conv_(?:in|out)|{BLOCK}_(?:resnets_\d+_conv[12]|(?:down|up)samplers_\d+_conv)")
@@ -47,9 +47,6 @@ OF_MODEL: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "Mochi": {"x_embedder_proj": (2, 2)},
 }
 """Inputs that have the same name in several models → the kernel in each; empty for a Linear layer."""
-
-PRODUCTS = ("LoHa", "LoKr")
-"""Kinds that are stored as matrices of convolutions, too."""
 
 
 def with_kernels(layout: Mapping[str, Layout], *, needed: bool) -> dict[str, Layout]:

@@ -16,6 +16,7 @@ from adapterops.formats.adapter_files import WEIGHTS as PEFT_WEIGHTS
 from adapterops.formats.diffusion import headers
 from adapterops.formats.diffusion.convolutions import with_kernels
 from adapterops.formats.diffusion.flat import flat
+from adapterops.formats.diffusion.layers import check_wrapped
 from adapterops.formats.diffusion.scales import scaling_of_each
 from adapterops.formats.diffusion.spellings import (
     LANGUAGE,
@@ -216,6 +217,8 @@ def _check_held(layout: Mapping[str, Layout], config: AdapterConfig, full: Mappi
             f"the modules are those of a {model.get('model_type')} by itself, and this format is of image and video models",
             hint="write PEFT's format; of a text encoder convert that, with its pipeline as --base and as its --component",
         )
+    if name == "diffusers":
+        check_wrapped(layout, "diffusers")
     single = {module for module, each in layout.items() if each.dense and each.shape[0] == 1}
     lone = {each for each in layout if layout[each].kind == LORA_BIAS and each.removesuffix(".bias") not in layout}
     vectors = sorted(each for each in single - magnitudes_of(layout).keys() if layout[each].kind != LORA_BIAS)

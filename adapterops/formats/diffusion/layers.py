@@ -1,18 +1,29 @@
-"""What diffusers calls the layers of its models, to which alone it adds LoRA; `layers.txt` has that, by class.
+"""What diffusers calls the layers of its models, to which alone it adds LoRA; `layers.txt` has that, by class. And which
+weights of such models PEFT has no LoRA for.
 
 All names are flat (see `flat`), with 0 for every number but the last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from adapterops.errors import UnsupportedError
+from adapterops.formats.diffusion.flat import flat
 from adapterops.regex import Regex
 
 TABLE = Path(__file__).with_name("layers.txt")
 NUMBER = Regex(r"(?<=_)\d+(?=_)")
+
+WITHOUT_LORA = {
+    r"(?:transformer_)?blocks_\d+_(?:ff_conv_depth|mlp_depth_conv_conv)": "a convolution with a group for each channel",
+    r"(?:double|single)_stream_blocks_\d+_block_ff_i_gate": "a parameter of a module that is no layer",
+    r"(?:decoder_)?proj_out_(?:conv|1)": "a transposed convolution",
+}
+"""Weights of Sana, HiDream and ACE-Step, by their authors and in diffusers → why PEFT fails where an adapter has LoRA on one."""
 
 
 @lru_cache(maxsize=1)
@@ -48,3 +59,24 @@ def missing(keys: Collection[str]) -> set[str] | None:
         return None
     there = frozenset().union(*(layers()[model] for model, each in counts.items() if each == most))
     return {key for key, name in alike.items() if name not in there}
+
+
+def without_lora(module: str) -> str | None:
+    """What a weight is that PEFT has no LoRA for; None for any other.
+
+    >>> without_lora("transformer.transformer_blocks.0.ff.conv_depth"), without_lora("blocks.0.ff.conv_point")
+    ('a convolution with a group for each channel', None)
+    """
+    key = flat(module).key
+    return next((what for name, what in WITHOUT_LORA.items() if re.fullmatch(name, key)), None)
+
+
+def check_wrapped(modules: Iterable[str], program: str) -> None:
+    """Raise UnsupportedError for a weight that PEFT has no LoRA for: a program would load nothing of the file."""
+    for module in modules:
+        if what := without_lora(module):
+            raise UnsupportedError(
+                f"is {what}, for which PEFT has no LoRA: {program} would end with an error",
+                tensor=module,
+                hint="--to kohya and --to comfy hold it; or fuse the adapter into its base",
+            )

@@ -130,6 +130,9 @@ NOT_HANDLED = (
 )
 """Pattern, kind and way out of what is known by name."""
 
+OFT = ".oft_blocks"
+"""The end of the name of what is another kind with four dimensions than with three."""
+
 PLACE = Regex(r"(?<=[._])\d+(?=[._])")
 """The number of a block in a name."""
 
@@ -212,11 +215,8 @@ def check_handled(dimensions: Mapping[str, int]) -> None:
 @lru_cache(maxsize=1 << 12)  # of a hundred blocks it is one question
 def _place(name: str, dimensions: int) -> int | None:
     """The place of the first pattern that a name has."""
-    spellings = name, f"{name}:{dimensions}"
-    places = (
-        place for place, (pattern, *_) in enumerate(NOT_HANDLED) if any(re.search(pattern, each) for each in spellings)
-    )
-    return next(places, None)
+    spelled = f"{name}:{dimensions}" if name.endswith(OFT) else name
+    return next((place for place, (pattern, *_) in enumerate(NOT_HANDLED) if re.search(pattern, spelled)), None)
 
 
 def check_one_adapter(names: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapterops.errors import AdapterOpsError, AdapterWarning, IncompatibleError, UnsupportedError, count, listed
 from adapterops.formats.adapter_files import CONFIG, WEIGHTS, AdapterFiles
 from adapterops.formats.diffusion.flat import inner_names
+from adapterops.formats.diffusion.layers import check_wrapped
 from adapterops.formats.diffusion.spellings import LANGUAGE, check_dotted, is_own
 from adapterops.formats.diffusion.written import of_no_layer
 from adapterops.formats.kernels import Shape, as_kernels, entries, kernel_shapes
@@ -65,6 +66,7 @@ class Peft:
         for module in layout:
             check_dotted(module)
         check_written(layout)
+        check_wrapped(layout, "PEFT")
         names = _lone(layout, config)
         if any(module != name for module, name in names.items()):
             if full:

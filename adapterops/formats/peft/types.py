@@ -60,7 +60,7 @@ TYPES = {
     },
 }
 
-UPDATED = r"\.(?:alpha|dora_scale|diff\w*|magnitude)$"
+UPDATED = r"\.(?:alpha|dora_scale|diff\w*|magnitude|(?:hada|lokr)_\w+|[wb]_norm|set_weight)$"
 """What comes after a module of such a name, which then is no array."""
 
 FURTHER = [

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapterops.errors import IncompatibleError
+from adapterops.formats.diffusion.layers import without_lora
 from adapterops.formats.models.architectures import (
     CONV1D_MODULES,
     EXPERT_SYNONYMS,
@@ -30,7 +31,8 @@ from adapterops.regex import Regex
 from adapterops.storage.tensors import Spec
 
 DIFFUSERS, AUTHORS = "_class_name", ("model.diffusion_model.", "diffusion_model.")
-"""The field of diffusers' configs, and how names of image models begin elsewhere: their convolutions have no groups."""
+"""The field of diffusers' configs, and how names of image models begin elsewhere: of their convolutions with groups the names are
+known."""
 
 OUTPUT = ".out_proj.weight"
 
@@ -109,7 +111,8 @@ def weights(layout: Mapping[str, Spec], config: Mapping[str, Any] | None) -> dic
                 found |= _linear(tensor, each, spec, known, config)
         elif len(spec.shape) == 4 and (DIFFUSERS in (config or {}) or tensor.startswith(AUTHORS)):
             piece = RowRun(tensor, 0, spec.shape[0])
-            found |= {each: ModelWeight(spec.matrix, (piece,), kernel=spec.shape[1:]) for each in modules}
+            layers = (each for each in modules if not without_lora(each))
+            found |= {each: ModelWeight(spec.matrix, (piece,), kernel=spec.shape[1:]) for each in layers}
     for parameter, stack in stacks.items():
         found |= _stacked(parameter, stack, layout)
     return found
@@ -142,7 +145,7 @@ def is_linear(module: str, config: Mapping[str, Any] | None) -> bool:
     """
     last = next((part for part in reversed(module.split(".")) if not part.isdecimal()), "")
     kernel = last in MAMBA_KERNEL and str((config or {}).get("model_type")) in MAMBA_TYPES
-    return not (last in NOT_LINEAR or kernel or EMBEDDING.search(last))
+    return not (last in NOT_LINEAR or kernel or EMBEDDING.search(last) or without_lora(module))
 
 
 def of_attention(tensor: str, layout: Collection[str]) -> bool:

@@ -13,6 +13,7 @@ from adapterops.adapters.adapter import Adapter, joint
 from adapterops.adapters.checks import check_named, name
 from adapterops.adapters.opening import open_adapter
 from adapterops.errors import IncompatibleError, OptionError, ShapeError
+from adapterops.updates.layout import DIFFERENCE, LORA
 
 
 def opened(folder: Path, **shape: object) -> Adapter:
@@ -41,6 +42,21 @@ def test_a_sum_has_the_kernel_that_any_of_its_parts_says(pair: tuple[Adapter, Ad
     a, b = pair
     known = replace(b.layout[MODULES[0]], kernel=(2, 4))
     assert joint([a, replace(b, layout={**b.layout, MODULES[0]: known})], MODULES[0]).kernel == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind"),
+    [(("LoHa", "LoHa"), "LoHa"), (("LoKr", "LoHa"), "LoKr"), (("LoHa", LORA), LORA), ((DIFFERENCE, DIFFERENCE), LORA)],
+)
+def test_a_sum_shows_no_more_of_kernels_than_its_parts(
+    pair: tuple[Adapter, Adapter], kinds: tuple[str, str], kind: str
+) -> None:
+    """LoRA, or a difference, has the dimensions of the weight."""
+    named = [
+        replace(each, layout={name: replace(layout, kind=kind) for name, layout in each.layout.items()})
+        for each, kind in zip(pair, kinds, strict=True)
+    ]
+    assert joint(named, MODULES[0]).kind == kind
 
 
 def test_sum_and_division(pair: tuple[Adapter, Adapter]) -> None:

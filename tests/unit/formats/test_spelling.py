@@ -81,6 +81,10 @@ def test_one_that_stays_as_it_is_has_no_module_twice() -> None:
             ("conditioner.embedders.0.transformer.text_model.encoder.layers.0.self_attn.q_proj",),
             ("conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight",),
         ),
+        (
+            ("final_layer.linear",),
+            ("final_layer.adaLN_modulation.2",),
+        ),  # Lumina 2's norm_out.linear_2, and that of Cosmos
     ],
 )
 def test_names_that_are_those_of_different_modules(one: tuple[str, ...], other: tuple[str, ...]) -> None:

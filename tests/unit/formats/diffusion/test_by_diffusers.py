@@ -153,6 +153,36 @@ def test_which_names_of_diffusers_are_layers(names: list[str], left: list[int], 
     assert found(names, base=flat_names) == Found()
 
 
+@pytest.mark.parametrize(
+    "names", [["layers_0_attn_to_q", "x_embedder"], ["layers_0_attention_qkv", "layers_0_attention_out"]]
+)
+def test_a_base_by_its_authors_shows_no_names_of_diffusers_and_one_of_diffusers_shows_all(names: list[str]) -> None:
+    """Of Lumina 2, whose authors have names that layers of Z-Image have in diffusers."""
+    own = [f"transformer.layers.0.{each}" for each in ("attention.qkv", "attention.out", "feed_forward.w1")]
+    expected = own if "x_embedder" in names else own[:2]
+    found_there = found([*own, "transformer.x_embedder"], base=names)
+    assert {*expected} <= {*found_there.left}
+    assert "transformer.x_embedder" not in found_there.left
+
+
+def test_a_base_by_its_authors_may_have_most_names_of_diffusers() -> None:
+    """As that of LTX-Video."""
+    names = [
+        "transformer.proj_in",
+        "transformer.transformer_blocks.0.attn1.to_q",
+        "transformer.transformer_blocks.0.ff.net.2",
+    ]
+    there = ["patchify_proj", "transformer_blocks_0_attn1_to_q", "transformer_blocks_0_ff_net_2"]
+    assert found(names, base=there) == Found()
+
+
+def test_a_layer_that_peft_has_no_lora_for_stops_it_also_where_the_base_has_it() -> None:
+    names = [f"transformer.transformer_blocks.0.{each}" for each in ("attn1.to_q", "ff.conv_depth")]
+    flat_names = [each.partition(".")[2].replace(".", "_") for each in names]
+    for base in ([], flat_names):
+        assert found(names, base=base) == Found((names[1],), (), (), stops=True)
+
+
 @pytest.mark.parametrize("base", ["authors", "diffusers"])
 def test_what_only_the_model_settles(base: str) -> None:
     """Its header, or a base, whose names may be those of diffusers."""

@@ -110,6 +110,18 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     vector = ao.open_adapter(saved(tmp_path / "b.safetensors", {f"{DOTTED}.diff_b": torch.ones(5), **factors(DOTTED)}))
     with pytest.raises(UnsupportedError, match="a difference of a vector, which the format diffusers does not have"):
         ao.save_adapter(vector, tmp_path / "out", format="diffusers")
+    around = "lora_unet_mid_block_attentions_0_proj_in"
+    halves = {
+        f"{around}.hada_w{n}_{each}": torch.ones((4, 2) if each == "a" else (2, 4)) for n in "12" for each in "ab"
+    }
+    product = ao.open_adapter(saved(tmp_path / "e.safetensors", halves))
+    for total in (2 * product, product + product, ao.merge([product, product], "ties", density=0.5)):
+        with pytest.raises(UnsupportedError, match="a convolution in some models"):
+            ao.save_adapter(total, tmp_path / "out", format="kohya")
+    gate = "transformer.double_stream_blocks.0.block.ff_i.gate"
+    router = ao.open_adapter(saved(tmp_path / "c.safetensors", factors(gate)))
+    with pytest.raises(UnsupportedError, match="diffusers would end with an error"):
+        ao.save_adapter(2 * router, tmp_path / "out", format="diffusers")
     table = {"diffusion_model.blocks.0.scale_shift_table.diff": torch.ones(1, 6, 4), **factors(DOTTED)}
     named = ao.open_adapter(saved(tmp_path / "d.safetensors", table))
     with pytest.raises(UnsupportedError, match="for which kohya's names have no place"):

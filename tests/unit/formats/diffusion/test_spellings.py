@@ -17,6 +17,8 @@ VECTOR = "lora_magnitude_vector"
         ("lora_unet_x_attn_q.lora_up.weight", "lora_unet_x_attn_q", "lora_B"),
         ("lora_unet_x_conv.lora_mid.weight", "lora_unet_x_conv", "lora_mid"),
         ("lora_te1_x.alpha", "lora_te1_x", "alpha"),
+        ("lora_unet_prompt_adaln_single_linear.alpha", "lora_unet_prompt_adaln_single_linear", "alpha"),
+        ("lora_unet_prompt_adaln_single_linear.diff", "lora_unet_prompt_adaln_single_linear", "diff"),
         ("blocks.0.q.lora_A.weight", "blocks.0.q", "lora_A"),
         ("blocks.0.q.lora_B.default.weight", "blocks.0.q", "lora_B"),
         ("blocks.0.q.lora_B.default_0.default.weight", "blocks.0.q", "lora_B"),

@@ -109,6 +109,7 @@ def test_a_bias_goes_with_the_layer_that_has_lora() -> None:
     [
         ({f"{Q}.bias": Layout((1, 6), 1, "F32")}, "a bias without LoRA on its layer"),
         ({Q: LAYOUT, "norm": Layout((1, 6), 1, "F32", kind=DIFFERENCE)}, "a difference of a vector"),
+        ({"transformer_blocks.0.ff.conv_depth": LAYOUT}, "for which PEFT has no LoRA"),
     ],
 )
 def test_what_has_no_place_is_refused(layout: dict[str, Layout], message: str) -> None:

@@ -29,6 +29,7 @@ def test_every_type_of_peft_is_read_or_known_by_name(kind: str) -> None:
         ("model.layers.0.shadow_proj.0.weight", None),
         ("base_model.model.prompt_encoder.fc.lora_A.weight", None),
         ("base_model.model.prompt_encoder.lora_A.weight", None),
+        *((f"lora_unet_prompt_adaln.{end}", None) for end in ("alpha", "hada_w1_a", "lokr_w2", "w_norm", "set_weight")),
     ],
 )
 def test_arrays_are_known_by_their_own_names(name: str, kind: str | None) -> None:

@@ -19,6 +19,13 @@ def test_a_linear_weight_is_a_module_and_an_embedding_or_a_norm_is_none() -> Non
     assert found == {"a.q_proj": ModelWeight((6, 4), (RowRun("a.q_proj.weight", 0, 6),))}
 
 
+def test_a_convolution_that_peft_has_no_lora_for_is_no_module() -> None:
+    block = "transformer_blocks.0.ff"
+    shapes = {f"{block}.conv_depth.weight": (6, 1, 3, 3), f"{block}.conv_point.weight": (4, 6, 1, 1)}
+    named = {name: Spec("F32", shape) for name, shape in shapes.items()}
+    assert list(weights(named, {"_class_name": "SanaTransformer2DModel"})) == [f"{block}.conv_point"]
+
+
 @pytest.mark.parametrize(
     ("config", "transposed"), [(None, None), ({"model_type": "gpt2"}, True), ({"model_type": "llama"}, False)]
 )
